@@ -1,0 +1,119 @@
+"""Durations and instants: how people write them, how code holds them, how files store them.
+
+A duration is a `timedelta`; people write `"90s"`, `"10m"`, `"2h30m"`, `"7d"`, a number of
+seconds, or a `timedelta`. An instant is an integer of nanoseconds since 1970 (UTC), always a
+whole number of microseconds, so that its text form loses nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
+
+from belugawf.model.errors import DurationError
+
+Duration: TypeAlias = timedelta | float | str
+
+MICROSECOND_NS = 1_000
+SECOND_NS = 1_000_000_000
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_UNITS = {
+    "w": timedelta(weeks=1),
+    "d": timedelta(days=1),
+    "h": timedelta(hours=1),
+    "m": timedelta(minutes=1),
+    "s": timedelta(seconds=1),
+    "ms": timedelta(milliseconds=1),
+    "us": timedelta(microseconds=1),
+}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(w|d|h|ms|m|us|s)")
+_HINT = "write it with units: 90s, 10m, 2h30m, 7d"
+# 100 years: longer than any run, and far below what an instant in a text of fixed width can hold.
+_LONGEST = timedelta(days=36_525)
+
+
+def parse_duration(value: Duration) -> timedelta:
+    """A duration from a `timedelta`, a number of seconds or a text with units.
+
+    Raises `DurationError` where it is none of these, negative, or longer than 100 years.
+    """
+    if isinstance(value, timedelta):
+        duration = value
+    elif isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise DurationError(f"{value!r} is no duration", hint=_HINT)
+    elif isinstance(value, str):
+        duration = _parse_text(value)
+    else:
+        try:
+            duration = timedelta(seconds=value)
+        except (OverflowError, ValueError):
+            raise DurationError(f"{value!r} seconds is no duration", hint=_HINT) from None
+    if duration < timedelta(0):
+        raise DurationError(f"a duration cannot be negative: {value!r}", hint=_HINT)
+    if duration > _LONGEST:
+        raise DurationError(f"a duration is at most 100 years: {value!r}", hint=_HINT)
+    return duration
+
+
+def _parse_text(text: str) -> timedelta:
+    compact = text.strip().replace(" ", "")
+    position = 0
+    total = timedelta(0)
+    while position < len(compact):
+        part = _PART.match(compact, position)
+        if part is None:
+            break
+        try:
+            total += _UNITS[part[2]] * float(part[1])
+        except OverflowError:
+            raise DurationError(f"a duration is at most 100 years: {text!r}", hint=_HINT) from None
+        position = part.end()
+    if position == 0 or position != len(compact):
+        raise DurationError(f"{text!r} is no duration", hint=_HINT)
+    return total
+
+
+def format_duration(duration: timedelta) -> str:
+    """The shortest exact text, which `parse_duration` reads back: `"2h30m"`, `"1s500ms"`."""
+    rest = duration // timedelta(microseconds=1)
+    parts = []
+    for unit in ("d", "h", "m", "s", "ms", "us"):
+        count, rest = divmod(rest, _UNITS[unit] // timedelta(microseconds=1))
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"
+
+
+def duration_ns(duration: timedelta) -> int:
+    """The duration in nanoseconds."""
+    return duration // timedelta(microseconds=1) * MICROSECOND_NS
+
+
+def ns_duration(nanoseconds: int) -> timedelta:
+    """The `timedelta` of so many nanoseconds, cut to microseconds."""
+    return timedelta(microseconds=nanoseconds // MICROSECOND_NS)
+
+
+def format_instant(instant: int) -> str:
+    """ISO 8601 in UTC with microseconds and `Z`; texts sort as their instants do."""
+    moment = _EPOCH + timedelta(microseconds=instant // MICROSECOND_NS)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def parse_instant(text: str) -> int:
+    """The inverse of `format_instant`. Raises `ValueError` for anything that is no ISO 8601."""
+    return datetime_ns(datetime.fromisoformat(text))
+
+
+def datetime_ns(moment: datetime) -> int:
+    """The instant of a timezone-aware datetime. Raises `ValueError` for a naive one."""
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment!r} has no timezone")
+    return (moment - _EPOCH) // timedelta(microseconds=1) * MICROSECOND_NS
+
+
+def ns_datetime(instant: int) -> datetime:
+    """The timezone-aware UTC datetime of an instant."""
+    return _EPOCH + timedelta(microseconds=instant // MICROSECOND_NS)

@@ -1,0 +1,417 @@
+"""The events of a history, as frozen values and as rows.
+
+Three kinds (`Kind`): *facts* tell the workflow that something happened, *commands* record what
+its code asked for, *notes* are kept for people and for the engine and skipped by replay. The
+*closing* event ends the history; where it answers a command it is both.
+
+As a row an event is `(position, type, time, seq, name, payload, data)`: `payload` is the one
+JSON text an event carries (arguments, result, signal payload, failure), `data` a JSON object of
+its remaining fields, without those that have their default value.
+
+Instants are nanoseconds since 1970 in UTC. `at` is when a fact happened outside (its order key),
+`time` when it was applied: never before the previous event's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from functools import cache
+from typing import Any, ClassVar, TypeAlias
+
+from belugawf.model.durations import (
+    format_duration,
+    format_instant,
+    parse_duration,
+    parse_instant,
+)
+
+
+class Kind(Enum):
+    """What replay does with an event."""
+
+    FACT = "fact"
+    COMMAND = "command"
+    NOTE = "note"
+    CLOSING = "closing"
+
+
+Row: TypeAlias = tuple[int, str, str, int | None, str | None, str | None, str | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One line of a history: its `position` counts from 1."""
+
+    kind: ClassVar[Kind]
+    payload_key: ClassVar[str] = "payload"
+    position: int
+    time: int
+
+
+# -- facts ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowStarted(Event):
+    """The first event. `payload` is the input; `deadline` bounds the whole chain of runs.
+
+    `python` and `belugawf` are the versions it started on, so that a mismatch can name them.
+    """
+
+    kind = Kind.FACT
+    payload_key = "input"
+    name: str
+    payload: str
+    workflow_id: str
+    run_id: str
+    deadline: int | None = None
+    python: str = ""
+    belugawf: str = ""
+    parent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalReceived(Event):
+    """A signal sent at `at`. `unread`: the run ended before its code could see it (a note)."""
+
+    kind = Kind.FACT
+    name: str
+    payload: str
+    at: int
+    sender: str | None = None
+    key: str | None = None
+    unread: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRequested(Event):
+    kind = Kind.FACT
+    at: int
+    reason: str | None = None
+    sender: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerFired(Event):
+    """Timer `seq` was due at `at`."""
+
+    kind = Kind.FACT
+    seq: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityCompleted(Event):
+    """Activity `seq` returned at `at`, in attempt number `attempt`, begun at `started_at`."""
+
+    kind = Kind.FACT
+    payload_key = "result"
+    seq: int
+    payload: str
+    at: int
+    attempt: int = 1
+    started_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityFailed(Event):
+    """Activity `seq` failed for good; the payload is a `Failure`."""
+
+    kind = Kind.FACT
+    payload_key = "error"
+    seq: int
+    payload: str
+    at: int
+    attempt: int = 1
+    started_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityTimedOut(Event):
+    """As ActivityFailed, by a limit: "timeout", "total_timeout" or "heartbeat_timeout"."""
+
+    kind = Kind.FACT
+    payload_key = "error"
+    seq: int
+    payload: str
+    at: int
+    limit: str
+    attempt: int = 1
+    started_at: int | None = None
+
+
+# -- recorded commands ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityScheduled(Event):
+    """`payload` is the JSON array of arguments; the options are the resolved ones.
+
+    `late`: scheduled while the run caught up after an outage, so that overdue timers wait for it.
+    """
+
+    kind = Kind.COMMAND
+    payload_key = "arguments"
+    seq: int
+    name: str
+    payload: str
+    activity_id: str = ""
+    timeout: timedelta | None = None
+    total_timeout: timedelta | None = None
+    heartbeat_timeout: timedelta | None = None
+    max_attempts: int = 1
+    initial_delay: timedelta = timedelta(seconds=1)
+    backoff_coefficient: float = 2.0
+    max_delay: timedelta = timedelta(seconds=100)
+    jitter: float = 0.0
+    non_retryable: tuple[str, ...] = ()
+    at_most_once: bool = False
+    isolation: str = "none"
+    late: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityCancelRequested(Event):
+    kind = Kind.COMMAND
+    seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerStarted(Event):
+    """`due_at` is the engine's clock plus `delay`, and is what the engine fires by."""
+
+    kind = Kind.COMMAND
+    seq: int
+    delay: timedelta
+    due_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerCancelled(Event):
+    kind = Kind.COMMAND
+    seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitStarted(Event):
+    """The run waits for signal `name`, until `until` (`None`: for ever)."""
+
+    kind = Kind.COMMAND
+    seq: int
+    name: str
+    until: int | None = None
+    prompt: str | None = None
+    expected: str | None = None
+    schema: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitEnded(Event):
+    kind = Kind.COMMAND
+    seq: int
+    outcome: str = "received"
+
+
+# -- notes ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptStarted(Event):
+    """Committed before the attempt starts: an `at_most_once` activity, or a suspect run alone."""
+
+    kind = Kind.NOTE
+    seq: int
+    attempt: int
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptFailed(Event):
+    """An attempt failed at `at` and the next one is due at `retry_at`."""
+
+    kind = Kind.NOTE
+    payload_key = "error"
+    seq: int
+    payload: str
+    at: int
+    attempt: int
+    retry_at: int
+    started_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptInterrupted(Event):
+    """The process of an attempt ended under it; `reason` is "crash", "shutdown" or "reboot".
+
+    `crashes` is how many deaths count against the activity after this one.
+    """
+
+    kind = Kind.NOTE
+    seq: int
+    attempt: int
+    reason: str
+    crashes: int = 0
+
+
+# -- the end -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowCompleted(Event):
+    kind = Kind.CLOSING
+    payload_key = "result"
+    payload: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowFailed(Event):
+    kind = Kind.CLOSING
+    payload_key = "error"
+    payload: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowCancelled(Event):
+    kind = Kind.CLOSING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowTerminated(Event):
+    """Ended from outside, without running its code."""
+
+    kind = Kind.CLOSING
+    reason: str | None = None
+    sender: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowTimedOut(Event):
+    """The run's deadline, at `at`, passed."""
+
+    kind = Kind.CLOSING
+    at: int
+
+
+EVENT_TYPES: dict[str, type[Event]] = {
+    event_type.__name__: event_type
+    for event_type in (
+        WorkflowStarted,
+        SignalReceived,
+        CancelRequested,
+        TimerFired,
+        ActivityCompleted,
+        ActivityFailed,
+        ActivityTimedOut,
+        ActivityScheduled,
+        ActivityCancelRequested,
+        TimerStarted,
+        TimerCancelled,
+        WaitStarted,
+        WaitEnded,
+        AttemptStarted,
+        AttemptFailed,
+        AttemptInterrupted,
+        WorkflowCompleted,
+        WorkflowFailed,
+        WorkflowCancelled,
+        WorkflowTerminated,
+        WorkflowTimedOut,
+    )
+}
+
+# Which fields stand in columns of their own, and how the other ones are written in `data`.
+_COLUMNS = frozenset({"position", "time", "seq", "name", "payload"})
+_INSTANTS = frozenset({"at", "due_at", "started_at", "retry_at", "until", "deadline"})
+_DURATIONS = frozenset(
+    {"delay", "timeout", "total_timeout", "heartbeat_timeout", "initial_delay", "max_delay"}
+)
+_encode_data = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+@cache
+def _data_fields(event_type: type[Event]) -> tuple[tuple[str, Any], ...]:
+    """The fields of `data` with their defaults."""
+    return tuple(
+        (f.name, f.default) for f in dataclasses.fields(event_type) if f.name not in _COLUMNS
+    )
+
+
+def _plain(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if name in _INSTANTS:
+        return format_instant(value)
+    if name in _DURATIONS:
+        return format_duration(value)
+    return value
+
+
+def _parse(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if name in _INSTANTS:
+        return parse_instant(value)
+    if name in _DURATIONS:
+        return parse_duration(value)
+    if isinstance(value, list):
+        return tuple(value)
+    return value
+
+
+def to_row(event: Event) -> Row:
+    """The event as the store writes it."""
+    data = {
+        name: _plain(name, value)
+        for name, default in _data_fields(type(event))
+        if (value := getattr(event, name)) != default
+    }
+    return (
+        event.position,
+        type(event).__name__,
+        format_instant(event.time),
+        getattr(event, "seq", None),
+        getattr(event, "name", None),
+        getattr(event, "payload", None),
+        _encode_data(data) if data else None,
+    )
+
+
+def from_row(row: Row) -> Event:
+    """The inverse of `to_row`. Raises `ValueError` for an event type that is not known."""
+    position, type_name, time, seq, name, payload, data = row
+    event_type = EVENT_TYPES.get(type_name)
+    if event_type is None:
+        raise ValueError(f"event {position} has the unknown type {type_name!r}")
+    fields: dict[str, Any] = {"position": position, "time": parse_instant(time)}
+    if seq is not None:
+        fields["seq"] = seq
+    if name is not None:
+        fields["name"] = name
+    if payload is not None:
+        fields["payload"] = payload
+    if data is not None:
+        fields.update((key, _parse(key, value)) for key, value in json.loads(data).items())
+    return event_type(**fields)
+
+
+def to_json(event: Event) -> dict[str, Any]:
+    """The event as a JSON object for people and scripts (`history --json`).
+
+    Beside `position`, `type` and `time` it has the event's own fields that say something; the
+    payload stands under its own name: `input`, `arguments`, `result`, `payload` or `error`.
+    """
+    _, type_name, time, seq, name, payload, data = to_row(event)
+    shown: dict[str, Any] = {"position": event.position, "type": type_name, "time": time}
+    if seq is not None:
+        shown["seq"] = seq
+    if name is not None:
+        shown["name"] = name
+    if payload is not None:
+        shown[event.payload_key] = json.loads(payload)
+    if data is not None:
+        shown.update(json.loads(data))
+    return shown
