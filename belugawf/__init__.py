@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from belugawf.authoring import activity as activity
+    from belugawf.authoring.activity import activity as activity
     from belugawf.authoring.context import WorkflowContext as WorkflowContext
     from belugawf.authoring.workflow import workflow as workflow
     from belugawf.executor import (
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "belugawf.authoring.activity": ("activity",),
     "belugawf.authoring.context": ("WorkflowContext",),
     "belugawf.authoring.workflow": ("workflow",),
     "belugawf.executor": (
@@ -107,16 +108,14 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = ["__version__", "activity", *sorted(_HOME_OF)]
+__all__ = ["__version__", *sorted(_HOME_OF)]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "activity":
-        value: Any = import_module("belugawf.authoring").activity
-    elif name in _HOME_OF:
-        value = getattr(import_module(_HOME_OF[name]), name)
-    else:
+    home = _HOME_OF.get(name)
+    if home is None:
         raise AttributeError(f"module 'belugawf' has no attribute {name!r}")
+    value: Any = getattr(import_module(home), name)
     globals()[name] = value
     return value
 
