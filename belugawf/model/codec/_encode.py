@@ -1,0 +1,238 @@
+"""Values to JSON text.
+
+Nearly every payload is plain JSON data. So a quick look (`_is_plain`) comes first, and the walk
+that knows every type and every reason (`_Walk`) only for what is left.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from enum import Enum
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+from belugawf.model.codec._forms import form_of
+from belugawf.model.codec._path import DEEPEST, LARGEST_INT_BITS, Path, an, render_path
+from belugawf.model.errors import PayloadEncodeError, PayloadTooLargeError
+
+_dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+
+
+def encode(value: Any, *, what: str = "value", limit: int | None = None) -> str:
+    """The value as compact JSON text.
+
+    `what` names it in messages, `limit` bounds the UTF-8 text in bytes (`None`: no limit).
+    Beside JSON's own types: tuple, set (sorted), dataclass, NamedTuple, Enum, datetime, date,
+    time, timedelta, UUID, Decimal, bytes, Path and pydantic models.
+    Raises `PayloadEncodeError` with the path to what has no JSON form, `PayloadTooLargeError`.
+    """
+    text = _encode_plain(value)
+    if text is None:
+        text = _encode_any(value, what)
+    if limit is not None:
+        size = len(text) if text.isascii() else len(text.encode())
+        if size > limit:
+            raise PayloadTooLargeError(what, size, limit)
+    return text
+
+
+def _encode_plain(value: Any) -> str | None:
+    """The text of plain JSON data, `None` where the careful walk must look."""
+    try:
+        if not _is_plain(value, DEEPEST):
+            return None
+        text = _dump(value)
+        if not text.isascii():
+            text.encode()  # fails for lone surrogates
+    except (ValueError, RecursionError):
+        return None
+    return text
+
+
+def _is_plain(value: Any, levels: int) -> bool:
+    kind = type(value)
+    if kind in _SCALARS:
+        return True
+    if not levels:
+        return False
+    if kind is dict:
+        for key, item in value.items():
+            if type(key) is not str:
+                return False
+            if type(item) not in _SCALARS and not _is_plain(item, levels - 1):
+                return False
+        return True
+    if kind is list or kind is tuple:
+        for item in value:
+            if type(item) not in _SCALARS and not _is_plain(item, levels - 1):
+                return False
+        return True
+    return False
+
+
+def _encode_any(value: Any, what: str) -> str:
+    try:
+        return _dump(_Walk().plain(value, what))
+    except RecursionError:
+        raise PayloadEncodeError(what, "nested too deep to be encoded here") from None
+
+
+class _Walk:
+    """One walk through a value: `open` are the containers it stands in at the moment."""
+
+    def __init__(self) -> None:
+        self.open: set[int] = set()
+
+    def plain(self, value: Any, path: Path) -> Any:
+        """The value as dicts, lists and scalars that json.dumps writes as we mean them."""
+        if value is None or value is True or value is False:
+            return value
+        kind: Any = type(value)
+        return _rule_for(kind)(self, value, path)
+
+    def enter(self, value: Any, path: Path) -> None:
+        if id(value) in self.open:
+            raise _refusal(path, f"{an(type(value).__name__)} that contains itself")
+        if len(self.open) >= DEEPEST:
+            # The path would be as long as the nesting is deep, and say nothing more.
+            while not isinstance(path, str):
+                path = path[0]
+            raise PayloadEncodeError(path, f"nested deeper than {DEEPEST} levels")
+        self.open.add(id(value))
+
+    def text(self, value: str, path: Path) -> str:
+        text = str.__str__(value)
+        if not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                raise _refusal(path, "a text with half of a surrogate pair") from None
+        return text
+
+    def integer(self, value: int, path: Path) -> int:
+        if value.bit_length() > LARGEST_INT_BITS:
+            raise _refusal(path, "a whole number of more than 4,300 digits")
+        return int.__int__(value)
+
+    def floating(self, value: float, path: Path) -> float:
+        if not math.isfinite(value):
+            raise _refusal(path, "a float that is not finite (NaN or Infinity)")
+        return float.__float__(value)
+
+    def member(self, value: Enum, path: Path) -> Any:
+        return self.plain(value.value, path)
+
+    def sequence(self, value: list[Any] | tuple[Any, ...], path: Path) -> list[Any]:
+        self.enter(value, path)
+        items = [self.plain(item, (path, index)) for index, item in enumerate(value)]
+        self.open.discard(id(value))
+        return items
+
+    def unordered(self, value: set[Any] | frozenset[Any], path: Path) -> list[Any]:
+        self.enter(value, path)
+        items = [self.plain(item, (path, "an item")) for item in value]
+        self.open.discard(id(value))
+        return sorted(items, key=_dump)
+
+    def mapping(self, value: dict[Any, Any], path: Path) -> dict[str, Any]:
+        self.enter(value, path)
+        plain: dict[str, Any] = {}
+        for key, item in value.items():
+            text = self.key(key, path)
+            if text in plain:
+                raise PayloadEncodeError(
+                    render_path((path, text)), "two keys of the dict become this same text"
+                )
+            plain[text] = self.plain(item, (path, text))
+        self.open.discard(id(value))
+        return plain
+
+    def key(self, key: Any, path: Path) -> str:
+        if isinstance(key, Enum):
+            key = key.value
+        if isinstance(key, str):
+            return self.text(key, path)
+        if isinstance(key, int) and not isinstance(key, bool):
+            return str(self.integer(key, path))
+        form = form_of(type(key))
+        if form is None or not form.key:
+            raise PayloadEncodeError(
+                render_path(path),
+                f"{an(type(key).__name__)} cannot be a key in JSON "
+                "(text, int, Enum, UUID, date and datetime can)",
+            )
+        return form.write(key)
+
+    def record(self, value: Any, path: Path) -> dict[str, Any]:
+        self.enter(value, path)
+        plain = {}
+        for field in dataclasses.fields(value):
+            where = (path, field.name)
+            try:
+                item = getattr(value, field.name)
+            except AttributeError:
+                raise PayloadEncodeError(render_path(where), "the field was never set") from None
+            plain[field.name] = self.plain(item, where)
+        self.open.discard(id(value))
+        return plain
+
+    def model(self, value: Any, path: Path) -> Any:
+        self.enter(value, path)
+        try:
+            # By alias, because that is what the model's own validation reads back.
+            data = value.model_dump(mode="json", by_alias=True)
+        except RecursionError:
+            raise
+        except Exception as error:
+            name = type(value).__name__
+            raise _refusal(path, f"{an(name)} ({type(error).__name__} in model_dump)") from error
+        plain = self.plain(data, path)
+        self.open.discard(id(value))
+        return plain
+
+    def formed(self, value: Any, path: Path) -> str:
+        form = form_of(type(value))
+        assert form is not None
+        try:
+            return self.text(form.write(value), path)
+        except ValueError as error:
+            raise PayloadEncodeError(render_path(path), str(error)) from None
+
+    def refused(self, value: Any, path: Path) -> Any:
+        name = type(value).__name__
+        raise _refusal(path, an(name) + (" (an await is missing)" if name == "coroutine" else ""))
+
+
+def _refusal(path: Path, noun: str) -> PayloadEncodeError:
+    return PayloadEncodeError(render_path(path), f"{noun} has no JSON form")
+
+
+_Rule: TypeAlias = Callable[[_Walk, Any, Path], Any]
+
+_RULES: tuple[tuple[type | tuple[type, ...], _Rule], ...] = (
+    (Enum, _Walk.member),  # before str and int: a StrEnum is both
+    (str, _Walk.text),
+    (int, _Walk.integer),
+    (float, _Walk.floating),
+    (dict, _Walk.mapping),
+    ((list, tuple), _Walk.sequence),
+    ((set, frozenset), _Walk.unordered),
+)
+
+
+@lru_cache(maxsize=1024)
+def _rule_for(kind: type) -> _Rule:
+    for base, rule in _RULES:
+        if issubclass(kind, base):
+            return rule
+    if dataclasses.is_dataclass(kind):
+        return _Walk.record
+    if form_of(kind) is not None:
+        return _Walk.formed
+    if not issubclass(kind, type) and callable(getattr(kind, "model_dump", None)):
+        return _Walk.model
+    return _Walk.refused

@@ -1,0 +1,77 @@
+"""Where a value stands in a payload, and what it is, in words.
+
+A path is a text (the root: "value", "input") or a pair of the path above and one step: an index
+or a key. Pairs cost next to nothing on the way down; the text is made only for a message.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+from belugawf.model.errors import PayloadTypeError
+
+Path: TypeAlias = str | tuple[Any, str | int]
+
+# Deeper than people or programs nest on purpose, and far from Python's own recursion limit.
+DEEPEST = 200
+# 2 ** 14_284 is the first power of two with more than 4,300 digits: Python's own limit for
+# turning text into a whole number, beyond which a payload could be written but never read.
+LARGEST_INT_BITS = 14_284
+
+_LONGEST_KEY = 60
+_WORDS = {
+    bool: "true/false (a boolean)",
+    type(None): "null",
+    int: "a number",
+    float: "a number with a decimal point",
+    str: "a text",
+    list: "a list",
+    dict: "an object",
+}
+
+
+def render_path(path: Path) -> str:
+    """`value.items[3].name`; a key that is no identifier stands quoted in brackets."""
+    steps: list[str] = []
+    while not isinstance(path, str):
+        path, step = path
+        steps.append(_render_step(step))
+    steps.append(path)
+    return "".join(reversed(steps))
+
+
+def _render_step(step: str | int) -> str:
+    if isinstance(step, int):
+        return f"[{step}]"
+    return f".{step}" if step.isidentifier() else f"[{quoted_key(step)}]"
+
+
+def quoted_key(key: str) -> str:
+    """A key for a message: ASCII, escaped, and cut where it is long."""
+    return json.dumps(key if len(key) <= _LONGEST_KEY else key[:_LONGEST_KEY] + "...")
+
+
+def nearest_key(key: str, known: Iterable[str]) -> str | None:
+    """The hint for a key that is not known, `None` where no other key is like it."""
+    # Imported late: it costs milliseconds, and only this sentence needs it.
+    from difflib import get_close_matches
+
+    nearest = get_close_matches(key, list(known), n=1)
+    return f"did you mean {quoted_key(nearest[0])}?" if nearest else None
+
+
+def an(noun: str) -> str:
+    """The noun with its article."""
+    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
+
+
+def type_word(data: Any) -> str:
+    """What the data is, never the data itself."""
+    return _WORDS.get(type(data)) or an(type(data).__name__)
+
+
+def mismatch(path: Path, expected: str, data: Any) -> PayloadTypeError:
+    """The error for `data` where something else was expected."""
+    return PayloadTypeError(render_path(path), expected, type_word(data))

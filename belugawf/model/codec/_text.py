@@ -1,0 +1,177 @@
+"""JSON text to data: strictly for what people type, quickly for what was recorded."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+from belugawf.model.codec._path import DEEPEST
+from belugawf.model.codec._shapes import convert
+from belugawf.model.errors import UsageError
+
+_HINT = 'JSON is true, false, null, 12.5, "text in double quotes", [1, 2] or {"key": "value"}'
+_MOST_DIGITS = 4_300
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+_TOKEN = re.compile(
+    r'(?P<string>"(?:[^"\\]|\\.)*")|(?P<number>-?\d[\d.eE+-]*)'
+    r"|(?P<constant>-?Infinity|NaN)|(?P<mark>[][{}:,])",
+    re.DOTALL,
+)
+
+
+class _Flaw(Exception):
+    """json accepts something that JSON does not have, or that cannot be held."""
+
+
+def _refuse(_: object) -> NoReturn:
+    raise _Flaw
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise _Flaw
+    return number
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) != len(pairs):
+        raise _Flaw
+    return data
+
+
+_strict = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite
+).decode
+_recorded = json.JSONDecoder(parse_constant=_refuse).decode
+
+
+def parse_json(text: str, *, what: str = "value") -> Any:
+    """The data of a JSON text that a person or a script wrote; `what` names it in messages.
+
+    Raises `UsageError` with line and column for anything that is no JSON, and for what Python
+    would let pass: NaN, Infinity, duplicate keys, halves of surrogate pairs, whole numbers of
+    more than 4,300 digits, more than 200 levels.
+    """
+    try:
+        data = _strict(text)
+        if _has_lone_surrogates(text, data) or _is_too_deep(text, data):
+            raise _Flaw
+    except json.JSONDecodeError as error:
+        raise _not_json(what, text, error.pos, error.msg[:1].lower() + error.msg[1:]) from None
+    except (_Flaw, ValueError, RecursionError):
+        # The reader says that something is wrong, not where: look once more, token by token.
+        offset, reason = next(_flaws(text), (0, "it cannot be read"))
+        raise _not_json(what, text, offset, reason) from None
+    return data
+
+
+def decode(text: str, annotation: Any = Any, *, what: str = "value") -> Any:
+    """The value of a recorded JSON text, converted to `annotation`.
+
+    Raises `PayloadTypeError` where it does not fit, `UsageError` where it is no JSON.
+    """
+    try:
+        data = _recorded(text)
+    except (_Flaw, ValueError, RecursionError):
+        data = parse_json(text, what=what)
+    return data if annotation is Any else convert(data, annotation, path=what)
+
+
+def same(a: str, b: str) -> bool:
+    """Whether two JSON texts mean the same.
+
+    The order of keys and blanks do not count; `true`, `1` and `1.0` are three different values.
+    """
+    if a == b:
+        return True
+    try:
+        return json.dumps(json.loads(a), sort_keys=True) == json.dumps(
+            json.loads(b), sort_keys=True
+        )
+    except (ValueError, RecursionError):
+        return False
+
+
+def _has_lone_surrogates(text: str, data: Any) -> bool:
+    if text.isascii() and not _SURROGATE_ESCAPE.search(text):
+        return False
+    try:
+        json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _is_too_deep(text: str, data: Any) -> bool:
+    if text.count("[") + text.count("{") <= DEEPEST:
+        return False
+    level = [data]
+    for _ in range(DEEPEST + 1):
+        level = [inner for outer in level for inner in _containers_in(outer)]
+    return bool(level)
+
+
+def _containers_in(data: Any) -> list[Any]:
+    items = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    return [item for item in items if isinstance(item, dict | list)]
+
+
+def _flaws(text: str) -> Iterator[tuple[int, str]]:
+    """Offset and reason of what `_strict` refuses in a text that is otherwise JSON."""
+    keys: list[set[str] | None] = []
+    previous = ""
+    for token in _TOKEN.finditer(text):
+        start, found = token.start(), token[0]
+        match token.lastgroup:
+            case "constant":
+                yield start, "JSON has no NaN and no Infinity"
+            case "number":
+                yield from _number_flaws(start, found)
+            case "string":
+                yield from _string_flaws(start, found, keys[-1] if keys else None, previous)
+            case _ if found in "[{":
+                keys.append(set() if found == "{" else None)
+                if len(keys) > DEEPEST:
+                    yield start, f"nested deeper than {DEEPEST} levels"
+            case _ if found in "]}" and keys:
+                keys.pop()
+        previous = found
+
+
+def _number_flaws(start: int, found: str) -> Iterator[tuple[int, str]]:
+    if found.lstrip("-").isdigit():
+        if len(found.lstrip("-")) > _MOST_DIGITS:
+            yield start, f"a whole number of more than {_MOST_DIGITS:,} digits"
+    elif math.isinf(float(found)):
+        yield start, "a number that is too large"
+
+
+def _string_flaws(
+    start: int, found: str, keys: set[str] | None, previous: str
+) -> Iterator[tuple[int, str]]:
+    try:
+        string = json.loads(found, strict=False)
+    except ValueError:
+        return
+    try:
+        string.encode()
+    except UnicodeEncodeError:
+        yield start, "a text with half of a surrogate pair"
+    if keys is not None and previous in ("{", ","):
+        if string in keys:
+            yield start, "the key stands in this object already"
+        keys.add(string)
+
+
+def _not_json(what: str, text: str, offset: int, reason: str) -> UsageError:
+    line = text.count("\n", 0, offset) + 1
+    column = offset - text.rfind("\n", 0, offset)
+    return UsageError(
+        f"{what} is no valid JSON: {reason} (line {line}, column {column})",
+        hint=_HINT,
+    )
