@@ -1,27 +1,21 @@
-"""Type hints as shapes: what JSON data each one accepts, in code, in words and as a schema.
+"""What JSON data a type accepts: in code, in words and as a schema.
 
-`shape_of` turns a hint into a `Shape` once. Everything about one kind of type (converting,
-describing, its schema) stands together in one class, so that the three cannot drift apart.
+Everything about one kind of type (converting, describing, its schema) stands together in one
+`Shape`, so that the three cannot drift apart. `_hints` makes shapes of type hints.
 """
 
 from __future__ import annotations
 
-import collections.abc
-import dataclasses
-import inspect
 import json
 import re
-import sys
 import types
-import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from enum import Enum, Flag
 from functools import cached_property
-from typing import Any, Literal, TypeAlias, TypeVar, Union
+from typing import Any, TypeAlias
 
 from belugawf.model.codec._encode import encode
-from belugawf.model.codec._forms import TextForm, form_of
+from belugawf.model.codec._forms import TextForm
 from belugawf.model.codec._path import (
     LARGEST_INT_BITS,
     Path,
@@ -42,52 +36,6 @@ Outer: TypeAlias = tuple[Any, ...]
 # A description is read on one line: what is deeper or longer is named only.
 _DESCRIBED_LEVELS = 2
 _DESCRIBED_CHOICES = 10
-
-# The hints of a program are few; only `list[int]` written anew at each call fills this.
-_MOST_SHAPES = 4096
-_shapes: dict[int, tuple[Any, Shape]] = {}
-
-
-def convert(data: Any, annotation: Any, *, path: str = "value") -> Any:
-    """JSON data as a value of the type `annotation`; `path` names the data in messages.
-
-    Strict: a bool is no int, an int no bool, a float such as 3.0 no int; only an int where a
-    float is wanted is taken. `Any`, `object`, a TypeVar or no annotation take the data as it is.
-    Raises `PayloadTypeError`.
-    """
-    try:
-        return shape_of(annotation).convert(data, path)
-    except RecursionError:
-        raise PayloadTypeError(path, "less nesting", "data that is nested too deep") from None
-
-
-def describe(annotation: Any) -> str:
-    """The type for people: `bool`, `str | None`, `Approval {ok: bool, note: str}`."""
-    return shape_of(annotation).describe(())
-
-
-def schema(annotation: Any) -> dict[str, Any] | None:
-    """A small JSON Schema of what `convert` accepts; `None` where it cannot say.
-
-    It uses type, enum, const, anyOf, items, prefixItems, minItems, properties, propertyNames,
-    required, additionalProperties, format and title.
-    """
-    return shape_of(annotation).schema(()) or None
-
-
-def shape_of(annotation: Any) -> Shape:
-    """The shape of a type hint. It never fails: what JSON cannot give has a shape that refuses.
-
-    Kept by identity: `int | str` and `str | int` are equal to Python, and differ here.
-    """
-    known = _shapes.get(id(annotation))
-    if known is not None:
-        return known[1]
-    shape = _build(annotation)
-    if len(_shapes) >= _MOST_SHAPES:
-        _shapes.clear()
-    _shapes[id(annotation)] = (annotation, shape)
-    return shape
 
 
 class Shape:
@@ -243,10 +191,10 @@ class Wrapped(Shape):
         self.base = base
 
     def convert(self, data: Any, path: Path) -> Any:
-        return _construct(self.kind, (self.base.convert(data, path),), path)
+        return _construct(self, self.kind, (self.base.convert(data, path),), path)
 
     def convert_key(self, text: str, path: Path) -> Any:
-        return _construct(self.kind, (self.base.convert_key(text, path),), path)
+        return _construct(self, self.kind, (self.base.convert_key(text, path),), path)
 
     def describe(self, outer: Outer) -> str:
         return f"{self.kind.__name__} ({self.base.describe(outer)})"
@@ -413,7 +361,7 @@ class Row(Shape):
             shape.convert(item, (path, index))
             for index, (shape, item) in enumerate(zip(self.items, data, strict=False))
         ]
-        return _construct(self.kind, values, path) if self.names else tuple(values)
+        return _construct(self, self.kind, values, path) if self.names else tuple(values)
 
     def describe(self, outer: Outer) -> str:
         inner = [shape.describe(outer) for shape in self.items]
@@ -479,21 +427,18 @@ class Field:
 class Record(Shape):
     """A JSON object with known keys: a dataclass or a TypedDict.
 
-    Its fields are looked up on first use: a tree's own type stands among them.
+    `resolve` gives its fields on first use, because a tree's own type stands among them.
+    `plain`: the value is the dict itself, as for a TypedDict.
     """
 
-    def __init__(self, kind: Any, arguments: Mapping[Any, Any]) -> None:
+    def __init__(self, kind: Any, resolve: Callable[[], dict[str, Field]], *, plain: bool) -> None:
         self.kind = kind
-        self.arguments = arguments
+        self.resolve = resolve
+        self.plain = plain
 
     @cached_property
     def fields(self) -> dict[str, Field]:
-        hints = {
-            name: _substitute(hint, self.arguments) for name, hint in _hints(self.kind).items()
-        }
-        if typing.is_typeddict(self.kind):
-            return _typed_dict_fields(self.kind, hints)
-        return _dataclass_fields(self.kind, hints)
+        return self.resolve()
 
     @cached_property
     def required(self) -> tuple[str, ...]:
@@ -515,9 +460,7 @@ class Record(Shape):
                 raise PayloadTypeError(
                     render_path(path), self.describe(()), f"an object without {quoted_key(name)}"
                 )
-        if typing.is_typeddict(self.kind):
-            return values
-        return _construct(self.kind, (), path, values)
+        return values if self.plain else _construct(self, self.kind, (), path, values)
 
     def _unknown_key(self, key: str, path: Path) -> PayloadTypeError:
         return PayloadTypeError(
@@ -560,8 +503,9 @@ class Record(Shape):
 class Model(Shape):
     """A pydantic model, which validates itself; strictly, by the rules for JSON."""
 
-    def __init__(self, kind: Any) -> None:
+    def __init__(self, kind: Any, shape_of: Callable[[Any], Shape]) -> None:
         self.kind = kind
+        self.shape_of = shape_of
 
     def convert(self, data: Any, path: Path) -> Any:
         text = json.dumps(data)
@@ -569,7 +513,7 @@ class Model(Shape):
             return self.kind.model_validate_json(text, strict=True)
         except ValueError as error:
             if not hasattr(error, "errors"):
-                raise _refused_by(self.kind, error, path) from error
+                raise _refused_by(self, self.kind, error, path) from error
             raise self._translated(error, data, path) from None
 
     def _translated(self, error: Any, data: Any, path: Path) -> PayloadTypeError:
@@ -604,7 +548,7 @@ class Model(Shape):
         inner = (*outer, self.kind)
         fields = (
             f"{field.alias or name}{'' if field.is_required() else '?'}: "
-            f"{shape_of(field.annotation).describe(inner)}"
+            f"{self.shape_of(field.annotation).describe(inner)}"
             for name, field in self.kind.model_fields.items()
         )
         return f"{name} {{{', '.join(fields)}}}"
@@ -643,12 +587,13 @@ def _step_into(data: Any, step: str | int) -> Any:
 class Later(Shape):
     """A named alias (`type Tree = ...`), looked up on first use: it may stand in itself."""
 
-    def __init__(self, alias: Any) -> None:
+    def __init__(self, alias: Any, resolve: Callable[[], Shape]) -> None:
         self.alias = alias
+        self.resolve = resolve
 
     @cached_property
     def shape(self) -> Shape:
-        return shape_of(self.alias.__value__)
+        return self.resolve()
 
     def convert(self, data: Any, path: Path) -> Any:
         return self.shape.convert(data, path)
@@ -669,7 +614,7 @@ class Later(Shape):
 
 
 def _construct(
-    kind: Any, values: collections.abc.Sequence[Any], path: Path, named: Mapping[str, Any] = {}
+    shape: Shape, kind: Any, values: Iterable[Any], path: Path, named: Mapping[str, Any] = {}
 ) -> Any:
     """Call a user's class; what it refuses (`__post_init__`, `__new__`) is a mismatch."""
     try:
@@ -677,196 +622,12 @@ def _construct(
     except RecursionError:
         raise
     except Exception as error:
-        raise _refused_by(kind, error, path) from error
+        raise _refused_by(shape, kind, error, path) from error
 
 
-def _refused_by(kind: Any, error: Exception, path: Path) -> PayloadTypeError:
+def _refused_by(shape: Shape, kind: Any, error: Exception, path: Path) -> PayloadTypeError:
     return PayloadTypeError(
         render_path(path),
-        describe(kind),
+        shape.describe(()),
         f"a value that {kind.__name__} refuses with {an(type(error).__name__)}",
     )
-
-
-# -- from hints to shapes -------------------------------------------------------------------------
-
-_ANYTHING = Anything()
-_LISTS = (
-    list,
-    collections.abc.Sequence,
-    collections.abc.MutableSequence,
-    collections.abc.Iterable,
-    collections.abc.Collection,
-)
-_SETS = (set, collections.abc.Set, collections.abc.MutableSet)
-_TABLES = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
-_TRANSPARENT = (typing.Annotated, typing.Final, typing.Required, typing.NotRequired)
-
-
-def _build(hint: Any) -> Shape:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is None:
-        return _build_bare(hint)
-    if origin is Union or origin is types.UnionType:
-        return AnyOf([shape_of(member) for member in arguments])
-    if origin is Literal:
-        return Choice(None, [(value, value) for value in arguments])
-    if origin in _TRANSPARENT:
-        return shape_of(arguments[0])
-    if origin is tuple:
-        if len(arguments) == 2 and arguments[1] is Ellipsis:
-            return Many(tuple, shape_of(arguments[0]))
-        return Row(tuple, [shape_of(item) for item in arguments])
-    many = _build_many(origin, arguments)
-    if many is not None:
-        return many
-    if dataclasses.is_dataclass(origin) or typing.is_typeddict(origin):
-        parameters = getattr(origin, "__parameters__", ())
-        return Record(origin, dict(zip(parameters, arguments, strict=False)))
-    return _unsupported(hint)
-
-
-def _build_many(origin: Any, arguments: tuple[Any, ...] = ()) -> Shape | None:
-    """The shape of a collection, bare or with parameters; `None` for anything else."""
-    first = shape_of(arguments[0]) if arguments else _ANYTHING
-    if origin in _LISTS:
-        return Many(list, first)
-    if origin in _SETS:
-        return Many(set, first)
-    if origin is frozenset:
-        return Many(frozenset, first)
-    if origin in _TABLES:
-        return Table(first, shape_of(arguments[1]) if arguments else _ANYTHING)
-    return None
-
-
-def _build_bare(hint: Any) -> Shape:
-    """The shape of a hint without parameters."""
-    if hint is None:
-        return Basic(types.NoneType)
-    if hint in (Any, object, inspect.Parameter.empty) or isinstance(hint, TypeVar):
-        return _ANYTHING
-    if hint is typing.LiteralString:
-        return Basic(str)
-    if isinstance(hint, typing.NewType):
-        return shape_of(hint.__supertype__)
-    if hasattr(hint, "__value__"):
-        return Later(hint)
-    return _build_class(hint) if isinstance(hint, type) else _unsupported(hint)
-
-
-def _build_class(kind: Any) -> Shape:
-    if kind is float:
-        return Float()
-    if kind in BASIC_SCHEMA_TYPES:
-        return Basic(kind)
-    many = _build_many(kind)
-    if many is not None:
-        return many
-    if kind is tuple:
-        return Many(tuple, _ANYTHING)
-    if issubclass(kind, Flag):
-        return Wrapped(kind, Basic(int))
-    if issubclass(kind, Enum):
-        return Choice(kind.__name__, [(member.value, member) for member in kind])
-    if dataclasses.is_dataclass(kind) or typing.is_typeddict(kind):
-        return Record(kind, {})
-    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
-        return _named_tuple(kind)
-    form = form_of(kind)
-    if form is not None:
-        return Text(kind, form)
-    for base in (str, int, float):
-        if issubclass(kind, base):
-            return Wrapped(kind, shape_of(base))
-    if hasattr(kind, "model_validate_json"):
-        return Model(kind)
-    return _unsupported(kind)
-
-
-def _named_tuple(kind: Any) -> Shape:
-    hints = _hints(kind)
-    return Row(
-        kind,
-        [shape_of(hints.get(name, Any)) for name in kind._fields],
-        names=kind._fields,
-        required=len(kind._fields) - len(kind._field_defaults),
-    )
-
-
-def _unsupported(hint: Any) -> Shape:
-    if isinstance(hint, str | typing.ForwardRef):
-        name = hint if isinstance(hint, str) else hint.__forward_arg__
-        return Unsupported(
-            f"{name} (a type hint that cannot be resolved)",
-            "define or import the type where the hint is evaluated, "
-            "not inside a function or under TYPE_CHECKING",
-        )
-    name = hint.__name__ if isinstance(hint, type) else str(hint)
-    return Unsupported(
-        f"{name} (a type that JSON data cannot become)", "declare a type that JSON can hold"
-    )
-
-
-def _dataclass_fields(kind: Any, hints: Mapping[str, Any]) -> dict[str, Field]:
-    return {
-        field.name: Field(
-            shape_of(hints.get(field.name, Any)),
-            required=field.init
-            and field.default is dataclasses.MISSING
-            and field.default_factory is dataclasses.MISSING,
-            given=field.init,
-        )
-        for field in dataclasses.fields(kind)
-    }
-
-
-def _typed_dict_fields(kind: Any, hints: Mapping[str, Any]) -> dict[str, Field]:
-    fields = {}
-    for name, hint in hints.items():
-        required = name in kind.__required_keys__
-        # Under `from __future__ import annotations` the class does not know its qualifiers.
-        if typing.get_origin(hint) is typing.NotRequired:
-            required = False
-        elif typing.get_origin(hint) is typing.Required:
-            required = True
-        fields[name] = Field(shape_of(hint), required)
-    return fields
-
-
-def _substitute(hint: Any, arguments: Mapping[Any, Any]) -> Any:
-    """The hint with the parameters of a generic class (`Box[int]`) put in."""
-    if not arguments:
-        return hint
-    if isinstance(hint, TypeVar):
-        return arguments.get(hint, Any)
-    parameters = getattr(hint, "__parameters__", ())
-    if not parameters or isinstance(hint, type):
-        return hint
-    return hint[tuple(arguments.get(parameter, Any) for parameter in parameters)]
-
-
-def _hints(kind: Any) -> dict[str, Any]:
-    """The resolved type hints of a class; one that cannot be resolved stays a text."""
-    names = {kind.__name__: kind}
-    try:
-        return typing.get_type_hints(kind, localns=names, include_extras=True)
-    except Exception:
-        return {
-            name: _resolved(name, hint, base, names)
-            for base in reversed(kind.__mro__)
-            for name, hint in inspect.get_annotations(base).items()
-        }
-
-
-def _resolved(name: str, hint: Any, base: type, names: dict[str, Any]) -> Any:
-    """One hint by itself, so that one that fails does not take the others with it."""
-    module = sys.modules.get(base.__module__)
-    holder = types.SimpleNamespace(__annotations__={name: hint})
-    try:
-        resolved = typing.get_type_hints(
-            holder, globalns=vars(module) if module else {}, localns=names, include_extras=True
-        )
-    except Exception:
-        return hint
-    return resolved[name]

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
+from belugawf.model.codec._hints import convert
 from belugawf.model.codec._path import DEEPEST
-from belugawf.model.codec._shapes import convert
 from belugawf.model.errors import UsageError
 
 _HINT = 'JSON is true, false, null, 12.5, "text in double quotes", [1, 2] or {"key": "value"}'
