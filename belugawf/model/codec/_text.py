@@ -111,7 +111,7 @@ def _is_too_deep(text: str, data: Any) -> bool:
     if text.count("[") + text.count("{") <= DEEPEST:
         return False
     level = [data]
-    for _ in range(DEEPEST + 1):
+    for _ in range(DEEPEST):
         level = [inner for outer in level for inner in _containers_in(outer)]
     return bool(level)
 
