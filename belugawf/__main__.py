@@ -1,0 +1,104 @@
+"""The process: `belugawf` and `python -m belugawf`.
+
+The one place where exceptions become exit codes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, NoReturn
+
+import typer
+
+from belugawf.cli import exits
+from belugawf.cli.app import app
+from belugawf.cli.exits import CommandError, describe_error, error_line
+from belugawf.cli.render import Paint, escape, escape_lines
+from belugawf.cli.session import Interrupted
+from belugawf.cli.streams import STREAMS, open_standard_streams
+
+
+def main() -> NoReturn:
+    """Run the command of this process and end it."""
+    open_standard_streams()
+    for stream in (sys.stdout, sys.stderr):
+        # What the encoding cannot write is shown as an escape instead of ending the command.
+        with suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    STREAMS.final = True
+    code = run(sys.argv[1:])
+    for stream in (STREAMS.data, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()  # type: ignore[union-attr]
+    # Not sys.exit: shutting the interpreter down would run the `finally` blocks of suspended
+    # workflow coroutines, outside their run, and wait for threads of activities that were given up.
+    os._exit(code)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; every error has been told when it returns."""
+    before = list(arguments)
+    with suppress(ValueError):
+        before = before[: before.index("--")]
+    as_json = "--json" in before
+    verbose = "-v" in before or "--verbose" in before
+    try:
+        command: Any = typer.main.get_command(app)
+        code = command.main(list(arguments), prog_name="belugawf", standalone_mode=False)
+        return code if isinstance(code, int) else exits.OK
+    except BrokenPipeError:
+        # Whoever read our output has seen enough.
+        _discard_output()
+        return exits.OK
+    except (KeyboardInterrupt, typer.Abort):
+        return exits.INTERRUPTED
+    except Interrupted as error:
+        return error.exit_code
+    except Exception as error:
+        return _tell(error, as_json=as_json, verbose=verbose)
+
+
+def _tell(error: Exception, *, as_json: bool, verbose: bool) -> int:
+    known = describe_error(error)
+    shown = _bug(error, verbose=verbose) if known is None else known
+    if as_json:
+        STREAMS.say(error_line(shown))
+    elif not shown.said:
+        _tell_people(shown)
+    return shown.exit_code
+
+
+def _tell_people(error: CommandError) -> None:
+    paint = Paint("auto", STREAMS.talk_is_terminal())
+    STREAMS.say(f"{paint('error:', 'red')} {escape(error.message)}")
+    for candidate in error.extra.get("candidates", ()):
+        STREAMS.say(f"  {escape(candidate)}")
+    if error.hint:
+        STREAMS.say(f"{paint('hint:', 'cyan')} {escape(error.hint)}")
+
+
+def _bug(error: Exception, *, verbose: bool) -> CommandError:
+    if verbose:
+        import traceback
+
+        STREAMS.say(escape_lines("".join(traceback.format_exception(error))))
+    hint = "please report it, with what -v shows" if not verbose else "please report it"
+    return CommandError(
+        exits.BUG, "internal", f"this is a bug of ours: {type(error).__name__}: {error}", hint=hint
+    )
+
+
+def _discard_output() -> None:
+    """Let what is still in buffers go nowhere, so that the last flush cannot complain."""
+    with suppress(OSError, ValueError, AttributeError):
+        stream = STREAMS.data
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())  # type: ignore[union-attr]
+        os.close(nowhere)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The command line: parse, call the executor, print. No file in here decides anything."""

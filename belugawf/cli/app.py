@@ -1,0 +1,195 @@
+"""The command tree: global flags, and commands that are imported when they are used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+import belugawf
+
+# Where each command lives, and its line in `belugawf --help`: the module itself is imported only
+# when the command is called. A test compares the lines with the commands' own help.
+COMMANDS = {
+    "run": ("drive", "Start a run and drive it until it ends or waits."),
+    "resume": ("drive", "Drive what can move on: recovered, signalled, due."),
+    "signal": ("messages", "Deliver a signal to a run, then move the run on."),
+    "status": ("look", "Show where things are, and what moves them on."),
+    "waiting": ("look", "List every open wait for a signal."),
+    "query": ("messages", "Ask a run; changes nothing."),
+    "list": ("look", "List runs, newest first."),
+    "history": ("look", "Show the events of a run."),
+    "result": ("outcome", "Print the result of a run, and nothing else."),
+    "wait": ("outcome", "Wait until a run ends, waits, or awaits a signal."),
+    "cancel": ("messages", "Ask runs to stop and clean up."),
+    "terminate": ("messages", "End runs at once, without running their code."),
+    "worker": ("drive", "Stay and drive everything until interrupted."),
+    "workflows": ("modules", "List the workflows, and the modules that fail to import."),
+    "init": ("modules", "Write a configuration and an example workflow."),
+    "doctor": ("doctor", "Check configuration, modules, database and environment."),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Globals:
+    """The flags before the command; `None` where one was not given."""
+
+    config: Path | None = None
+    directory: Path | None = None
+    db: Path | None = None
+    workflows: Path | None = None
+    provider: str | None = None
+    color: str = "auto"
+
+    def flags(self) -> list[str]:
+        """The flags as they must be typed again to reach the same runs."""
+        given: list[str] = []
+        for flag, value in (
+            ("-c", self.config),
+            ("-C", self.directory),
+            ("--db", self.db),
+            ("--workflows", self.workflows),
+            ("--provider", self.provider),
+        ):
+            if value is not None:
+                given += [flag, str(value)]
+        return given
+
+
+class _Verbatim:
+    """Takes parameters as they were typed: texts, lists of texts, flags.
+
+    typer's own conversion is the same for these types, but imports pydantic for it (40 ms).
+    """
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        if value is None and (param.multiple or param.nargs == -1):
+            return ()
+        return value
+
+
+_VERBATIM = _Verbatim()
+
+
+def _take_verbatim(command: Any) -> None:
+    for parameter in command.params:
+        if hasattr(parameter, "get_runtime_param"):
+            parameter.get_runtime_param = lambda: _VERBATIM
+
+
+class Command(TyperCommand):
+    """A command whose parameters are all texts, lists of texts, or flags."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _take_verbatim(self)
+
+
+class LazyGroup(TyperGroup):
+    """Lists the commands of COMMANDS without importing them."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Stand-ins, for the suggestions after a mistyped command.
+        self.commands = {
+            name: TyperCommand(name=name, help=row[1]) for name, row in COMMANDS.items()
+        }
+        _take_verbatim(self)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"belugawf.cli.{COMMANDS[cmd_name][0]}")
+        group: Any = typer.main.get_command(module.app)
+        return group.commands[cmd_name]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, row[1]) for name, row in COMMANDS.items()])
+
+
+def command_group() -> typer.Typer:
+    """A Typer for one module's commands; with a callback, so that it is always a group."""
+    group = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
+    group.callback()(_nothing)
+    return group
+
+
+def _nothing() -> None:
+    """Nothing: a group of one command would otherwise be that command."""
+
+
+app = typer.Typer(
+    name="belugawf",
+    cls=LazyGroup,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from belugawf.cli.streams import STREAMS
+
+        STREAMS.write(f"belugawf {belugawf.__version__}\n")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def global_flags(
+    ctx: typer.Context,
+    config: Annotated[
+        str | None,
+        typer.Option("-c", "--config", metavar="FILE", help="Use this configuration file."),
+    ] = None,
+    directory: Annotated[
+        str | None,
+        typer.Option("-C", "--directory", metavar="DIR", help="Work as if started in DIR."),
+    ] = None,
+    db: Annotated[
+        str | None, typer.Option("--db", metavar="FILE", help="The database file.")
+    ] = None,
+    workflows: Annotated[
+        str | None, typer.Option("--workflows", metavar="DIR", help="The workflow modules.")
+    ] = None,
+    provider: Annotated[
+        str | None,
+        typer.Option("--provider", metavar="NAME", help="What executes runs: default, temporal."),
+    ] = None,
+    color: Annotated[
+        str, typer.Option("--color", metavar="WHEN", help="Colour: auto, always or never.")
+    ] = "auto",
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Durable workflows for Python in one SQLite file."""
+    if color not in ("auto", "always", "never"):
+        raise typer.BadParameter(f"--color is {color!r}: expected auto, always or never")
+    ctx.obj = Globals(
+        config=_path(config),
+        directory=_path(directory),
+        db=_path(db),
+        workflows=_path(workflows),
+        provider=provider,
+        color=color,
+    )
+    if ctx.invoked_subcommand is None:
+        from belugawf.cli.streams import STREAMS
+
+        STREAMS.write(ctx.get_help() + "\n")
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)

@@ -1,0 +1,128 @@
+"""What the shell offers after Tab. Read-only, silent, and without importing users' modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from belugawf.cli.app import Globals
+    from belugawf.config import Settings
+
+# A folder of modules is parsed on each Tab; beyond this many bytes a file is no module by hand.
+_LARGEST_MODULE_BYTES = 1_000_000
+
+
+def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The ids of runs that begin so."""
+
+    def find(db: Path) -> Iterable[str]:
+        from belugawf.local.completion import run_ids
+
+        return run_ids(db, incomplete)
+
+    return _from_database(ctx, find, incomplete)
+
+
+def complete_signal(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The signals that open runs wait for."""
+
+    def find(db: Path) -> Iterable[str]:
+        from belugawf.local.completion import awaited_signals
+
+        return awaited_signals(db)
+
+    return _from_database(ctx, find, incomplete)
+
+
+def complete_workflow(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The names of workflows in the folder."""
+
+    def find() -> list[str]:
+        return workflow_names(Path(_settings(ctx).workflows))
+
+    return [name for name in _quietly(find) if name.startswith(incomplete)]
+
+
+def workflow_names(folder: Path) -> list[str]:
+    """The names of `@workflow` functions in the modules of a folder, found without importing."""
+    import ast
+
+    names: set[str] = set()
+    for path in sorted([*folder.glob("*.py"), *folder.glob("*/__init__.py")]):
+        if path.name.startswith((".", "_")) and path.name != "__init__.py":
+            continue
+        if path.stat().st_size > _LARGEST_MODULE_BYTES:
+            continue
+        try:
+            tree = ast.parse(path.read_bytes())
+        except (SyntaxError, ValueError, OSError):
+            continue
+        for node in tree.body:
+            if isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef):
+                names.update(_workflow_name(node, decorator) for decorator in node.decorator_list)
+    return sorted(names - {""})
+
+
+def _workflow_name(function: Any, decorator: Any) -> str:
+    import ast
+
+    called = decorator.func if isinstance(decorator, ast.Call) else decorator
+    label = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+    if label != "workflow":
+        return ""
+    for keyword in getattr(decorator, "keywords", ()):
+        if keyword.arg == "name" and isinstance(keyword.value, ast.Constant):
+            return str(keyword.value.value)
+    return str(function.name)
+
+
+def _from_database(
+    ctx: typer.Context, find: Callable[[Path], Iterable[str]], incomplete: str
+) -> list[str]:
+    def read() -> list[str]:
+        settings = _settings(ctx)
+        db = Path(settings.db)
+        # Reading must not create the file.
+        if settings.provider != "default" or not db.exists():
+            return []
+        return list(find(db))
+
+    return [name for name in _quietly(read) if name.startswith(incomplete)]
+
+
+def _settings(ctx: typer.Context) -> Settings:
+    from belugawf.cli.session import settings_of
+
+    return settings_of(_globals(ctx.find_root()))
+
+
+def _globals(root: Any) -> Globals:
+    from belugawf.cli.app import Globals
+
+    if isinstance(root.obj, Globals):
+        return root.obj
+
+    # While completing, the group's callback does not run; only its parameters are parsed.
+    def path(key: str) -> Path | None:
+        value = root.params.get(key)
+        return Path(value) if value else None
+
+    return Globals(
+        config=path("config"),
+        directory=path("directory"),
+        db=path("db"),
+        workflows=path("workflows"),
+        provider=root.params.get("provider"),
+    )
+
+
+def _quietly(find: Callable[[], list[str]]) -> list[str]:
+    # A broken configuration, database or module is no reason to write into somebody's prompt.
+    try:
+        return find()
+    except Exception:
+        return []

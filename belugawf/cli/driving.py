@@ -1,0 +1,129 @@
+"""What the commands that drive runs share: interruption, rest, and leaving it to another."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from belugawf.cli import exits, telling
+from belugawf.cli.exits import CommandError
+from belugawf.cli.live import watching
+from belugawf.cli.render import escape
+from belugawf.cli.streams import STREAMS
+from belugawf.model.errors import BelugaError, WaitExpiredError
+
+if TYPE_CHECKING:
+    from belugawf.cli.session import Session
+    from belugawf.executor import DurableExecutor, Owner, RunInfo
+
+# How long a run that another process drives is followed before that process is named.
+_FOLLOW_S = 5
+# The third Ctrl-C: whoever presses it wants out now, and the state is on disk.
+_PATIENCE_PRESSES = 2
+
+
+@contextmanager
+def interruptible(
+    session: Session, executor: DurableExecutor, runs: Sequence[str]
+) -> Iterator[None]:
+    """Let SIGINT and SIGTERM drain; a second one cuts, a third one leaves at once.
+
+    The handlers stay for the time after the body, when the executor drains as it is left.
+    """
+    presses = 0
+    # The loop itself holds tasks weakly.
+    telling_tasks: list[asyncio.Task[None]] = []
+
+    def on_signal(number: int) -> None:
+        nonlocal presses
+        presses += 1
+        if presses > _PATIENCE_PRESSES and STREAMS.final:
+            os._exit(exits.INTERRUPTED if number == 2 else exits.TERMINATED)
+        if presses == 1:
+            telling_tasks.append(asyncio.ensure_future(_say_draining(session, executor, runs)))
+        else:
+            session.say("cutting the activities in flight")
+        executor.interrupt()
+
+    session.on_signal(on_signal)
+    yield
+
+
+async def _say_draining(session: Session, executor: DurableExecutor, runs: Sequence[str]) -> None:
+    running = 0
+    with suppress(BelugaError):
+        for run in runs:
+            states = await executor.activities(run)
+            running += sum(activity.state == "running" for activity in states)
+    if running == 1:
+        session.say("finishing 1 activity in flight; Ctrl-C again to cut")
+    elif running or not runs:
+        count = f"{running} " if running else "the "
+        session.say(f"finishing {count}activities in flight; Ctrl-C again to cut")
+
+
+async def to_rest(
+    session: Session,
+    executor: DurableExecutor,
+    runs: Sequence[str],
+    *,
+    until: str = "rest",
+    max_wait: object = None,
+    lines: bool = True,
+) -> list[RunInfo]:
+    """Follow runs that this executor drives until each ended or rests (or is `until`)."""
+    with interruptible(session, executor, runs):
+        async with watching(session, executor, runs, lines=lines, waits=until != "rest"):
+            return [
+                await executor.wait(run, until=until, max_wait=max_wait)  # type: ignore[arg-type]
+                for run in runs
+            ]
+
+
+async def follow_other(
+    session: Session, executor: DurableExecutor, info: RunInfo, owner: Owner
+) -> RunInfo:
+    """Follow a run that another process drives for a moment, then say who goes on."""
+    with suppress(WaitExpiredError):
+        info = await executor.wait(info.run_id, until="rest", max_wait=_FOLLOW_S)
+    if not info.open or (info.waiting_for and info.owner is None):
+        return info
+    if owner.frozen:
+        session.say(
+            f"{escape(info.workflow_id)}: held by {telling.owner_text(owner)}; "
+            f"let it go on: kill -CONT {owner.pid}"
+        )
+    else:
+        session.say(f"{escape(info.workflow_id)}: {telling.owner_text(owner)} goes on with it")
+    return info
+
+
+def other_owner(info: RunInfo) -> Owner | None:
+    """The live process that holds an open run, `None` where it is this one or nobody."""
+    if not info.open or info.owner is None or not info.owner.alive:
+        return None
+    return None if info.owner.pid == os.getpid() else info.owner
+
+
+def interrupted_error(session: Session, infos: Sequence[RunInfo]) -> CommandError:
+    """What is said after a signal: the state is saved, and how to go on."""
+    assert session.interrupted is not None
+    code = exits.INTERRUPTED if session.interrupted == 2 else exits.TERMINATED
+    open_runs = [info.workflow_id for info in infos if info.open]
+    words = open_runs if len(open_runs) <= 3 else []
+    hint = f"go on with: {session.command('resume', *words)}"
+    return CommandError(
+        code,
+        "interrupted" if code == exits.INTERRUPTED else "terminated",
+        "interrupted; the state is saved",
+        hint=hint,
+        extra={"runs": [info.to_json() for info in infos]},
+    )
+
+
+async def described(executor: DurableExecutor, runs: Sequence[str]) -> list[RunInfo]:
+    """The runs as they are now."""
+    return [await executor.describe(run) for run in runs]

@@ -1,0 +1,353 @@
+"""What a person sees while runs are driven: a live view on a terminal, plain lines elsewhere.
+
+Both look at the runs from outside, four times a second, through the executor: what they show is
+what is on disk. The live view draws on stderr with rich; what user code prints meanwhile goes
+through a pipe (`streams.LineCapture`) and is shown above the view, line by line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, Protocol
+
+from belugawf.cli import render, telling
+from belugawf.cli.render import escape, short_duration
+from belugawf.cli.streams import LineCapture
+from belugawf.model import events as ev
+from belugawf.model.errors import BelugaError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
+
+    from belugawf.cli.session import Session
+    from belugawf.executor import ActivityState, DurableExecutor, RunInfo
+
+_LOOK_EVERY_S = 0.25
+_SECOND_NS = 1_000_000_000
+# Lines that the view leaves free on the screen, and the fewest that it draws all the same.
+_SPARE_LINES = 4
+_FEWEST_LINES = 6
+
+
+class View(Protocol):
+    """Something that looks at runs again and again."""
+
+    async def look(self) -> None: ...
+    def close(self) -> None: ...
+
+
+@asynccontextmanager
+async def watching(
+    session: Session,
+    executor: DurableExecutor,
+    runs: Sequence[str],
+    *,
+    lines: bool = True,
+    waits: bool = False,
+) -> AsyncIterator[None]:
+    """Show these runs while the body drives them.
+
+    Off a terminal `lines` says whether events are told at all; `waits` tells what is waited for
+    as well, for bodies that do not return then. Shows nothing under --quiet and --json.
+    """
+    view: View | None = None
+    if runs and not session.quiet:
+        if session.talk_terminal:
+            view = LiveView(session, executor, runs)
+        elif lines:
+            view = await LineView.create(session, executor, runs, waits=waits)
+    if view is None:
+        yield
+        return
+    stop = asyncio.Event()
+    task = asyncio.create_task(_look_until(view, stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        with suppress(asyncio.CancelledError):
+            await task
+        view.close()
+
+
+async def _look_until(view: View, stop: asyncio.Event) -> None:
+    while True:
+        stopping = stop.is_set()
+        # The view is no part of the work: when it cannot look, it looks again later.
+        with suppress(BelugaError):
+            await view.look()
+        if stopping:
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _LOOK_EVERY_S)
+
+
+# -- plain lines ---------------------------------------------------------------------------------
+
+
+class LineView:
+    """One line for each event worth telling, as it happens."""
+
+    def __init__(
+        self, session: Session, executor: DurableExecutor, runs: Sequence[str], *, waits: bool
+    ) -> None:
+        self._session = session
+        self._executor = executor
+        self._tellers = {run: EventTeller(session, waits=waits) for run in runs}
+        self._seen = dict.fromkeys(runs, 0)
+
+    @classmethod
+    async def create(
+        cls, session: Session, executor: DurableExecutor, runs: Sequence[str], *, waits: bool
+    ) -> LineView:
+        """A view that tells only what happens from now on."""
+        view = cls(session, executor, runs, waits=waits)
+        for run in runs:
+            await view._read(run)
+        return view
+
+    async def look(self) -> None:
+        for run in self._seen:
+            for line in await self._read(run):
+                prefix = "" if len(self._seen) == 1 else f"{escape(run)}: "
+                self._session.say(prefix + line)
+
+    async def _read(self, run: str) -> list[str]:
+        lines = []
+        for event in await self._executor.history(run, after=self._seen[run]):
+            self._seen[run] = event.position
+            line = self._tellers[run].tell(event)
+            if line is not None:
+                lines.append(line)
+        return lines
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class EventTeller:
+    """Tells one run's events in words; remembers the names that later events refer to by seq."""
+
+    def __init__(self, session: Session, *, waits: bool = False) -> None:
+        self._session = session
+        self._waits = waits
+        self._scheduled: dict[int, ev.ActivityScheduled] = {}
+
+    def tell(self, event: ev.Event) -> str | None:
+        """One line, `None` for what is not worth telling."""
+        match event:
+            case ev.ActivityScheduled():
+                self._scheduled[event.seq] = event
+                return f"{escape(event.name)} started"
+            case ev.ActivityCompleted():
+                return f"{self._name(event.seq)} done{self._took(event)}"
+            case ev.AttemptFailed():
+                wait = short_duration((event.retry_at - event.at) / _SECOND_NS)
+                tried = self._attempt(event.seq, event.attempt)
+                error = failure_text(event.payload)
+                return f"{self._name(event.seq)} failed{tried}: {error}; next try in {wait}"
+            case ev.ActivityFailed():
+                tried = self._attempt(event.seq, event.attempt)
+                return f"{self._name(event.seq)} failed{tried}: {failure_text(event.payload)}"
+            case ev.ActivityTimedOut():
+                tried = self._attempt(event.seq, event.attempt)
+                return f"{self._name(event.seq)} timed out{tried}: {failure_text(event.payload)}"
+            case ev.AttemptInterrupted():
+                tried = self._attempt(event.seq, event.attempt)
+                return f"{self._name(event.seq)} was interrupted{tried}: {escape(event.reason)}"
+            case ev.SignalReceived():
+                return f"signal {escape(event.name)} received"
+            case ev.CancelRequested():
+                return "cancel requested"
+            case ev.WaitStarted() if self._waits:
+                until = ""
+                if event.until is not None:
+                    shown = render.moment(event.until, self._session.talk_terminal)
+                    until = f" until {shown}"
+                command = telling.answer(self._session, event.name, event.expected, None)
+                return f"waiting for signal {escape(event.name)}{until}: {command}"
+        return None
+
+    def _name(self, seq: int) -> str:
+        scheduled = self._scheduled.get(seq)
+        return f"activity {seq}" if scheduled is None else escape(scheduled.name)
+
+    def _attempt(self, seq: int, attempt: int) -> str:
+        scheduled = self._scheduled.get(seq)
+        if scheduled is None or scheduled.max_attempts == 1:
+            return ""
+        of = f" of {scheduled.max_attempts}" if scheduled.max_attempts else ""
+        return f" (attempt {attempt}{of})"
+
+    def _took(self, event: ev.ActivityCompleted) -> str:
+        started = event.started_at
+        if started is None:
+            scheduled = self._scheduled.get(event.seq)
+            started = None if scheduled is None else scheduled.time
+        if started is None:
+            return ""
+        return f" in {short_duration(max(0, event.at - started) / _SECOND_NS)}"
+
+
+def failure_text(payload: str) -> str:
+    """The "Type: message" of a recorded failure, on one line."""
+    import json
+
+    data = json.loads(payload)
+    return escape(f"{data.get('type')}: {data.get('message')}")
+
+
+# -- the live view -------------------------------------------------------------------------------
+
+_SIGNS = {
+    "scheduled": ("·", ".", "dim"),
+    "running": ("●", "*", "cyan"),
+    "retrying": ("↻", "~", "yellow"),
+    "completed": ("✓", "+", "green"),
+    "failed": ("✗", "x", "red"),
+    "timed_out": ("✗", "x", "red"),
+    "cancelled": ("–", "-", "yellow"),
+}
+_CLOSED = frozenset({"completed", "failed", "timed_out", "cancelled"})
+
+
+class LiveView:
+    """A rich Live on stderr: every run with its activities, retries, waits and progress."""
+
+    def __init__(self, session: Session, executor: DurableExecutor, runs: Sequence[str]) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._session = session
+        self._executor = executor
+        self._runs = list(runs)
+        self._capture = LineCapture(self._print_above)
+        self._console: Console = Console(
+            file=self._capture.terminal,
+            force_terminal=True,
+            no_color=not session.talk_paint.on,
+            highlight=False,
+            markup=False,
+            emoji=False,
+        )
+        self._unicode = "utf" in (self._console.encoding or "")
+        self._fit()
+        self._live: Live = Live(
+            console=self._console,
+            auto_refresh=False,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            vertical_overflow="ellipsis",
+        )
+        self._live.start()
+
+    async def look(self) -> None:
+        seen = []
+        for run in self._runs:
+            seen.append((await self._executor.describe(run), await self._executor.activities(run)))
+        self._fit()
+        self._live.update(self._draw(seen), refresh=True)
+
+    def close(self) -> None:
+        # First the pipe, so that the last printed lines still appear above the last picture.
+        self._capture.close()
+        self._live.stop()
+        self._capture.terminal.close()
+
+    def _print_above(self, line: str) -> None:
+        from rich.text import Text
+
+        self._console.print(Text.from_ansi(line), soft_wrap=True)
+
+    def _fit(self) -> None:
+        # rich would ask descriptors 1 and 2, which lead into the pipe.
+        with suppress(OSError):
+            size = os.get_terminal_size(self._capture.terminal.fileno())
+            if size.columns and size.lines:
+                self._console.size = size
+
+    def _draw(self, seen: Sequence[tuple[RunInfo, Sequence[ActivityState]]]) -> Any:
+        from rich.console import Group
+
+        room = max(_FEWEST_LINES, self._console.size.height - _SPARE_LINES)
+        lines: list[Any] = []
+        for info, activities in seen:
+            share = max(3, (room - len(lines)) // max(1, len(seen)))
+            lines += self._draw_run(info, activities, share)
+        return Group(*lines[:room])
+
+    def _draw_run(self, info: RunInfo, activities: Sequence[ActivityState], room: int) -> list[Any]:
+        now = render.now_ns()
+        waits = [w for w in info.waiting_for if w.kind != "activity"]
+        shown, hidden = _most_interesting(activities, room - 1 - len(waits))
+        lines = [self._head(info, now)]
+        if hidden:
+            lines.append(self._line(("  ", ""), (f"{hidden} more activities", "dim")))
+        lines += [self._activity(activity, now) for activity in shown]
+        lines += [self._line(("  ", ""), (telling.wait_text(self._session, w), "")) for w in waits]
+        return lines
+
+    def _head(self, info: RunInfo, now: int) -> Any:
+        end = info.closed_at if info.closed_at is not None else now
+        took = short_duration(max(0, end - info.created_at) // _SECOND_NS)
+        parts = [
+            (escape(info.workflow_id), "bold"),
+            (f" {info.status.replace('_', ' ')}", render.STATUS_STYLES.get(info.status, "")),
+            (f" {took}", "dim"),
+        ]
+        if info.progress is not None:
+            parts.append((f"  {progress_text(info.progress, unicode=self._unicode)}", ""))
+        return self._line(*parts)
+
+    def _activity(self, activity: ActivityState, now: int) -> Any:
+        wide, plain, style = _SIGNS.get(activity.state, ("?", "?", ""))
+        parts = [(f"  {wide if self._unicode else plain} ", style), (escape(activity.name), "")]
+        if activity.attempt > 1 or activity.state == "retrying":
+            of = f" of {activity.max_attempts}" if activity.max_attempts else ""
+            parts.append((f" attempt {activity.attempt}{of}", "yellow"))
+        parts.append((f" {_activity_time(activity, now)}", "dim"))
+        if activity.error and activity.state != "completed":
+            parts.append((f"  {escape(activity.error)}", "red"))
+        return self._line(*parts)
+
+    def _line(self, *parts: tuple[str, str]) -> Any:
+        from rich.text import Text
+
+        return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
+
+
+def _most_interesting(
+    activities: Sequence[ActivityState], room: int
+) -> tuple[list[ActivityState], int]:
+    """As many activities as fit, open ones first, in their order; and how many are left out."""
+    if len(activities) <= max(1, room):
+        return list(activities), 0
+    room = max(1, room - 1)
+    latest_first = sorted(activities, key=lambda a: (a.state in _CLOSED, -a.seq))
+    chosen = sorted(latest_first[:room], key=lambda a: a.seq)
+    return chosen, len(activities) - len(chosen)
+
+
+def _activity_time(activity: ActivityState, now: int) -> str:
+    if activity.state == "retrying" and activity.until is not None:
+        left = max(0, activity.until - now) / _SECOND_NS
+        return f"next try in {short_duration(round(left))}"
+    if activity.state in _CLOSED:
+        end = activity.until if activity.until is not None else now
+        return short_duration(max(0, end - activity.since) / _SECOND_NS)
+    return short_duration(max(0, now - activity.since) // _SECOND_NS)
+
+
+def progress_text(progress: Any, *, unicode: bool = True) -> str:
+    """A fraction from 0 to 1 as a bar with per cent, anything else as text."""
+    if isinstance(progress, int | float) and not isinstance(progress, bool):
+        if not 0 <= progress <= 1:
+            return escape(progress)
+        filled = round(progress * 20)
+        full, empty = ("█", "░") if unicode else ("#", ".")
+        return f"{full * filled}{empty * (20 - filled)} {progress:.0%}"
+    return escape(progress)

@@ -1,0 +1,123 @@
+"""Parameters that several commands share, and how their texts are read.
+
+All of them are texts, lists of texts or flags; the functions below turn them into values, so
+that every mistake is reported in the same words.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from belugawf.cli import completion
+from belugawf.model.durations import parse_duration
+from belugawf.model.errors import UsageError
+
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON; errors as JSON too.")]
+Quiet: TypeAlias = Annotated[
+    bool, typer.Option("-q", "--quiet", help="Say nothing but results and errors.")
+]
+Verbose: TypeAlias = Annotated[
+    bool, typer.Option("-v", "--verbose", help="Say more; tracebacks of our own bugs.")
+]
+Run: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="A workflow id, a run id, a prefix of either (4 or more characters), or @latest.",
+        show_default=False,
+        autocompletion=completion.complete_run,
+    ),
+]
+OptionalRun: TypeAlias = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="RUN",
+        help="A workflow id, a run id, a prefix of either (4 or more characters), or @latest.",
+        show_default=False,
+        autocompletion=completion.complete_run,
+    ),
+]
+Runs: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="RUN...",
+        help="Workflow ids, run ids, prefixes of either (4 or more characters), or @latest.",
+        show_default=False,
+        autocompletion=completion.complete_run,
+    ),
+]
+MaxWait: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--max-wait", metavar="DUR", help="Give up waiting after DUR (exit code 124)."),
+]
+Grace: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--grace", metavar="DUR", help="Cut attempts that still run DUR after the end."),
+]
+Reason: TypeAlias = Annotated[
+    str | None, typer.Option("--reason", metavar="TEXT", help="Why; kept in the history.")
+]
+
+
+def duration(text: str | None, flag: str) -> timedelta | None:
+    """The duration of a flag, `None` where it was not given. Raises `UsageError`."""
+    if text is None:
+        return None
+    try:
+        return parse_duration(text)
+    except UsageError as error:
+        raise UsageError(f"{flag}: {error.message}", hint=error.hint) from None
+
+
+def pairs(texts: Sequence[str] | None, flag: str) -> dict[str, str]:
+    """The mapping of repeated `key=value` flags. Raises `UsageError` for one without "="."""
+    found: dict[str, str] = {}
+    for text in texts or ():
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UsageError(f"{flag} {text!r} is no key=value", hint=f"write {flag} key=value")
+        if key in found:
+            raise UsageError(f"{flag} gives {key!r} twice", hint="give each key once")
+        found[key] = value
+    return found
+
+
+def only_one(given: Mapping[str, bool]) -> None:
+    """Raise `UsageError` where more than one of these flags is given."""
+    flags = [flag for flag, is_given in given.items() if is_given]
+    if len(flags) > 1:
+        raise UsageError(
+            f"{' and '.join(flags)} exclude each other", hint=f"give only {flags[0]}, for example"
+        )
+
+
+def read_text(source: str, flag: str) -> str:
+    """The text of a file, or of stdin for "-". Raises `UsageError` where it cannot be read."""
+    try:
+        if source == "-":
+            return sys.stdin.buffer.read().decode("utf-8") if sys.stdin is not None else ""
+        return Path(source).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"{flag} {source!r} cannot be read: {error.strerror}", hint="check the file's name"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{flag} {source!r} is not UTF-8 text: byte {error.start} does not fit",
+            hint="save it as UTF-8",
+        ) from None
+
+
+def whole_number(text: str | None, flag: str) -> int | None:
+    """A whole number of 1 or more, `None` where it was not given. Raises `UsageError`."""
+    if text is None:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"{flag} is {text!r}", hint="give a whole number of 1 or more")
+    return int(text)

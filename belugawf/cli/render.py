@@ -1,0 +1,198 @@
+"""Text for people: escaping, times, tables, colours. Plain text needs no rich at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from belugawf.cli.streams import STREAMS
+from belugawf.model.durations import ns_datetime
+
+# Everything that moves a cursor, changes a colour or reorders text: control characters, line and
+# paragraph separators, direction overrides, and halves of characters that no encoding can write.
+_UNSAFE = "\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff"
+_UNSAFE_CHARACTER = re.compile(f"[{_UNSAFE}]")
+# json.dumps escapes the first 32 itself.
+_UNSAFE_IN_JSON = re.compile(
+    "[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+_NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+_SECOND_NS = 1_000_000_000
+_STYLES = {"red": "31", "green": "32", "yellow": "33", "cyan": "36", "dim": "2", "bold": "1"}
+STATUS_STYLES = {
+    "running": "cyan",
+    "completed": "green",
+    "failed": "red",
+    "timed_out": "red",
+    "cancelled": "yellow",
+    "terminated": "yellow",
+    "continued_as_new": "dim",
+}
+
+
+# -- escaping ------------------------------------------------------------------------------------
+
+
+def escape(text: object) -> str:
+    """Users' data on one line: whatever could steer a terminal is written as an escape."""
+    return _UNSAFE_CHARACTER.sub(_escaped, str(text))
+
+
+def escape_lines(text: str) -> str:
+    """As `escape`, keeping line ends; for tracebacks and results."""
+    return "\n".join(escape(line) for line in text.replace("\t", "    ").splitlines())
+
+
+def _escaped(match: re.Match[str]) -> str:
+    character = match[0]
+    if character in _NAMED:
+        return _NAMED[character]
+    number = ord(character)
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
+
+
+def json_text(value: Any, *, indent: int | None = 2) -> str:
+    """The value as JSON that every terminal and every encoding can carry."""
+    encoding = (getattr(STREAMS.data, "encoding", None) or "utf-8").lower().replace("-", "")
+    text = json.dumps(value, indent=indent, ensure_ascii=encoding != "utf8")
+    return _UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def json_line(value: Any) -> str:
+    """The value as JSON on one line, for people."""
+    return json_text(value, indent=None)
+
+
+# -- colour --------------------------------------------------------------------------------------
+
+
+class Paint:
+    """Colours text or leaves it alone. `mode` is auto, always or never."""
+
+    def __init__(self, mode: str, terminal: bool) -> None:
+        wanted = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        self.on = mode == "always" or (mode == "auto" and wanted)
+
+    def __call__(self, text: str, style: str) -> str:
+        code = _STYLES.get(style)
+        return f"\x1b[{code}m{text}\x1b[0m" if self.on and code else text
+
+    def status(self, status: str) -> str:
+        return self(status, STATUS_STYLES.get(status, ""))
+
+
+# -- times ---------------------------------------------------------------------------------------
+
+
+def now_ns() -> int:
+    """The present instant."""
+    return time.time_ns()
+
+
+def local(instant: int) -> datetime:
+    """The instant on the clock of the person who reads it."""
+    return ns_datetime(instant).astimezone()
+
+
+def iso_local(instant: int) -> str:
+    """ISO 8601 in local time with its offset, to seconds; what pipes get."""
+    return local(instant).isoformat(timespec="seconds")
+
+
+def short_duration(seconds: float) -> str:
+    """The two largest units: 5s, 1.2s, 3m 20s, 23h, 4d 2h."""
+    if seconds < 0.0005:
+        return "0s"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f}ms"
+    if seconds < 10 and seconds != int(seconds):
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    for size, name, smaller, small_name in (
+        (86_400, "d", 3_600, "h"),
+        (3_600, "h", 60, "m"),
+        (60, "m", 1, "s"),
+    ):
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size}{name}" + (f" {rest}{small_name}" if rest else "")
+    return f"{whole}s"
+
+
+def _rough_duration(seconds: float) -> str:
+    return (
+        short_duration(round(seconds)).split(" ")[0]
+        if seconds >= 3_600
+        else short_duration(round(seconds))
+    )
+
+
+def relative(instant: int, now: int | None = None) -> str:
+    """ "2h ago", "in 23h", "now"."""
+    seconds = (instant - (now_ns() if now is None else now)) / _SECOND_NS
+    if abs(seconds) < 1:
+        return "now"
+    return f"in {_rough_duration(seconds)}" if seconds > 0 else f"{_rough_duration(-seconds)} ago"
+
+
+def clock(instant: int, now: int | None = None) -> str:
+    """Local time as people say it: "14:02", "tomorrow 14:02", "Fri 14:02", "2026-12-24 14:02"."""
+    moment = local(instant)
+    today = local(now_ns() if now is None else now).date()
+    days = (moment.date() - today).days
+    if days == 0:
+        soon = abs(instant - (now_ns() if now is None else now)) < 3_600 * _SECOND_NS
+        return f"{moment:%H:%M:%S}" if soon else f"{moment:%H:%M}"
+    if days == 1:
+        return f"tomorrow {moment:%H:%M}"
+    if days == -1:
+        return f"yesterday {moment:%H:%M}"
+    if 1 < days < 7:
+        return f"{moment:%a %H:%M}"
+    return f"{moment:%Y-%m-%d %H:%M}"
+
+
+def moment(instant: int, terminal: bool, now: int | None = None) -> str:
+    """An instant with its distance: on a terminal as people say it, in a pipe ISO 8601."""
+    shown = clock(instant, now) if terminal else iso_local(instant)
+    return f"{shown} ({relative(instant, now)})"
+
+
+def seconds_of(duration: timedelta | None) -> str:
+    return "" if duration is None else short_duration(duration.total_seconds())
+
+
+# -- tables --------------------------------------------------------------------------------------
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, paint: Paint) -> None:
+    """Print rows as data: a table on a terminal, tab-separated without headers in a pipe.
+
+    A cell is already escaped. Column 0 is never cut: it holds what is typed into commands.
+    """
+    if not STREAMS.data_is_terminal():
+        STREAMS.write("".join("\t".join(row) + "\n" for row in rows))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for header in headers:
+        shown.add_column(header, overflow="fold")
+    for row in rows:
+        shown.add_row(*(Text(cell, style=_cell_style(cell)) for cell in row))
+    console = Console(
+        file=STREAMS.data, no_color=not paint.on, highlight=False, markup=False, emoji=False
+    )
+    console.print(shown)
+
+
+def _cell_style(cell: str) -> str:
+    return STATUS_STYLES.get(cell, "")

@@ -1,0 +1,168 @@
+"""One command's use of the executor: configuration, event loop, signals, and how it talks."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import typer
+
+from belugawf.cli import exits
+from belugawf.cli.app import Globals
+from belugawf.cli.exits import CommandError
+from belugawf.cli.render import Paint, json_text
+from belugawf.cli.streams import STREAMS
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from belugawf.config import Settings
+    from belugawf.executor import DurableExecutor, Hooks
+
+T = TypeVar("T")
+
+_EXIT_CODES = {signal.SIGINT: exits.INTERRUPTED, signal.SIGTERM: exits.TERMINATED}
+
+
+class Interrupted(Exception):
+    """A signal ended the command; `number` is which."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"interrupted by {signal.Signals(number).name}")
+        self.exit_code = _EXIT_CODES.get(signal.Signals(number), exits.INTERRUPTED)
+
+
+def settings_of(flags: Globals) -> Settings:
+    """The configuration under these flags. Raises `ConfigurationError`."""
+    from belugawf.config import load_settings
+
+    overrides = {"db": flags.db, "workflows": flags.workflows, "provider": flags.provider}
+    return load_settings(
+        config=flags.config,
+        directory=flags.directory,
+        overrides={key: value for key, value in overrides.items() if value is not None},
+    )
+
+
+class Session:
+    """What a command needs: flags, settings, an executor, and a voice."""
+
+    def __init__(
+        self, ctx: typer.Context, *, json: bool, quiet: bool = False, verbose: bool = False
+    ) -> None:
+        root = ctx.find_root()
+        self.flags: Globals = root.obj if isinstance(root.obj, Globals) else Globals()
+        self.json = json
+        self.quiet = quiet or json
+        self.verbose = verbose
+        self.paint = Paint(self.flags.color, STREAMS.data_is_terminal())
+        self.talk_paint = Paint(self.flags.color, STREAMS.talk_is_terminal())
+        self.talk_terminal = STREAMS.talk_is_terminal()
+        self.data_terminal = STREAMS.data_is_terminal()
+        self.interrupted: int | None = None
+        self._settings: Settings | None = None
+        self._on_signal: Callable[[int], None] | None = None
+
+    # -- what it stands on -----------------------------------------------------------------------
+
+    @property
+    def settings(self) -> Settings:
+        """The configuration, read on first use. Raises `ConfigurationError`."""
+        if self._settings is None:
+            self._settings = settings_of(self.flags)
+        return self._settings
+
+    def executor(self, hooks: Hooks | None = None) -> DurableExecutor:
+        """The executor that the configuration names."""
+        from belugawf.executor import new_executor
+
+        executor: DurableExecutor = new_executor(
+            self.settings.provider, settings=self.settings, hooks=hooks
+        )
+        return executor
+
+    def run(self, work: Callable[[DurableExecutor], Awaitable[T]]) -> T:
+        """Call `work` with an entered executor, on an event loop of its own.
+
+        Raises `Interrupted` after SIGINT or SIGTERM, unless `work` handles them.
+        """
+
+        async def entered() -> T:
+            async with self.executor() as executor:
+                return await work(executor)
+
+        return self.run_loop(entered())
+
+    def run_loop(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on a new event loop, with the signals handled."""
+        import asyncio
+
+        loop = asyncio.new_event_loop()
+        self._on_signal = None
+        try:
+            # Some libraries that users call from activities still ask for the current loop.
+            asyncio.set_event_loop(loop)
+            task = loop.create_task(work)
+            for number in _EXIT_CODES:
+                loop.add_signal_handler(number, self._handle_signal, task, number)
+            try:
+                return loop.run_until_complete(task)
+            except asyncio.CancelledError:
+                if self.interrupted is None:
+                    raise
+                raise Interrupted(self.interrupted) from None
+        finally:
+            for number in _EXIT_CODES:
+                loop.remove_signal_handler(number)
+            asyncio.set_event_loop(None)
+            # Threads of activities may still run; closing does not wait for them.
+            loop.close()
+
+    def on_signal(self, handler: Callable[[int], None] | None) -> None:
+        """Let `handler` answer signals from now on; it may be called several times."""
+        self._on_signal = handler
+
+    def _handle_signal(self, task: asyncio.Task[Any], number: int) -> None:
+        self.interrupted = number
+        if self._on_signal is not None:
+            self._on_signal(number)
+        else:
+            task.cancel()
+
+    # -- what it says ----------------------------------------------------------------------------
+
+    def say(self, text: str) -> None:
+        """A line for people on stderr, unless quiet or JSON."""
+        if not self.quiet:
+            STREAMS.say(text)
+
+    def print_json(self, value: Any) -> None:
+        """The one JSON document of the command."""
+        STREAMS.write(json_text(value) + "\n")
+
+    def command(self, *words: str) -> str:
+        """A command as it must be typed, with this command's global flags."""
+        return shlex.join(["belugawf", *self.flags.flags(), *words])
+
+
+def leave(code: int) -> NoReturn:
+    """End the command with this exit code."""
+    raise typer.Exit(code)
+
+
+def fail(code: int, name: str, message: str, *, hint: str | None = None, **extra: Any) -> NoReturn:
+    """End the command with an error of its own."""
+    raise CommandError(code, name, message, hint=hint, extra=extra)
+
+
+def os_user() -> str | None:
+    """The name of the person at the keyboard, `None` where the system has none."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except (KeyError, OSError):
+        return os.environ.get("USER") or None

@@ -1,0 +1,184 @@
+"""stdout is data, stderr is talk; user code is kept from mixing them.
+
+While the CLI drives user code, file descriptor 1 is a copy of stderr: `print`, `os.write(1, ...)`
+and child processes all land there, and results are written to a saved descriptor of the real
+stdout. Under a live view both descriptors lead into a pipe instead, so that whole lines can be
+shown above the view without tearing it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TextIO
+
+# What a program printed without ending the line is shown after this long, and no sooner: most
+# unfinished lines are finished within microseconds.
+_UNFINISHED_LINE_S = 0.5
+_CHUNK = 65_536
+
+
+class Streams:
+    """The standard streams of this process.
+
+    `final` says that the process ends with the command, so that the real stdout is never given
+    back: a thread of the user's that outlives its activity cannot write into the results.
+    """
+
+    def __init__(self) -> None:
+        self.final = False
+        self._data: TextIO | None = None
+
+    @property
+    def data(self) -> TextIO | None:
+        """Where results go; `None` where stdout is closed."""
+        return self._data or sys.stdout
+
+    def write(self, text: str) -> None:
+        """Print `text` as data. Raises `BrokenPipeError` when nobody reads any more."""
+        stream = self.data
+        if stream is not None:
+            stream.write(text)
+            stream.flush()
+
+    def say(self, text: str) -> None:
+        """Print one line of talk; a closed stderr is no reason to stop."""
+        with suppress(OSError, ValueError, AttributeError):
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
+
+    def data_is_terminal(self) -> bool:
+        return _is_terminal(self.data)
+
+    def talk_is_terminal(self) -> bool:
+        return _is_terminal(sys.stderr)
+
+    def can_prompt(self) -> bool:
+        """Whether a person can be asked: stdin and stderr are terminals."""
+        return _is_terminal(sys.stdin) and _is_terminal(sys.stderr)
+
+    @contextmanager
+    def diverted(self) -> Iterator[None]:
+        """Send everything that is printed to stderr, at the level of file descriptors."""
+        if self._data is not None:
+            yield
+            return
+        shown = sys.stdout
+        if shown is not None:
+            with suppress(OSError, ValueError):
+                shown.flush()
+        saved = os.dup(1)
+        self._data = _writer(saved) if _is_descriptor(shown, 1) else shown
+        os.dup2(2, 1)
+        sys.stdout = sys.stderr
+        try:
+            yield
+        finally:
+            if not self.final:
+                with suppress(OSError, ValueError):
+                    sys.stderr.flush()
+                os.dup2(saved, 1)
+                sys.stdout = shown
+                if self._data is not None and self._data is not shown:
+                    self._data.close()
+                else:
+                    os.close(saved)
+                self._data = None
+
+
+class LineCapture:
+    """Leads descriptors 1 and 2 into a pipe and hands each printed line to `show`.
+
+    `terminal` is the real stderr, for the view itself. `show` runs on a thread of its own.
+    """
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        self._show = show
+        self._saved_out = os.dup(1)
+        self._saved_err = os.dup(2)
+        self.terminal = _writer(os.dup(2))
+        self._reader, writer = os.pipe()
+        self._stop_reader, self._stop_writer = os.pipe()
+        sys.stderr.flush()
+        os.dup2(writer, 1)
+        os.dup2(writer, 2)
+        os.close(writer)
+        self._thread = threading.Thread(target=self._copy, name="belugawf-output", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Give the descriptors back and show what is left in the pipe."""
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
+        os.dup2(self._saved_out, 1)
+        os.dup2(self._saved_err, 2)
+        os.close(self._saved_out)
+        os.close(self._saved_err)
+        # Not by end of file: a child process of the user's may keep the pipe open.
+        os.close(self._stop_writer)
+        self._thread.join()
+        os.close(self._reader)
+        os.close(self._stop_reader)
+
+    def _copy(self) -> None:
+        pending = b""
+        while True:
+            timeout = _UNFINISHED_LINE_S if pending else None
+            ready, _, _ = select.select([self._reader, self._stop_reader], [], [], timeout)
+            if self._reader in ready:
+                chunk = os.read(self._reader, _CHUNK)
+                *lines, pending = (pending + chunk).split(b"\n")
+                for line in lines:
+                    self._show_bytes(line)
+                if chunk:
+                    continue
+            elif not ready:
+                self._show_bytes(pending)
+                pending = b""
+                continue
+            if pending:
+                self._show_bytes(pending)
+            return
+
+    def _show_bytes(self, line: bytes) -> None:
+        # A line that cannot be shown must not stop the pipe: user code would block on it.
+        with suppress(Exception):
+            self._show(line.decode("utf-8", "replace").rstrip("\r"))
+
+
+def open_standard_streams() -> None:
+    """Open /dev/null where a standard descriptor is closed.
+
+    Otherwise the next file to be opened, the database among them, would become stdout.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _writer(descriptor: int) -> TextIO:
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return open(descriptor, "w", encoding=encoding, errors="backslashreplace", newline="\n")
+
+
+def _is_descriptor(stream: TextIO | None, number: int) -> bool:
+    try:
+        return stream is not None and stream.fileno() == number
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:
+        return False
+
+
+STREAMS = Streams()

@@ -1,0 +1,150 @@
+"""Sentences about runs: what one waits for, how it ended, and what to type next."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from belugawf.cli import exits, render
+from belugawf.cli.render import escape, moment
+from belugawf.cli.streams import STREAMS
+
+if TYPE_CHECKING:
+    from belugawf.cli.session import Session
+    from belugawf.executor import DurableExecutor, OpenWait, Owner, RunInfo, Waiting
+
+_FRAME = re.compile(r'^\s*File "(?P<path>[^"]+)", line \d+')
+_PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
+_STANDARD_LIBRARY = str(Path(os.__file__).resolve().parent) + os.sep
+
+
+# -- waits ---------------------------------------------------------------------------------------
+
+
+def answer(session: Session, signal: str, expected: str | None, run: str | None) -> str:
+    """The command that answers a wait; `run` where the signal's name alone is not enough."""
+    payload = {"bool": ["--payload", "true"], "str": ["--text", "..."]}.get(expected or "")
+    words = ["signal", signal]
+    if run is not None:
+        words.append(run)
+    command = session.command(*words, *(payload or ["--payload", "<JSON>"]))
+    return escape(command)
+
+
+async def awaiting_runs(executor: DurableExecutor, infos: Iterable[RunInfo]) -> Counter[str]:
+    """How many open runs wait for each signal; empty where none of `infos` waits for one."""
+    if not any(wait.kind == "signal" for info in infos for wait in info.waiting_for):
+        return Counter()
+    return count_waits(await executor.waiting())
+
+
+def count_waits(waits: Iterable[OpenWait]) -> Counter[str]:
+    """How many runs wait for each signal."""
+    return Counter(name for name, _ in {(wait.signal, wait.run_id) for wait in waits})
+
+
+def wait_text(session: Session, wait: Waiting) -> str:
+    """What is waited for and until when, without the run and without the command."""
+    terminal = session.talk_terminal
+    bound = "" if wait.until is None else f" until {moment(wait.until, terminal)}"
+    name = escape(wait.name)
+    if wait.kind == "timer":
+        return f"sleeping {name}{bound}"
+    if wait.kind == "activity":
+        if wait.state == "retrying":
+            retry = "" if wait.until is None else f", next try {render.relative(wait.until)}"
+            return f"activity {name} to be tried again{attempts(wait)}{retry}{last_error(wait)}"
+        return f"activity {name}{attempts(wait)}"
+    return f"waiting for {wait.kind} {name}{bound}"
+
+
+def attempts(wait: Waiting) -> str:
+    """ " (attempt 2 of 3)" """
+    if wait.attempt is None:
+        return ""
+    of = f" of {wait.max_attempts}" if wait.max_attempts else ""
+    return f" (attempt {wait.attempt}{of})"
+
+
+def last_error(wait: Waiting) -> str:
+    return f"; last error: {escape(wait.error)}" if wait.error else ""
+
+
+def say_waits(session: Session, info: RunInfo, waiting_runs: Mapping[str, int]) -> None:
+    """Say what the run waits for, until when, and what to type."""
+    for wait in info.waiting_for:
+        line = f"{escape(info.workflow_id)}: {wait_text(session, wait)}"
+        if wait.kind == "signal":
+            run = info.workflow_id if waiting_runs.get(wait.name, 0) > 1 else None
+            line += f": {answer(session, wait.name, wait.expected, run)}"
+        elif wait.kind in ("timer", "activity"):
+            line += f": {resume_command(session, info)}"
+        session.say(line)
+        if wait.prompt:
+            session.say(f"  {escape(wait.prompt)}")
+
+
+def resume_command(session: Session, info: RunInfo) -> str:
+    return escape(session.command("resume", info.workflow_id))
+
+
+# -- ends and problems ---------------------------------------------------------------------------
+
+
+def say_failure(info: RunInfo) -> None:
+    """The error of a run and the part of its traceback in the user's files, on stderr."""
+    paint = render.Paint("auto", STREAMS.talk_is_terminal())
+    STREAMS.say(f"{paint('error:', 'red')} {escape(exits.outcome_message(info))}")
+    shown = user_traceback(info.error.traceback) if info.error else None
+    if shown:
+        STREAMS.say(escape_indented(shown))
+
+
+def escape_indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in render.escape_lines(text).splitlines())
+
+
+def user_traceback(text: str | None) -> str | None:
+    """The frames in the user's own files; `None` where there are none."""
+    if not text:
+        return None
+    kept: list[str] = []
+    keep = False
+    for line in text.splitlines():
+        frame = _FRAME.match(line)
+        if frame is not None:
+            keep = _is_users(frame["path"])
+        elif not line.startswith("    "):
+            keep = False
+        if keep:
+            kept.append(line)
+    return "\n".join(kept) or None
+
+
+def _is_users(path: str) -> bool:
+    if path.startswith("<"):
+        return False
+    if "site-packages" in Path(path).parts:
+        return False
+    resolved = str(Path(path).resolve())
+    return not resolved.startswith((_PACKAGE, _STANDARD_LIBRARY)) and resolved != sys.executable
+
+
+def problem_line(info: RunInfo) -> str:
+    """A run's problem with what to do about it, on one line."""
+    assert info.problem is not None
+    hint = f"; {info.problem.hint}" if info.problem.hint else ""
+    return escape(f"{info.workflow_id}: {info.problem.message}{hint}")
+
+
+def owner_text(owner: Owner) -> str:
+    """The process that holds a run, and whether it lives."""
+    who = f"process {owner.pid} on {escape(owner.host)}"
+    if not owner.alive:
+        return f"{who}, which has ended"
+    return f"{who}, which is stopped" if owner.frozen else who
