@@ -1,0 +1,504 @@
+"""A project folder tried from outside: modules in a folder, the CLI in real processes.
+
+Activities of test modules append lines to a log (`note`), so "once" means one line. Nothing here
+sleeps and hopes: `wait_for` polls a condition until a deadline.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+# Long enough for a loaded machine; a condition that holds is seen within 20 ms.
+PATIENCE_S = 60.0
+
+ENDED = ("completed", "failed", "cancelled", "terminated", "timed_out", "continued_as_new")
+
+PRELUDE = '''\
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from belugawf import (
+    ActivityError,
+    ActivityInterruptedError,
+    ActivityTimeoutError,
+    ApplicationError,
+    PayloadTypeError,
+    RetryPolicy,
+    SignalTimeoutError,
+    WorkflowContext,
+    activity,
+    workflow,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def note(text):
+    """Append one line to the activity log, in one write."""
+    line = f"{time.time_ns()}\\t{text}\\n".encode()
+    log = os.open(ROOT / "activity.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(log, line)
+    finally:
+        os.close(log)
+
+
+def is_open(gate):
+    return (ROOT / f"{gate}.open").exists()
+
+
+def pass_gate(gate):
+    """Block this thread until the test opens the gate."""
+    deadline = time.monotonic() + 90
+    while not is_open(gate):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"nobody opened gate {gate}")
+        time.sleep(0.01)
+
+
+async def await_gate(gate):
+    """As `pass_gate`, on the event loop."""
+    deadline = time.monotonic() + 90
+    while not is_open(gate):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"nobody opened gate {gate}")
+        await asyncio.sleep(0.01)
+
+'''
+
+
+@dataclass(frozen=True)
+class Provider:
+    """A way to execute runs, as the suite is parametrised over it.
+
+    `local`: on the SQLite store, where the database file and the clock can be reached into.
+    """
+
+    name: str
+    env: Mapping[str, str] = field(default_factory=dict)
+    local: bool = True
+
+
+PROVIDERS = {
+    "default": Provider("default"),
+    # Nothing is kept in memory between turns: every turn replays the history.
+    "uncached": Provider("uncached", {"BELUGAWF_CACHE_RUNS": "0"}),
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a process printed, and its exit code (negative: ended by that signal)."""
+
+    args: tuple[str, ...]
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one JSON document on stdout."""
+        try:
+            return json.loads(self.out)
+        except ValueError:
+            raise AssertionError(f"stdout is not one JSON document\n{self}") from None
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The one JSON line on stderr that a failing `--json` command prints; stdout is empty."""
+        assert self.out == "", f"a failing command printed on stdout\n{self}"
+        lines = [line for line in self.err.splitlines() if line.strip()]
+        try:
+            found = [json.loads(line) for line in lines if line.startswith("{")]
+        except ValueError:
+            raise AssertionError(f"stderr holds no JSON line\n{self}") from None
+        assert len(found) == 1, f"expected one JSON line on stderr\n{self}"
+        error: dict[str, Any] = found[0]
+        assert error["schema"] == "belugawf.error/1", self
+        assert error["exit_code"] == self.code, self
+        return error
+
+    def no_traceback(self) -> Result:
+        """The same result; fails where a traceback of our own was printed."""
+        assert "Traceback (most recent call last)" not in self.err, f"a traceback\n{self}"
+        return self
+
+    def __str__(self) -> str:
+        return (
+            f"$ {' '.join(self.args)}\nexit code {self.code}\n"
+            f"--- stdout\n{self.out}\n--- stderr\n{self.err}"
+        )
+
+
+class Process:
+    """A process in the background, in a session of its own, its output in files."""
+
+    def __init__(self, args: Sequence[str], cwd: Path, env: Mapping[str, str], out: Path) -> None:
+        self.args = tuple(args)
+        self._out = out.with_suffix(".out")
+        self._err = out.with_suffix(".err")
+        with self._out.open("wb") as stdout, self._err.open("wb") as stderr:
+            self._popen = subprocess.Popen(
+                args,
+                cwd=cwd,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def code(self) -> int | None:
+        """The exit code, None while it runs."""
+        return self._popen.poll()
+
+    @property
+    def alive(self) -> bool:
+        return self.code is None
+
+    @property
+    def out(self) -> str:
+        return self._out.read_text(errors="replace")
+
+    @property
+    def err(self) -> str:
+        return self._err.read_text(errors="replace")
+
+    def send(self, number: int) -> None:
+        """Send the process itself (not its children) a signal."""
+        self._popen.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL it, as `kill -9` does, and reap it."""
+        self._popen.kill()
+        self._popen.wait(PATIENCE_S)
+
+    def wait(self, *, check: int | None = 0, timeout: float = PATIENCE_S) -> Result:
+        """Until it ends; `check` is the exit code that it must end with, None any."""
+        try:
+            code = self._popen.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it has not ended after {timeout} s\n{self}") from None
+        result = Result(self.args, code, self.out, self.err)
+        assert check is None or code == check, f"expected exit code {check}\n{result}"
+        return result
+
+    def end(self) -> None:
+        """Leave nothing behind: kill its whole session and reap it."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._popen.wait(PATIENCE_S)
+
+    def __str__(self) -> str:
+        return str(Result(self.args, self.code if self.code is not None else 0, self.out, self.err))
+
+
+def wait_for(condition: Callable[[], T], what: str = "", *, process: Process | None = None) -> T:
+    """Poll until the condition is true and return its value.
+
+    Fails after PATIENCE_S, or where `process`, which should bring it about, has ended before.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        ended = process is not None and not process.alive
+        value = condition()
+        if value:
+            return value
+        if ended:
+            raise AssertionError(f"it ended before {what or 'that came true'}\n{process}")
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what or 'the condition'} never came true\n{process or ''}")
+        time.sleep(0.02)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process is there and no zombie."""
+    shown = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    state = shown.stdout.strip()
+    return bool(state) and not state.startswith("Z")
+
+
+def utc_now() -> str:
+    """Now, in the form of the JSON's instants: such texts sort as their instants do."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def seconds(instant: str) -> float:
+    """An instant of the JSON as seconds since 1970."""
+    return datetime.fromisoformat(instant).timestamp()
+
+
+class Project:
+    """A folder with `workflows/`, a state folder, and an activity log."""
+
+    def __init__(self, root: Path, provider: Provider = PROVIDERS["default"]) -> None:
+        self.root = root
+        self.provider = provider
+        self.modules = root / "workflows"
+        self.modules.mkdir(parents=True, exist_ok=True)
+        self.db = root / ".belugawf" / "state.db"
+        self._processes: list[Process] = []
+
+    # -- files -----------------------------------------------------------------------------------
+
+    def write_module(self, name: str, source: str, *, prelude: bool = True) -> Path:
+        """Write `workflows/NAME.py`: the prelude's imports and helpers, then the source."""
+        path = self.modules / f"{name}.py"
+        text = textwrap.dedent(source)
+        path.write_text(PRELUDE + text if prelude else text)
+        # A rewritten module of the same size and second must not run from its cached bytecode.
+        shutil.rmtree(self.modules / "__pycache__", ignore_errors=True)
+        return path
+
+    def remove_module(self, name: str) -> None:
+        (self.modules / f"{name}.py").unlink()
+        shutil.rmtree(self.modules / "__pycache__", ignore_errors=True)
+
+    def configure(self, text: str) -> None:
+        """Write `.belugawf.yaml`."""
+        (self.root / ".belugawf.yaml").write_text(textwrap.dedent(text))
+
+    def open_gate(self, gate: str) -> None:
+        (self.root / f"{gate}.open").touch()
+
+    def copy_to(self, root: Path) -> Project:
+        """The same project elsewhere; no process may hold this one."""
+        shutil.copytree(self.root, root, ignore=shutil.ignore_patterns("*.sock", "process-*"))
+        return Project(root, self.provider)
+
+    def log(self) -> list[str]:
+        """The activity log's lines, without their times."""
+        return [text for _, text in self.timed_log()]
+
+    def timed_log(self) -> list[tuple[float, str]]:
+        """(seconds since 1970, text) of each line."""
+        path = self.root / "activity.log"
+        if not path.exists():
+            return []
+        lines = (line.partition("\t") for line in path.read_text().splitlines())
+        return [(int(stamp) / 1e9, text) for stamp, _, text in lines]
+
+    def count(self, text: str) -> int:
+        """How many lines of the activity log are exactly `text`."""
+        return self.log().count(text)
+
+    def time_of(self, text: str) -> float:
+        """When `text` was first logged, seconds since 1970."""
+        return next(stamp for stamp, line in self.timed_log() if line == text)
+
+    # -- processes -------------------------------------------------------------------------------
+
+    def env(
+        self, env: Mapping[str, str] | None = None, clock: float | None = None
+    ) -> dict[str, str]:
+        """A child's environment: nothing of belugawf's from outside, the provider's, and `env`.
+
+        `clock` shifts the local provider's wall clock, in seconds.
+        """
+        merged = {k: v for k, v in os.environ.items() if not k.startswith("BELUGAWF_")}
+        merged |= {"NO_COLOR": "1", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        merged |= self.provider.env
+        if clock is not None:
+            assert self.provider.local, "only the local provider's clock can be shifted"
+            merged["BELUGAWF_TEST_CLOCK_OFFSET"] = str(clock)
+        return merged | dict(env or {})
+
+    def cli(
+        self,
+        *args: str,
+        check: int | None = 0,
+        input: str | None = None,
+        env: Mapping[str, str] | None = None,
+        clock: float | None = None,
+        timeout: float = PATIENCE_S,
+    ) -> Result:
+        """Run `belugawf ARGS` to its end; `check` is the exit code it must have, None any."""
+        return self._run(
+            [sys.executable, "-m", "belugawf", *args], check, input, self.env(env, clock), timeout
+        )
+
+    def python(
+        self,
+        source: str,
+        *args: str,
+        check: int | None = 0,
+        env: Mapping[str, str] | None = None,
+        clock: float | None = None,
+        timeout: float = PATIENCE_S,
+    ) -> Result:
+        """Run a Python script in the project's folder."""
+        return self._run(
+            [sys.executable, "-c", textwrap.dedent(source), *args],
+            check,
+            None,
+            self.env(env, clock),
+            timeout,
+        )
+
+    def _run(
+        self,
+        command: list[str],
+        check: int | None,
+        input: str | None,
+        env: Mapping[str, str],
+        timeout: float,
+    ) -> Result:
+        try:
+            done = subprocess.run(
+                command,
+                cwd=self.root,
+                env=env,
+                input="" if input is None else input,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as expired:
+            raise AssertionError(
+                f"it has not ended after {timeout} s: {command}\n"
+                f"{expired.stdout!r}\n{expired.stderr!r}"
+            ) from None
+        result = Result(tuple(command[2:]), done.returncode, done.stdout, done.stderr)
+        assert check is None or result.code == check, f"expected exit code {check}\n{result}"
+        # Only a bug of ours ends with 1; no scenario expects one.
+        assert result.code != 1 or check == 1, f"an internal error\n{result}"
+        return result
+
+    def start(
+        self, *args: str, env: Mapping[str, str] | None = None, clock: float | None = None
+    ) -> Process:
+        """Start `belugawf ARGS` in the background; it is killed with the project."""
+        return self._start([sys.executable, "-m", "belugawf", *args], self.env(env, clock))
+
+    def start_python(
+        self, source: str, *args: str, env: Mapping[str, str] | None = None
+    ) -> Process:
+        """Start a Python script in the background."""
+        return self._start([sys.executable, "-c", textwrap.dedent(source), *args], self.env(env))
+
+    def _start(self, command: list[str], env: Mapping[str, str]) -> Process:
+        out = self.root / f"process-{len(self._processes)}"
+        process = Process(command, self.root, env, out)
+        self._processes.append(process)
+        return process
+
+    def close(self) -> None:
+        """Kill what still runs."""
+        for process in self._processes:
+            process.end()
+
+    # -- runs ------------------------------------------------------------------------------------
+
+    def status(self, run: str, **options: Any) -> dict[str, Any]:
+        """`status RUN --json`."""
+        shown: dict[str, Any] = self.cli("status", run, "--json", **options).json
+        return shown
+
+    def waits(self, run: str, name: str | None = None) -> bool:
+        """Whether the run is there and waits for something (for `name`)."""
+        shown = self.cli("status", run, "--json", check=None)
+        waiting_for = shown.json["waiting_for"] if shown.code == 0 else []
+        return any(name is None or wait["name"] == name for wait in waiting_for)
+
+    def history(self, run: str) -> list[dict[str, Any]]:
+        """`history RUN --json`, with its positions checked."""
+        events: list[dict[str, Any]] = self.cli("history", run, "--json").json
+        assert [event["position"] for event in events] == list(range(1, len(events) + 1))
+        return events
+
+    def events(self, run: str, *types: str) -> list[dict[str, Any]]:
+        """The events of these types."""
+        return [event for event in self.history(run) if event["type"] in types]
+
+    def result(self, run: str) -> Any:
+        """The result of a completed run, through `result RUN --json`."""
+        return result_value(self.cli("result", run, "--json").json)
+
+    def finish(self, run: str, **options: Any) -> dict[str, Any]:
+        """Resume until the run has ended: one `resume` must do, where time is local."""
+        options.setdefault("check", None)
+        self.cli("resume", run, **options)
+        if not self.provider.local:
+            wait_for(lambda: self.status(run)["status"] in ENDED, f"{run} has ended")
+        shown = self.status(run)
+        assert shown["status"] in ENDED, f"{run} is still {shown}"
+        return shown
+
+    # -- the local store, read from outside ------------------------------------------------------
+
+    def query_db(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Read the database through SQLite, as anybody may."""
+        connection = sqlite3.connect(f"file:{self.db}?mode=ro", uri=True, timeout=30)
+        try:
+            return connection.execute(sql, values).fetchall()
+        finally:
+            connection.close()
+
+    def change_db(self, sql: str) -> None:
+        """Change the database behind belugawf's back."""
+        connection = sqlite3.connect(self.db, timeout=30, isolation_level=None)
+        try:
+            connection.executescript(sql)
+        finally:
+            connection.close()
+
+    def dump_db(self) -> list[str]:
+        """All tables with all rows, as SQL."""
+        connection = sqlite3.connect(f"file:{self.db}?mode=ro", uri=True, timeout=30)
+        try:
+            return list(connection.iterdump())
+        finally:
+            connection.close()
+
+    def stored_events(self, workflow_id: str) -> list[tuple[str, int | None, str | None]]:
+        """(type, seq, name) of the latest run's events, read without belugawf."""
+        return [
+            (row[0], row[1], row[2])
+            for row in self.query_db(
+                "SELECT e.type, e.seq, e.name FROM events e JOIN runs r ON r.key = e.run"
+                " WHERE r.workflow_id = ? ORDER BY e.position",
+                workflow_id,
+            )
+        ]
+
+
+def result_value(document: Any) -> Any:
+    """The result out of what `result --json` prints: a run's JSON, or the value itself."""
+    if isinstance(document, dict) and "result" in document and "schema" in document:
+        return document["result"]
+    return document
+
+
+def with_env(provider: Provider, **env: str) -> Provider:
+    """The provider with more environment."""
+    return replace(provider, env={**provider.env, **env})

@@ -1,0 +1,196 @@
+"""Scenarios 43, 47 and 48: runs that are let go from memory, and rows that cannot be written."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.conformance.harness import Project, wait_for
+
+COUNTING = """
+    @workflow
+    async def counting(ctx: WorkflowContext, total: int) -> int:
+        seen = []
+        for _ in range(total):
+            seen.append((await ctx.wait_for_signal("go")).payload)
+        assert sorted(seen) == list(range(total)), seen
+        return total
+"""
+
+STARTER = """
+    import asyncio, sys
+    from belugawf import new_executor
+
+    async def main():
+        async with new_executor("default", db=".belugawf/state.db", workflows="workflows") as one:
+            for run in range(int(sys.argv[1])):
+                await one.execute("counting", id=f"r{run}", input=int(sys.argv[2]), detach=True)
+
+    asyncio.run(main())
+"""
+
+# Each process drives what it signals and nothing else, so that the two pass every run to and fro:
+# each signal meets the run while the other process lets it go, drives it, or has never seen it.
+# Nobody resumes: what is left behind when all signals are sent was lost.
+SENDER = """
+    import asyncio, random, sys
+    from belugawf import Signal, new_executor
+
+    RUNS, TOTAL, HALF = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+
+    async def send(executor, run):
+        for number in range(HALF, TOTAL, 2):
+            await executor.signal(f"r{run}", Signal("go", number))
+            await asyncio.sleep(random.random() * 0.003)
+
+    async def main():
+        async with new_executor("default", db=".belugawf/state.db", workflows="workflows") as one:
+            await asyncio.gather(*(send(one, run) for run in range(RUNS)))
+            print("sent", flush=True)
+            await asyncio.sleep(60)
+
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.local_only
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_43_lost_wake_up(project: Project) -> None:
+    """Ten thousand signals from two processes that pass the runs to and fro: none sleeps on."""
+    runs, each = 200, 50
+    project.write_module("counting", COUNTING)
+    project.configure("durability: normal\n")
+    project.python(STARTER, str(runs), str(each))
+    senders = [
+        project.start_python(
+            SENDER, str(runs), str(each), str(half), env={"BELUGAWF_CACHE_RUNS": "0"}
+        )
+        for half in (0, 1)
+    ]
+    for sender in senders:
+        wait_for(lambda s=sender: s.out.strip() == "sent", "all are sent", process=sender)
+    wait_for(lambda: open_runs(project) == 0, "every signal was seen, though nobody resumes")
+    assert project.query_db("SELECT count(*) FROM inbox") == [(0,)]
+    statuses = project.query_db("SELECT DISTINCT status, result FROM runs")
+    assert statuses == [("completed", str(each))]
+
+
+def open_runs(project: Project) -> int:
+    ((number,),) = project.query_db("SELECT count(*) FROM runs WHERE status = 'running'")
+    assert isinstance(number, int)
+    return number
+
+
+WRITING = """
+    @activity
+    def write(name: str) -> str:
+        note(name)
+        return name
+
+
+    @workflow
+    async def writing(ctx: WorkflowContext, name: str) -> str:
+        await ctx.wait_for_signal("go")
+        return await ctx.execute_activity(write, name)
+"""
+
+
+@pytest.mark.local_only
+def test_47_a_row_that_cannot_be_written(project: Project) -> None:
+    """It gives its own run a problem, and the other runs of the same commit go on."""
+    project.write_module("writing", WRITING)
+    names = [f"run-{number}" for number in range(5)]
+    for name in names:
+        project.cli("run", "writing", "-i", name, "--id", name)
+        project.cli("signal", "go", name, "--no-resume")
+    before = project.history("run-2")
+    ((key,),) = project.query_db("SELECT key FROM runs WHERE workflow_id = 'run-2'")
+    project.change_db(
+        f"CREATE TRIGGER broken BEFORE INSERT ON events WHEN NEW.run = {key}"
+        " BEGIN SELECT RAISE(ABORT, 'this row cannot be written'); END;"
+    )
+    resumed = project.cli("resume", "--json", check=13)
+    by_id = {run["workflow_id"]: run for run in json.loads(resumed.out)} if resumed.out else {}
+    assert "run-2" in resumed.err + "".join(by_id)
+    for name in names:
+        shown = project.status(name)
+        if name == "run-2":
+            assert shown["status"] == "running"
+            assert "this row cannot be written" in shown["problem"]["message"]
+        else:
+            assert (shown["status"], shown["result"]) == ("completed", name)
+    assert project.history("run-2") == before
+    assert sorted(project.log()) == sorted(set(names) - {"run-2"})
+
+    project.change_db("DROP TRIGGER broken;")
+    shown = project.finish("run-2", check=0)
+    assert (shown["status"], shown["result"], shown["problem"]) == ("completed", "run-2", None)
+    assert project.count("run-2") == 1
+
+
+LET_GO = """
+    @activity
+    def clean(name: str) -> None:
+        note(name)
+
+
+    async def inner(ctx):
+        try:
+            async for signal in ctx.signals("go"):
+                if signal.payload == "stop":
+                    return
+        finally:
+            note("a finally block ran")
+            await ctx.execute_activity(clean, "inner")
+
+
+    @workflow
+    async def let_go(ctx: WorkflowContext) -> str:
+        task = asyncio.create_task(inner(ctx))
+        try:
+            await asyncio.shield(task)
+        except BaseException:
+            note("something was raised")
+            raise
+        finally:
+            await ctx.execute_activity(clean, "outer")
+        return "stopped"
+"""
+
+# Waits for each signal to be seen before the next, so that each one is a turn of its own.
+ONE_BY_ONE = """
+    import asyncio, os, sys
+    from belugawf import Signal, new_executor
+
+    async def main():
+        provider = os.environ.get("BELUGAWF_PROVIDER", "default")
+        where = {"db": ".belugawf/state.db"} if provider == "default" else {}
+        async with new_executor(provider, workflows="workflows", **where) as executor:
+            for number in range(100):
+                await executor.signal("l", Signal("go", number))
+                while True:
+                    received = [
+                        event for event in await executor.history("l")
+                        if type(event).__name__ == "SignalReceived"
+                    ]
+                    if len(received) > number:
+                        break
+                    await asyncio.sleep(0.005)
+
+    asyncio.run(main())
+"""
+
+
+def test_48_let_go_from_memory(project: Project) -> None:
+    """A waiting run with finally blocks is dropped and replayed a hundred times: none runs."""
+    project.write_module("let_go", LET_GO)
+    project.cli("run", "let_go", "--id", "l")
+    project.python(ONE_BY_ONE, env={"BELUGAWF_CACHE_RUNS": "0"})
+    assert len(project.events("l", "SignalReceived")) == 100
+    assert project.log() == []
+    project.cli("signal", "go", "l", "--text", "stop")
+    assert project.result("l") == "stopped"
+    assert [line for line in project.log() if line in ("inner", "outer")] == ["inner", "outer"]
+    assert project.count("something was raised") == 0
