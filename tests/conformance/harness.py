@@ -219,7 +219,9 @@ class Process:
         return str(Result(self.args, self.code if self.code is not None else 0, self.out, self.err))
 
 
-def wait_for(condition: Callable[[], T], what: str = "", *, process: Process | None = None) -> T:
+def wait_for(
+    condition: Callable[[], T | None], what: str = "", *, process: Process | None = None
+) -> T:
     """Poll until the condition is true and return its value.
 
     Fails after PATIENCE_S, or where `process`, which should bring it about, has ended before.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from functools import partial
 
 import pytest
 
@@ -109,7 +110,7 @@ def test_08_kill_before_start_returned(project: Project) -> None:
         name = f"cut-{part}"
         cut_at = time.monotonic() + duration * part / 8
         driver = project.start("run", "steps", "--id", name, "-d")
-        wait_for(lambda at=cut_at: time.monotonic() >= at)
+        wait_for(partial(_is_past, cut_at))
         driver.kill()
         found = project.cli("status", name, "--json", check=None)
         if found.code == 0:
@@ -117,6 +118,10 @@ def test_08_kill_before_start_returned(project: Project) -> None:
         else:
             assert found.error["code"] == "run_not_found"
             assert driver.code != 0, "an acknowledged start was lost"
+
+
+def _is_past(moment: float) -> bool:
+    return time.monotonic() >= moment
 
 
 RETRYING = """

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -145,7 +145,7 @@ def _names(base: Project, command: tuple[str, ...], points: int) -> Counter[str]
 
 
 @pytest.fixture
-def base(project: Project) -> Iterator[Project]:
+def base(project: Project) -> Project:
     """A project with the flow, in which deaths are not counted against activities."""
     project.configure("max_crashes: 0\n")
     project.write_module("flow", FLOW)

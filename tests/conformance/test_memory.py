@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 
-from tests.conformance.harness import Project, wait_for
+from tests.conformance.harness import Process, Project, wait_for
 
 COUNTING = """
     @workflow
@@ -70,11 +71,15 @@ def test_43_lost_wake_up(project: Project) -> None:
         for half in (0, 1)
     ]
     for sender in senders:
-        wait_for(lambda s=sender: s.out.strip() == "sent", "all are sent", process=sender)
+        wait_for(partial(_has_sent, sender), "all are sent", process=sender)
     wait_for(lambda: open_runs(project) == 0, "every signal was seen, though nobody resumes")
     assert project.query_db("SELECT count(*) FROM inbox") == [(0,)]
     statuses = project.query_db("SELECT DISTINCT status, result FROM runs")
     assert statuses == [("completed", str(each))]
+
+
+def _has_sent(sender: Process) -> bool:
+    return sender.out.strip() == "sent"
 
 
 def open_runs(project: Project) -> int:
