@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -178,15 +177,23 @@ def _unescape(field: str) -> str:
 
 
 def _mounts() -> list[tuple[str, str]]:
-    """The table of mounts, empty where it cannot be read; on macOS it costs a process (~5 ms)."""
-    with suppress(OSError, subprocess.SubprocessError):
-        if sys.platform == "darwin":
-            text = subprocess.run(
-                ["/sbin/mount"], capture_output=True, text=True, timeout=5, check=True
-            ).stdout
-            return parse_mount_output(text)
+    """The table of mounts, empty where it cannot be read."""
+    if sys.platform == "darwin":
+        return parse_mount_output(_darwin_mount_output())
+    try:
         return parse_mountinfo(_MOUNTINFO.read_text(errors="surrogateescape"))
-    return []
+    except OSError:
+        return []
+
+
+def _darwin_mount_output() -> str:
+    import subprocess  # costs milliseconds, and Linux does without
+
+    with suppress(OSError, subprocess.SubprocessError):
+        return subprocess.run(
+            ["/sbin/mount"], capture_output=True, text=True, timeout=5, check=True
+        ).stdout
+    return ""
 
 
 def _nearest_existing(folder: Path) -> Path:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -240,6 +239,8 @@ def _sweep_socket(folder: Path, owner_id: str) -> int:
 
 
 def _darwin_boot_session() -> str:
+    import subprocess  # costs milliseconds, and Linux does without
+
     # Not kern.boottime: that moves whenever the clock is set.
     with suppress(OSError, subprocess.SubprocessError):
         return subprocess.run(

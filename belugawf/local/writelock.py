@@ -115,9 +115,10 @@ class WriteLock:
         if self._file is None:
             self._file = _open(self._path)
         if not _try_lock(self._file.fd):
-            granted = self._wait(end, timeout)
+            waiter = self._wait(end, timeout)
             closed(self._file)
-            self._file = granted
+            self._file = waiter.file
+            self._waiter = None
         self._held = True
         _sign(self._file.fd)
 
@@ -132,19 +133,22 @@ class WriteLock:
             self._waiter = None
         self._threads.release()
 
-    def _wait(self, end: float, timeout: float) -> Descriptor:
-        """The descriptor of a helper that got the lock."""
+    def _wait(self, end: float, timeout: float) -> _Waiter:
+        """The helper, when it got the lock.
+
+        It is known to `_give_up` from before its start until its file is ours: an interrupt at
+        any point between finds and closes what it got.
+        """
         if end <= time.monotonic():
             raise self._busy(timeout, self.holder())
         if self._waiter is None or not self._waiter.wanted_again():
             self._waiter = _Waiter(_open(self._path))
-        waiter = self._waiter
-        if not waiter.wait(end - time.monotonic()):
+            self._waiter.start()
+        if not self._waiter.wait(end - time.monotonic()):
             raise self._busy(timeout, self.holder())
-        if waiter.error is not None:
-            raise waiter.error
-        self._waiter = None
-        return waiter.file
+        if self._waiter.error is not None:
+            raise self._waiter.error
+        return self._waiter
 
     def _busy(self, timeout: float, pid: int | None) -> BusyError:
         who = "another process" if pid is None else f"process {pid}"
@@ -166,7 +170,11 @@ class _Waiter:
         self._mutex = threading.Lock()
         self._wanted = True
         self._ended = threading.Event()
-        threading.Thread(target=self._run, name="belugawf-write-lock", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="belugawf-write-lock", daemon=True)
+
+    def start(self) -> None:
+        """Begin to wait, in a thread that does not keep the process from ending."""
+        self._thread.start()
 
     def wait(self, timeout: float) -> bool:
         """Whether it ended (with the lock, or `error`) within `timeout` seconds."""
@@ -179,10 +187,12 @@ class _Waiter:
             return not self._ended.is_set()
 
     def wanted_again(self) -> bool:
-        """Want the lock after all, in its place in the queue; false when it has ended."""
+        """Want the lock after all, in its place in the queue; false when it no longer waits."""
         with self._mutex:
-            self._wanted = True
-            return not self._ended.is_set()
+            # An interrupted `start` may have left no thread.
+            waits = self._thread.is_alive() and not self._ended.is_set()
+            self._wanted = self._wanted or waits
+            return waits
 
     def _run(self) -> None:
         try:
