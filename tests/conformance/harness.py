@@ -444,7 +444,7 @@ class Project:
 
     def result(self, run: str) -> Any:
         """The result of a completed run, through `result RUN --json`."""
-        return result_value(self.cli("result", run, "--json").json)
+        return self.cli("result", run, "--json").json
 
     def finish(self, run: str, **options: Any) -> dict[str, Any]:
         """Resume until the run has ended: one `resume` must do, where time is local."""
@@ -492,13 +492,6 @@ class Project:
                 workflow_id,
             )
         ]
-
-
-def result_value(document: Any) -> Any:
-    """The result out of what `result --json` prints: a run's JSON, or the value itself."""
-    if isinstance(document, dict) and "result" in document and "schema" in document:
-        return document["result"]
-    return document
 
 
 def with_env(provider: Provider, **env: str) -> Provider:
