@@ -80,54 +80,24 @@ def test_type_by_mount_output(folder: str, fs_type: str) -> None:
     assert fs_type_of(Path(folder), parse_mount_output(MAC_MOUNTS)) == fs_type
 
 
-@pytest.mark.parametrize(
-    "fs_type",
-    [
-        "nfs",
-        "nfs4",
-        "cifs",
-        "smb3",
-        "smbfs",
-        "9p",
-        "afs",
-        "ceph",
-        "glusterfs",
-        "lustre",
-        "beegfs",
-        "NFS",
-        "fuse.sshfs",
-        "fuse.s3fs",
-        "fuse.rclone",
-        "fuse.ceph",
-        "macfuse.sshfs",
-        "webdav",
-        "vboxsf",
-    ],
+NETWORK = (
+    *("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre"),
+    *("beegfs", "NFS", "webdav", "vboxsf", "fuse.sshfs", "fuse.s3fs", "fuse.rclone"),
+    *("fuse.ceph", "macfuse.sshfs"),
 )
+LOCAL = (
+    *("ext4", "xfs", "btrfs", "zfs", "apfs", "hfs", "tmpfs", "overlay", "f2fs", "virtiofs"),
+    *("fuseblk", "fuse.gocryptfs", "something-new", ""),
+)
+
+
+@pytest.mark.parametrize("fs_type", NETWORK)
 def test_network_types_are_refused(fs_type: str) -> None:
     """What other machines may write to does not fit WAL."""
     assert not fits_wal(fs_type)
 
 
-@pytest.mark.parametrize(
-    "fs_type",
-    [
-        "ext4",
-        "xfs",
-        "btrfs",
-        "zfs",
-        "apfs",
-        "hfs",
-        "tmpfs",
-        "overlay",
-        "f2fs",
-        "fuseblk",
-        "fuse.gocryptfs",
-        "virtiofs",
-        "new",
-    ]
-    + [""],
-)
+@pytest.mark.parametrize("fs_type", LOCAL)
 def test_local_and_unknown_types_pass(fs_type: str) -> None:
     """Local disks, and what nobody knows yet, are not refused."""
     assert fits_wal(fs_type)
