@@ -41,9 +41,6 @@ _LITTLE_SPACE_BYTES = 500_000_000
 _NO_SPACE_BYTES = 20_000_000
 # The oldest SQLite with all that the store uses: RETURNING and STRICT tables.
 _OLDEST_SQLITE = (3, 37, 0)
-_NETWORK_FILE_SYSTEMS = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "glusterfs"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +122,7 @@ def _examine(session: Session) -> Iterator[Finding]:
     yield from _modules(session)
     if settings.provider == "default":
         database = Path(settings.db)
-        yield _file_system(database)
+        yield _location(database)
         yield _disk_space(database)
         yield _permissions(database)
         yield _database(database)
@@ -228,38 +225,14 @@ def _nearest_folder(path: Path) -> Path:
     return folder
 
 
-def _file_system(database: Path) -> Finding:
-    folder = _nearest_folder(database)
-    kind = file_system_type(folder, _mounts())
-    if kind in _NETWORK_FILE_SYSTEMS:
-        return Finding(
-            "file system",
-            FAIL,
-            f"{folder} is on {kind}, where file locks cannot be trusted",
-            "put the database on a local disk: --db FILE",
-        )
-    return Finding("file system", OK, f"{folder} is on {kind or 'a local disk'}")
+def _location(database: Path) -> Finding:
+    from belugawf.local.filesystem import check_location
 
-
-def _mounts() -> str:
     try:
-        return Path("/proc/mounts").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
-def file_system_type(folder: Path, mounts: str) -> str | None:
-    """The type of the file system that holds the folder; `None` where the system tells none."""
-    best, kind = -1, None
-    for line in mounts.splitlines():
-        fields = line.split(" ")
-        if len(fields) < 3:
-            continue
-        point = fields[1].replace("\\040", " ")
-        inside = folder.is_relative_to(point)
-        if inside and len(point) >= best:
-            best, kind = len(point), fields[2]
-    return kind
+        check_location(database, create=False)
+    except BelugaError as error:
+        return Finding("file system", FAIL, error.message, error.hint, error.exit_code)
+    return Finding("file system", OK, f"{_nearest_folder(database)} can hold a database")
 
 
 def _disk_space(database: Path) -> Finding:
@@ -274,21 +247,13 @@ def _disk_space(database: Path) -> Finding:
 
 
 def _permissions(database: Path) -> Finding:
-    folder = _nearest_folder(database)
-    if not os.access(folder, os.W_OK | os.X_OK):
-        return Finding(
-            "permissions", FAIL, f"{folder} is not writable", "give yourself write permission"
-        )
-    if database.exists():
-        if not os.access(database, os.R_OK | os.W_OK):
-            return Finding(
-                "permissions", FAIL, f"{database} is not writable", f"chmod u+rw {database}"
-            )
-        if database.stat().st_mode & 0o077:
-            return Finding(
-                "permissions", WARN, f"others may read {database}", f"chmod 600 {database}"
-            )
-    return Finding("permissions", OK, f"{folder} is writable")
+    if not database.exists():
+        return Finding("permissions", OK, "a new database is private to you")
+    if not os.access(database, os.R_OK | os.W_OK):
+        return Finding("permissions", FAIL, f"{database} is not writable", f"chmod u+rw {database}")
+    if database.stat().st_mode & 0o077:
+        return Finding("permissions", WARN, f"others may use {database}", f"chmod 600 {database}")
+    return Finding("permissions", OK, f"{database} is private to you")
 
 
 def _database(database: Path) -> Finding:
