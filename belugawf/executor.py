@@ -7,16 +7,16 @@ values (dict, list, str, int, float, bool, None).
 
 from __future__ import annotations
 
-import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from belugawf.model.durations import Duration, format_instant
-from belugawf.model.errors import ConfigurationError, Failure
+from belugawf.model.errors import ConfigurationError, Failure, UnavailableError
 from belugawf.model.events import Event
+from belugawf.model.messages import UNSET as UNSET
+from belugawf.model.messages import Signal as Signal
 
 if TYPE_CHECKING:
     from belugawf.authoring.loader import Catalog
@@ -33,32 +33,6 @@ STATUSES = (
     "timed_out",
     "continued_as_new",
 )
-
-
-class _Unset:
-    """The default of `input`, where None is a value."""
-
-    def __repr__(self) -> str:
-        return "UNSET"
-
-
-UNSET = _Unset()
-
-
-@dataclass(frozen=True, slots=True)
-class Signal:
-    """A named message to a run.
-
-    `payload` is any value that JSON can hold; in workflow code it is already decoded. `sent_at`
-    (UTC) and `sender` are filled in by delivery. Two signals with the same `key` to one run are
-    delivered once.
-    """
-
-    name: str
-    payload: Any = None
-    sent_at: Any = None
-    sender: str | None = None
-    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,9 +328,7 @@ class DurableExecutor(Protocol):
         """
         ...
 
-    async def work(
-        self, *, concurrency: int | None = None, grace: Duration | None = None
-    ) -> None:
+    async def work(self, *, concurrency: int | None = None, grace: Duration | None = None) -> None:
         """Stay and drive everything, until `interrupt` or cancellation."""
         ...
 
@@ -434,3 +406,77 @@ Hook: TypeAlias = Callable[[Mapping[str, Any]], Awaitable[None] | None]
 
 def _instant(instant: int | None) -> str | None:
     return None if instant is None else format_instant(instant)
+
+
+Factory: TypeAlias = Callable[..., DurableExecutor]
+
+_FACTORIES: dict[str, Factory] = {}
+_BUILT_IN = {
+    "default": "belugawf.local.factory:make_executor",
+    "temporal": "belugawf.temporal.factory:make_executor",
+}
+_ENTRY_POINTS = "belugawf.providers"
+
+
+def register_provider(name: str, factory: Factory) -> None:
+    """Make `new_executor(name, ...)` call `factory(...)` with the same keyword arguments."""
+    _FACTORIES[name] = factory
+
+
+def list_providers() -> list[str]:
+    """The names that `new_executor` takes, in order."""
+    from importlib.metadata import entry_points
+
+    found = {point.name for point in entry_points(group=_ENTRY_POINTS)}
+    return sorted({*_BUILT_IN, *_FACTORIES, *found})
+
+
+def new_executor(
+    provider: str = "default",
+    *,
+    hooks: Hooks | Sequence[Hooks] = (),
+    middleware: Middleware | Sequence[Middleware] = (),
+    **options: Any,
+) -> DurableExecutor:
+    """An executor of that provider; imports the provider only now. Use it as `async with`.
+
+    `default` takes `db` (a path), `workflows` (a folder, or the functions themselves), `settings`
+    (of `belugawf.config`), `durability`, `concurrency`, `threads`, `max_crashes`, `payload_limit`.
+    Each middleware is called with the executor and returns the one to use. Raises
+    `ConfigurationError` for a provider or an option that does not exist.
+    """
+    factory = _factory(provider)
+    chosen = (hooks,) if isinstance(hooks, Hooks) else tuple(hooks)
+    executor = factory(hooks=chosen, **options)
+    for wrap in (middleware,) if callable(middleware) else tuple(middleware):
+        executor = wrap(executor)
+    return executor
+
+
+def _factory(provider: str) -> Factory:
+    if provider in _FACTORIES:
+        return _FACTORIES[provider]
+    if provider in _BUILT_IN:
+        return _load(_BUILT_IN[provider], provider)
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group=_ENTRY_POINTS, name=provider):
+        loaded: Factory = point.load()
+        return loaded
+    raise ConfigurationError(
+        f"there is no provider {provider!r}", hint=f"there are: {', '.join(list_providers())}"
+    )
+
+
+def _load(target: str, provider: str) -> Factory:
+    module, _, name = target.partition(":")
+    try:
+        loaded: Factory = getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module.startswith(error.name):
+            raise
+        raise UnavailableError(
+            f"provider {provider!r} is not part of this version of belugawf",
+            hint="use provider: default",
+        ) from None
+    return loaded

@@ -79,6 +79,10 @@ class OwnerLock:
         fd = self._descriptor.fd
         return fd >= 0 and _leads_to(self._path, fd)
 
+    def fileno(self) -> int:
+        """The lock's descriptor: a child process that inherits it keeps the lock while it lives."""
+        return self._descriptor.fd
+
     def release(self) -> None:
         """Unlink the file and let go; does nothing the second time, and in forked children."""
         if self.is_intact():

@@ -42,7 +42,6 @@ class WakeSocket:
     def __init__(self, sock: socket.socket, path: str) -> None:
         self.path = path
         self._socket = sock
-        self._pid = os.getpid()
 
     @classmethod
     def bind(cls, folder: Path, owner_id: str) -> WakeSocket:
@@ -95,8 +94,8 @@ class WakeSocket:
         return messages
 
     def close(self) -> None:
-        """Close and remove the socket; a forked child only closes. Once more is allowed."""
-        if self._pid == os.getpid() and self._socket.fileno() >= 0:
+        """Close and remove the socket; nothing in a forked child, where it is closed already."""
+        if self._socket.fileno() >= 0:
             with suppress(OSError):
                 Path(self.path).unlink()
         closed(self._socket)

@@ -137,9 +137,7 @@ class AmbiguousRunError(RefusedError):
 
     code = "ambiguous"
 
-    def __init__(
-        self, message: str, candidates: Sequence[str], *, hint: str | None = None
-    ) -> None:
+    def __init__(self, message: str, candidates: Sequence[str], *, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.candidates = tuple(candidates)
 
@@ -460,6 +458,4 @@ def failure_error(failure: Failure) -> ActivityError:
         traceback=failure.traceback,
     )
     error_type = kinds.get(failure.kind, ActivityError)
-    error = error_type(failure.activity or "?", failure.attempts or 1, cause)
-    error.__cause__ = cause
-    return error
+    return error_type(failure.activity or "?", failure.attempts or 1, cause)

@@ -57,17 +57,18 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowStarted(Event):
-    """The first event. `payload` is the input; `deadline` bounds the whole chain of runs.
+    """The first event. `payload` is the input (`None`: none was given).
 
+    `deadline` bounds the whole chain of runs.
     `python` and `belugawf` are the versions it started on, so that a mismatch can name them.
     """
 
     kind = Kind.FACT
     payload_key = "input"
     name: str
-    payload: str
     workflow_id: str
     run_id: str
+    payload: str | None = None
     deadline: int | None = None
     python: str = ""
     belugawf: str = ""
@@ -333,7 +334,7 @@ _encode_data = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encod
 
 
 @cache
-def _data_fields(event_type: type[Event]) -> tuple[tuple[str, Any], ...]:
+def _data_fields(event_type: Any) -> tuple[tuple[str, Any], ...]:
     """The fields of `data` with their defaults."""
     return tuple(
         (f.name, f.default) for f in dataclasses.fields(event_type) if f.name not in _COLUMNS
@@ -366,7 +367,7 @@ def to_row(event: Event) -> Row:
     """The event as the store writes it."""
     data = {
         name: _plain(name, value)
-        for name, default in _data_fields(type(event))
+        for name, default in _data_fields(event.__class__)
         if (value := getattr(event, name)) != default
     }
     return (

@@ -74,9 +74,7 @@ class RetryPolicy:
         `chance` (0 to 1) places it within the jitter: 0.5 is the middle, the delay itself.
         """
         factor = self.backoff_coefficient ** min(failures - 1, _LARGEST_EXPONENT)
-        seconds = min(
-            self.initial_delay.total_seconds() * factor, self.max_delay.total_seconds()
-        )
+        seconds = min(self.initial_delay.total_seconds() * factor, self.max_delay.total_seconds())
         seconds *= 1 + self.jitter * (2 * chance - 1)
         return min(timedelta(seconds=seconds), self.max_delay)
 

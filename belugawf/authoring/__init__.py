@@ -1,0 +1,1 @@
+"""What workflow modules import: decorators that only mark, the context, the loader."""

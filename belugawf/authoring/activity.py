@@ -1,0 +1,184 @@
+"""The `@activity` decorator, and what code inside an activity may ask.
+
+`activity` is both: `@activity` marks a function, `activity.info()` and its companions answer
+inside a running attempt.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any, Protocol, TypeVar, overload
+
+from belugawf.authoring.workflow import resolved_signature
+from belugawf.model.durations import Duration, parse_duration
+from belugawf.model.errors import UsageError
+from belugawf.model.policy import Isolation, RetryPolicy
+
+MARK = "__belugawf_activity__"
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityMark:
+    """What the decorator said; `None` is not said."""
+
+    name: str
+    retry: RetryPolicy | None = None
+    timeout: timedelta | None = None
+    total_timeout: timedelta | None = None
+    heartbeat_timeout: timedelta | None = None
+    at_most_once: bool = False
+    isolation: Isolation = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityInfo:
+    """Which attempt this is.
+
+    `attempt` counts from 1. `idempotency_key` is the same for all attempts of the activity.
+    `deadline` (UTC) is when this attempt times out, `heartbeat_details` what the attempt before
+    last reported; both may be `None`.
+    """
+
+    workflow_id: str
+    run_id: str
+    activity_id: str
+    activity: str
+    attempt: int
+    idempotency_key: str
+    deadline: datetime | None = None
+    heartbeat_details: Any = None
+
+
+class Attempt(Protocol):
+    """A running attempt, as the provider sees it from inside."""
+
+    info: ActivityInfo
+
+    def heartbeat(self, details: Any) -> None: ...
+
+    def cancelled(self) -> bool: ...
+
+
+current_attempt: ContextVar[Attempt] = ContextVar("belugawf_attempt")
+
+
+class ActivityDecorator:
+    """The public name `activity`."""
+
+    logger = logging.getLogger("belugawf.activity")
+
+    @overload
+    def __call__(self, function: F, /) -> F: ...
+    @overload
+    def __call__(
+        self,
+        function: None = None,
+        /,
+        *,
+        name: str | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        total_timeout: Duration | None = None,
+        heartbeat_timeout: Duration | None = None,
+        at_most_once: bool = False,
+        isolation: Isolation = "none",
+    ) -> Callable[[F], F]: ...
+    def __call__(
+        self,
+        function: F | None = None,
+        /,
+        *,
+        name: str | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        total_timeout: Duration | None = None,
+        heartbeat_timeout: Duration | None = None,
+        at_most_once: bool = False,
+        isolation: Isolation = "none",
+    ) -> F | Callable[[F], F]:
+        """Mark a plain or async function as an activity.
+
+        `timeout` bounds one attempt, `total_timeout` all of them with their delays,
+        `heartbeat_timeout` the silence between heartbeats. `at_most_once=True` never starts it
+        a second time, and excludes `retry`. `isolation="process"` runs each attempt in a child
+        process. Raises `UsageError` where these contradict each other.
+        """
+        if at_most_once and retry is not None:
+            raise UsageError(
+                "an activity cannot have at_most_once and a retry policy",
+                hint="leave one of them out",
+            )
+        if isolation not in ("none", "process"):
+            raise UsageError(f"isolation is {isolation!r}", hint="use 'none' or 'process'")
+
+        def mark(target: F) -> F:
+            said = ActivityMark(
+                name=name or target.__name__,
+                retry=retry,
+                timeout=_optional(timeout),
+                total_timeout=_optional(total_timeout),
+                heartbeat_timeout=_optional(heartbeat_timeout),
+                at_most_once=at_most_once,
+                isolation=isolation,
+            )
+            setattr(target, MARK, said)
+            return target
+
+        return mark if function is None else mark(function)
+
+    def info(self) -> ActivityInfo:
+        """Which attempt this is. Raises `UsageError` outside of an activity."""
+        return _attempt().info
+
+    def heartbeat(self, details: Any = None) -> None:
+        """Say that the attempt is alive; `details` (JSON) are handed to the next attempt."""
+        _attempt().heartbeat(details)
+
+    def cancelled(self) -> bool:
+        """Whether nobody waits for this attempt any more: it may stop."""
+        return _attempt().cancelled()
+
+
+activity = ActivityDecorator()
+
+
+def _optional(duration: Duration | None) -> timedelta | None:
+    return None if duration is None else parse_duration(duration)
+
+
+def _attempt() -> Attempt:
+    attempt = current_attempt.get(None)
+    if attempt is None:
+        raise UsageError(
+            "there is no activity running here",
+            hint="call activity.info(), heartbeat() and cancelled() inside an activity",
+        )
+    return attempt
+
+
+def mark_of(function: Callable[..., Any]) -> ActivityMark:
+    """What the decorator said; a function without it is an activity of its own name."""
+    mark = getattr(function, MARK, None)
+    if isinstance(mark, ActivityMark):
+        return mark
+    return ActivityMark(name=function.__name__)
+
+
+@cache
+def annotations_of(function: Callable[..., Any]) -> tuple[tuple[Any, ...], Any, Any]:
+    """The annotations of the positional parameters, of `*args` (or None), and of the result."""
+    signature = resolved_signature(function)
+    positional, rest = [], None
+    for parameter in signature.parameters.values():
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            positional.append(parameter.annotation)
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            rest = parameter.annotation
+    return tuple(positional), rest, signature.return_annotation

@@ -1,0 +1,390 @@
+"""`WorkflowContext`: what workflow code asks of belugawf.
+
+There is one context for all providers. It stands on plain asyncio and on a small `Runtime`, which
+each provider implements; that is what makes a workflow run unedited on all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import sys
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol, TypeVar
+
+from belugawf.authoring.activity import ActivityMark, annotations_of, mark_of
+from belugawf.authoring.signals import SignalBuffer
+from belugawf.model import codec
+from belugawf.model.durations import Duration, format_duration, ns_datetime, parse_duration
+from belugawf.model.errors import SignalTimeoutError, UsageError
+from belugawf.model.messages import Signal
+from belugawf.model.policy import RetryPolicy
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowInfo:
+    """Which run this is. `deadline` and `parent` may be `None`; times are UTC."""
+
+    workflow_id: str
+    run_id: str
+    workflow: str
+    started_at: datetime
+    deadline: datetime | None = None
+    parent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityRequest:
+    """An activity that workflow code asks for; limits that it does not name are `None`.
+
+    `arguments` is a JSON array. `function` is the callable where one was passed.
+    """
+
+    mark: ActivityMark
+    function: Callable[..., Any] | None
+    arguments: str
+    activity_id: str | None
+    location: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalWait:
+    """A wait for a signal, for those who look from outside."""
+
+    name: str
+    timeout: timedelta | None
+    prompt: str | None
+    expected: str | None
+    schema: str | None
+    location: str
+
+
+class Runtime(Protocol):
+    """What differs between the providers."""
+
+    info: WorkflowInfo
+    cancel_requested: bool
+    payload_limit: int
+
+    def schedule_activity(self, request: ActivityRequest) -> asyncio.Future[str]:
+        """Schedule it; the future has the result's JSON text, or an `ActivityError`."""
+        ...
+
+    def cancel_activity(self, result: asyncio.Future[str]) -> None:
+        """Nobody waits for that activity any more."""
+        ...
+
+    def begin_wait(self, wait: SignalWait) -> int: ...
+
+    def end_wait(self, token: int, outcome: str) -> None: ...
+
+    def wait_condition(self, predicate: Callable[[], bool]) -> asyncio.Future[None]:
+        """A future that is done once the predicate holds, looked at whenever code has run."""
+        ...
+
+    def new_future(self) -> asyncio.Future[Any]: ...
+
+    def now(self) -> int:
+        """Deterministic time, nanoseconds since 1970."""
+        ...
+
+    def random(self, purpose: str) -> random.Random:
+        """A generator that gives the same values whenever this run is replayed."""
+        ...
+
+    def is_replaying(self) -> bool: ...
+
+    def emit_log(self, record: logging.LogRecord) -> None: ...
+
+    def publish_progress(self, progress: str | float) -> None: ...
+
+
+class _WorkflowLogger(logging.Logger):
+    """Records go to the runtime, which knows whether they were emitted before."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        target = logging.getLogger("belugawf.workflow")
+        super().__init__(f"{target.name}.{runtime.info.workflow}")
+        self.parent = target
+        self._runtime = runtime
+
+    def handle(self, record: logging.LogRecord) -> None:
+        record.workflow_id = self._runtime.info.workflow_id
+        record.run_id = self._runtime.info.run_id
+        self._runtime.emit_log(record)
+
+
+class WorkflowContext:
+    """Everything a workflow may ask for; made by the provider, one for each run.
+
+    Durations are a `timedelta`, a number of seconds, or a text such as `"10m"`.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        signals: SignalBuffer,
+        queries: dict[str, Callable[..., Any]],
+    ) -> None:
+        self._runtime = runtime
+        self._signals = signals
+        self._queries = queries
+        self.info = runtime.info
+        self.logger: logging.Logger = _WorkflowLogger(runtime)
+        self.random = runtime.random("random")
+        self._uuids = runtime.random("uuid4")
+
+    # -- activities ------------------------------------------------------------------------------
+
+    def execute_activity(
+        self,
+        activity: Callable[..., Any] | str,
+        *args: Any,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        total_timeout: Duration | None = None,
+        heartbeat_timeout: Duration | None = None,
+        at_most_once: bool | None = None,
+        id: str | None = None,
+    ) -> Coroutine[Any, Any, Any]:
+        """Await it for the activity's result, decoded by its return annotation.
+
+        Limits given here go before the decorator's, and those before the configuration's.
+        Raises `ActivityError` (or `ActivityTimeoutError`, `ActivityInterruptedError`) when it has
+        failed for good, `PayloadEncodeError` where an argument has no JSON form.
+        """
+        mark, function = _activity(activity)
+        said = ActivityMark(
+            name=mark.name,
+            retry=retry if retry is not None else mark.retry,
+            timeout=_first(timeout, mark.timeout),
+            total_timeout=_first(total_timeout, mark.total_timeout),
+            heartbeat_timeout=_first(heartbeat_timeout, mark.heartbeat_timeout),
+            at_most_once=mark.at_most_once if at_most_once is None else at_most_once,
+            isolation=mark.isolation,
+        )
+        if said.at_most_once and said.retry is not None:
+            raise UsageError(
+                f"activity {said.name!r} cannot have at_most_once and a retry policy",
+                hint="leave one of them out",
+            )
+        limit = self._runtime.payload_limit
+        request = ActivityRequest(
+            mark=said,
+            function=function,
+            arguments=codec.encode(list(args), what=f"arguments of {said.name}", limit=limit),
+            activity_id=id,
+            location=_caller(sys._getframe(1)),
+        )
+        return self._await_activity(request)
+
+    async def _await_activity(self, request: ActivityRequest) -> Any:
+        result = self._runtime.schedule_activity(request)
+        try:
+            text = await result
+        except asyncio.CancelledError:
+            self._runtime.cancel_activity(result)
+            raise
+        annotation = Any if request.function is None else annotations_of(request.function)[2]
+        return codec.decode(text, annotation, what=f"result of {request.mark.name}")
+
+    def start_activity(
+        self, activity: Callable[..., Any] | str, *args: Any, **options: Any
+    ) -> asyncio.Task[Any]:
+        """As `execute_activity`, scheduled at once; returns an asyncio task to await later."""
+        return asyncio.get_running_loop().create_task(
+            self.execute_activity(activity, *args, **options)
+        )
+
+    # -- signals ---------------------------------------------------------------------------------
+
+    def wait_for_signal(
+        self,
+        name: str,
+        timeout: Duration | None = None,
+        type: Any = None,
+        prompt: str | None = None,
+    ) -> Coroutine[Any, Any, Signal]:
+        """Await it for the next signal of that name, first in first out since the run's start.
+
+        `type` decodes the payload strictly, and lets senders be refused early. `prompt` is the
+        question that people are shown. Raises `SignalTimeoutError` (a `TimeoutError`) after
+        `timeout`, `PayloadTypeError` where the payload does not fit; such a signal is used up.
+        """
+        if not isinstance(name, str) or not name:
+            raise UsageError(f"a signal's name is a text, not {name!r}")
+        schema = None if type is None else codec.schema(type)
+        wait = SignalWait(
+            name=name,
+            timeout=None if timeout is None else parse_duration(timeout),
+            prompt=prompt,
+            expected=None if type is None else codec.describe(type),
+            schema=None if schema is None else codec.encode(schema),
+            location=_caller(sys._getframe(1)),
+        )
+        return self._wait_for_signal(wait, type)
+
+    async def _wait_for_signal(self, wait: SignalWait, type: Any) -> Signal:
+        token: int | None = None
+        timer: asyncio.TimerHandle | None = None
+
+        def new_waiter() -> asyncio.Future[None]:
+            nonlocal token, timer
+            token = self._runtime.begin_wait(wait)
+            waiter: asyncio.Future[None] = self._runtime.new_future()
+            if wait.timeout is not None:
+                delay = wait.timeout.total_seconds()
+                loop = asyncio.get_running_loop()
+                timer = loop.call_later(delay, _expire, waiter, wait)
+            return waiter
+
+        outcome = "received"
+        try:
+            signal = await self._signals.take(wait.name, new_waiter)
+        except SignalTimeoutError:
+            outcome = "timed out"
+            raise
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if token is not None:
+                self._runtime.end_wait(token, outcome)
+        annotation = Any if type is None else type
+        payload = codec.decode(signal.payload, annotation, what=f"payload of {wait.name}")
+        return Signal(signal.name, payload, ns_datetime(signal.sent_at), signal.sender)
+
+    def signals(self, name: str, type: Any = None) -> AsyncIterator[Signal]:
+        """All signals of that name, as they come: `async for signal in ctx.signals("item")`."""
+        return _SignalIterator(self, name, type)
+
+    # -- time and conditions ---------------------------------------------------------------------
+
+    async def sleep(self, duration: Duration) -> None:
+        """A durable sleep, as durable as `asyncio.sleep`, in any form of a duration."""
+        await asyncio.sleep(parse_duration(duration).total_seconds())
+
+    async def sleep_until(self, when: datetime) -> None:
+        """Sleep until a timezone-aware moment; returns at once if it has passed."""
+        if when.tzinfo is None:
+            raise UsageError(
+                "sleep_until needs a timezone-aware datetime", hint="start from ctx.now()"
+            )
+        delay = (when - self.now()).total_seconds()
+        if delay > 0:
+            await asyncio.sleep(delay)
+
+    async def wait_until(
+        self, predicate: Callable[[], bool], timeout: Duration | None = None
+    ) -> None:
+        """Wait until a condition over the workflow's own variables holds.
+
+        The predicate is called whenever workflow code has run. Raises `TimeoutError`.
+        """
+        if predicate():
+            return
+        limit = None if timeout is None else parse_duration(timeout).total_seconds()
+        async with asyncio.timeout(limit):
+            await self._runtime.wait_condition(predicate)
+
+    def now(self) -> datetime:
+        """The time of what happened last (UTC): the same on every replay."""
+        return ns_datetime(self._runtime.now())
+
+    def uuid4(self) -> uuid.UUID:
+        """A random UUID that is the same on every replay."""
+        return uuid.UUID(int=self._uuids.getrandbits(128), version=4)
+
+    # -- the run itself --------------------------------------------------------------------------
+
+    def set_query(self, name: str, function: Callable[..., Any]) -> None:
+        """Let `query NAME` be answered by this function; it must not change anything.
+
+        `status`, `result` and `waiting` are built in and cannot be replaced.
+        """
+        if name in BUILT_IN_QUERIES:
+            raise UsageError(f"query {name!r} is built in", hint="choose another name")
+        self._queries[name] = function
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Whether somebody asked this run to stop."""
+        return self._runtime.cancel_requested
+
+    async def shielded(self, awaitable: Awaitable[T]) -> T:
+        """Run it to its end even when the run is cancelled; the cancellation is raised after."""
+        inner = asyncio.ensure_future(awaitable)
+        cancelled: asyncio.CancelledError | None = None
+        while not inner.done():
+            try:
+                await asyncio.shield(inner)
+            except asyncio.CancelledError as error:
+                if inner.cancelled():
+                    raise
+                cancelled = error
+            except Exception:
+                break
+        if cancelled is not None:
+            if not inner.cancelled():
+                inner.exception()  # retrieved, so that asyncio does not complain of it
+            raise cancelled
+        return inner.result()
+
+    @property
+    def is_replaying(self) -> bool:
+        """Whether this code has run before and only gets its state back."""
+        return self._runtime.is_replaying()
+
+    def set_progress(self, progress: str | float) -> None:
+        """What `status` shows of the run: a text, or a fraction from 0 to 1."""
+        if isinstance(progress, bool) or not isinstance(progress, str | int | float):
+            raise UsageError(f"progress is a text or a fraction, not {progress!r}")
+        self._runtime.publish_progress(progress)
+
+
+BUILT_IN_QUERIES = ("status", "result", "waiting")
+
+
+class _SignalIterator:
+    def __init__(self, ctx: WorkflowContext, name: str, type: Any) -> None:
+        self._ctx = ctx
+        self._name = name
+        self._type = type
+
+    def __aiter__(self) -> AsyncIterator[Signal]:
+        return self
+
+    async def __anext__(self) -> Signal:
+        return await self._ctx.wait_for_signal(self._name, type=self._type)
+
+
+def _activity(
+    activity: Callable[..., Any] | str,
+) -> tuple[ActivityMark, Callable[..., Any] | None]:
+    if isinstance(activity, str):
+        return ActivityMark(name=activity), None
+    if not callable(activity):
+        raise UsageError(f"{activity!r} is no activity", hint="pass a function or its name")
+    return mark_of(activity), activity
+
+
+def _first(given: Duration | None, otherwise: timedelta | None) -> timedelta | None:
+    return otherwise if given is None else parse_duration(given)
+
+
+def _expire(waiter: asyncio.Future[None], wait: SignalWait) -> None:
+    if not waiter.done():
+        assert wait.timeout is not None
+        waiter.set_exception(SignalTimeoutError(wait.name, format_duration(wait.timeout)))
+
+
+def _caller(frame: Any) -> str:
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

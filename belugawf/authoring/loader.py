@@ -1,0 +1,257 @@
+"""Finding workflows and activities: in the modules of a folder, or in functions that were passed.
+
+Modules are imported under their own names where that finds this very file, so that they can
+import each other; else (a module called `json.py`, a second folder with the same names) under a
+private name. The folder goes to the end of `sys.path`: it shadows nothing. One module that does
+not import never hides the others.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from belugawf.authoring import activity as activities
+from belugawf.authoring import workflow as workflows
+from belugawf.authoring.workflow import WorkflowDefinition
+from belugawf.model.errors import WorkflowLoadError, WorkflowNotFoundError
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleProblem:
+    """Why a module, or a name in two modules, cannot be used.
+
+    `message` is one sentence, `line` where in `path` (`None`: unknown), `traceback` the user's
+    frames (`None`: there is none to show).
+    """
+
+    path: Path
+    message: str
+    line: int | None = None
+    traceback: str | None = None
+
+    def __str__(self) -> str:
+        where = f"{self.path}:{self.line}" if self.line else str(self.path)
+        return f"{where}: {self.message}"
+
+
+class Catalog:
+    """The workflows and activities that an executor knows, and what it could not load."""
+
+    def __init__(self) -> None:
+        self._workflows: dict[str, WorkflowDefinition] = {}
+        self._activities: dict[str, Callable[..., Any]] = {}
+        self._ambiguous: dict[str, WorkflowLoadError] = {}
+        self._problems: list[ModuleProblem] = []
+        self._folder: Path | None = None
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> Catalog:
+        """Import every module of the folder; a missing folder is an empty catalog."""
+        catalog = cls()
+        catalog._folder = folder
+        if folder.is_dir():
+            _append_to_path(folder)
+            for path in _module_files(folder):
+                catalog._load(path)
+        return catalog
+
+    @classmethod
+    def from_functions(cls, functions: Iterable[Callable[..., Any]]) -> Catalog:
+        """The functions themselves, and the activities that their modules have names for."""
+        catalog = cls()
+        for function in functions:
+            catalog._add_workflow(WorkflowDefinition(function))
+            for value in list(getattr(function, "__globals__", {}).values()):
+                if _is_marked(value, activities.MARK):
+                    catalog._add_activity(value)
+        return catalog
+
+    @property
+    def workflows(self) -> Mapping[str, WorkflowDefinition]:
+        """The usable workflows by name, in order of name."""
+        return dict(sorted(self._workflows.items()))
+
+    @property
+    def problems(self) -> Sequence[ModuleProblem]:
+        """What could not be loaded."""
+        return tuple(self._problems)
+
+    def workflow(self, name: str) -> WorkflowDefinition:
+        """The workflow of that name.
+
+        Raises `WorkflowNotFoundError` with the nearest name, or `WorkflowLoadError` where the name
+        is taken twice, or may be in a module that does not import.
+        """
+        if name in self._workflows:
+            return self._workflows[name]
+        if name in self._ambiguous:
+            raise self._ambiguous[name]
+        if self._problems:
+            raise WorkflowLoadError(
+                f"workflow {name!r} was not found, and {self._problems[0]}",
+                hint="mend that module, then try again: belugawf workflows",
+            )
+        raise WorkflowNotFoundError(f"there is no workflow {name!r}", hint=self._hint(name))
+
+    def activity(self, name: str) -> Callable[..., Any] | None:
+        """The activity of that name, `None` where there is none.
+
+        Raises `WorkflowLoadError` where two modules claim the name.
+        """
+        if name in self._ambiguous:
+            raise self._ambiguous[name]
+        return self._activities.get(name)
+
+    def check_activity(self, name: str) -> None:
+        """Raise `WorkflowLoadError` where two modules claim an activity's name."""
+        if name in self._ambiguous:
+            raise self._ambiguous[name]
+
+    def _hint(self, name: str) -> str:
+        near = difflib.get_close_matches(name, self._workflows, n=1)
+        if near:
+            return f"did you mean {near[0]!r}?"
+        if self._workflows:
+            return "there are: " + ", ".join(sorted(self._workflows))
+        if self._folder is not None:
+            return f"no module in {self._folder} defines a workflow; make one: belugawf init"
+        return "pass workflows= to new_executor"
+
+    # -- loading ---------------------------------------------------------------------------------
+
+    def _load(self, path: Path) -> None:
+        try:
+            module = import_file(path)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            self._problems.append(_import_problem(path, error))
+            return
+        for value in list(vars(module).values()):
+            if _is_marked(value, workflows.MARK):
+                self._add_workflow(WorkflowDefinition(value))
+            elif _is_marked(value, activities.MARK):
+                self._add_activity(value)
+
+    def _add_workflow(self, definition: WorkflowDefinition) -> None:
+        other = self._workflows.get(definition.name)
+        if other is None and definition.name not in self._ambiguous:
+            self._workflows[definition.name] = definition
+        elif other is not None and other.function is not definition.function:
+            del self._workflows[definition.name]
+            self._clash("workflow", definition.name, other.function, definition.function)
+
+    def _add_activity(self, function: Callable[..., Any]) -> None:
+        name = activities.mark_of(function).name
+        other = self._activities.get(name)
+        if other is None and name not in self._ambiguous:
+            self._activities[name] = function
+        elif other is not None and other is not function:
+            del self._activities[name]
+            self._clash("activity", name, other, function)
+
+    def _clash(
+        self, what: str, name: str, one: Callable[..., Any], other: Callable[..., Any]
+    ) -> None:
+        message = f"{what} {name!r} is defined twice, in {_where(one)} and in {_where(other)}"
+        self._ambiguous[name] = WorkflowLoadError(
+            message, hint=f"rename one of them, for example @{what}(name=...)"
+        )
+        path, line = _place(other)
+        self._problems.append(ModuleProblem(Path(path), message, line))
+
+
+def _append_to_path(folder: Path) -> None:
+    entry = str(folder.resolve())
+    if entry not in sys.path:
+        sys.path.append(entry)
+
+
+def _module_files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(("_", ".")):
+            continue
+        if path.suffix == ".py" and path.is_file():
+            yield path
+        elif (path / "__init__.py").is_file():
+            yield path / "__init__.py"
+
+
+def import_file(path: Path) -> ModuleType:
+    """The module of a file: under its own name where that finds this file, else a private one."""
+    path = path.resolve()
+    name = path.parent.name if path.name == "__init__.py" else path.stem
+    if _finds(name, path):
+        return importlib.import_module(name)
+    private = f"_belugawf_workflows_{abs(hash(str(path))):x}_{name}"
+    if private in sys.modules:
+        return sys.modules[private]
+    spec = importlib.util.spec_from_file_location(private, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python module")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[private] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[private]
+        raise
+    return module
+
+
+def _finds(name: str, path: Path) -> bool:
+    """Whether a plain import of the name gives this very file."""
+    if not name.isidentifier():
+        return False
+    loaded = sys.modules.get(name)
+    if loaded is not None:
+        origin = getattr(loaded, "__file__", None)
+    else:
+        importlib.invalidate_caches()
+        try:
+            spec = importlib.util.find_spec(name)
+        except (ImportError, ValueError):
+            return False
+        origin = None if spec is None else spec.origin
+    return origin is not None and Path(origin).resolve() == path
+
+
+def _import_problem(path: Path, error: BaseException) -> ModuleProblem:
+    line = None
+    for frame in traceback.extract_tb(error.__traceback__):
+        if Path(frame.filename).resolve() == path.resolve():
+            line = frame.lineno
+    if isinstance(error, SyntaxError) and error.filename and Path(error.filename) == path.resolve():
+        line = error.lineno
+    own = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
+    shown = "".join([*traceback.format_list(own[1:]), *traceback.format_exception_only(error)])
+    return ModuleProblem(
+        path=path,
+        message=f"does not import: {type(error).__name__}: {error}",
+        line=line,
+        traceback=shown.rstrip(),
+    )
+
+
+def _is_marked(value: Any, mark: str) -> bool:
+    return inspect.isfunction(value) and hasattr(value, mark)
+
+
+def _place(function: Callable[..., Any]) -> tuple[str, int]:
+    code = function.__code__
+    return code.co_filename, code.co_firstlineno
+
+
+def _where(function: Callable[..., Any]) -> str:
+    path, line = _place(function)
+    return f"{path}:{line}"

@@ -1,0 +1,83 @@
+"""The buffer of signals: first in, first out, from the start of the run.
+
+A waiter takes its signal when it *runs*, not when the signal arrives. So a wait that is cancelled
+or times out at that very moment leaves the signal in the buffer and passes its wake-up on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class BufferedSignal:
+    """A signal as it arrived: `payload` is JSON text, `sent_at` nanoseconds since 1970."""
+
+    name: str
+    payload: str
+    sent_at: int
+    sender: str | None
+
+
+class _Queue:
+    """The signals of one name. A waiter that was woken keeps its place until it has run."""
+
+    def __init__(self) -> None:
+        self.items: deque[BufferedSignal] = deque()
+        self.waiters: deque[asyncio.Future[None]] = deque()
+        self.woken = 0
+
+    def wake_next(self) -> None:
+        while self.waiters and len(self.items) > self.woken:
+            waiter = self.waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                self.woken += 1
+
+
+class SignalBuffer:
+    """All signals that no code has taken yet."""
+
+    def __init__(self) -> None:
+        self._queues: dict[str, _Queue] = {}
+
+    def deliver(self, signal: BufferedSignal) -> None:
+        """A signal arrived: keep it, and wake whoever has waited longest for its name."""
+        queue = self._queue(signal.name)
+        queue.items.append(signal)
+        queue.wake_next()
+
+    def unread(self) -> list[BufferedSignal]:
+        """What is still in the buffer, oldest first."""
+        items = [item for queue in self._queues.values() for item in queue.items]
+        return sorted(items, key=lambda item: item.sent_at)
+
+    async def take(
+        self, name: str, new_waiter: Callable[[], asyncio.Future[None]]
+    ) -> BufferedSignal:
+        """The next signal of that name, waiting for it on a future of `new_waiter`."""
+        queue = self._queue(name)
+        if len(queue.items) > queue.woken and not queue.waiters:
+            return queue.items.popleft()
+        waiter = new_waiter()
+        queue.waiters.append(waiter)
+        try:
+            await waiter
+        except BaseException:
+            self._leave(queue, waiter)
+            raise
+        queue.woken -= 1
+        return queue.items.popleft()
+
+    def _leave(self, queue: _Queue, waiter: asyncio.Future[None]) -> None:
+        if waiter in queue.waiters:
+            queue.waiters.remove(waiter)
+        elif waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+            queue.woken -= 1
+            queue.wake_next()
+
+    def _queue(self, name: str) -> _Queue:
+        return self._queues.setdefault(name, _Queue())

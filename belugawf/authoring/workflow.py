@@ -1,0 +1,257 @@
+"""The `@workflow` decorator, and what can be read off a marked function.
+
+The decorator only marks: the function stays callable as it is, and nothing is registered.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from typing import Any, TypeVar, overload
+
+from belugawf.model import codec
+from belugawf.model.durations import Duration, parse_duration
+from belugawf.model.errors import PayloadTypeError, UsageError
+from belugawf.model.messages import UNSET
+
+MARK = "__belugawf_workflow__"
+
+F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowMark:
+    """What the decorator said. `timeout` bounds a run from its start to its end."""
+
+    name: str
+    timeout: timedelta | None
+
+
+@overload
+def workflow(function: F, /) -> F: ...
+@overload
+def workflow(*, name: str | None = None, timeout: Duration | None = None) -> Callable[[F], F]: ...
+def workflow(
+    function: F | None = None,
+    /,
+    *,
+    name: str | None = None,
+    timeout: Duration | None = None,
+) -> F | Callable[[F], F]:
+    """Mark an `async def` with `ctx` as its first parameter as a workflow.
+
+    `name` defaults to the function's. `timeout` (a duration) bounds a run that was started
+    without one. Raises `UsageError` for a function that cannot be a workflow.
+    """
+    limit = None if timeout is None else parse_duration(timeout)
+
+    def mark(target: F) -> F:
+        _check_shape(target)
+        setattr(target, MARK, WorkflowMark(name or target.__name__, limit))
+        return target
+
+    return mark if function is None else mark(function)
+
+
+def _check_shape(function: Callable[..., Any]) -> None:
+    label = getattr(function, "__name__", repr(function))
+    if not inspect.iscoroutinefunction(function):
+        raise UsageError(f"workflow {label!r} is no async def", hint=f"write: async def {label}")
+    parameters = list(inspect.signature(function).parameters.values())
+    kinds = {p.kind for p in parameters}
+    if not parameters or parameters[0].kind not in (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    ):
+        raise UsageError(
+            f"workflow {label!r} takes no context", hint=f"write: async def {label}(ctx, ...)"
+        )
+    if kinds & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
+        raise UsageError(
+            f"workflow {label!r} takes *args or **kwargs",
+            hint="name each parameter, so that inputs can be checked",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of a workflow besides `ctx`, for people and for decoding."""
+
+    name: str
+    annotation: Any
+    required: bool
+    default: Any
+
+    @property
+    def annotation_text(self) -> str:
+        """The type as a person writes it; "" where none was given."""
+        if self.annotation is inspect.Parameter.empty:
+            return ""
+        return codec.describe(self.annotation)
+
+    @property
+    def default_text(self) -> str | None:
+        """The default as Python writes it, `None` where the parameter is required."""
+        return None if self.required else repr(self.default)
+
+
+class WorkflowDefinition:
+    """A marked function: its names, its parameters, and its payloads in both directions."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        mark = getattr(function, MARK, None)
+        if mark is None:
+            label = getattr(function, "__qualname__", repr(function))
+            raise UsageError(f"{label!r} is no workflow", hint="decorate it with @workflow")
+        self.function = function
+        self.name: str = mark.name
+        self.timeout: timedelta | None = mark.timeout
+
+    def __repr__(self) -> str:
+        return f"WorkflowDefinition({self.name!r}, {self.location})"
+
+    @property
+    def location(self) -> str:
+        """Where it is defined, as "file:line"."""
+        code = self.function.__code__
+        return f"{code.co_filename}:{code.co_firstlineno}"
+
+    @property
+    def doc(self) -> str:
+        """The first paragraph of its docstring on one line, or ""."""
+        text = inspect.getdoc(self.function) or ""
+        return " ".join(text.split("\n\n")[0].split())
+
+    @cached_property
+    def _signature(self) -> inspect.Signature:
+        return resolved_signature(self.function)
+
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The parameters besides `ctx`, in order."""
+        return tuple(
+            Parameter(p.name, p.annotation, p.default is inspect.Parameter.empty, p.default)
+            for p in list(self._signature.parameters.values())[1:]
+        )
+
+    @property
+    def result_annotation(self) -> Any:
+        """What it says to return; `Parameter.empty` where it says nothing."""
+        return self._signature.return_annotation
+
+    # -- inputs ----------------------------------------------------------------------------------
+
+    def encode_input(self, value: Any, *, limit: int | None = None) -> str | None:
+        """The input as JSON text, checked against the annotations; `None` where none is given.
+
+        Raises `UsageError` where it does not fit, with the path to what does not.
+        """
+        if value is UNSET:
+            self._require(())
+            return None
+        if not self.parameters:
+            if value is None:
+                return None
+            raise UsageError(f"workflow {self.name!r} takes no input")
+        text = codec.encode(value, what="input", limit=limit)
+        self.arguments(text)
+        return text
+
+    def arguments(self, text: str | None) -> dict[str, Any]:
+        """The keyword arguments that a recorded input stands for.
+
+        Raises `PayloadTypeError` or `UsageError` where it does not fit the parameters.
+        """
+        if text is None:
+            self._require(())
+            return {}
+        if len(self.parameters) == 1:
+            only = self.parameters[0]
+            return {only.name: codec.decode(text, only.annotation, what="input")}
+        data = codec.decode(text, dict[str, Any], what="input")
+        known = {p.name: p for p in self.parameters}
+        for name in data:
+            if name not in known:
+                names = ", ".join(known) or "none"
+                raise UsageError(
+                    f"workflow {self.name!r} has no parameter {name!r}",
+                    hint=f"its parameters are: {names}",
+                )
+        self._require(data)
+        return {
+            name: codec.convert(item, known[name].annotation, path=f"input.{name}")
+            for name, item in data.items()
+        }
+
+    def _require(self, given: Any) -> None:
+        missing = [p.name for p in self.parameters if p.required and p.name not in given]
+        if missing:
+            raise UsageError(
+                f"workflow {self.name!r} needs {', '.join(missing)}",
+                hint="give it with --input, or each parameter with --arg name=value",
+            )
+
+    def parse_input(self, text: str) -> Any:
+        """The value of `--input TEXT`: text as typed for a `str`, else JSON, else text if it fits.
+
+        Raises `UsageError` where it fits in no way.
+        """
+        if len(self.parameters) == 1:
+            return _parse_text(text, self.parameters[0].annotation, "input")
+        value = codec.parse_json(text, what="input")
+        self.encode_input(value)
+        return value
+
+    def parse_arguments(self, pairs: Mapping[str, str]) -> Any:
+        """The input that `--arg name=value` pairs stand for, each by the rule of `parse_input`."""
+        known = {p.name: p for p in self.parameters}
+        values = {}
+        for name, text in pairs.items():
+            if name not in known:
+                names = ", ".join(known) or "none"
+                raise UsageError(
+                    f"workflow {self.name!r} has no parameter {name!r}",
+                    hint=f"its parameters are: {names}",
+                )
+            values[name] = _parse_text(text, known[name].annotation, name)
+        self._require(values)
+        if len(self.parameters) == 1:
+            return next(iter(values.values()), UNSET)
+        return values
+
+
+def _parse_text(text: str, annotation: Any, what: str) -> Any:
+    if annotation is str:
+        return text
+    try:
+        value = codec.parse_json(text, what=what)
+        codec.convert(value, annotation, path=what)
+    except UsageError as error:
+        try:
+            codec.convert(text, annotation, path=what)
+        except PayloadTypeError:
+            raise error from None
+        return text
+    return value
+
+
+def resolved_signature(function: Callable[..., Any]) -> inspect.Signature:
+    """The signature with annotations as objects; those that cannot be resolved count as absent."""
+    try:
+        return inspect.signature(function, eval_str=True)
+    except (NameError, TypeError, AttributeError, SyntaxError):
+        pass
+    signature = inspect.signature(function)
+    return signature.replace(
+        parameters=[
+            p.replace(annotation=_known(p.annotation)) for p in signature.parameters.values()
+        ],
+        return_annotation=_known(signature.return_annotation),
+    )
+
+
+def _known(annotation: Any) -> Any:
+    return inspect.Parameter.empty if isinstance(annotation, str) else annotation

@@ -1,0 +1,460 @@
+"""Running attempts of activities: on the loop, in threads, in child processes.
+
+An attempt is started once and ends in one `Outcome`, handed to the engine. It can be stopped before
+(timed out, cancelled, cut): what it returns after that is ignored. Deadlines are looked at by the
+wall clock (`expire`), because the monotonic clock stands still while a laptop sleeps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from belugawf.authoring.activity import ActivityInfo, current_attempt
+from belugawf.local.calling import encode_result, positional
+from belugawf.local.clock import Clock
+from belugawf.local.threads import DaemonPool
+from belugawf.model import codec
+from belugawf.model.durations import (
+    duration_ns,
+    format_duration,
+    format_instant,
+    ns_datetime,
+    parse_duration,
+)
+from belugawf.model.errors import Failure
+from belugawf.model.policy import ActivityOptions
+from belugawf.replay.failures import describe_failure
+
+Key: TypeAlias = tuple[int, int]
+Status: TypeAlias = Literal["completed", "failed", "timed_out", "interrupted"]
+
+# A child process that does not react to its pipes being closed is killed anyway.
+_CHILD_LINE_LIMIT = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptSpec:
+    """One attempt of one activity: `run` and `seq` name it, `arguments` is a JSON array.
+
+    `expires_at` is when its `total_timeout` is over, in nanoseconds since 1970, `None` for never.
+    """
+
+    run: int
+    seq: int
+    workflow_id: str
+    run_id: str
+    activity_id: str
+    name: str
+    function: Callable[..., Any]
+    arguments: str
+    options: ActivityOptions
+    attempt: int
+    expires_at: int | None
+    heartbeat_details: Any = None
+
+    @property
+    def key(self) -> Key:
+        """What names it among the attempts in flight."""
+        return (self.run, self.seq)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How an attempt ended, at `at`. `payload` is the result, or a `Failure`, as JSON text.
+
+    `limit` names the limit that a timed out attempt ran over, `retry_after` is the delay that the
+    activity itself asked for.
+    """
+
+    run: int
+    seq: int
+    attempt: int
+    status: Status
+    at: int
+    started_at: int
+    payload: str = "null"
+    error_type: str = ""
+    non_retryable: bool = False
+    limit: str = ""
+    retry_after: timedelta | None = None
+
+
+@dataclass(eq=False)
+class Attempt:
+    """An attempt in flight; what code inside it sees through `activity.info()` and so on."""
+
+    spec: AttemptSpec
+    info: ActivityInfo
+    started_at: int
+    deadline: int | None
+    limit: str
+    clock: Clock
+    stop: Callable[[], None] = lambda: None
+    stopped: bool = False
+    over: bool = False
+    beats: dict[Key, str] = field(default_factory=dict)
+    alive_at: int = 0
+
+    def heartbeat(self, details: Any) -> None:
+        """Told by the activity, on any thread: it lives; `details` go to the next attempt."""
+        text = codec.encode(details, what="heartbeat details")
+        self.alive_at = self.clock.now()
+        if not self.stopped:
+            self.beats[self.spec.key] = text
+
+    def cancelled(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self.stopped
+
+    def overdue(self, now: int) -> str | None:
+        """The limit that it has run over by now, `None` while it is within all."""
+        if self.deadline is not None and self.deadline <= now:
+            return self.limit
+        silence = self.spec.options.heartbeat_timeout
+        if silence is not None and self.alive_at + duration_ns(silence) <= now:
+            return "heartbeat_timeout"
+        return None
+
+    def next_limit(self) -> int | None:
+        """The next moment at which it may run over a limit."""
+        moments = [] if self.deadline is None else [self.deadline]
+        silence = self.spec.options.heartbeat_timeout
+        if silence is not None:
+            moments.append(self.alive_at + duration_ns(silence))
+        return min(moments, default=None)
+
+
+class AttemptRunner:
+    """All attempts in flight in this process. Lives on the engine's loop.
+
+    `deliver` is called on the loop with each outcome. `keep` are descriptors that child processes
+    hold while they live, so that a run is not taken over before its isolated activity is gone.
+    """
+
+    def __init__(
+        self,
+        deliver: Callable[[Outcome], None],
+        clock: Clock,
+        *,
+        threads: int,
+        payload_limit: int,
+        keep: Callable[[], tuple[int, ...]] = tuple,
+    ) -> None:
+        self._deliver = deliver
+        self._clock = clock
+        self._payload_limit = payload_limit
+        self._keep = keep
+        self._pool = DaemonPool(threads)
+        self._attempts: dict[Key, Attempt] = {}
+        self._beats: dict[Key, str] = {}
+        self._lingering: dict[int, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # -- what the engine asks --------------------------------------------------------------------
+
+    @property
+    def count(self) -> int:
+        """How many attempts are in flight."""
+        return len(self._attempts)
+
+    def running(self, run: int) -> list[Attempt]:
+        """The attempts of one run."""
+        return [a for a in self._attempts.values() if a.spec.run == run]
+
+    def all(self) -> list[Attempt]:
+        """All attempts in flight."""
+        return list(self._attempts.values())
+
+    def lingers(self, run: int) -> bool:
+        """Whether a thread still runs for that run, though nobody waits for it."""
+        return self._lingering.get(run, 0) > 0
+
+    def take_heartbeats(self) -> list[tuple[int, int, str]]:
+        """What attempts reported since the last call: (run, seq, JSON) each."""
+        beats, waiting = [], self._beats
+        while waiting:
+            (run, seq), text = waiting.popitem()
+            beats.append((run, seq, text))
+        return beats
+
+    def next_limit(self) -> int | None:
+        """The next moment at which `expire` may have to do something."""
+        moments = [m for a in self._attempts.values() if (m := a.next_limit()) is not None]
+        return min(moments, default=None)
+
+    def start(self, spec: AttemptSpec) -> None:
+        """Start an attempt; its outcome is delivered later, never from within this call."""
+        attempt = self._make(spec)
+        self._attempts[spec.key] = attempt
+        context = contextvars.copy_context()
+        context.run(current_attempt.set, attempt)
+        if spec.options.isolation == "process":
+            self._start_task(attempt, self._in_process(attempt), context)
+        elif inspect.iscoroutinefunction(spec.function):
+            self._start_task(attempt, self._on_loop(attempt), context)
+        else:
+            self._in_thread(attempt, context)
+
+    def expire(self, now: int) -> None:
+        """Stop the attempts that ran over a limit, and deliver that outcome."""
+        for attempt in list(self._attempts.values()):
+            limit = attempt.overdue(now)
+            if limit is None:
+                continue
+            at = now if limit == "heartbeat_timeout" else attempt.deadline or now
+            self._stop(attempt)
+            self._deliver(timed_out(attempt.spec, limit, at, attempt.started_at))
+
+    def cancel(self, run: int, seq: int) -> None:
+        """Nobody waits for it any more: tell it, and forget what it will return."""
+        attempt = self._attempts.get((run, seq))
+        if attempt is not None:
+            self._stop(attempt)
+
+    def cancel_run(self, run: int) -> None:
+        """The same for all attempts of a run."""
+        for attempt in self.running(run):
+            self._stop(attempt)
+
+    def cut(self) -> None:
+        """Stop everything now; each attempt ends as interrupted."""
+        for attempt in self.all():
+            self._stop(attempt)
+            spec = attempt.spec
+            self._deliver(
+                Outcome(
+                    run=spec.run,
+                    seq=spec.seq,
+                    attempt=spec.attempt,
+                    status="interrupted",
+                    at=self._clock.now(),
+                    started_at=attempt.started_at,
+                )
+            )
+
+    async def close(self) -> None:
+        """Stop what is left and wait until it has noticed, for as long as it is on the loop."""
+        for attempt in self.all():
+            self._stop(attempt)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1.0)
+        self._pool.close()
+
+    # -- the life of an attempt ------------------------------------------------------------------
+
+    def _make(self, spec: AttemptSpec) -> Attempt:
+        now = self._clock.now()
+        deadline, limit = None, ""
+        if spec.options.timeout is not None:
+            deadline, limit = now + duration_ns(spec.options.timeout), "timeout"
+        if spec.expires_at is not None and (deadline is None or spec.expires_at < deadline):
+            deadline, limit = spec.expires_at, "total_timeout"
+        info = ActivityInfo(
+            workflow_id=spec.workflow_id,
+            run_id=spec.run_id,
+            activity_id=spec.activity_id,
+            activity=spec.name,
+            attempt=spec.attempt,
+            idempotency_key=f"{spec.run_id}:{spec.activity_id}",
+            deadline=None if deadline is None else ns_datetime(deadline),
+            heartbeat_details=spec.heartbeat_details,
+        )
+        return Attempt(
+            spec=spec,
+            info=info,
+            started_at=now,
+            deadline=deadline,
+            limit=limit,
+            clock=self._clock,
+            beats=self._beats,
+            alive_at=now,
+        )
+
+    def _start_task(self, attempt: Attempt, work: Any, context: contextvars.Context) -> None:
+        task = asyncio.get_running_loop().create_task(work, context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        attempt.stop = task.cancel  # type: ignore[assignment]
+
+    def _stop(self, attempt: Attempt) -> None:
+        self._attempts.pop(attempt.spec.key, None)
+        if not attempt.over:
+            attempt.stopped = True
+            attempt.stop()
+
+    def _finish(self, attempt: Attempt, outcome: Outcome) -> None:
+        attempt.over = True
+        if not attempt.stopped:
+            self._attempts.pop(attempt.spec.key, None)
+            self._deliver(outcome)
+
+    async def _on_loop(self, attempt: Attempt) -> None:
+        spec = attempt.spec
+        try:
+            arguments = positional(spec.function, spec.arguments, spec.name)
+            value = await spec.function(*arguments)
+            outcome = self._completed(attempt, value)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            outcome = self._failed(attempt, error)
+        self._finish(attempt, outcome)
+
+    def _in_thread(self, attempt: Attempt, context: contextvars.Context) -> None:
+        spec = attempt.spec
+        loop = asyncio.get_running_loop()
+
+        def forsake() -> None:
+            self._lingering[spec.run] = self._lingering.get(spec.run, 0) + 1
+            self._pool.forsake()
+
+        def ended(outcome: Outcome | None) -> None:
+            if attempt.stopped:
+                self._lingering[spec.run] -= 1
+            elif outcome is not None:
+                self._finish(attempt, outcome)
+
+        def job() -> None:
+            outcome = None if attempt.stopped else call()
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(ended, outcome)
+
+        def call() -> Outcome:
+            try:
+                arguments = positional(spec.function, spec.arguments, spec.name)
+                return self._completed(attempt, context.run(spec.function, *arguments))
+            except BaseException as error:
+                return self._failed(attempt, error)
+
+        attempt.stop = forsake
+        self._pool.submit(job)
+
+    async def _in_process(self, attempt: Attempt) -> None:
+        try:
+            outcome = await self._run_child(attempt)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            outcome = self._failed(attempt, error)
+        self._finish(attempt, outcome)
+
+    async def _run_child(self, attempt: Attempt) -> Outcome:
+        keep = self._keep()
+        child = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "belugawf.local.isolated",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            pass_fds=keep,
+            limit=_CHILD_LINE_LIMIT,
+        )
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            child.stdin.write(_task(attempt, keep, self._payload_limit).encode() + b"\n")
+            while line := await child.stdout.readline():
+                message = json.loads(line)
+                if "heartbeat" in message:
+                    attempt.heartbeat(message["heartbeat"])
+                elif "result" in message:
+                    return self._outcome(attempt, "completed", message["result"])
+                else:
+                    return self._failed_as(attempt, message["failure"], message["retry_after"])
+            code = await child.wait()
+            died = f"signal {-code}" if code < 0 else f"exit code {code}"
+            failure = Failure("ProcessDied", f"the child process of the activity died: {died}")
+            return self._failed_as(attempt, failure.to_json(), None)
+        finally:
+            if child.returncode is None:
+                child.kill()
+            await asyncio.shield(child.wait())
+
+    # -- outcomes --------------------------------------------------------------------------------
+
+    def _completed(self, attempt: Attempt, value: Any) -> Outcome:
+        spec = attempt.spec
+        text = encode_result(spec.function, value, spec.name, self._payload_limit)
+        return self._outcome(attempt, "completed", text)
+
+    def _failed(self, attempt: Attempt, error: BaseException) -> Outcome:
+        wish = getattr(error, "retry_after", None)
+        text = None if wish is None else format_duration(parse_duration(wish))
+        return self._failed_as(attempt, describe_failure(error).to_json(), text)
+
+    def _failed_as(
+        self, attempt: Attempt, failure: dict[str, Any], retry_after: str | None
+    ) -> Outcome:
+        return self._outcome(
+            attempt,
+            "failed",
+            codec.encode(failure),
+            error_type=failure["type"],
+            non_retryable=failure.get("non_retryable", False),
+            retry_after=None if retry_after is None else parse_duration(retry_after),
+        )
+
+    def _outcome(self, attempt: Attempt, status: Status, payload: str, **more: Any) -> Outcome:
+        spec = attempt.spec
+        return Outcome(
+            run=spec.run,
+            seq=spec.seq,
+            attempt=spec.attempt,
+            status=status,
+            at=self._clock.now(),
+            started_at=attempt.started_at,
+            payload=payload,
+            **more,
+        )
+
+
+def timed_out(spec: AttemptSpec, limit: str, at: int, started_at: int) -> Outcome:
+    """The outcome of an attempt that ran over the limit of that name."""
+    duration = getattr(spec.options, limit)
+    failure = Failure(
+        "TimeoutError", f"{limit} of {format_duration(duration)} is over", kind="timeout"
+    )
+    return Outcome(
+        run=spec.run,
+        seq=spec.seq,
+        attempt=spec.attempt,
+        status="timed_out",
+        at=at,
+        started_at=started_at,
+        payload=codec.encode(failure.to_json()),
+        error_type="TimeoutError",
+        limit=limit,
+    )
+
+
+def _task(attempt: Attempt, keep: tuple[int, ...], limit: int) -> str:
+    """The line that tells a child process what to run."""
+    spec, info = attempt.spec, attempt.info
+    return json.dumps(
+        {
+            "file": str(Path(spec.function.__code__.co_filename).resolve()),
+            "qualname": spec.function.__qualname__,
+            "arguments": spec.arguments,
+            "limit": limit,
+            "keep": list(keep),
+            "info": {
+                "workflow_id": info.workflow_id,
+                "run_id": info.run_id,
+                "activity_id": info.activity_id,
+                "activity": info.activity,
+                "attempt": info.attempt,
+                "idempotency_key": info.idempotency_key,
+                "deadline": None if attempt.deadline is None else format_instant(attempt.deadline),
+                "heartbeat_details": info.heartbeat_details,
+            },
+        }
+    )

@@ -1,0 +1,26 @@
+"""The one clock of the local provider."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+from belugawf.local.knobs import CLOCK_OFFSET_S
+from belugawf.model.durations import MICROSECOND_NS, SECOND_NS
+
+
+class Clock(Protocol):
+    """Where the local provider takes the time from."""
+
+    def now(self) -> int:
+        """Nanoseconds since 1970 in UTC, a whole number of microseconds."""
+        ...
+
+
+class SystemClock:
+    """The wall clock."""
+
+    def now(self) -> int:
+        """See `Clock`."""
+        shifted = time.time_ns() + int(CLOCK_OFFSET_S * SECOND_NS)
+        return shifted // MICROSECOND_NS * MICROSECOND_NS

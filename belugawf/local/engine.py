@@ -1,0 +1,869 @@
+"""The engine: the only place where the core meets the world.
+
+The life of a tick, on one task of the real event loop:
+
+1. *Look*: who sent what, what is due, what can be claimed (at least once a second, and whenever
+   somebody wakes us).
+2. *Decide*: for every run to which something happened, `TurnMaker` applies the facts one by one.
+3. *Commit*: the turns of all runs in one transaction, off the loop.
+4. *Act*: only now attempts are started and stopped, logs and hooks emitted, runs let go.
+
+Memory is never ahead of the disk: where a commit fails, or somebody else has ended a run, what is
+in memory of it is thrown away and read again. A run that rests is let go in its last turn's own
+transaction; its replayed state is kept on a shelf for a while, and is good as long as the history
+has not grown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from belugawf.authoring.loader import Catalog
+from belugawf.executor import Hooks
+from belugawf.local import knobs
+from belugawf.local.activities import AttemptRunner, AttemptSpec, Outcome
+from belugawf.local.clock import Clock
+from belugawf.local.guard import TurnGuard
+from belugawf.local.presence import Presence
+from belugawf.local.store import Fate, Message, RunRow, Store, Turn, Verdict
+from belugawf.local.turns import DrivenRun, MadeTurn, TurnMaker
+from belugawf.model import events as e
+from belugawf.model.durations import SECOND_NS, parse_instant
+from belugawf.model.errors import (
+    BelugaError,
+    BusyError,
+    TurnError,
+    UnavailableError,
+    WorkflowLoadError,
+    WorkflowNotFoundError,
+)
+from belugawf.model.history import OpenWork, activity_id_of
+from belugawf.model.policy import ActivityDefaults
+from belugawf.replay.replayer import Replayer
+
+logger = logging.getLogger("belugawf.engine")
+
+# Nothing waits longer without a look at the wall clock and at the database: datagrams are hints,
+# and a sleeping laptop stops the monotonic clock.
+LOOK_EVERY_NS = SECOND_NS
+# Runs that one look claims at most; the next look comes at once when that many were found.
+CLAIM_AT_ONCE = 500
+# How long a worker pauses after the disk refused, in seconds, doubling.
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
+
+
+class UnknownActivityError(TurnError):
+    """The code names an activity that no module defines."""
+
+    code = "activity_not_found"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """How an engine drives. `concurrency` bounds attempts in flight, `cache_runs` the shelf.
+
+    `persistent`: a full or failing disk pauses the engine instead of ending its work.
+    """
+
+    defaults: ActivityDefaults = field(default_factory=ActivityDefaults)
+    payload_limit: int = 2 * 1024 * 1024
+    max_crashes: int = 3
+    concurrency: int = 100
+    threads: int = 64
+    cache_runs: int = knobs.CACHE_RUNS
+
+
+class Engine:
+    """Drives runs until it is closed. All methods are called on its event loop."""
+
+    def __init__(
+        self,
+        store: Store,
+        presence: Presence,
+        catalog: Callable[[], Catalog],
+        options: EngineOptions,
+        clock: Clock,
+        hooks: Sequence[Hooks] = (),
+    ) -> None:
+        self._store = store
+        self._presence = presence
+        self._catalog = catalog
+        self._options = options
+        self._clock = clock
+        self._hooks = hooks
+        self._guard = TurnGuard()
+        self._attempts = AttemptRunner(
+            self._take_outcome,
+            clock,
+            threads=options.threads,
+            payload_limit=options.payload_limit,
+            keep=presence.kept_descriptors,
+        )
+        self._committer = ThreadPoolExecutor(1, thread_name_prefix="belugawf-commit")
+        self._runs: dict[int, DrivenRun] = {}
+        self._wanted: dict[int, int] = {}
+        self._mine: dict[int, int] = {}
+        self._shelf: OrderedDict[int, Replayer] = OrderedDict()
+        self._refused: dict[int, BelugaError] = {}
+        self._news: set[int] = set()
+        self._touched: set[int] = set()
+        self._starts: OrderedDict[tuple[int, int], None] = OrderedDict()
+        self._alone: tuple[int, int] | None = None
+        self._everything = False
+        self._only_workflow: str | None = None
+        self._patience_ns = 0
+        self._persistent = False
+        self._stopping = False
+        self._looked_at = 0
+        self._look_now = True
+        self._next_due: int | None = None
+        self._wake = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._idle = False
+        self._failure: BelugaError | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._background: set[asyncio.Future[Any]] = set()
+
+    # -- what the executor asks ------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to tick, if it does not yet."""
+        if self._task is None:
+            loop = asyncio.get_running_loop()
+            loop.add_reader(self._presence.fileno(), self._on_datagram)
+            self._task = loop.create_task(self._run())
+
+    def want(self, run: int, patience_ns: int) -> None:
+        """Drive this run, and sleep through waits of up to `patience_ns`."""
+        self._refused.pop(run, None)
+        self._mine[run] = max(self._mine.get(run, 0), patience_ns)
+        if run in self._runs:
+            self._runs[run].patience_ns = max(self._runs[run].patience_ns, patience_ns)
+            self._runs[run].dirty = True
+        else:
+            self._wanted[run] = max(self._wanted.get(run, 0), patience_ns)
+        self.look()
+
+    def adopt(self, row: RunRow, patience_ns: int) -> None:
+        """Drive a run that was created as ours."""
+        self._mine[row.key] = patience_ns
+        self._add(row, patience_ns, interrupted=None)
+        self._emit("on_workflow_start", row)
+        self.wake()
+
+    def want_everything(
+        self, patience_ns: int, *, workflow: str | None = None, persistent: bool = False
+    ) -> None:
+        """Drive whatever can move from now on (only runs of `workflow`, if given)."""
+        self._everything = True
+        self._only_workflow = workflow
+        self._patience_ns = patience_ns
+        self._persistent = persistent
+        self.look()
+
+    def look(self) -> None:
+        """Something may have come from outside: look at the database with the next tick."""
+        self._look_now = True
+        self._idle = False
+        self.wake()
+
+    def wake(self) -> None:
+        """Tick soon."""
+        self._wake.set()
+
+    def stop_starting(self) -> None:
+        """Claim nothing and start nothing any more; attempts in flight go on."""
+        self._stopping = True
+        self._starts.clear()
+        self.wake()
+
+    def cut(self) -> None:
+        """Interrupt the attempts in flight."""
+        self.stop_starting()
+        self._attempts.cut()
+
+    def drives(self, run: int) -> bool:
+        """Whether this process drives the run, or is about to."""
+        return run in self._runs or run in self._wanted
+
+    def follows(self, run: int) -> bool:
+        """Whether this process drives the run now, or will when it can move again."""
+        return run in self._mine or run in self._runs or self._everything
+
+    def be_patient(self, run: int, patience_ns: int) -> None:
+        """Sleep through longer waits of a run that is driven here."""
+        if run in self._mine:
+            self._mine[run] = max(self._mine[run], patience_ns)
+        if run in self._runs:
+            self._runs[run].patience_ns = max(self._runs[run].patience_ns, patience_ns)
+
+    def take_touched(self) -> set[int]:
+        """The runs that came to be driven, or were refused, since the last call."""
+        touched, self._touched = self._touched, set()
+        return touched
+
+    def in_flight(self) -> int:
+        """How many attempts are running."""
+        return self._attempts.count
+
+    def refusal(self, run: int) -> BelugaError | None:
+        """Why this process does not drive that run; `None` where there is no reason."""
+        return self._refused.get(run)
+
+    def is_news(self, run: int) -> bool:
+        """Whether this process was the first to see the run's problem."""
+        return run in self._news
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is driven, and the last look found nothing to claim."""
+        return self._idle and not self._runs and not self._wanted
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing is in flight and everything that ended is recorded."""
+        return not self._attempts.count and not any(r.outcomes for r in self._runs.values())
+
+    async def changed(self, timeout_s: float) -> None:
+        """Until something was committed, a run was let go or refused; or the time is up.
+
+        Raises what the disk says, where the engine gave up.
+        """
+        if self._failure is not None:
+            raise self._failure
+        waiter = self._changed
+        try:
+            async with asyncio.timeout(timeout_s):
+                await waiter.wait()
+        except TimeoutError:
+            return
+        if self._failure is not None:
+            raise self._failure
+
+    async def pause(self) -> None:
+        """Once drained: let go whatever could not be started, and drive nothing until asked."""
+        keys = list(self._runs)
+        for key in keys:
+            run = self._runs[key]
+            self._forget_starts(key)
+            self._let_go(run, closed=False)
+        if keys:
+            owner = self._presence.id
+            await self._off_loop(lambda: self._store.abandon(keys, owner))
+        self._everything = False
+        self._mine.clear()
+        self._stopping = False
+
+    async def close(self) -> None:
+        """Stop ticking, let all runs go, end everything that was started here.
+
+        Attempts must have been drained or cut before; what is left is cancelled without a record.
+        """
+        self.stop_starting()
+        if self._task is not None:
+            while not self.drained and self._failure is None:
+                self.wake()
+                await self.changed(0.1)
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            asyncio.get_running_loop().remove_reader(self._presence.fileno())
+        await self._attempts.close()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        self._committer.shutdown()
+        self._guard.close()
+
+    def evict_all(self) -> None:
+        """Unwind whatever is in memory; a process that ends right after may leave it."""
+        for run in self._runs.values():
+            if run.replayer is not None:
+                run.replayer.evict()
+        for replayer in self._shelf.values():
+            replayer.evict()
+        self._runs.clear()
+        self._shelf.clear()
+
+    # -- the tick --------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                await self._tick()
+                pause = _FIRST_PAUSE_S
+            except (UnavailableError, BusyError) as error:
+                if not self._persistent:
+                    self._give_up(error)
+                    return
+                logger.warning("%s; trying again in %g s", error, pause)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_S)
+                self.look()
+            except Exception as error:
+                logger.exception("a bug in belugawf stopped the engine")
+                self._give_up(BelugaError(f"a bug in belugawf: {type(error).__name__}: {error}"))
+                return
+            await self._rest()
+
+    def _give_up(self, error: BelugaError) -> None:
+        self._failure = error
+        self._announce()
+
+    async def _tick(self) -> None:
+        self._wake.clear()
+        now = self._clock.now()
+        if self._must_look(now):
+            await self._look(now)
+        self._attempts.expire(now)
+        ready = [run for run in self._runs.values() if self._is_ready(run, now)]
+        if ready:
+            made = self._decide(ready, now)
+            await self._commit(made)
+        self._start_attempts()
+
+    def _must_look(self, now: int) -> bool:
+        if self._look_now or not self._looked_at <= now < self._looked_at + LOOK_EVERY_NS:
+            return True
+        return self._next_due is not None and self._next_due <= now
+
+    async def _rest(self) -> None:
+        """Sleep until the next moment at which something is due, or somebody wakes us."""
+        now = self._clock.now()
+        moments = [self._looked_at + LOOK_EVERY_NS]
+        limit = self._attempts.next_limit()
+        if limit is not None:
+            moments.append(limit)
+        moments += [run.next_at for run in self._runs.values() if run.next_at is not None]
+        if self._next_due is not None:
+            moments.append(self._next_due)
+        delay = max(0, min(moments) - now) / SECOND_NS
+        if self._wake.is_set() or delay == 0:
+            await asyncio.sleep(0)
+            return
+        try:
+            async with asyncio.timeout(min(delay, 1.0)):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    def _is_ready(self, run: DrivenRun, now: int) -> bool:
+        return (
+            run.dirty
+            or bool(run.outcomes)
+            or bool(run.to_begin)
+            or (run.next_at is not None and run.next_at <= now)
+        )
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    def _on_datagram(self) -> None:
+        if self._presence.drain():
+            self.look()
+
+    async def _look(self, now: int) -> None:
+        self._look_now = False
+        self._looked_at = now
+        if self._runs:
+            for key in self._store.mail() & self._runs.keys():
+                self._runs[key].dirty = True
+            for key in self._store.ended(list(self._runs)):
+                self._drop(self._runs[key])
+        self._flush_heartbeats()
+        if not self._stopping:
+            await self._claim(now)
+            active = self._everything or self._mine
+            self._next_due = self._store.next_due(now) if active else None
+
+    async def _claim(self, now: int) -> None:
+        rows: list[RunRow] = []
+        if self._wanted:
+            rows += [self._store.by_key(key) for key in self._wanted]
+        found = 0
+        if self._everything or self._mine:
+            candidates = self._store.candidates(
+                now=now,
+                limit=CLAIM_AT_ONCE,
+                excluding=[*self._runs, *self._refused, *self._wanted],
+                among=None if self._everything else self._mine,
+                workflow=self._only_workflow,
+            )
+            candidates = [row for row in candidates if self._may_take(row)]
+            found = len(candidates)
+            rows += candidates
+        free = self._free_to_take(rows)
+        if free:
+            await self._take_over(free)
+        self._wanted.clear()
+        self._idle = found == 0
+        if found == CLAIM_AT_ONCE:
+            self._look_now = True
+        if found == 0 or not free:
+            self._announce()
+
+    def _may_take(self, row: RunRow) -> bool:
+        """Whether nobody alive holds it."""
+        return row.owner is None or not self._presence.is_alive(row.owner)
+
+    def _free_to_take(self, rows: Sequence[RunRow]) -> dict[int, str | None]:
+        free: dict[int, str | None] = {}
+        for row in rows:
+            if row.status != "running" or row.key in self._runs or not self._may_take(row):
+                continue
+            try:
+                self._catalog().workflow(row.workflow)
+            except (WorkflowNotFoundError, WorkflowLoadError) as error:
+                self._refuse(row.key, _missing(row, error))
+                continue
+            free[row.key] = row.owner
+        return free
+
+    async def _take_over(self, free: Mapping[int, str | None]) -> None:
+        owner = self._presence.id
+        rows = await self._off_loop(lambda: self._store.claim(free, owner))
+        for row in rows:
+            interrupted = None
+            if row.owner is not None:
+                interrupted = self._presence.how_it_died(row.owner)
+            patience = self._mine.get(row.key, self._patience_ns)
+            self._add(row, patience, interrupted=interrupted)
+        self._presence.forget({row.owner for row in rows if row.owner is not None})
+
+    def _add(self, row: RunRow, patience_ns: int, *, interrupted: str | None) -> None:
+        self._runs[row.key] = DrivenRun(
+            row=row,
+            history_length=0,
+            last_time=0,
+            work=OpenWork(),
+            picked_up_at=self._clock.now(),
+            patience_ns=patience_ns,
+            interrupted=interrupted,
+        )
+        self._touched.add(row.key)
+        self._idle = False
+
+    # -- deciding --------------------------------------------------------------------------------
+
+    def _decide(self, ready: Sequence[DrivenRun], now: int) -> list[MadeTurn]:
+        messages, now = self._read_messages(ready, now)
+        made = []
+        for run in ready:
+            try:
+                made.append(self._make_turn(run, messages.get(run.key, []), now))
+            except BelugaError as error:
+                self._refuse(run.key, error)
+        return made
+
+    def _read_messages(
+        self, ready: Sequence[DrivenRun], now: int
+    ) -> tuple[dict[int, list[Message]], int]:
+        """The unread messages of these runs. Where timers are due, they are read under the lock."""
+        asked = [run for run in ready if run.dirty or self._has_due(run, now)]
+        if not asked:
+            return {}, now
+        locked = any(self._has_due(run, now) for run in asked)
+        rows, now = self._store.read_inbox([run.key for run in asked], locked=locked)
+        messages: dict[int, list[Message]] = {}
+        for row in rows:
+            messages.setdefault(row.run, []).append(row)
+        return messages, now
+
+    def _has_due(self, run: DrivenRun, now: int) -> bool:
+        if run.replayer is None and run.history_length == 0:
+            # What is due is known only once it is read; a run just picked up may be overdue.
+            may_be_due = bool(run.row.begun) or run.row.deadline is not None
+            return may_be_due and run.row.due_at is not None
+        return run.next_at is not None and run.next_at <= now
+
+    def _make_turn(self, run: DrivenRun, messages: Sequence[Message], now: int) -> MadeTurn:
+        if run.replayer is None:
+            self._load(run)
+        replayer = run.replayer
+        assert replayer is not None
+        in_flight = {a.spec.seq for a in self._attempts.running(run.key)}
+        maker = TurnMaker(
+            run, messages, now, max_crashes=self._options.max_crashes, in_flight=in_flight
+        )
+        made = self._guard.run(replayer, maker.make)
+        self._check_functions(run)
+        return made
+
+    def _load(self, run: DrivenRun) -> None:
+        """Get a run's state back from its history, or from the shelf."""
+        row, history = self._store.load(run.key)
+        run.row = row
+        run.work = OpenWork.of(history)
+        run.history_length = row.history_length
+        run.last_time = history[-1].time
+        run.stored_due_at = None if row.due_at is None else parse_instant(row.due_at)
+        run.begun = bool(row.begun)
+        shelved = self._shelf.pop(run.key, None)
+        if shelved is not None:
+            if shelved.position == row.history_length:
+                run.replayer = shelved
+                run.functions = shelved.functions
+                return
+            shelved.evict()
+        started = history[0]
+        assert isinstance(started, e.WorkflowStarted)
+        replayer = Replayer(
+            self._catalog().workflow(row.workflow),
+            started,
+            defaults=self._options.defaults,
+            payload_limit=self._options.payload_limit,
+        )
+        if run.begun:
+            try:
+                self._guard.run(replayer, lambda: replayer.replay(history))
+            except BaseException:
+                replayer.evict()
+                raise
+        run.replayer = replayer
+        run.functions = replayer.functions
+
+    def _check_functions(self, run: DrivenRun) -> None:
+        """Activities that were named by a text are looked up before anything is written."""
+        for seq, activity in run.work.activities.items():
+            name = activity.scheduled.name
+            self._catalog().check_activity(name)
+            if seq in run.functions:
+                continue
+            function = self._catalog().activity(name)
+            if function is None:
+                raise UnknownActivityError(
+                    f"workflow {run.row.workflow!r} asks for activity {name!r}, which no module "
+                    "defines",
+                    hint="define it with @activity, or pass the function instead of its name",
+                )
+            run.functions[seq] = function
+
+    # -- committing ------------------------------------------------------------------------------
+
+    async def _commit(self, made: Sequence[MadeTurn]) -> None:
+        pairs = [(m, self._turn_of(m)) for m in made]
+        for m, turn in pairs:
+            if not self._says_something(m, turn):
+                m.run.dirty = False
+                self._queue_starts(m.run)
+        pairs = [(m, turn) for m, turn in pairs if self._says_something(m, turn)]
+        if not pairs:
+            return
+        turns = [turn for _, turn in pairs]
+        owner = self._presence.id
+        try:
+            verdicts = await self._off_loop(lambda: self._store.commit(turns, owner))
+        except BelugaError:
+            for m, _ in pairs:
+                self._forget_turn(m)
+            raise
+        for (m, turn), verdict in zip(pairs, verdicts, strict=True):
+            self._settle(m, turn, verdict)
+        self._announce()
+
+    def _turn_of(self, made: MadeTurn) -> Turn:
+        run = made.run
+        replayer = run.replayer
+        assert replayer is not None
+        now = self._clock.now()
+        moments = run.moments(now)
+        due_at = run.last_time if run.runnable() else min(moments, default=None)
+        run.next_at = min((moment for moment in moments if moment > now), default=None)
+        rests = not run.runnable() and (
+            self._stopping or due_at is None or due_at > now + run.patience_ns
+        )
+        progress = replayer.take_progress()
+        return Turn(
+            run=run.key,
+            length=made.length,
+            events=made.events,
+            read_to=made.read_to,
+            due_at=due_at,
+            release=rests and not self._attempts.lingers(run.key) and not run.to_begin,
+            progress=None if progress is None else json.dumps(progress),
+        )
+
+    def _says_something(self, made: MadeTurn, turn: Turn) -> bool:
+        """Whether the turn has anything to write: most retries that fall due have not."""
+        return bool(
+            turn.events
+            or turn.read_to
+            or turn.release
+            or turn.progress is not None
+            or made.first
+            or turn.due_at != made.run.stored_due_at
+        )
+
+    def _settle(self, made: MadeTurn, turn: Turn, verdict: Verdict) -> None:
+        run = made.run
+        match verdict.fate:
+            case Fate.COMMITTED | Fate.RELEASED:
+                self._act(made, turn, released=verdict.fate is Fate.RELEASED)
+            case Fate.FENCED:
+                self._drop(run)
+            case Fate.OVERTAKEN:
+                self._forget_turn(made)
+            case Fate.UNWRITABLE:
+                self._forget_turn(made)
+                self._refuse(
+                    run.key,
+                    Unwritable(
+                        f"the database refuses what run {run.row.workflow_id!r} wants to record: "
+                        f"{verdict.reason}",
+                        hint="look for triggers or constraints that were added to the database",
+                    ),
+                )
+
+    def _forget_turn(self, made: MadeTurn) -> None:
+        """The turn is not on disk: forget it, keep what happened, and read the run again."""
+        run = made.run
+        self._evict(run)
+        run.interrupted = made.interrupted
+        run.outcomes = [*made.used, *(o for o in run.outcomes if o not in made.used)]
+        run.dirty = True
+
+    # -- acting ----------------------------------------------------------------------------------
+
+    def _act(self, made: MadeTurn, turn: Turn, *, released: bool) -> None:
+        run = made.run
+        replayer = run.replayer
+        assert replayer is not None
+        run.history_length = made.length + len(made.events)
+        run.stored_due_at = turn.due_at
+        replayer.position = run.history_length
+        run.dirty = False
+        run.outcomes = [o for o in run.outcomes if o not in made.used]
+        knobs.step("before effects")
+        if run.row.problem is not None:
+            run.row = replace(run.row, problem=None)
+            self._store.set_problem(run.key, None)
+        self._tell(run, made.events)
+        for event in made.events:
+            if isinstance(event, e.ActivityCancelRequested):
+                self._attempts.cancel(run.key, event.seq)
+        if released:
+            self._let_go(run, closed=turn.closes)
+            return
+        for seq in made.begun:
+            run.to_begin.pop(seq, None)
+            self._launch(run, seq)
+        self._queue_starts(run)
+        if turn.release:
+            run.dirty = True
+        if self._options.cache_runs == 0:
+            self._evict(run)
+
+    def _let_go(self, run: DrivenRun, *, closed: bool) -> None:
+        del self._runs[run.key]
+        self._attempts.cancel_run(run.key)
+        self._forget_starts(run.key)
+        self._look_now = True
+        if closed:
+            self._mine.pop(run.key, None)
+        replayer, run.replayer = run.replayer, None
+        if replayer is None:
+            return
+        if closed or self._options.cache_runs == 0:
+            replayer.evict()
+            return
+        self._shelf[run.key] = replayer
+        while len(self._shelf) > self._options.cache_runs:
+            self._shelf.popitem(last=False)[1].evict()
+
+    def _drop(self, run: DrivenRun) -> None:
+        """Somebody else has ended it, or owns it: forget it."""
+        self._attempts.cancel_run(run.key)
+        self._runs.pop(run.key, None)
+        self._forget_starts(run.key)
+        self._evict(run)
+        self._announce()
+
+    def _evict(self, run: DrivenRun) -> None:
+        replayer, run.replayer = run.replayer, None
+        if replayer is not None:
+            replayer.evict()
+
+    def _refuse(self, key: int, error: BelugaError) -> None:
+        """The run cannot be moved on here: it gets a problem, and is let go untouched."""
+        self._refused[key] = error
+        self._touched.add(key)
+        run = self._runs.pop(key, None)
+        if run is not None:
+            self._attempts.cancel_run(key)
+            self._forget_starts(key)
+            self._evict(run)
+            self._store.abandon([key], self._presence.id)
+        problem = {
+            "code": error.code,
+            "message": error.message,
+            "hint": error.hint,
+            "exit_code": error.exit_code,
+        }
+        if self._store.set_problem(key, problem):
+            self._news.add(key)
+        self._announce()
+
+    # -- attempts --------------------------------------------------------------------------------
+
+    def _queue_starts(self, run: DrivenRun) -> None:
+        if self._stopping:
+            return
+        now = self._clock.now()
+        in_flight = {a.spec.seq for a in self._attempts.running(run.key)}
+        for seq, activity in run.work.activities.items():
+            due = activity.retry_at is None or activity.retry_at <= now
+            if due and seq not in in_flight and seq not in run.to_begin:
+                self._starts.setdefault((run.key, seq))
+
+    def _start_attempts(self) -> None:
+        """Start what is queued, first in first out, as far as there is room.
+
+        A suspect runs alone, so that a further death names the culprit.
+        """
+        while self._starts and not self._stopping:
+            reserved = sum(len(run.to_begin) for run in self._runs.values())
+            if self._alone is not None or self._attempts.count + reserved >= max(
+                self._options.concurrency, 1
+            ):
+                return
+            key, seq = next(iter(self._starts))
+            run = self._runs.get(key)
+            activity = None if run is None else run.work.activities.get(seq)
+            if run is None or activity is None:
+                del self._starts[(key, seq)]
+                continue
+            alone = 0 < self._options.max_crashes <= activity.crashes + 1 and activity.crashes > 0
+            if alone and (self._attempts.count or reserved):
+                return
+            del self._starts[(key, seq)]
+            if alone:
+                self._alone = (key, seq)
+            if alone or activity.attempt > 1 or activity.options.at_most_once:
+                run.to_begin[seq] = alone
+                self.wake()
+            else:
+                self._launch(run, seq)
+
+    def _launch(self, run: DrivenRun, seq: int) -> None:
+        activity = run.work.activities.get(seq)
+        if activity is None or self._stopping:
+            return
+        scheduled = activity.scheduled
+        self._attempts.start(
+            AttemptSpec(
+                run=run.key,
+                seq=seq,
+                workflow_id=run.row.workflow_id,
+                run_id=run.row.run_id,
+                activity_id=activity_id_of(scheduled),
+                name=scheduled.name,
+                function=run.functions[seq],
+                arguments=scheduled.payload,
+                options=activity.options,
+                attempt=activity.attempt,
+                expires_at=activity.expires_at,
+                heartbeat_details=(
+                    self._store.heartbeat(run.key, seq) if activity.attempt > 1 else None
+                ),
+            )
+        )
+        self._emit("on_activity_start", run.row, activity=scheduled.name, attempt=activity.attempt)
+
+    def _forget_starts(self, key: int) -> None:
+        for entry in [entry for entry in self._starts if entry[0] == key]:
+            del self._starts[entry]
+        if self._alone is not None and self._alone[0] == key:
+            self._alone = None
+
+    def _take_outcome(self, outcome: Outcome) -> None:
+        if self._alone == (outcome.run, outcome.seq):
+            self._alone = None
+        run = self._runs.get(outcome.run)
+        if run is not None:
+            run.outcomes.append(outcome)
+        self.wake()
+
+    def _flush_heartbeats(self) -> None:
+        beats = self._attempts.take_heartbeats()
+        if beats:
+            self._store.save_heartbeats(beats)
+
+    # -- telling ---------------------------------------------------------------------------------
+
+    def _announce(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _tell(self, run: DrivenRun, events: Iterable[e.Event]) -> None:
+        """Logs and hooks of a turn that is on disk."""
+        assert run.replayer is not None
+        for record in run.replayer.take_logs():
+            target = logging.getLogger(record.name)
+            if target.isEnabledFor(record.levelno):
+                target.handle(record)
+        if not self._hooks:
+            return
+        for event in events:
+            match event:
+                case e.SignalReceived():
+                    self._emit("on_signal", run.row, signal=event.name)
+                case e.ActivityCompleted():
+                    name = run.replayer.activity_names[event.seq]
+                    self._emit("on_activity_complete", run.row, activity=name)
+                case e.AttemptFailed():
+                    name = run.replayer.activity_names[event.seq]
+                    self._emit("on_retry", run.row, activity=name, attempt=event.attempt)
+                case e.WorkflowCompleted():
+                    self._emit("on_workflow_complete", run.row)
+                case e.WorkflowFailed() | e.WorkflowTimedOut() | e.WorkflowCancelled():
+                    self._emit("on_workflow_fail", run.row, event=type(event).__name__)
+                case _:
+                    pass
+
+    def _emit(self, name: str, row: RunRow, **details: Any) -> None:
+        for hooks in self._hooks:
+            hook = getattr(hooks, name)
+            if hook is None:
+                continue
+            told = {
+                "workflow_id": row.workflow_id,
+                "run_id": row.run_id,
+                "workflow": row.workflow,
+                **details,
+            }
+            try:
+                answer = hook(told)
+            except Exception:
+                logger.exception("hook %s failed", name)
+                continue
+            if inspect.isawaitable(answer):
+                future = asyncio.ensure_future(answer)
+                self._background.add(future)
+                future.add_done_callback(self._background.discard)
+
+    async def _off_loop(self, work: Callable[[], Any]) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._committer, work)
+
+
+class Unwritable(TurnError):
+    """The database refuses a run's rows."""
+
+    code = "unwritable"
+
+
+class MissingWorkflowError(TurnError):
+    """The workflow of a stored run is not there, or does not import."""
+
+    code = "workflow_load"
+    exit_code = 14
+
+
+def _missing(row: RunRow, error: BelugaError) -> MissingWorkflowError:
+    return MissingWorkflowError(
+        f"run {row.workflow_id!r} cannot go on: {error.message}", hint=error.hint
+    )

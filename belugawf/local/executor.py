@@ -1,0 +1,790 @@
+"""The `default` provider's executor: the callers' door to store and engine.
+
+Entering opens the database and changes no run. The engine, and with it our presence as an owner,
+comes into being when there is something to drive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import json
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from belugawf import __version__
+from belugawf.authoring.context import BUILT_IN_QUERIES
+from belugawf.authoring.loader import Catalog
+from belugawf.authoring.workflow import WorkflowDefinition
+from belugawf.executor import (
+    ActivityState,
+    Delivery,
+    Hooks,
+    IfExists,
+    OpenWait,
+    Owner,
+    RunInfo,
+    Summary,
+)
+from belugawf.local import ownership
+from belugawf.local.clock import Clock, SystemClock
+from belugawf.local.database import Database
+from belugawf.local.engine import Engine, EngineOptions
+from belugawf.local.guard import TurnGuard
+from belugawf.local.presence import Presence, wake_owner
+from belugawf.local.store import NewRun, OwnerRow, RunRow, Store, WaitRow
+from belugawf.local.view import Viewer, activity_states, open_wait
+from belugawf.model import codec
+from belugawf.model import events as e
+from belugawf.model.durations import Duration, duration_ns, format_instant, parse_duration
+from belugawf.model.errors import (
+    AmbiguousRunError,
+    BelugaError,
+    NotFinishedError,
+    PayloadTypeError,
+    QueryNotFoundError,
+    RunNotFoundError,
+    SignalNotAwaitedError,
+    UsageError,
+    WaitExpiredError,
+    WorkflowCancelledError,
+    WorkflowFailedError,
+    WorkflowNotFoundError,
+    WorkflowTerminatedError,
+    WorkflowTimedOutError,
+)
+from belugawf.model.messages import UNSET, Signal
+from belugawf.replay.replayer import Replayer, python_version
+
+# How often a run that another process drives is looked at, in seconds.
+_POLL_S = 0.05
+# How long a run that this executor has started or signalled is followed through its waits.
+DEFAULT_PATIENCE = 60.0
+RESUME_PATIENCE = 5.0
+
+
+class LocalExecutor:
+    """`DurableExecutor` on one SQLite file; use as `async with`."""
+
+    provider = "default"
+
+    def __init__(
+        self,
+        db: Path,
+        workflows: Path | Sequence[Callable[..., Any]] | None = None,
+        *,
+        options: EngineOptions | None = None,
+        durability: Literal["full", "normal"] = "full",
+        create: bool = True,
+        hooks: Sequence[Hooks] = (),
+        clock: Clock | None = None,
+    ) -> None:
+        self._path = db
+        self._workflows = workflows
+        self._options = options or EngineOptions()
+        self._durability: Literal["full", "normal"] = durability
+        self._create = create
+        self._hooks = hooks
+        self._clock = clock or SystemClock()
+        self._database: Database | None = None
+        self._presence: Presence | None = None
+        self._engine: Engine | None = None
+        self._interrupts = 0
+
+    def __repr__(self) -> str:
+        return f"LocalExecutor({str(self._path)!r})"
+
+    async def __aenter__(self) -> LocalExecutor:
+        ownership.require_posix()
+        self._database = Database(self._path, durability=self._durability, create=self._create)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        engine, presence, database = self._engine, self._presence, self._database
+        self._engine = self._presence = self._database = None
+        try:
+            if engine is not None:
+                await engine.close()
+                self.let_go_of_memory(engine)
+        finally:
+            if presence is not None:
+                presence.close()
+            if database is not None:
+                database.close()
+
+    def let_go_of_memory(self, engine: Engine) -> None:
+        """Unwind the runs that are still in memory."""
+        engine.evict_all()
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The workflow modules; the first use imports them."""
+        if isinstance(self._workflows, Path):
+            return Catalog.from_folder(self._workflows)
+        return Catalog.from_functions(self._workflows or ())
+
+    # -- starting and driving --------------------------------------------------------------------
+
+    async def execute(
+        self,
+        workflow: Callable[..., Any] | str,
+        *,
+        id: str | None = None,
+        input: Any = UNSET,
+        timeout: Duration | None = None,
+        if_exists: IfExists = "fail",
+        labels: Mapping[str, str] | None = None,
+        detach: bool = False,
+    ) -> LocalHandle:
+        """See `DurableExecutor.execute`."""
+        definition = self._definition(workflow)
+        limit = definition.timeout if timeout is None else parse_duration(timeout)
+        run_id = str(uuid.uuid4())
+        engine = None if detach else self._driving()
+        new = NewRun(
+            run_id=run_id,
+            workflow_id=_checked_id(id) if id is not None else f"{definition.name}-{run_id[:8]}",
+            workflow=definition.name,
+            input=definition.encode_input(input, limit=self._options.payload_limit),
+            timeout_ns=None if limit is None else duration_ns(limit),
+            labels=_checked_labels(labels or {}),
+            python=python_version(),
+            belugawf=__version__,
+            owner=None if engine is None else self._here.id,
+        )
+        if if_exists not in ("fail", "skip", "replace"):
+            raise UsageError(f"if_exists is {if_exists!r}", hint="use fail, skip or replace")
+        row, created = self._store.create(new, if_exists)
+        if created and engine is not None:
+            engine.adopt(row, _patience(DEFAULT_PATIENCE))
+        elif created:
+            self._wake_workers(row.workflow)
+        return LocalHandle(self, row)
+
+    def _definition(self, workflow: Callable[..., Any] | str) -> WorkflowDefinition:
+        if isinstance(workflow, str):
+            return self.catalog.workflow(workflow)
+        definition = WorkflowDefinition(workflow)
+        known = self.catalog.workflows.get(definition.name)
+        if known is None or known.function is not workflow:
+            raise WorkflowNotFoundError(
+                f"workflow {definition.name!r} is not among this executor's workflows",
+                hint="pass it to new_executor(workflows=[...])",
+            )
+        return known
+
+    async def resume(
+        self,
+        id: str | Sequence[str] | None = None,
+        *,
+        max_time: Duration | None = None,
+        grace: Duration | None = None,
+        workflow: str | None = None,
+        patience: Duration = RESUME_PATIENCE,
+        dry_run: bool = False,
+    ) -> list[RunInfo]:
+        """See `DurableExecutor.resume`."""
+        named = [id] if isinstance(id, str) else list(id or ())
+        rows = [self._resolve(text) for text in named]
+        if dry_run:
+            return [self._viewer.run_info(row) for row in rows or self._movable(workflow)]
+        rows = [row for row in rows if row.status == "running"]
+        if named and not rows:
+            return []
+        return await self._resume(rows, bool(named), max_time, grace, workflow, patience)
+
+    async def _resume(
+        self,
+        rows: Sequence[RunRow],
+        named: bool,
+        max_time: Duration | None,
+        grace: Duration | None,
+        workflow: str | None,
+        patience: Duration,
+    ) -> list[RunInfo]:
+        engine = self._driving()
+        driven = Followed(engine)
+        if named:
+            for row in rows:
+                engine.want(row.key, _patience(patience))
+                driven.keys.add(row.key)
+        else:
+            engine.want_everything(_patience(patience), workflow=workflow)
+
+        def done() -> bool:
+            if not named:
+                return engine.idle
+            return not any(engine.drives(key) for key in driven.keys)
+
+        await self._drive_until(engine, done, max_time, grace, driven.note)
+        driven.note()
+        infos = [
+            self._viewer.run_info(self._store.by_key(key), new_problem=engine.is_news(key))
+            for key in sorted(driven.keys)
+        ]
+        await engine.pause()
+        return infos
+
+    def _movable(self, workflow: str | None) -> list[RunRow]:
+        rows = self._store.candidates(
+            now=self._clock.now(), limit=1_000_000, excluding=(), workflow=workflow
+        )
+        return [row for row in rows if row.owner is None or not self._is_alive(row.owner)]
+
+    async def work(self, *, concurrency: int | None = None, grace: Duration | None = None) -> None:
+        """See `DurableExecutor.work`."""
+        if concurrency is not None and self._engine is None:
+            self._options = _with_concurrency(self._options, concurrency)
+        engine = self._driving()
+        self._here.announce("worker", self.catalog.workflows)
+        engine.want_everything(_patience(RESUME_PATIENCE), persistent=True)
+        try:
+            await self._drive_until(engine, lambda: False, None, grace, lambda: None)
+        finally:
+            self._here.announce("guest", ())
+
+    async def _drive_until(
+        self,
+        engine: Engine,
+        done: Callable[[], bool],
+        max_time: Duration | None,
+        grace: Duration | None,
+        note: Callable[[], None],
+    ) -> None:
+        """Until it is done; or the time is up, or somebody interrupts, and then drained."""
+        end = None if max_time is None else self._clock.now() + _patience(max_time)
+        cut_at: int | None = None
+        stopped = False
+        while not done():
+            note()
+            now = self._clock.now()
+            if not stopped and (self._interrupts or (end is not None and now >= end)):
+                stopped = True
+                engine.stop_starting()
+                cut_at = None if grace is None else now + _patience(grace)
+            if stopped and (self._interrupts > 1 or (cut_at is not None and now >= cut_at)):
+                engine.cut()
+            if stopped and engine.drained:
+                return
+            await engine.changed(_until(now, end if not stopped else cut_at))
+
+    def interrupt(self) -> None:
+        """See `DurableExecutor.interrupt`."""
+        self._interrupts += 1
+        if self._engine is not None:
+            self._engine.stop_starting()
+            if self._interrupts > 1:
+                self._engine.cut()
+            self._engine.look()
+
+    def in_flight(self) -> int:
+        """How many attempts of activities are running in this process."""
+        return 0 if self._engine is None else self._engine.in_flight()
+
+    def _driving(self) -> Engine:
+        if self._engine is None:
+            self._presence = Presence(self._store, self._database_open.folder, self._clock)
+            self._engine = Engine(
+                self._store,
+                self._presence,
+                lambda: self.catalog,
+                self._options,
+                self._clock,
+                self._hooks,
+            )
+            self._engine.start()
+        return self._engine
+
+    # -- messages --------------------------------------------------------------------------------
+
+    async def signal(
+        self,
+        run: str | None,
+        signal: Signal | str,
+        payload: Any = None,
+        *,
+        drive: bool = True,
+    ) -> Delivery:
+        """See `DurableExecutor.signal`."""
+        message = Signal(signal, payload) if isinstance(signal, str) else signal
+        if not message.name:
+            raise UsageError("a signal needs a name")
+        row = self._awaiting(message.name) if run is None else self._resolve(run)
+        text = codec.encode(message.payload, what="payload", limit=self._options.payload_limit)
+
+        def check(waits: Sequence[WaitRow]) -> None:
+            _check_payload(message.name, text, waits)
+
+        sent, owner, duplicate = self._store.send(
+            row.key,
+            "signal",
+            name=message.name,
+            payload=text,
+            sender=message.sender,
+            key=message.key,
+            check=check,
+        )
+        driven_by = None if duplicate else self._move_on(sent, owner, drive)
+        info = self._viewer.run_info(self._store.by_key(row.key))
+        return Delivery(run=info, duplicate=duplicate, driven_by=driven_by)
+
+    def _awaiting(self, name: str) -> RunRow:
+        waits = self._store.waits(signal=name)
+        keys = list(dict.fromkeys(wait.run for wait in waits))
+        if len(keys) == 1:
+            return self._store.by_key(keys[0])
+        if keys:
+            ids = [wait.workflow_id for wait in waits]
+            raise AmbiguousRunError(
+                f"{len(keys)} runs wait for signal {name!r}: {', '.join(dict.fromkeys(ids))}",
+                list(dict.fromkeys(ids)),
+                hint=f"say which: belugawf signal {name} RUN",
+            )
+        awaited = sorted({wait.signal for wait in self._store.waits()})
+        hint = "no open run waits for a signal: belugawf status"
+        if awaited:
+            hint = f"awaited are: {', '.join(awaited)}"
+        raise SignalNotAwaitedError(f"no open run waits for signal {name!r}", hint=hint)
+
+    async def cancel(self, run: str, reason: str | None = None, *, drive: bool = True) -> RunInfo:
+        """See `DurableExecutor.cancel`."""
+        row = self._resolve(run)
+        sent, owner, _ = self._store.send(row.key, "cancel", payload=reason)
+        self._move_on(sent, owner, drive)
+        return self._viewer.run_info(self._store.by_key(row.key))
+
+    async def terminate(self, run: str, reason: str | None = None) -> RunInfo:
+        """See `DurableExecutor.terminate`."""
+        row, owner = self._store.terminate(self._resolve(run).key, reason, None)
+        wake_owner(owner)
+        if self._engine is not None:
+            self._engine.look()
+        return self._viewer.run_info(row)
+
+    def _move_on(self, row: RunRow, owner: OwnerRow | None, drive: bool) -> Owner | None:
+        """Somebody moves the run on: its live owner, a worker, or we; who that is, if not we."""
+        ours = self._presence is not None and row.owner == self._presence.id
+        if not ours:
+            if owner is not None and self._is_alive(owner.id):
+                wake_owner(owner)
+                return self._viewer.process(owner)
+            workers = self._wake_workers(row.workflow)
+            if workers:
+                return self._viewer.process(workers[0])
+        if drive and (ours or self._knows(row.workflow)):
+            self._driving().want(row.key, _patience(DEFAULT_PATIENCE))
+        return None
+
+    def _wake_workers(self, workflow: str) -> list[OwnerRow]:
+        """Wake the live workers that know the workflow."""
+        workers = [
+            owner
+            for owner in self._store.owners()
+            if owner.role == "worker" and workflow in owner.workflows and self._is_alive(owner.id)
+        ]
+        for worker in workers:
+            wake_owner(worker)
+        return [worker for worker in workers if worker.id != self._own_id]
+
+    @property
+    def _own_id(self) -> str | None:
+        return None if self._presence is None else self._presence.id
+
+    def _knows(self, workflow: str) -> bool:
+        """Whether the run could be driven here; a module that does not import is said later."""
+        if self._workflows is None:
+            return False
+        return (
+            workflow in self.catalog.workflows
+            or bool(self.catalog.problems)
+            or isinstance(self._workflows, Path)
+        )
+
+    # -- questions -------------------------------------------------------------------------------
+
+    async def query(self, run: str, name: str, *args: Any) -> Any:
+        """See `DurableExecutor.query`."""
+        row = self._resolve(run)
+        if name in BUILT_IN_QUERIES:
+            return self._built_in(row, name)
+        definition = self.catalog.workflow(row.workflow)
+        row, history = self._store.load(row.key)
+        started = history[0]
+        assert isinstance(started, e.WorkflowStarted)
+        replayer = Replayer(
+            definition,
+            started,
+            defaults=self._options.defaults,
+            payload_limit=self._options.payload_limit,
+        )
+        guard = TurnGuard()
+        try:
+            guard.run(replayer, lambda: replayer.replay(history, partial=True))
+            return json.loads(guard.run(replayer, lambda: replayer.query(name, args)))
+        except BelugaError:
+            raise
+        except Exception as error:
+            raise QueryFailedError(
+                f"query {name!r} raised {type(error).__name__}: {error}",
+                hint=f"look at the function that {row.workflow!r} gave to ctx.set_query",
+            ) from error
+        finally:
+            guard.close()
+            replayer.evict()
+
+    def _built_in(self, row: RunRow, name: str) -> Any:
+        info = self._viewer.run_info(row)
+        if name == "status":
+            return info.status
+        if name == "result":
+            return info.result
+        return [waiting.to_json() for waiting in info.waiting_for]
+
+    def handle(self, run: str) -> LocalHandle:
+        """See `DurableExecutor.handle`."""
+        return LocalHandle(self, self._resolve(run))
+
+    async def describe(self, run: str) -> RunInfo:
+        """The run as it is now."""
+        return self._info(self._resolve(run))
+
+    def _info(self, row: RunRow) -> RunInfo:
+        news = self._engine is not None and self._engine.is_news(row.key)
+        return self._viewer.run_info(row, new_problem=news)
+
+    async def activities(self, run: str) -> list[ActivityState]:
+        """See `DurableExecutor.activities`."""
+        return activity_states(self._store.history(self._resolve(run).key))
+
+    async def list(
+        self,
+        *,
+        status: str | None = None,
+        workflow: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        since: Duration | None = None,
+        limit: int | None = 20,
+    ) -> Sequence[RunInfo]:
+        """See `DurableExecutor.list`."""
+        moment = None if since is None else self._clock.now() - _patience(since)
+        rows = self._store.runs(
+            status=status, workflow=workflow, labels=labels, since=moment, limit=limit
+        )
+        return [self._viewer.run_info(row) for row in rows]
+
+    async def waiting(self) -> Sequence[OpenWait]:
+        """Every open wait for a signal, longest waiting first."""
+        return [open_wait(row) for row in self._store.waits()]
+
+    async def summary(self) -> Summary:
+        """See `DurableExecutor.summary`."""
+        return Summary(
+            counts=self._store.counts(),
+            waits=[open_wait(row) for row in self._store.waits()],
+            next_due_at=self._store.next_due(self._clock.now()),
+            attention=[
+                self._viewer.run_info(row) for row in self._store.runs(problems=True, limit=20)
+            ],
+        )
+
+    async def history(self, run: str, *, after: int = 0) -> Sequence[e.Event]:
+        """See `DurableExecutor.history`."""
+        return self._store.history(self._resolve(run).key, after)
+
+    async def wait(
+        self,
+        run: str,
+        *,
+        until: str = "done",
+        max_wait: Duration | None = None,
+        patience: Duration = DEFAULT_PATIENCE,
+    ) -> RunInfo:
+        """See `DurableExecutor.wait`."""
+        reached = _condition(until)
+        key = self._resolve(run).key
+        end = None if max_wait is None else self._clock.now() + _patience(max_wait)
+        while True:
+            info = self._info(self._store.by_key(key))
+            if reached(info) or not info.open:
+                return info
+            if until == "rest" and not self._goes_on(info, key, _patience(patience)):
+                return self._info(self._store.by_key(key))
+            if self._interrupts and (self._engine is None or self._engine.drained):
+                return info
+            now = self._clock.now()
+            if end is not None and now >= end:
+                raise WaitExpiredError(
+                    f"run {info.workflow_id!r} is not there yet; it goes on",
+                    hint=f"look at it: belugawf status {info.workflow_id}",
+                )
+            await self._pause(_until(now, end))
+
+    async def _pause(self, longest_s: float) -> None:
+        """Until something may have changed."""
+        if self._engine is not None and not self._engine.idle:
+            await self._engine.changed(min(longest_s, 0.25))
+        else:
+            await asyncio.sleep(min(longest_s, _POLL_S))
+
+    def _goes_on(self, info: RunInfo, key: int, patience: int) -> bool:
+        """Whether the run will move within `patience` because somebody drives it."""
+        engine = self._engine
+        if engine is not None and engine.drives(key):
+            engine.be_patient(key, patience)
+            return True
+        if info.problem is not None or self._interrupts:
+            return False
+        if info.owner is not None and info.owner.alive:
+            return True
+        row = self._store.by_key(key)
+        if engine is None or row.due_at is None or row.owner is not None:
+            return False
+        if row.due_at > format_instant(self._clock.now() + patience):
+            return False
+        engine.want(key, patience)
+        return True
+
+    async def result_of(self, key: int) -> Any:
+        """The result of a run, followed until it ends; raises how it ended otherwise."""
+        row = self._store.by_key(key)
+        definition = self.catalog.workflows.get(row.workflow)
+        while row.status == "running":
+            self._require_driver(row)
+            await self._pause(1.0)
+            row = self._store.by_key(key)
+        if row.status == "completed":
+            annotation = Any if definition is None else definition.result_annotation
+            return codec.decode(row.result or "null", annotation, what="result")
+        raise outcome_error(self._viewer.run_info(row))
+
+    def _require_driver(self, row: RunRow) -> None:
+        """Raise where the run cannot end, because nobody drives it and we may not."""
+        engine = self._engine
+        if engine is not None:
+            refusal = engine.refusal(row.key)
+            if refusal is not None:
+                raise refusal
+            if engine.follows(row.key):
+                return
+        if row.owner is not None and self._is_alive(row.owner):
+            return
+        if any(
+            owner.role == "worker" and row.workflow in owner.workflows and self._is_alive(owner.id)
+            for owner in self._store.owners()
+        ):
+            return
+        if row.workflow in self.catalog.workflows:
+            self._driving().want(row.key, _patience(DEFAULT_PATIENCE))
+            return
+        raise NotFinishedError(
+            f"run {row.workflow_id!r} has not ended, and nobody drives it",
+            workflow_id=row.workflow_id,
+            run_id=row.run_id,
+            hint=f"belugawf resume {row.workflow_id}, or give this executor its workflow",
+        )
+
+    # -- finding runs ----------------------------------------------------------------------------
+
+    def _resolve(self, text: str) -> RunRow:
+        if not isinstance(text, str) or not text:
+            raise UsageError(f"a run is named by a text, not {text!r}")
+        rows = self._store.find(text)
+        if len(rows) == 1:
+            return rows[0]
+        if rows:
+            names = [row.workflow_id for row in rows]
+            raise AmbiguousRunError(
+                f"{text!r} may be {len(rows)} runs: {', '.join(names)}",
+                names,
+                hint="type more of its name",
+            )
+        near = difflib.get_close_matches(text, self._store.recent_ids(), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "see what there is: belugawf list"
+        raise RunNotFoundError(f"there is no run {text!r}", hint=hint)
+
+    # -- parts -----------------------------------------------------------------------------------
+
+    @property
+    def _database_open(self) -> Database:
+        if self._database is None:
+            raise UsageError(
+                "the executor is not open", hint="use it as: async with new_executor(...)"
+            )
+        return self._database
+
+    @property
+    def _store(self) -> Store:
+        return Store(self._database_open, self._clock)
+
+    @property
+    def _viewer(self) -> Viewer:
+        return Viewer(self._store, self._is_alive)
+
+    @property
+    def _here(self) -> Presence:
+        assert self._presence is not None
+        return self._presence
+
+    def _is_alive(self, owner_id: str) -> bool:
+        if self._presence is not None:
+            return self._presence.is_alive(owner_id)
+        return ownership.is_alive(self._database_open.folder, owner_id)
+
+
+class LocalHandle:
+    """One run of a `LocalExecutor`."""
+
+    def __init__(self, executor: LocalExecutor, row: RunRow) -> None:
+        self._executor = executor
+        self._key = row.key
+        self.id = row.workflow_id
+        self.run_id = row.run_id
+
+    def __repr__(self) -> str:
+        return f"LocalHandle({self.id!r}, {self.run_id!r})"
+
+    async def status(self) -> str:
+        """The status word, such as "running"."""
+        return (await self.describe()).status
+
+    async def describe(self) -> RunInfo:
+        """The run as it is now."""
+        return await self._executor.describe(self.run_id)
+
+    async def result(self) -> Any:
+        """The result once the run has completed, decoded by the workflow's return annotation.
+
+        Raises `WorkflowFailedError`, `WorkflowCancelledError`, `WorkflowTerminatedError`,
+        `WorkflowTimedOutError`; `NotFinishedError` where nobody drives it; the `TurnError` that
+        keeps it from moving.
+        """
+        return await self._executor.result_of(self._key)
+
+    async def signal(self, signal: Signal | str, payload: Any = None) -> Delivery:
+        """See `DurableExecutor.signal`."""
+        return await self._executor.signal(self.run_id, signal, payload)
+
+    async def query(self, name: str, *args: Any) -> Any:
+        """See `DurableExecutor.query`."""
+        return await self._executor.query(self.run_id, name, *args)
+
+    async def cancel(self, reason: str | None = None) -> RunInfo:
+        """Ask the run to stop and clean up."""
+        return await self._executor.cancel(self.run_id, reason)
+
+    async def terminate(self, reason: str | None = None) -> RunInfo:
+        """End the run at once, without running its code."""
+        return await self._executor.terminate(self.run_id, reason)
+
+
+class Followed:
+    """The runs that an engine has come to drive."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.keys: set[int] = set()
+
+    def note(self) -> None:
+        """Remember what was driven or refused since the last call."""
+        self.keys |= self._engine.take_touched()
+
+
+class QueryFailedError(QueryNotFoundError):
+    """The workflow's own query function raised."""
+
+    code = "query_failed"
+    exit_code = 3
+
+
+def outcome_error(info: RunInfo) -> BelugaError:
+    """The exception that says how a run ended which did not complete."""
+    kinds = {
+        "failed": WorkflowFailedError,
+        "cancelled": WorkflowCancelledError,
+        "terminated": WorkflowTerminatedError,
+        "timed_out": WorkflowTimedOutError,
+    }
+    words = info.status.replace("_", " ")
+    message = f"run {info.workflow_id!r} {'was ' if words.endswith('ed') else ''}{words}"
+    if info.status in ("failed", "timed_out"):
+        message = f"run {info.workflow_id!r} {words}"
+    if info.error is not None:
+        message += f": {info.error.type}: {info.error.message}"
+    return kinds[info.status](
+        message, workflow_id=info.workflow_id, run_id=info.run_id, failure=info.error
+    )
+
+
+def _check_payload(signal: str, text: str, waits: Sequence[WaitRow]) -> None:
+    """Raise `PayloadTypeError` where no open wait for the signal could take this payload."""
+    problem: PayloadTypeError | None = None
+    for wait in waits:
+        if wait.schema is None:
+            return
+        try:
+            codec.check(json.loads(text), json.loads(wait.schema), path="payload")
+            return
+        except PayloadTypeError as error:
+            problem = error
+    if problem is not None:
+        expected = waits[0].expected or problem.expected
+        raise PayloadTypeError(
+            problem.path,
+            problem.expected,
+            problem.found,
+            hint=f"signal {signal!r} is awaited as {expected}; nothing was sent",
+        )
+
+
+def _condition(until: str) -> Callable[[RunInfo], bool]:
+    if until == "done":
+        return lambda info: not info.open
+    if until == "rest":
+        return lambda info: False
+    if until == "waiting":
+        return lambda info: any(w.kind == "signal" for w in info.waiting_for)
+    if until.startswith("signal:"):
+        name = until.removeprefix("signal:")
+        return lambda info: any(w.kind == "signal" and w.name == name for w in info.waiting_for)
+    raise UsageError(f"cannot wait for {until!r}", hint="wait for done, waiting, or signal:NAME")
+
+
+def _checked_id(text: str) -> str:
+    if not isinstance(text, str) or not text.strip():
+        raise UsageError("a workflow id cannot be empty", hint="leave it out, and get one")
+    if text.startswith("@"):
+        raise UsageError(f"a workflow id cannot begin with '@': {text!r}")
+    if len(text.encode("utf-8", "surrogatepass")) > _LONGEST_ID:
+        raise UsageError(f"a workflow id is at most {_LONGEST_ID} bytes long")
+    codec.encode(text, what="id")
+    return text
+
+
+# As on Temporal.
+_LONGEST_ID = 1_000
+
+
+def _checked_labels(labels: Mapping[str, str]) -> dict[str, str]:
+    for name, value in labels.items():
+        if not isinstance(name, str) or not isinstance(value, str) or not name:
+            raise UsageError(f"a label is a pair of texts, not {name!r}: {value!r}")
+    return dict(labels)
+
+
+def _patience(duration: Duration) -> int:
+    return duration_ns(parse_duration(duration))
+
+
+def _until(now: int, end: int | None) -> float:
+    return 1.0 if end is None else max(0.0, min(1.0, (end - now) / 1e9))
+
+
+def _with_concurrency(options: EngineOptions, concurrency: int) -> EngineOptions:
+    from dataclasses import replace
+
+    if concurrency < 1:
+        raise UsageError(f"concurrency is {concurrency}", hint="1 or more")
+    return replace(options, concurrency=concurrency)

@@ -1,0 +1,61 @@
+"""How `new_executor("default", ...)` makes its executor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from belugawf.executor import Hooks
+from belugawf.local.engine import EngineOptions
+from belugawf.local.executor import LocalExecutor
+from belugawf.model.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from belugawf.config import Settings
+
+_DEFAULT_DB = Path(".belugawf") / "state.db"
+
+
+def make_executor(
+    *,
+    db: str | Path | None = None,
+    workflows: str | Path | Sequence[Callable[..., Any]] | None = None,
+    settings: Settings | None = None,
+    durability: Literal["full", "normal"] | None = None,
+    create: bool = True,
+    hooks: Sequence[Hooks] = (),
+    **options: Any,
+) -> LocalExecutor:
+    """See `belugawf.new_executor`. `create=False`: a missing database is an error."""
+    unknown = options.keys() - EngineOptions.__dataclass_fields__.keys() - {"clock"}
+    if unknown:
+        raise ConfigurationError(
+            f"provider 'default' has no option {sorted(unknown)[0]!r}",
+            hint=f"it has db, workflows, durability, {', '.join(EngineOptions.__slots__)}",
+        )
+    clock = options.pop("clock", None)
+    engine = EngineOptions()
+    if settings is not None:
+        db = settings.db if db is None else db
+        workflows = settings.workflows if workflows is None else workflows
+        durability = durability or settings.durability
+        engine = EngineOptions(
+            defaults=settings.activity_defaults,
+            payload_limit=settings.payload_limit,
+            max_crashes=settings.max_crashes,
+            concurrency=settings.worker_concurrency,
+            threads=settings.threads,
+        )
+    if isinstance(workflows, str):
+        workflows = Path(workflows)
+    return LocalExecutor(
+        Path(db) if db is not None else _DEFAULT_DB,
+        workflows,
+        options=replace(engine, **options),
+        durability=durability or "full",
+        create=create,
+        hooks=hooks,
+        clock=clock,
+    )

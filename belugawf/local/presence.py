@@ -1,0 +1,106 @@
+"""This process among the others: its lock, its row, its socket; and what it knows of theirs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from belugawf.local import ownership
+from belugawf.local.clock import Clock
+from belugawf.local.ownership import OwnerLock
+from belugawf.local.store import OwnerRow, Store
+from belugawf.local.wakeup import WakeSocket, wake
+from belugawf.model.durations import format_instant
+
+# What a datagram says: look at the database.
+LOOK = "look"
+
+
+class Presence:
+    """Registers this process as an owner of runs, from `open` to `close`."""
+
+    def __init__(self, store: Store, folder: Path, clock: Clock) -> None:
+        self._store = store
+        self._folder = folder
+        self._since = format_instant(clock.now())
+        self._lock = OwnerLock.acquire(folder)
+        self._socket = WakeSocket.bind(folder, self._lock.id)
+        self._dead: set[str] = set()
+        try:
+            self.announce("guest", ())
+        except BaseException:
+            self._socket.close()
+            self._lock.release()
+            raise
+
+    @property
+    def id(self) -> str:
+        """The owner id that stands on the runs of this process."""
+        return self._lock.id
+
+    def announce(self, role: str, workflows: Iterable[str]) -> None:
+        """Say what we are: a "worker" drives everything of these workflows, a "guest" its own."""
+        self._store.register(
+            OwnerRow(
+                id=self._lock.id,
+                pid=os.getpid(),
+                host=ownership.host_name(),
+                boot_id=ownership.boot_id(),
+                since=self._since,
+                socket=self._socket.path,
+                role=role,
+                workflows=frozenset(workflows),
+            )
+        )
+
+    def close(self) -> None:
+        """Let go of everything that we own, and say goodbye."""
+        try:
+            self._store.unregister(self._lock.id)
+        finally:
+            self._socket.close()
+            self._lock.release()
+
+    def is_alive(self, owner_id: str) -> bool:
+        """Whether that owner's process lives; once dead, always dead."""
+        if owner_id == self._lock.id:
+            return True
+        if owner_id in self._dead:
+            return False
+        alive = ownership.is_alive(self._folder, owner_id)
+        if not alive:
+            self._dead.add(owner_id)
+        return alive
+
+    def how_it_died(self, owner_id: str) -> str:
+        """ "crash" on this boot of the machine, "reboot" where the machine went down."""
+        row = self._store.owner(owner_id)
+        if row is None or not row.boot_id or row.boot_id == ownership.boot_id():
+            return "crash"
+        return "reboot"
+
+    def forget(self, dead: Iterable[str]) -> None:
+        """Remove what is left of dead owners."""
+        gone = [owner for owner in dead if not self.is_alive(owner)]
+        if gone:
+            self._store.forget_dead(gone)
+            ownership.sweep(self._folder)
+
+    def kept_descriptors(self) -> tuple[int, ...]:
+        """What isolated activities keep open, so that our runs are ours until they are gone."""
+        return (self._lock.fileno(),)
+
+    def fileno(self) -> int:
+        """The socket's descriptor: readable when somebody wakes us."""
+        return self._socket.fileno()
+
+    def drain(self) -> bool:
+        """Read what was sent to us; whether there was anything."""
+        return bool(self._socket.drain())
+
+
+def wake_owner(row: OwnerRow | None) -> None:
+    """Tell a process to look at the database; it would do so within a second anyway."""
+    if row is not None and row.socket is not None:
+        wake(row.socket, LOOK)

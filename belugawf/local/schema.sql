@@ -1,0 +1,173 @@
+-- belugawf's database: one file, readable by a person.
+--
+-- The life of a run: a row in `runs` and its WorkflowStarted in `events`. Whoever wants something of
+-- it (a signal, a cancel) writes to `inbox`. Its owner, a process named in `live`, moves messages from
+-- `inbox` to `events` together with what the workflow's code asked for in answer. The last event ends
+-- it. `events` is the only truth: `runs` and `waits` are projections of it, written in the same
+-- transaction; `live` and `owners` may be lost.
+--
+-- Times are ISO 8601 in UTC with microseconds, so that texts sort as times do. Payloads are JSON.
+
+CREATE TABLE runs (
+    key            INTEGER PRIMARY KEY,
+    run_id         TEXT NOT NULL UNIQUE,
+    workflow_id    TEXT NOT NULL,
+    chain_id       TEXT NOT NULL,          -- run_id of the first run of its chain
+    parent_run_id  TEXT,
+    parent_close   TEXT,
+    workflow       TEXT NOT NULL,
+    status         TEXT NOT NULL DEFAULT 'running' CHECK (status IN (
+                       'running', 'completed', 'failed', 'cancelled', 'terminated', 'timed_out',
+                       'continued_as_new')),
+    input          TEXT,
+    result         TEXT,
+    error          TEXT,
+    labels         TEXT NOT NULL DEFAULT '{}',
+    created_at     TEXT NOT NULL,
+    updated_at     TEXT NOT NULL,
+    closed_at      TEXT,
+    deadline       TEXT,
+    due_at         TEXT,                   -- when it can move without a message; NULL: never
+    begun          INTEGER NOT NULL DEFAULT 0, -- whether its first turn was taken
+    history_length INTEGER NOT NULL,
+    last_sent_at   TEXT                    -- of its newest message: the next one is never before it
+) STRICT;
+
+CREATE UNIQUE INDEX runs_open ON runs (workflow_id) WHERE status = 'running';
+CREATE INDEX runs_by_workflow_id ON runs (workflow_id, key);
+CREATE INDEX runs_by_status ON runs (status, key);
+CREATE INDEX runs_by_workflow ON runs (workflow, key);
+CREATE INDEX runs_by_chain ON runs (chain_id);
+CREATE INDEX runs_due ON runs (due_at) WHERE status = 'running' AND due_at IS NOT NULL;
+
+CREATE TABLE events (
+    run      INTEGER NOT NULL REFERENCES runs (key) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    type     TEXT NOT NULL,
+    time     TEXT NOT NULL,
+    seq      INTEGER,                      -- links a command to its answer
+    name     TEXT,                         -- of the activity, signal or workflow
+    payload  TEXT,                         -- arguments, result, signal payload or failure
+    data     TEXT,                         -- the other fields, without defaults
+    PRIMARY KEY (run, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE waits (
+    run      INTEGER NOT NULL REFERENCES runs (key) ON DELETE CASCADE,
+    seq      INTEGER NOT NULL,
+    signal   TEXT NOT NULL,
+    since    TEXT NOT NULL,
+    until    TEXT,
+    prompt   TEXT,
+    expected TEXT,                         -- the payload's type, for people
+    schema   TEXT,                         -- and for senders, as JSON schema
+    PRIMARY KEY (run, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX waits_by_signal ON waits (signal);
+
+CREATE TABLE inbox (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    run         INTEGER NOT NULL REFERENCES runs (key) ON DELETE CASCADE,
+    kind        TEXT NOT NULL,             -- signal, cancel
+    name        TEXT,
+    payload     TEXT,
+    sender      TEXT,
+    message_key TEXT,
+    sent_at     TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX inbox_by_run ON inbox (run);
+
+CREATE TABLE message_keys (
+    chain_id    TEXT NOT NULL,
+    message_key TEXT NOT NULL,
+    sent_at     TEXT NOT NULL,
+    PRIMARY KEY (chain_id, message_key)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE labels (
+    name  TEXT NOT NULL,
+    value TEXT NOT NULL,
+    run   INTEGER NOT NULL REFERENCES runs (key) ON DELETE CASCADE,
+    PRIMARY KEY (name, value, run)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX labels_by_run ON labels (run);
+
+CREATE TABLE owners (
+    id        TEXT PRIMARY KEY,
+    pid       INTEGER NOT NULL,
+    host      TEXT NOT NULL,
+    boot_id   TEXT NOT NULL,
+    since     TEXT NOT NULL,
+    socket    TEXT,
+    role      TEXT NOT NULL,               -- worker: drives everything it knows; guest: its own
+    workflows TEXT NOT NULL                -- JSON array of the names it knows
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE live (
+    run         INTEGER PRIMARY KEY REFERENCES runs (key) ON DELETE CASCADE,
+    owner       TEXT,
+    owned_since TEXT,
+    problem     TEXT,
+    progress    TEXT
+) STRICT;
+
+CREATE INDEX live_by_owner ON live (owner) WHERE owner IS NOT NULL;
+CREATE INDEX live_problems ON live (run) WHERE problem IS NOT NULL;
+
+CREATE TABLE heartbeats (
+    run     INTEGER NOT NULL REFERENCES runs (key) ON DELETE CASCADE,
+    seq     INTEGER NOT NULL,
+    details TEXT NOT NULL,
+    at      TEXT NOT NULL,
+    PRIMARY KEY (run, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE VIEW runs_view AS
+SELECT r.workflow_id, r.run_id, r.workflow, r.status,
+       (SELECT group_concat(w.signal, ', ') FROM waits w WHERE w.run = r.key) AS waiting_for,
+       json_extract(l.problem, '$.message') AS problem,
+       r.input, r.result, json_extract(r.error, '$.message') AS error,
+       r.created_at, r.updated_at, r.closed_at, r.deadline, r.due_at,
+       o.pid AS owner_pid, o.host AS owner_host, l.progress, r.labels, r.history_length
+FROM runs r
+LEFT JOIN live l ON l.run = r.key
+LEFT JOIN owners o ON o.id = l.owner;
+
+CREATE VIEW waiting_view AS
+SELECT r.workflow_id, w.signal, w.prompt, w.expected, w.since, w.until, r.workflow, r.run_id
+FROM waits w JOIN runs r ON r.key = w.run
+ORDER BY w.since;
+
+CREATE VIEW events_view AS
+SELECT r.workflow_id, r.run_id, e.position, e.type, e.time, e.seq, e.name, e.payload, e.data
+FROM events e JOIN runs r ON r.key = e.run;
+
+CREATE VIEW activities_view AS
+SELECT r.workflow_id, r.run_id, a.seq, a.activity,
+       CASE a.ended WHEN 'ActivityCompleted' THEN 'completed' WHEN 'ActivityFailed' THEN 'failed'
+           WHEN 'ActivityTimedOut' THEN 'timed_out' WHEN 'ActivityCancelRequested' THEN 'cancelled'
+           ELSE CASE WHEN r.status = 'running' THEN 'open' ELSE 'abandoned' END END AS state,
+       a.failed_attempts + a.interrupted_attempts
+           + (a.ended IS NULL OR a.ended <> 'ActivityCancelRequested') AS attempts,
+       a.arguments, a.outcome, a.scheduled_at, a.ended_at
+FROM (
+    SELECT run, seq,
+           max(name) FILTER (WHERE type = 'ActivityScheduled') AS activity,
+           max(payload) FILTER (WHERE type = 'ActivityScheduled') AS arguments,
+           max(time) FILTER (WHERE type = 'ActivityScheduled') AS scheduled_at,
+           max(type) FILTER (WHERE type IN ('ActivityCompleted', 'ActivityFailed',
+               'ActivityTimedOut', 'ActivityCancelRequested')) AS ended,
+           max(time) FILTER (WHERE type IN ('ActivityCompleted', 'ActivityFailed',
+               'ActivityTimedOut', 'ActivityCancelRequested')) AS ended_at,
+           max(payload) FILTER (WHERE type IN ('ActivityCompleted', 'ActivityFailed',
+               'ActivityTimedOut')) AS outcome,
+           count(*) FILTER (WHERE type = 'AttemptFailed') AS failed_attempts,
+           count(*) FILTER (WHERE type = 'AttemptInterrupted') AS interrupted_attempts
+    FROM events
+    WHERE seq IS NOT NULL AND (type LIKE 'Activity%' OR type LIKE 'Attempt%')
+    GROUP BY run, seq
+) a
+JOIN runs r ON r.key = a.run;

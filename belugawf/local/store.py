@@ -1,0 +1,791 @@
+"""Runs, histories and inboxes in one SQLite file: the only place with SQL, beside `database`.
+
+Three kinds of writers meet here. *Callers* start runs, send messages and terminate. The *owner* of
+a run appends its turns. Whoever wants to *own* a run claims it. Each does what it does in one
+transaction; a turn is guarded by the history's length, so that an owner who was overtaken
+(terminated, replaced) finds out and lets go.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any, TypeAlias
+
+from belugawf.local.clock import Clock
+from belugawf.local.database import Database
+from belugawf.model import events as e
+from belugawf.model.codec import encode
+from belugawf.model.durations import format_instant, parse_instant
+from belugawf.model.errors import AlreadyExistsError, RunEndedError
+from belugawf.model.history import STATUS_OF
+
+Connection: TypeAlias = sqlite3.Connection
+
+_RUN_COLUMNS = (
+    "r.key, r.run_id, r.workflow_id, r.chain_id, r.parent_run_id, r.workflow, r.status, r.input, "
+    "r.result, r.error, r.labels, r.created_at, r.updated_at, r.closed_at, r.deadline, r.due_at, "
+    "r.begun, r.history_length, l.owner, l.owned_since, l.problem, l.progress"
+)
+_RUNS = f"SELECT {_RUN_COLUMNS} FROM runs r LEFT JOIN live l ON l.run = r.key"
+_EVENT_COLUMNS = "position, type, time, seq, name, payload, data"
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run as it is stored: times and JSON are still texts."""
+
+    key: int
+    run_id: str
+    workflow_id: str
+    chain_id: str
+    parent_run_id: str | None
+    workflow: str
+    status: str
+    input: str | None
+    result: str | None
+    error: str | None
+    labels: str
+    created_at: str
+    updated_at: str
+    closed_at: str | None
+    deadline: str | None
+    due_at: str | None
+    begun: int
+    history_length: int
+    owner: str | None
+    owned_since: str | None
+    problem: str | None
+    progress: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What somebody wants of a run: a row of its inbox. `sent_at` is nanoseconds since 1970."""
+
+    id: int
+    run: int
+    kind: str
+    name: str | None
+    payload: str | None
+    sender: str | None
+    key: str | None
+    sent_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerRow:
+    """A process that drives runs, as it registered itself."""
+
+    id: str
+    pid: int
+    host: str
+    boot_id: str
+    since: str
+    socket: str | None
+    role: str
+    workflows: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class WaitRow:
+    """An open wait for a signal, with its run's names. Times are nanoseconds since 1970."""
+
+    run: int
+    workflow_id: str
+    run_id: str
+    workflow: str
+    signal: str
+    since: int
+    until: int | None
+    prompt: str | None
+    expected: str | None
+    schema: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """A run to be recorded. `deadline` in nanoseconds since 1970; `owner` drives it at once."""
+
+    run_id: str
+    workflow_id: str
+    workflow: str
+    input: str | None
+    timeout_ns: int | None
+    labels: Mapping[str, str]
+    python: str
+    belugawf: str
+    owner: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """What one turn of one run writes.
+
+    `length` is the history's length before, `read_to` the last inbox message that it took in.
+    `due_at` is when the run can move again without a message (`None`: never). `release` lets the
+    run go, unless something has come meanwhile. `progress` is JSON, `None` where it is unchanged.
+    """
+
+    run: int
+    length: int
+    events: Sequence[e.Event]
+    read_to: int
+    due_at: int | None
+    release: bool = False
+    progress: str | None = None
+
+    @property
+    def closes(self) -> bool:
+        """Whether it ends the run."""
+        return bool(self.events) and self.events[-1].kind is e.Kind.CLOSING
+
+
+class Fate(Enum):
+    """What became of a turn."""
+
+    COMMITTED = "committed"
+    RELEASED = "released"  # committed, and the run was let go
+    FENCED = "fenced"  # somebody else ended the run, or owns it
+    OVERTAKEN = "overtaken"  # it would have ended the run over a message that it had not read
+    UNWRITABLE = "unwritable"  # the database refuses this run's rows
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A turn's fate; `reason` is what the database said of an unwritable one."""
+
+    fate: Fate
+    reason: str | None = None
+
+
+class Store:
+    """See the module's docstring. Methods raise what `Database` raises."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self.database = database
+        self.clock = clock
+
+    # -- callers ---------------------------------------------------------------------------------
+
+    def create(self, new: NewRun, if_exists: str) -> tuple[RunRow, bool]:
+        """Record a run, and whether it is a new one.
+
+        `if_exists` is "fail" (raises `AlreadyExistsError`), "skip" (returns the one stored) or
+        "replace" (terminates an open one).
+        """
+        with self.database.write() as db:
+            found = self._latest(db, new.workflow_id)
+            if found is not None:
+                if if_exists == "skip":
+                    return found, False
+                if if_exists == "fail":
+                    raise AlreadyExistsError(
+                        f"a run with id {new.workflow_id!r} exists already ({found.status})",
+                        hint="choose another --id, or say --if-exists skip or replace",
+                    )
+                if found.status == "running":
+                    self._terminate(db, found, "replaced by a new run", None)
+            key = self._insert_run(db, new)
+            return self._by_key(db, key), True
+
+    def _insert_run(self, db: Connection, new: NewRun) -> int:
+        now = self.clock.now()
+        deadline = None if new.timeout_ns is None else now + new.timeout_ns
+        text = format_instant(now)
+        labels = json.dumps(dict(new.labels), ensure_ascii=False)
+        key = db.execute(
+            "INSERT INTO runs (run_id, workflow_id, chain_id, workflow, input, labels, created_at, "
+            "updated_at, deadline, due_at, history_length) VALUES (?,?,?,?,?,?,?,?,?,?,1)",
+            (
+                new.run_id,
+                new.workflow_id,
+                new.run_id,
+                new.workflow,
+                new.input,
+                labels,
+                text,
+                text,
+                None if deadline is None else format_instant(deadline),
+                text,
+            ),
+        ).lastrowid
+        assert key is not None
+        started = e.WorkflowStarted(
+            position=1,
+            time=now,
+            name=new.workflow,
+            payload=new.input,
+            workflow_id=new.workflow_id,
+            run_id=new.run_id,
+            deadline=deadline,
+            python=new.python,
+            belugawf=new.belugawf,
+        )
+        self._insert_events(db, key, [started])
+        db.executemany(
+            "INSERT INTO labels (name, value, run) VALUES (?,?,?)",
+            [(name, value, key) for name, value in new.labels.items()],
+        )
+        db.execute(
+            "INSERT INTO live (run, owner, owned_since) VALUES (?,?,?)",
+            (key, new.owner, text if new.owner else None),
+        )
+        return key
+
+    def send(
+        self,
+        run: int,
+        kind: str,
+        *,
+        name: str | None = None,
+        payload: str | None = None,
+        sender: str | None = None,
+        key: str | None = None,
+        check: Callable[[Sequence[WaitRow]], None] | None = None,
+    ) -> tuple[RunRow, OwnerRow | None, bool]:
+        """Put a message into an open run's inbox, durably.
+
+        Returns the run, its owner if it has one, and whether the key was seen before (then nothing
+        is delivered). `check` is called with the run's open waits for that signal, and may raise.
+        Raises `RunEndedError`.
+        """
+        with self.database.write() as db:
+            row = self._by_key(db, run)
+            if row.status != "running":
+                raise RunEndedError(
+                    f"run {row.workflow_id!r} has ended: {row.status}",
+                    hint=f"look at it: belugawf status {row.workflow_id}",
+                )
+            if check is not None:
+                check(self._waits(db, "w.run = ? AND w.signal = ?", (run, name)))
+            sent_at = self._stamp(db, row)
+            if key is not None and self._seen(db, row.chain_id, key, sent_at):
+                return row, self._owner(db, row.owner), True
+            db.execute(
+                "INSERT INTO inbox (run, kind, name, payload, sender, message_key, sent_at) "
+                "VALUES (?,?,?,?,?,?,?)",
+                (run, kind, name, payload, sender, key, sent_at),
+            )
+            return row, self._owner(db, row.owner), False
+
+    def _stamp(self, db: Connection, row: RunRow) -> str:
+        """When a message to the run is sent: never before the run's previous one."""
+        last = db.execute("SELECT last_sent_at FROM runs WHERE key = ?", (row.key,)).fetchone()[0]
+        sent_at = max(format_instant(self.clock.now()), last or "")
+        db.execute("UPDATE runs SET last_sent_at = ? WHERE key = ?", (sent_at, row.key))
+        return sent_at
+
+    def _seen(self, db: Connection, chain_id: str, key: str, sent_at: str) -> bool:
+        cursor = db.execute(
+            "INSERT INTO message_keys (chain_id, message_key, sent_at) VALUES (?,?,?) "
+            "ON CONFLICT DO NOTHING",
+            (chain_id, key, sent_at),
+        )
+        return cursor.rowcount == 0
+
+    def terminate(
+        self, run: int, reason: str | None, sender: str | None
+    ) -> tuple[RunRow, OwnerRow | None]:
+        """End a run at once, whoever owns it; returns it as it is now, and who owned it.
+
+        Raises `RunEndedError`.
+        """
+        with self.database.write() as db:
+            row = self._by_key(db, run)
+            if row.status != "running":
+                raise RunEndedError(
+                    f"run {row.workflow_id!r} has ended already: {row.status}",
+                    hint=f"look at it: belugawf status {row.workflow_id}",
+                )
+            owner = self._owner(db, row.owner)
+            self._terminate(db, row, reason, sender)
+            return self._by_key(db, run), owner
+
+    def _terminate(
+        self, db: Connection, row: RunRow, reason: str | None, sender: str | None
+    ) -> None:
+        time = max(self.clock.now(), self._last_time(db, row.key))
+        position = row.history_length
+        events: list[e.Event] = []
+        for message in self._inbox(db, [row.key]):
+            if message.kind == "signal":
+                position += 1
+                events.append(unread_signal(message, position, time))
+        events.append(
+            e.WorkflowTerminated(position=position + 1, time=time, reason=reason, sender=sender)
+        )
+        self._insert_events(db, row.key, events)
+        self._close(db, row.key, events[-1], position + 1)
+
+    # -- the owner of runs -----------------------------------------------------------------------
+
+    def commit(self, turns: Sequence[Turn], owner: str) -> list[Verdict]:
+        """Append the turns of several runs in one transaction, each in a savepoint of its own."""
+        with self.database.write() as db:
+            return [self._commit_turn(db, turn, owner) for turn in turns]
+
+    def _commit_turn(self, db: Connection, turn: Turn, owner: str) -> Verdict:
+        db.execute("SAVEPOINT turn")
+        try:
+            fate = self._append(db, turn, owner)
+        except sqlite3.Error as error:
+            if _concerns_all(error):
+                raise
+            db.execute("ROLLBACK TO turn")
+            db.execute("RELEASE turn")
+            return Verdict(Fate.UNWRITABLE, str(error))
+        if fate in (Fate.FENCED, Fate.OVERTAKEN):
+            db.execute("ROLLBACK TO turn")
+        db.execute("RELEASE turn")
+        return Verdict(fate)
+
+    def _append(self, db: Connection, turn: Turn, owner: str) -> Fate:
+        length = turn.length + len(turn.events)
+        updated = turn.events[-1].time if turn.events else None
+        guarded = db.execute(
+            "UPDATE runs SET history_length = ?, updated_at = coalesce(?, updated_at), due_at = ?, "
+            "begun = 1 WHERE key = ? AND history_length = ? AND status = 'running' "
+            "AND EXISTS (SELECT 1 FROM live WHERE run = ? AND owner = ?)",
+            (
+                length,
+                None if updated is None else format_instant(updated),
+                None if turn.due_at is None else format_instant(turn.due_at),
+                turn.run,
+                turn.length,
+                turn.run,
+                owner,
+            ),
+        )
+        if guarded.rowcount != 1:
+            return Fate.FENCED
+        newer = db.execute(
+            "SELECT 1 FROM inbox WHERE run = ? AND id > ? LIMIT 1", (turn.run, turn.read_to)
+        ).fetchone()
+        if turn.closes and newer:
+            return Fate.OVERTAKEN
+        self._insert_events(db, turn.run, turn.events)
+        if turn.read_to:
+            db.execute("DELETE FROM inbox WHERE run = ? AND id <= ?", (turn.run, turn.read_to))
+        if turn.closes:
+            self._close(db, turn.run, turn.events[-1], length)
+            return Fate.RELEASED
+        self._project_waits(db, turn.run, turn.events)
+        if turn.progress is not None:
+            db.execute("UPDATE live SET progress = ? WHERE run = ?", (turn.progress, turn.run))
+        if turn.release and not newer:
+            self._let_go(db, turn.run)
+            return Fate.RELEASED
+        return Fate.COMMITTED
+
+    def release(self, runs: Sequence[int], owner: str) -> list[int]:
+        """Let runs go that have no message waiting; returns those that were let go."""
+        with self.database.write() as db:
+            released = []
+            for run in runs:
+                if not db.execute("SELECT 1 FROM inbox WHERE run = ? LIMIT 1", (run,)).fetchone():
+                    self._let_go(db, run, owner)
+                    released.append(run)
+            return released
+
+    def abandon(self, runs: Sequence[int], owner: str) -> None:
+        """Let runs go whatever is waiting for them: this process will not drive them."""
+        with self.database.write() as db:
+            for run in runs:
+                self._let_go(db, run, owner)
+
+    def _let_go(self, db: Connection, run: int, owner: str | None = None) -> None:
+        db.execute(
+            "UPDATE live SET owner = NULL, owned_since = NULL "
+            "WHERE run = ? AND (? IS NULL OR owner = ?)",
+            (run, owner, owner),
+        )
+
+    def set_problem(self, run: int, problem: Mapping[str, Any] | None) -> bool:
+        """Mark a run with a problem (or with none); returns whether that is news."""
+        text = None if problem is None else json.dumps(problem, ensure_ascii=False)
+        with self.database.write() as db:
+            old = db.execute("SELECT problem FROM live WHERE run = ?", (run,)).fetchone()
+            db.execute("UPDATE live SET problem = ? WHERE run = ?", (text, run))
+            return old is None or old[0] != text
+
+    def heartbeat(self, run: int, seq: int) -> Any:
+        """What the last attempt of an activity reported; `None` where it did not."""
+        with self.database.reading() as db:
+            row = db.execute(
+                "SELECT details FROM heartbeats WHERE run = ? AND seq = ?", (run, seq)
+            ).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def save_heartbeats(self, beats: Sequence[tuple[int, int, str]]) -> None:
+        """Keep what attempts reported: (run, seq, JSON) each; one row an activity."""
+        at = format_instant(self.clock.now())
+        with self.database.write() as db:
+            db.executemany(
+                "INSERT INTO heartbeats (run, seq, details, at) SELECT ?, ?, ?, ? "
+                "WHERE EXISTS (SELECT 1 FROM live WHERE run = ?) "
+                "ON CONFLICT (run, seq) DO UPDATE SET details = excluded.details, at = excluded.at",
+                [(run, seq, details, at, run) for run, seq, details in beats],
+            )
+
+    def read_inbox(self, runs: Sequence[int], *, locked: bool) -> tuple[list[Message], int]:
+        """The messages of these runs in order, and the time.
+
+        With `locked` they are read under the write lock: whatever is sent later is then stamped
+        later than the time returned, so that timers due by then may be applied.
+        """
+        if not locked:
+            with self.database.reading() as db:
+                return self._inbox(db, runs), self.clock.now()
+        with self.database.write() as db:
+            return self._inbox(db, runs), self.clock.now()
+
+    def mail(self) -> set[int]:
+        """The runs that have unread messages."""
+        with self.database.reading() as db:
+            return {row[0] for row in db.execute("SELECT DISTINCT run FROM inbox")}
+
+    def ended(self, runs: Sequence[int]) -> list[int]:
+        """Those of the runs that are not open any more."""
+        with self.database.reading() as db:
+            return [
+                row[0]
+                for run in runs
+                for row in db.execute(
+                    "SELECT key FROM runs WHERE key = ? AND status <> 'running'", (run,)
+                )
+            ]
+
+    # -- ownership -------------------------------------------------------------------------------
+
+    def register(self, owner: OwnerRow) -> None:
+        """Say who we are. The caller holds the owner's file lock already."""
+        with self.database.write() as db:
+            db.execute(
+                "INSERT INTO owners (id, pid, host, boot_id, since, socket, role, workflows) "
+                "VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET "
+                "role = excluded.role, workflows = excluded.workflows",
+                (
+                    owner.id,
+                    owner.pid,
+                    owner.host,
+                    owner.boot_id,
+                    owner.since,
+                    owner.socket,
+                    owner.role,
+                    json.dumps(sorted(owner.workflows)),
+                ),
+            )
+
+    def unregister(self, owner: str) -> None:
+        """Say goodbye: what we still own is let go, and none of it is suspect."""
+        with self.database.write() as db:
+            db.execute("UPDATE live SET owner = NULL, owned_since = NULL WHERE owner = ?", (owner,))
+            db.execute("DELETE FROM owners WHERE id = ?", (owner,))
+
+    def owners(self) -> list[OwnerRow]:
+        """Everybody who registered, dead or alive."""
+        with self.database.reading() as db:
+            return [_owner_row(row) for row in db.execute("SELECT * FROM owners")]
+
+    def owner(self, owner_id: str | None) -> OwnerRow | None:
+        """One of them; `None` where it is not known."""
+        with self.database.reading() as db:
+            return self._owner(db, owner_id)
+
+    def forget_dead(self, dead: Iterable[str]) -> None:
+        """Drop the rows of dead owners that own nothing any more."""
+        with self.database.write() as db:
+            db.executemany(
+                "DELETE FROM owners WHERE id = ? "
+                "AND NOT EXISTS (SELECT 1 FROM live WHERE owner = owners.id)",
+                [(owner,) for owner in dead],
+            )
+
+    def candidates(
+        self,
+        *,
+        now: int,
+        limit: int,
+        excluding: Iterable[int] = (),
+        among: Iterable[int] | None = None,
+        workflow: str | None = None,
+    ) -> list[RunRow]:
+        """Open runs that can move: due by `now`, or with a message.
+
+        `among`: only these runs, `workflow`: only runs of it; `None`: all.
+        """
+        skipped = json.dumps(list(excluding))
+        chosen = None if among is None else json.dumps(list(among))
+        with self.database.reading() as db:
+            rows = db.execute(
+                f"{_RUNS} WHERE r.key IN ("
+                "  SELECT key FROM runs WHERE status = 'running' AND due_at <= ?"
+                "  UNION SELECT run FROM inbox"
+                ") AND r.status = 'running' AND r.key NOT IN (SELECT value FROM json_each(?)) "
+                "AND (? IS NULL OR r.key IN (SELECT value FROM json_each(?))) "
+                "AND (? IS NULL OR r.workflow = ?) "
+                "ORDER BY r.due_at, r.key LIMIT ?",
+                (format_instant(now), skipped, chosen, chosen, workflow, workflow, limit),
+            )
+            return [RunRow(*row) for row in rows]
+
+    def claim(self, runs: Mapping[int, str | None], owner: str) -> list[RunRow]:
+        """Take runs over from the owners given (`None`, or one known to be dead).
+
+        Returns those that were still theirs, as they are now, with `owner` still the old one.
+        """
+        now = format_instant(self.clock.now())
+        with self.database.write() as db:
+            claimed = []
+            for run, previous in runs.items():
+                row = self._by_key(db, run)
+                if row.status != "running" or row.owner != previous:
+                    continue
+                db.execute(
+                    "INSERT INTO live (run, owner, owned_since) VALUES (?,?,?) "
+                    "ON CONFLICT (run) DO UPDATE SET owner = excluded.owner, "
+                    "owned_since = excluded.owned_since",
+                    (run, owner, now),
+                )
+                claimed.append(row)
+            return claimed
+
+    def next_due(self, after: int) -> int | None:
+        """The next moment after `after` at which any open run is due."""
+        with self.database.reading() as db:
+            row = db.execute(
+                "SELECT due_at FROM runs WHERE status = 'running' AND due_at > ? "
+                "ORDER BY due_at LIMIT 1",
+                (format_instant(after),),
+            ).fetchone()
+        return None if row is None else parse_instant(row[0])
+
+    # -- questions -------------------------------------------------------------------------------
+
+    def by_key(self, run: int) -> RunRow:
+        """The run of that key, which exists."""
+        with self.database.reading() as db:
+            return self._by_key(db, run)
+
+    def find(self, text: str) -> list[RunRow]:
+        """The runs that RUN may mean: one, or the candidates of an ambiguous prefix, or none.
+
+        Of several runs of one workflow id the latest counts.
+        """
+        with self.database.reading() as db:
+            if text == "@latest":
+                return self._rows(db, "ORDER BY r.key DESC LIMIT 1", ())
+            exact = self._latest(db, text)
+            if exact is not None:
+                return [exact]
+            exact_run = self._rows(db, "WHERE r.run_id = ?", (text,))
+            if exact_run or len(text) < 4:
+                return exact_run
+            end = text + "\U0010ffff"
+            by_id = self._rows(
+                db,
+                "WHERE r.key IN (SELECT max(key) FROM runs WHERE workflow_id >= ? "
+                "AND workflow_id < ? GROUP BY workflow_id LIMIT 20)",
+                (text, end),
+            )
+            by_run = self._rows(db, "WHERE r.run_id >= ? AND r.run_id < ? LIMIT 20", (text, end))
+            return list({row.key: row for row in [*by_id, *by_run]}.values())
+
+    def recent_ids(self, limit: int = 1000) -> list[str]:
+        """The workflow ids of the newest runs."""
+        with self.database.reading() as db:
+            rows = db.execute("SELECT workflow_id FROM runs ORDER BY key DESC LIMIT ?", (limit,))
+            return list(dict.fromkeys(row[0] for row in rows))
+
+    def runs(
+        self,
+        *,
+        status: str | None = None,
+        workflow: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        since: int | None = None,
+        problems: bool = False,
+        limit: int | None = None,
+    ) -> list[RunRow]:
+        """Runs, newest first. `since`: created at or after that instant."""
+        clauses: list[str] = ["1"]
+        values: list[Any] = []
+        for clause, value in (("r.status = ?", status), ("r.workflow = ?", workflow)):
+            if value is not None:
+                clauses.append(clause)
+                values.append(value)
+        if since is not None:
+            clauses.append("r.created_at >= ?")
+            values.append(format_instant(since))
+        for name, value in (labels or {}).items():
+            clauses.append("r.key IN (SELECT run FROM labels WHERE name = ? AND value = ?)")
+            values += [name, value]
+        if problems:
+            clauses.append("r.status = 'running' AND l.problem IS NOT NULL")
+        tail = f"WHERE {' AND '.join(clauses)} ORDER BY r.key DESC LIMIT ?"
+        with self.database.reading() as db:
+            return self._rows(db, tail, (*values, -1 if limit is None else limit))
+
+    def counts(self) -> dict[str, int]:
+        """How many runs there are of each status."""
+        with self.database.reading() as db:
+            return dict(db.execute("SELECT status, count(*) FROM runs GROUP BY status"))
+
+    def waits(self, signal: str | None = None, run: int | None = None) -> list[WaitRow]:
+        """Open waits for signals, longest waiting first."""
+        with self.database.reading() as db:
+            return self._waits(
+                db,
+                "(? IS NULL OR w.signal = ?) AND (? IS NULL OR w.run = ?)",
+                (signal, signal, run, run),
+            )
+
+    def history(self, run: int, after: int = 0) -> list[e.Event]:
+        """The run's events after a position."""
+        with self.database.reading() as db:
+            return self._history(db, run, after)
+
+    def load(self, run: int) -> tuple[RunRow, list[e.Event]]:
+        """A run and its whole history, as of one moment."""
+        with self.database.reading() as db:
+            return self._by_key(db, run), self._history(db, run, 0)
+
+    # -- helpers within a transaction ------------------------------------------------------------
+
+    def _rows(self, db: Connection, tail: str, values: Sequence[Any]) -> list[RunRow]:
+        return [RunRow(*row) for row in db.execute(f"{_RUNS} {tail}", tuple(values))]
+
+    def _by_key(self, db: Connection, run: int) -> RunRow:
+        return self._rows(db, "WHERE r.key = ?", (run,))[0]
+
+    def _latest(self, db: Connection, workflow_id: str) -> RunRow | None:
+        rows = self._rows(db, "WHERE r.workflow_id = ? ORDER BY r.key DESC LIMIT 1", (workflow_id,))
+        return rows[0] if rows else None
+
+    def _owner(self, db: Connection, owner_id: str | None) -> OwnerRow | None:
+        if owner_id is None:
+            return None
+        row = db.execute("SELECT * FROM owners WHERE id = ?", (owner_id,)).fetchone()
+        return None if row is None else _owner_row(row)
+
+    def _history(self, db: Connection, run: int, after: int) -> list[e.Event]:
+        rows = db.execute(
+            f"SELECT {_EVENT_COLUMNS} FROM events WHERE run = ? AND position > ? ORDER BY position",
+            (run, after),
+        )
+        return [e.from_row(row) for row in rows]
+
+    def _last_time(self, db: Connection, run: int) -> int:
+        row = db.execute(
+            "SELECT time FROM events WHERE run = ? ORDER BY position DESC LIMIT 1", (run,)
+        ).fetchone()
+        return parse_instant(row[0])
+
+    def _inbox(self, db: Connection, runs: Sequence[int]) -> list[Message]:
+        rows = db.execute(
+            "SELECT id, run, kind, name, payload, sender, message_key, sent_at FROM inbox "
+            "WHERE run IN (SELECT value FROM json_each(?)) ORDER BY id",
+            (json.dumps(list(runs)),),
+        )
+        return [_message(*row) for row in rows]
+
+    def _waits(self, db: Connection, where: str, values: Sequence[Any]) -> list[WaitRow]:
+        rows = db.execute(
+            "SELECT w.run, r.workflow_id, r.run_id, r.workflow, w.signal, w.since, w.until, "
+            "w.prompt, w.expected, w.schema FROM waits w JOIN runs r ON r.key = w.run "
+            f"WHERE {where} ORDER BY w.since, w.run, w.seq",
+            tuple(values),
+        )
+        return [_wait(*row) for row in rows]
+
+    def _insert_events(self, db: Connection, run: int, events: Sequence[e.Event]) -> None:
+        db.executemany(
+            f"INSERT INTO events (run, {_EVENT_COLUMNS}) VALUES (?,?,?,?,?,?,?,?)",
+            [(run, *e.to_row(event)) for event in events],
+        )
+
+    def _project_waits(self, db: Connection, run: int, events: Sequence[e.Event]) -> None:
+        for event in events:
+            if isinstance(event, e.WaitStarted):
+                db.execute(
+                    "INSERT INTO waits (run, seq, signal, since, until, prompt, expected, schema) "
+                    "VALUES (?,?,?,?,?,?,?,?)",
+                    (
+                        run,
+                        event.seq,
+                        event.name,
+                        format_instant(event.time),
+                        None if event.until is None else format_instant(event.until),
+                        event.prompt,
+                        event.expected,
+                        event.schema,
+                    ),
+                )
+            elif isinstance(event, e.WaitEnded):
+                db.execute("DELETE FROM waits WHERE run = ? AND seq = ?", (run, event.seq))
+
+    def _close(self, db: Connection, run: int, closing: e.Event, length: int) -> None:
+        result = closing.payload if isinstance(closing, e.WorkflowCompleted) else None
+        error = closing.payload if isinstance(closing, e.WorkflowFailed) else None
+        if isinstance(closing, e.WorkflowTerminated) and closing.reason:
+            error = encode({"type": "Terminated", "message": closing.reason})
+        time = format_instant(closing.time)
+        db.execute(
+            "UPDATE runs SET status = ?, result = ?, error = ?, updated_at = ?, closed_at = ?, "
+            "due_at = NULL, begun = 1, history_length = ? WHERE key = ?",
+            (STATUS_OF[type(closing)], result, error, time, time, length, run),
+        )
+        db.execute("DELETE FROM waits WHERE run = ?", (run,))
+        db.execute("DELETE FROM inbox WHERE run = ?", (run,))
+        db.execute("DELETE FROM live WHERE run = ?", (run,))
+        db.execute("DELETE FROM heartbeats WHERE run = ?", (run,))
+
+
+def unread_signal(message: Message, position: int, time: int) -> e.SignalReceived:
+    """The note that a signal came before the run ended, and no code has seen it."""
+    return replace(signal_received(message, position, time), unread=True)
+
+
+def signal_received(message: Message, position: int, time: int) -> e.SignalReceived:
+    """The fact that an inbox message becomes."""
+    return e.SignalReceived(
+        position=position,
+        time=time,
+        name=message.name or "",
+        payload=message.payload or "null",
+        at=message.sent_at,
+        sender=message.sender,
+        key=message.key,
+    )
+
+
+def _concerns_all(error: sqlite3.Error) -> bool:
+    """Whether an error is the disk's and not one row's: then nothing of the commit stands."""
+    name = getattr(error, "sqlite_errorname", "") or ""
+    return name.startswith(
+        ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_BUSY", "SQLITE_READONLY", "SQLITE_CORRUPT")
+    ) or name.startswith(("SQLITE_NOMEM", "SQLITE_CANTOPEN", "SQLITE_NOTADB"))
+
+
+def _message(*columns: Any) -> Message:
+    *plain, sent_at = columns
+    return Message(*plain, sent_at=parse_instant(sent_at))
+
+
+def _wait(*columns: Any) -> WaitRow:
+    run, workflow_id, run_id, workflow, signal, since, until, *rest = columns
+    moments = (parse_instant(since), _instant(until))
+    return WaitRow(run, workflow_id, run_id, workflow, signal, *moments, *rest)
+
+
+def _owner_row(columns: Sequence[Any]) -> OwnerRow:
+    *plain, workflows = columns
+    return OwnerRow(*plain, workflows=frozenset(json.loads(workflows)))
+
+
+def _instant(text: str | None) -> int | None:
+    return None if text is None else parse_instant(text)

@@ -1,0 +1,492 @@
+"""One turn of one run: facts applied one by one, in the order in which they happened.
+
+The life of a turn: `TurnMaker` gets a run, its new messages, its attempts' outcomes and the time.
+It sorts what has happened by when that was (`at`; of one moment: messages, then activity ends,
+then timers, then the deadline), and applies one fact after the other: the fact's event, the run's
+code, the events of the commands that it asks for. Attempts that will be tried again become notes.
+What comes out are events to append; nothing has been written or started yet.
+
+Catching up. Timers that were overdue when the run was picked up, and its deadline, are held while an
+activity is open that was scheduled meanwhile: a reminder that is sent late must not cost the run
+the approval that came in time. They are held no longer than they would have taken themselves.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+from belugawf.local.activities import Outcome
+from belugawf.local.store import Message, RunRow, signal_received, unread_signal
+from belugawf.model import codec
+from belugawf.model import commands as c
+from belugawf.model import events as e
+from belugawf.model.durations import duration_ns, format_duration, parse_instant
+from belugawf.model.errors import Failure
+from belugawf.model.history import OpenActivity, OpenWork, record
+from belugawf.replay.replayer import Replayer
+
+# Of facts of one moment, messages come first, and the deadline last.
+_MESSAGE, _ACTIVITY, _TIMER, _DEADLINE = range(4)
+
+Happening: TypeAlias = Message | Outcome | e.TimerStarted | None
+Entry: TypeAlias = tuple[int, int, int, int, Happening]
+
+
+@dataclass(slots=True)
+class DrivenRun:
+    """A run that this process owns, as of its last committed turn.
+
+    `picked_up_at` is when it was claimed; `functions` are the callables of open activities, which
+    the code has named; `interrupted` says how the last owner ended ("crash", "reboot") until that
+    has been noted. `to_begin` are attempts whose AttemptStarted must be on disk before they start.
+    """
+
+    row: RunRow
+    history_length: int
+    last_time: int
+    work: OpenWork
+    picked_up_at: int
+    patience_ns: int
+    replayer: Replayer | None = None
+    begun: bool = False
+    interrupted: str | None = None
+    outcomes: list[Outcome] = field(default_factory=list)
+    functions: dict[int, Callable[..., Any]] = field(default_factory=dict)
+    stored_due_at: int | None = None
+    to_begin: dict[int, bool] = field(default_factory=dict)
+    dirty: bool = True
+    next_at: int | None = None
+
+    @property
+    def key(self) -> int:
+        """The run's key in the store."""
+        return self.row.key
+
+    @property
+    def deadline(self) -> int | None:
+        """When the run times out, nanoseconds since 1970; `None`: never."""
+        return None if self.row.deadline is None else parse_instant(self.row.deadline)
+
+    def runnable(self) -> bool:
+        """Whether an activity is running or could."""
+        return any(a.retry_at is None for a in self.work.activities.values())
+
+    def moments(self, now: int) -> list[int]:
+        """When something will be due; what is held back counts as due when it is let go."""
+        held = self.holds(now)
+        moments = [
+            t.due_at for t in self.work.timers.values() if not (held and self.is_late(t.due_at))
+        ]
+        for activity in self.work.activities.values():
+            if activity.retry_at is not None:
+                moments.append(activity.retry_at)
+            if activity.expires_at is not None:
+                moments.append(activity.expires_at)
+        deadline = self.deadline
+        if deadline is not None and not (held and self.is_late(deadline)):
+            moments.append(deadline)
+        return moments
+
+    def is_late(self, due_at: int) -> bool:
+        """Whether it was overdue already when the run was picked up."""
+        return due_at <= self.picked_up_at
+
+    def holds(self, now: int) -> bool:
+        """Whether overdue timers are held back for an activity of the catch-up."""
+        return any(a.scheduled.late for a in self.work.activities.values())
+
+
+@dataclass(slots=True)
+class MadeTurn:
+    """What a turn comes to: events to append, and what the store is told beside them."""
+
+    run: DrivenRun
+    length: int
+    events: list[e.Event]
+    read_to: int
+    used: list[Outcome]
+    begun: list[int]
+    interrupted: str | None
+    first: bool
+
+
+class TurnMaker:
+    """Makes one turn. `max_crashes` as in the configuration; `now` was read with the messages.
+
+    `in_flight` are the numbers of the run's activities that have an attempt running here.
+    """
+
+    def __init__(
+        self,
+        run: DrivenRun,
+        messages: Sequence[Message],
+        now: int,
+        *,
+        max_crashes: int,
+        in_flight: Container[int] = (),
+    ) -> None:
+        assert run.replayer is not None
+        self._run = run
+        self._replayer = run.replayer
+        self._now = now
+        self._max_crashes = max_crashes
+        self._in_flight = in_flight
+        self._events: list[e.Event] = []
+        self._length = run.history_length
+        self._heap: list[Entry] = []
+        self._pushed = 0
+        self._held: list[Entry] = []
+        self._used = list(run.outcomes)
+        self._begun: list[int] = []
+        self._read_to = messages[-1].id if messages else 0
+        for message in messages:
+            self._push(message.sent_at, _MESSAGE, message.id, message)
+        for outcome in run.outcomes:
+            self._push(outcome.at, _ACTIVITY, outcome.seq, outcome)
+        deadline = run.deadline
+        if deadline is not None and deadline <= now:
+            self._push(deadline, _DEADLINE, 0, None)
+
+    def make(self) -> MadeTurn:
+        """Apply everything that has happened. Raises `TurnError` where the turn cannot be taken."""
+        run = self._run
+        interrupted, first = run.interrupted, not run.begun
+        if run.interrupted is not None:
+            self._note_interruptions(run.interrupted)
+        if not run.begun:
+            self._first_turn()
+        for timer in run.work.timers.values():
+            self._push_if_due(timer)
+        self._expire_waiting()
+        while self._heap and not run.work.closed:
+            self._take(heapq.heappop(self._heap))
+        if not run.work.closed:
+            self._begin_attempts()
+        return MadeTurn(
+            run=run,
+            length=run.history_length,
+            events=self._events,
+            read_to=self._read_to,
+            used=self._used,
+            begun=self._begun,
+            interrupted=interrupted,
+            first=first,
+        )
+
+    # -- in the order of time --------------------------------------------------------------------
+
+    def _push(self, at: int, rank: int, number: int, happening: Happening) -> None:
+        self._pushed += 1
+        heapq.heappush(self._heap, (at, rank, number, self._pushed, happening))
+
+    def _push_if_due(self, timer: e.TimerStarted) -> None:
+        if timer.due_at <= self._now:
+            self._push(timer.due_at, _TIMER, timer.seq, timer)
+
+    def _take(self, entry: Entry) -> None:
+        at, _, _, _, happening = entry
+        match happening:
+            case Message():
+                self._take_message(happening)
+            case Outcome():
+                self._take_outcome(happening)
+            case e.TimerStarted():
+                self._take_timer(entry, happening)
+            case None:
+                if self._is_held(at, parse_instant(self._run.row.created_at)):
+                    self._held.append(entry)
+                else:
+                    position, time = self._next()
+                    self._close(e.WorkflowTimedOut(position=position, time=time, at=at))
+
+    def _take_timer(self, entry: Entry, timer: e.TimerStarted) -> None:
+        if timer.seq not in self._run.work.timers:
+            return
+        if self._is_held(timer.due_at, timer.due_at - duration_ns(timer.delay)):
+            self._held.append(entry)
+            return
+        position, time = self._next()
+        self._apply(e.TimerFired(position=position, time=time, seq=timer.seq, at=timer.due_at))
+
+    def _is_held(self, due_at: int, started_at: int) -> bool:
+        run = self._run
+        if not run.is_late(due_at) or not run.holds(self._now):
+            return False
+        return self._now < run.picked_up_at + (due_at - started_at)
+
+    def _release_held(self) -> None:
+        if self._held and not self._run.holds(self._now):
+            for entry in self._held:
+                heapq.heappush(self._heap, entry)
+            self._held.clear()
+
+    # -- facts -----------------------------------------------------------------------------------
+
+    def _first_turn(self) -> None:
+        started = self._replayer.started
+        self._run.begun = True
+        self._record(self._replayer.apply(started))
+
+    def _apply(self, fact: e.Event) -> None:
+        """Append a fact, let the code run, append what it asks for."""
+        self._append(fact)
+        self._record(self._replayer.apply(fact))
+        self._release_held()
+
+    def _next(self) -> tuple[int, int]:
+        """Position and time of the next event: time never goes back within a history."""
+        return self._length + 1, max(self._now, self._run.last_time)
+
+    def _append(self, event: e.Event) -> None:
+        self._length = event.position
+        self._run.last_time = event.time
+        self._events.append(event)
+        self._run.work.fold(event)
+
+    def _record(self, commands: Sequence[c.Command]) -> None:
+        for command in commands:
+            late = isinstance(command, c.ScheduleActivity) and self._is_catching_up()
+            position, time = self._next()
+            event = record(command, position, time, clock=self._now, late=late)
+            if event.kind is e.Kind.CLOSING:
+                self._close(event)
+                return
+            self._append(event)
+            if isinstance(event, e.TimerStarted):
+                self._push_if_due(event)
+
+    def _is_catching_up(self) -> bool:
+        """Whether a timer or the deadline is still overdue from before the run was picked up."""
+        run = self._run
+        deadline = run.deadline
+        if deadline is not None and run.is_late(deadline):
+            return True
+        return any(run.is_late(timer.due_at) for timer in run.work.timers.values())
+
+    def _close(self, closing: e.Event) -> None:
+        """End the run; signals that came too late to be seen are kept as notes before that."""
+        left = [entry[4] for entry in sorted(self._heap, key=lambda entry: entry[:4])]
+        for message in left:
+            if isinstance(message, Message) and message.kind == "signal":
+                self._append(unread_signal(message, *self._next()))
+        self._append(replace(closing, position=self._length + 1))
+
+    def _take_message(self, message: Message) -> None:
+        position, time = self._next()
+        if message.kind == "signal":
+            self._apply(signal_received(message, position, time))
+            return
+        self._apply(
+            e.CancelRequested(
+                position=position,
+                time=time,
+                at=message.sent_at,
+                reason=message.payload,
+                sender=message.sender,
+            )
+        )
+
+    # -- attempts --------------------------------------------------------------------------------
+
+    def _take_outcome(self, outcome: Outcome) -> None:
+        activity = self._run.work.activities.get(outcome.seq)
+        if activity is None:
+            return
+        match outcome.status:
+            case "completed":
+                position, time = self._next()
+                self._apply(
+                    e.ActivityCompleted(
+                        position=position,
+                        time=time,
+                        seq=outcome.seq,
+                        payload=outcome.payload,
+                        at=outcome.at,
+                        attempt=outcome.attempt,
+                        started_at=outcome.started_at,
+                    )
+                )
+            case "interrupted":
+                self._note_interruption(activity, "shutdown", activity.crashes)
+            case "failed" | "timed_out":
+                self._take_failure(activity, outcome)
+
+    def _take_failure(self, activity: OpenActivity, outcome: Outcome) -> None:
+        failures = activity.failures + 1
+        retry = activity.options.retry
+        last = outcome.non_retryable or outcome.limit == "total_timeout"
+        if not last and retry.allows_another(failures, outcome.error_type):
+            delay = outcome.retry_after or retry.delay_after(failures, random.random())  # noqa: S311
+            retry_at = outcome.at + duration_ns(delay)
+            if activity.expires_at is None or retry_at < activity.expires_at:
+                self._note_failure(outcome, retry_at)
+                return
+            outcome = _out_of_time(activity, outcome)
+        self._fail_activity(activity, outcome, failures)
+
+    def _note_failure(self, outcome: Outcome, retry_at: int) -> None:
+        position, time = self._next()
+        self._append(
+            e.AttemptFailed(
+                position=position,
+                time=time,
+                seq=outcome.seq,
+                payload=outcome.payload,
+                at=outcome.at,
+                attempt=outcome.attempt,
+                retry_at=retry_at,
+                started_at=outcome.started_at,
+            )
+        )
+
+    def _fail_activity(self, activity: OpenActivity, outcome: Outcome, failures: int) -> None:
+        failure = replace(
+            Failure.from_json(codec.parse_json(outcome.payload)),
+            activity=activity.scheduled.name,
+            attempts=max(failures, 1),
+        )
+        position, time = self._next()
+        failed = e.ActivityFailed(
+            position=position,
+            time=time,
+            seq=outcome.seq,
+            payload=codec.encode(failure.to_json()),
+            at=outcome.at,
+            attempt=outcome.attempt,
+            started_at=outcome.started_at,
+        )
+        if not outcome.limit:
+            self._apply(failed)
+            return
+        self._apply(
+            e.ActivityTimedOut(
+                position=position,
+                time=time,
+                seq=failed.seq,
+                payload=failed.payload,
+                at=failed.at,
+                limit=outcome.limit,
+                attempt=failed.attempt,
+                started_at=failed.started_at,
+            )
+        )
+
+    def _expire_waiting(self) -> None:
+        """Activities whose `total_timeout` passed while no attempt of them was running."""
+        for seq, activity in self._run.work.activities.items():
+            expires_at = activity.expires_at
+            if expires_at is None or seq in self._in_flight:
+                continue
+            if expires_at <= self._now:
+                outcome = _out_of_time(activity, None)
+                self._push(expires_at, _ACTIVITY, seq, outcome)
+
+    # -- crashes ---------------------------------------------------------------------------------
+
+    def _note_interruptions(self, reason: str) -> None:
+        """The last owner died: note what may have been running, and who is suspect."""
+        self._run.interrupted = None
+        for activity in list(self._run.work.activities.values()):
+            if not _may_have_been_running(activity):
+                continue
+            crashes = self._crashes_after(activity) if reason == "crash" else activity.crashes
+            alone = activity.alone
+            attempt = activity.attempt
+            self._note_interruption(activity, reason, crashes)
+            if activity.options.at_most_once:
+                self._push_interrupted(activity, attempt, "its process ended in the middle of it")
+            elif alone and 0 < self._max_crashes <= crashes:
+                self._push_interrupted(
+                    activity, attempt, f"its process died {crashes} times while it ran"
+                )
+
+    def _crashes_after(self, activity: OpenActivity) -> int:
+        """A death shared with others is never the last one allowed: only one alone names it."""
+        if activity.alone or not self._max_crashes:
+            return activity.crashes + 1
+        return min(activity.crashes + 1, max(self._max_crashes - 1, 1))
+
+    def _note_interruption(self, activity: OpenActivity, reason: str, crashes: int) -> None:
+        seq, attempt = activity.scheduled.seq, activity.attempt
+        position, time = self._next()
+        self._append(
+            e.AttemptInterrupted(
+                position=position,
+                time=time,
+                seq=seq,
+                attempt=attempt,
+                reason=reason,
+                crashes=crashes,
+            )
+        )
+        if reason == "shutdown" and activity.options.at_most_once:
+            self._push_interrupted(activity, attempt, "it was stopped in the middle of it")
+
+    def _push_interrupted(self, activity: OpenActivity, attempt: int, message: str) -> None:
+        failure = Failure("Interrupted", message, non_retryable=True, kind="interrupted")
+        outcome = Outcome(
+            run=self._run.key,
+            seq=activity.scheduled.seq,
+            attempt=attempt,
+            status="failed",
+            at=self._now,
+            started_at=activity.scheduled.time,
+            payload=codec.encode(failure.to_json()),
+            error_type=failure.type,
+            non_retryable=True,
+        )
+        self._push(outcome.at, _ACTIVITY, outcome.seq, outcome)
+
+    # -- starts ----------------------------------------------------------------------------------
+
+    def _begin_attempts(self) -> None:
+        """Note the starts that must be on disk before they happen."""
+        for seq, alone in self._run.to_begin.items():
+            activity = self._run.work.activities.get(seq)
+            if activity is not None:
+                position, time = self._next()
+                self._append(
+                    e.AttemptStarted(
+                        position=position,
+                        time=time,
+                        seq=seq,
+                        attempt=activity.attempt,
+                        alone=alone,
+                    )
+                )
+                self._begun.append(seq)
+
+
+def _may_have_been_running(activity: OpenActivity) -> bool:
+    """First attempts start without a word; all others are noted before they start."""
+    if activity.options.at_most_once:
+        return activity.begun
+    return activity.begun or (activity.attempt == 1 and activity.retry_at is None)
+
+
+def _out_of_time(activity: OpenActivity, outcome: Outcome | None) -> Outcome:
+    """The next attempt would start after `total_timeout`: it is over now."""
+    assert activity.options.total_timeout is not None
+    limit = format_duration(activity.options.total_timeout)
+    message = f"total_timeout of {limit} is over"
+    if outcome is not None:
+        error = codec.parse_json(outcome.payload)
+        message += f"; the last error was {error['type']}: {error['message']}"
+    elif activity.last_error:
+        message += f"; the last error was {activity.last_error}"
+    failure = Failure("TimeoutError", message, kind="timeout")
+    return Outcome(
+        run=0 if outcome is None else outcome.run,
+        seq=activity.scheduled.seq,
+        attempt=activity.attempt if outcome is None else outcome.attempt,
+        status="timed_out",
+        at=outcome.at if outcome is not None else activity.expires_at or 0,
+        started_at=activity.scheduled.time if outcome is None else outcome.started_at,
+        payload=codec.encode(failure.to_json()),
+        error_type="TimeoutError",
+        limit="total_timeout",
+    )

@@ -1,0 +1,192 @@
+"""What people and scripts are shown of a run, made from its row and its history."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+
+from belugawf.executor import ActivityState, OpenWait, Owner, Problem, RunInfo, Waiting
+from belugawf.local import ownership
+from belugawf.local.store import OwnerRow, RunRow, Store, WaitRow
+from belugawf.model import events as e
+from belugawf.model.durations import format_duration, parse_instant
+from belugawf.model.errors import Failure
+from belugawf.model.history import OpenActivity, OpenWork, activity_id_of
+
+PROVIDER = "default"
+
+
+class Viewer:
+    """Makes `RunInfo` of rows. `is_alive` asks the kernel about an owner's id."""
+
+    def __init__(self, store: Store, is_alive: Callable[[str], bool]) -> None:
+        self._store = store
+        self._is_alive = is_alive
+
+    def run_info(self, row: RunRow, *, new_problem: bool = False) -> RunInfo:
+        """The run as it is now."""
+        work = OpenWork()
+        if row.status == "running":
+            work = OpenWork.of(self._store.history(row.key))
+        return RunInfo(
+            workflow_id=row.workflow_id,
+            run_id=row.run_id,
+            workflow=row.workflow,
+            status=row.status,
+            input=_loads(row.input),
+            result=_loads(row.result),
+            error=None if row.error is None else Failure.from_json(json.loads(row.error)),
+            waiting_for=tuple(waiting_for(work)),
+            problem=_problem(row.problem, new_problem),
+            created_at=parse_instant(row.created_at),
+            updated_at=parse_instant(row.updated_at),
+            closed_at=_instant(row.closed_at),
+            deadline=_instant(row.deadline),
+            owner=self.owner(row),
+            provider=PROVIDER,
+            labels=json.loads(row.labels),
+            parent=row.parent_run_id,
+            progress=_loads(row.progress),
+            history_length=row.history_length,
+            cancel_requested=work.cancel_requested,
+        )
+
+    def owner(self, row: RunRow) -> Owner | None:
+        """Who holds the run; a dead owner is said to be dead."""
+        known = self._store.owner(row.owner)
+        if known is None or row.owned_since is None:
+            return None
+        return self.process(known, since=row.owned_since)
+
+    def process(self, known: OwnerRow, *, since: str | None = None) -> Owner:
+        """A registered process, as the kernel sees it now."""
+        alive = self._is_alive(known.id)
+        return Owner(
+            pid=known.pid,
+            host=known.host,
+            since=parse_instant(since or known.since),
+            alive=alive,
+            frozen=alive and ownership.is_frozen(known.pid),
+        )
+
+
+def waiting_for(work: OpenWork) -> Iterable[Waiting]:
+    """What open work waits for: signals, activities, then timers that belong to neither."""
+    bounded = [wait.until for wait in work.waits.values()]
+    for wait in work.waits.values():
+        yield Waiting(
+            kind="signal",
+            name=wait.name,
+            since=wait.time,
+            until=wait.until,
+            prompt=wait.prompt,
+            expected=wait.expected,
+            seq=wait.seq,
+        )
+    for activity in work.activities.values():
+        yield _activity_wait(activity)
+    for timer in work.timers.values():
+        if timer.due_at in bounded:
+            bounded.remove(timer.due_at)
+            continue
+        yield Waiting(
+            kind="timer",
+            name=format_duration(timer.delay),
+            since=timer.time,
+            until=timer.due_at,
+            seq=timer.seq,
+        )
+
+
+def _activity_wait(activity: OpenActivity) -> Waiting:
+    scheduled = activity.scheduled
+    return Waiting(
+        kind="activity",
+        name=scheduled.name,
+        since=scheduled.time,
+        until=activity.retry_at,
+        attempt=activity.attempt,
+        max_attempts=activity.options.retry.max_attempts,
+        state="running" if activity.retry_at is None else "retrying",
+        error=activity.last_error,
+        seq=scheduled.seq,
+    )
+
+
+def open_wait(row: WaitRow) -> OpenWait:
+    """A stored wait as `waiting` lists it."""
+    return OpenWait(
+        workflow_id=row.workflow_id,
+        run_id=row.run_id,
+        workflow=row.workflow,
+        signal=row.signal,
+        since=row.since,
+        until=row.until,
+        prompt=row.prompt,
+        expected=row.expected,
+    )
+
+
+def activity_states(history: Sequence[e.Event]) -> list[ActivityState]:
+    """Every activity of a history, in the order they were scheduled."""
+    work = OpenWork()
+    states: dict[int, ActivityState] = {}
+    for event in history:
+        ended = _ENDED.get(type(event))
+        seq = getattr(event, "seq", None)
+        if ended is not None and seq in work.activities:
+            states[seq] = _state(work.activities[seq], ended, event)
+        work.fold(event)
+        if isinstance(event, e.ActivityScheduled):
+            states[event.seq] = _state(work.activities[event.seq], "scheduled", None)
+    for seq, activity in work.activities.items():
+        states[seq] = _state(activity, "running" if activity.retry_at is None else "retrying", None)
+    return list(states.values())
+
+
+_ENDED = {
+    e.ActivityCompleted: "completed",
+    e.ActivityFailed: "failed",
+    e.ActivityTimedOut: "timed_out",
+    e.ActivityCancelRequested: "cancelled",
+}
+
+
+def _state(activity: OpenActivity, state: str, end: e.Event | None) -> ActivityState:
+    scheduled = activity.scheduled
+    error = activity.last_error
+    if isinstance(end, e.ActivityFailed | e.ActivityTimedOut):
+        failure = json.loads(end.payload)
+        error = f"{failure.get('type')}: {failure.get('message')}"
+    return ActivityState(
+        seq=scheduled.seq,
+        activity_id=activity_id_of(scheduled),
+        name=scheduled.name,
+        state=state,
+        attempt=activity.attempt,
+        max_attempts=activity.options.retry.max_attempts,
+        since=scheduled.time,
+        until=activity.retry_at if end is None else end.time,
+        error=None if state == "completed" else error,
+    )
+
+
+def _problem(text: str | None, new: bool) -> Problem | None:
+    if text is None:
+        return None
+    data = json.loads(text)
+    return Problem(
+        code=data["code"],
+        message=data["message"],
+        hint=data.get("hint"),
+        exit_code=data.get("exit_code", 13),
+        new=new,
+    )
+
+
+def _loads(text: str | None) -> object:
+    return None if text is None else json.loads(text)
+
+
+def _instant(text: str | None) -> int | None:
+    return None if text is None else parse_instant(text)

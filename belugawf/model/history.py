@@ -1,0 +1,321 @@
+"""The rules of histories: which event records which command, what may follow, what it adds up to.
+
+A history begins with WorkflowStarted. Then facts and the commands that each led to alternate,
+with notes between them, until one closing event ends it. The status of a run is the closing
+event's, and "running" while there is none::
+
+    WorkflowStarted  (fact commands*)*  closing
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from belugawf.model import commands as c
+from belugawf.model import events as e
+from belugawf.model.codec import encode
+from belugawf.model.durations import duration_ns
+from belugawf.model.policy import ActivityOptions, RetryPolicy
+
+STATUS_OF: dict[type[e.Event], str] = {
+    e.WorkflowCompleted: "completed",
+    e.WorkflowFailed: "failed",
+    e.WorkflowCancelled: "cancelled",
+    e.WorkflowTerminated: "terminated",
+    e.WorkflowTimedOut: "timed_out",
+}
+
+
+def is_fact(event: e.Event) -> bool:
+    """Whether replay applies it. A signal that came too late to be seen is only a note."""
+    if isinstance(event, e.SignalReceived):
+        return not event.unread
+    return event.kind is e.Kind.FACT
+
+
+def is_recorded_command(event: e.Event) -> bool:
+    """Whether it answers a command of the code, so that replay must meet that command."""
+    return event.kind is e.Kind.COMMAND or isinstance(
+        event, e.WorkflowCompleted | e.WorkflowFailed | e.WorkflowCancelled
+    )
+
+
+def status(history: Iterable[e.Event]) -> str:
+    """The status that a history adds up to."""
+    for event in history:
+        if event.kind is e.Kind.CLOSING:
+            return STATUS_OF[type(event)]
+    return "running"
+
+
+def record(
+    command: c.Command, position: int, time: int, *, clock: int, late: bool = False
+) -> e.Event:
+    """The event that records a command.
+
+    `time` is the event's, `clock` the engine's real clock, by which timers are due. `late`: the
+    run is catching up after an outage.
+    """
+    match command:
+        case c.ScheduleActivity():
+            return _activity_scheduled(command, position, time, late)
+        case c.RequestActivityCancel():
+            return e.ActivityCancelRequested(position=position, time=time, seq=command.seq)
+        case c.StartTimer():
+            return e.TimerStarted(
+                position=position,
+                time=time,
+                seq=command.seq,
+                delay=command.delay,
+                due_at=clock + duration_ns(command.delay),
+            )
+        case c.CancelTimer():
+            return e.TimerCancelled(position=position, time=time, seq=command.seq)
+        case c.StartWait():
+            return e.WaitStarted(
+                position=position,
+                time=time,
+                seq=command.seq,
+                name=command.name,
+                until=None if command.timeout is None else clock + duration_ns(command.timeout),
+                prompt=command.prompt,
+                expected=command.expected,
+                schema=command.schema,
+            )
+        case c.EndWait():
+            return e.WaitEnded(
+                position=position, time=time, seq=command.seq, outcome=command.outcome
+            )
+        case c.CompleteWorkflow():
+            return e.WorkflowCompleted(position=position, time=time, payload=command.result)
+        case c.FailWorkflow():
+            payload = encode(command.failure.to_json())
+            return e.WorkflowFailed(position=position, time=time, payload=payload)
+        case c.CancelWorkflow():
+            return e.WorkflowCancelled(position=position, time=time)
+    assert_never(command)
+
+
+def _activity_scheduled(
+    command: c.ScheduleActivity, position: int, time: int, late: bool
+) -> e.ActivityScheduled:
+    options = command.options
+    return e.ActivityScheduled(
+        position=position,
+        time=time,
+        seq=command.seq,
+        name=command.name,
+        payload=command.arguments,
+        activity_id="" if command.activity_id == str(command.seq) else command.activity_id,
+        timeout=options.timeout,
+        total_timeout=options.total_timeout,
+        heartbeat_timeout=options.heartbeat_timeout,
+        max_attempts=options.retry.max_attempts,
+        initial_delay=options.retry.initial_delay,
+        backoff_coefficient=options.retry.backoff_coefficient,
+        max_delay=options.retry.max_delay,
+        jitter=options.retry.jitter,
+        non_retryable=options.retry.non_retryable,
+        at_most_once=options.at_most_once,
+        isolation=options.isolation,
+        late=late,
+    )
+
+
+def options_of(event: e.ActivityScheduled) -> ActivityOptions:
+    """The limits that were recorded with an activity."""
+    return ActivityOptions(
+        retry=RetryPolicy(
+            max_attempts=event.max_attempts,
+            initial_delay=event.initial_delay,
+            backoff_coefficient=event.backoff_coefficient,
+            max_delay=event.max_delay,
+            jitter=event.jitter,
+            non_retryable=event.non_retryable,
+        ),
+        timeout=event.timeout,
+        total_timeout=event.total_timeout,
+        heartbeat_timeout=event.heartbeat_timeout,
+        at_most_once=event.at_most_once,
+        isolation="process" if event.isolation == "process" else "none",
+    )
+
+
+def activity_id_of(event: e.ActivityScheduled) -> str:
+    """The activity's id: the one given, else its number."""
+    return event.activity_id or str(event.seq)
+
+
+# What a command's recorded form is called, for comparing the two.
+RECORDED_AS: dict[type[c.Command], type[e.Event]] = {
+    c.ScheduleActivity: e.ActivityScheduled,
+    c.RequestActivityCancel: e.ActivityCancelRequested,
+    c.StartTimer: e.TimerStarted,
+    c.CancelTimer: e.TimerCancelled,
+    c.StartWait: e.WaitStarted,
+    c.EndWait: e.WaitEnded,
+    c.CompleteWorkflow: e.WorkflowCompleted,
+    c.FailWorkflow: e.WorkflowFailed,
+    c.CancelWorkflow: e.WorkflowCancelled,
+}
+
+
+def describe_command(command: c.Command) -> str:
+    """A command in a person's words, for messages."""
+    match command:
+        case c.ScheduleActivity():
+            return f"activity {command.name!r}"
+        case c.StartTimer():
+            return f"a timer of {command.delay.total_seconds():g} s"
+        case c.StartWait():
+            return f"a wait for signal {command.name!r}"
+        case c.RequestActivityCancel():
+            return f"cancelling activity number {command.seq}"
+        case c.CancelTimer():
+            return f"cancelling timer number {command.seq}"
+        case c.EndWait():
+            return f"the end of wait number {command.seq}"
+        case c.CompleteWorkflow():
+            return "the workflow's end with a result"
+        case c.FailWorkflow():
+            return f"the workflow's end with {command.failure.type}: {command.failure.message}"
+        case c.CancelWorkflow():
+            return "the workflow's end as cancelled"
+    assert_never(command)
+
+
+def describe_event(event: e.Event) -> str:
+    """A recorded command in the same words."""
+    match event:
+        case e.ActivityScheduled():
+            return f"activity {event.name!r}"
+        case e.TimerStarted():
+            return f"a timer of {event.delay.total_seconds():g} s"
+        case e.WaitStarted():
+            return f"a wait for signal {event.name!r}"
+        case e.ActivityCancelRequested():
+            return f"cancelling activity number {event.seq}"
+        case e.TimerCancelled():
+            return f"cancelling timer number {event.seq}"
+        case e.WaitEnded():
+            return f"the end of wait number {event.seq}"
+        case e.WorkflowCompleted():
+            return "the workflow's end with a result"
+        case e.WorkflowFailed():
+            return "the workflow's end with an error"
+        case e.WorkflowCancelled():
+            return "the workflow's end as cancelled"
+        case _:
+            return type(event).__name__
+
+
+# -- what is open --------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class OpenActivity:
+    """An activity that was scheduled and has not ended.
+
+    `attempt` is the number of the present attempt, or of the next one. `retry_at` is when that may
+    start (`None`: at once). `crashes` counts deaths of its process, `begun` says that
+    an AttemptStarted is on record for the present attempt, `alone` that it ran by itself.
+    """
+
+    scheduled: e.ActivityScheduled
+    attempt: int = 1
+    failures: int = 0
+    crashes: int = 0
+    retry_at: int | None = None
+    last_error: str | None = None
+    begun: bool = False
+    alone: bool = False
+    options: ActivityOptions = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.options = options_of(self.scheduled)
+
+    @property
+    def expires_at(self) -> int | None:
+        """When `total_timeout` is over; `None`: never."""
+        if self.options.total_timeout is None:
+            return None
+        return self.scheduled.time + duration_ns(self.options.total_timeout)
+
+
+@dataclass(slots=True)
+class OpenWork:
+    """What a history leaves open: folded event by event, in order.
+
+    The engine folds what it appends, so memory and a fresh load of the history always agree.
+    """
+
+    activities: dict[int, OpenActivity] = field(default_factory=dict)
+    timers: dict[int, e.TimerStarted] = field(default_factory=dict)
+    waits: dict[int, e.WaitStarted] = field(default_factory=dict)
+    cancel_requested: bool = False
+    closed: bool = False
+
+    @classmethod
+    def of(cls, history: Iterable[e.Event]) -> OpenWork:
+        """What is open after a whole history."""
+        work = cls()
+        for event in history:
+            work.fold(event)
+        return work
+
+    def fold(self, event: e.Event) -> None:
+        """Take one more event into account."""
+        match event:
+            case e.ActivityScheduled():
+                self.activities[event.seq] = OpenActivity(event)
+            case (
+                e.ActivityCompleted()
+                | e.ActivityFailed()
+                | e.ActivityTimedOut()
+                | e.ActivityCancelRequested()
+            ):
+                self.activities.pop(event.seq, None)
+            case e.AttemptStarted() | e.AttemptFailed() | e.AttemptInterrupted():
+                activity = self.activities.get(event.seq)
+                if activity is not None:
+                    _fold_attempt(activity, event)
+            case e.TimerStarted():
+                self.timers[event.seq] = event
+            case e.TimerFired() | e.TimerCancelled():
+                self.timers.pop(event.seq, None)
+            case e.WaitStarted():
+                self.waits[event.seq] = event
+            case e.WaitEnded():
+                self.waits.pop(event.seq, None)
+            case e.CancelRequested():
+                self.cancel_requested = True
+            case _ if event.kind is e.Kind.CLOSING:
+                self.closed = True
+                self.activities.clear()
+                self.timers.clear()
+                self.waits.clear()
+
+
+def _fold_attempt(
+    activity: OpenActivity, event: e.AttemptStarted | e.AttemptFailed | e.AttemptInterrupted
+) -> None:
+    match event:
+        case e.AttemptStarted():
+            activity.begun = True
+            activity.alone = event.alone
+            activity.retry_at = None
+        case e.AttemptFailed():
+            activity.failures += 1
+            activity.attempt = event.attempt + 1
+            activity.retry_at = event.retry_at
+            activity.begun = activity.alone = False
+            error = json.loads(event.payload)
+            activity.last_error = f"{error.get('type')}: {error.get('message')}"
+        case e.AttemptInterrupted():
+            activity.attempt = event.attempt + 1
+            activity.crashes = event.crashes
+            activity.retry_at = None
+            activity.begun = activity.alone = False

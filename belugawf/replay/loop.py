@@ -1,0 +1,412 @@
+"""A deterministic asyncio event loop. It knows asyncio, and nothing of workflows.
+
+Life of a callback: `call_soon` appends it to one FIFO; `run_ready` runs the FIFO until it is
+empty. Time stands still meanwhile: `time()` is what its driver set. `call_later` and `call_at` ask
+the driver for a durable timer, and `fire` runs its callback when the driver says that it is due.
+
+Three things make it deterministic where asyncio alone is not:
+
+* asyncio keeps tasks and futures in sets, whose order follows their hashes, which are addresses.
+  `CountedTask` and `CountedFuture` hash to a creation counter instead.
+* `asyncio.as_completed` starts its coroutines in the order of a set. It is replaced by a function
+  that turns them into tasks in the order given, when this loop runs.
+* Whatever would touch the world raises `WorkflowCodeError`.
+
+Dropping a suspended coroutine would run its `finally` blocks. So `evict` throws `RunEvicted` into
+every task, in creation order, while each call to this loop raises it too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from asyncio import events
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
+from contextvars import Context
+from datetime import timedelta
+from typing import Any, NoReturn, Protocol, TypeVarTuple, Unpack
+
+from belugawf.model.errors import RunEvicted, WorkflowBlockedError, WorkflowCodeError
+
+# One turn of a real workflow runs some dozens of callbacks; a fan-out of 10,000 activities some
+# 50,000. More than this without waiting for anything is a loop that never ends.
+MAX_CALLBACKS = 100_000
+# Timers that are over at once, one after the other: a loop that waits for nothing.
+MAX_EMPTY_TIMERS = 1_000
+_EMPTY_TIMER_S = 0.001
+# How often a coroutine that swallows RunEvicted is told again.
+_MAX_THROWS = 100
+
+
+_Ts = TypeVarTuple("_Ts")
+
+
+class TimerDriver(Protocol):
+    """Who makes timers durable."""
+
+    def start_timer(self, timer: DurableTimer, delay: timedelta) -> None: ...
+
+    def cancel_timer(self, timer: DurableTimer) -> None: ...
+
+
+class CountedFuture(asyncio.Future[Any]):
+    """A future whose hash is its creation number."""
+
+    def __init__(self, *, loop: DeterministicLoop) -> None:
+        self._number = loop.next_number()
+        super().__init__(loop=loop)
+
+    def __hash__(self) -> int:
+        return self._number
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+class CountedTask(asyncio.Task[Any]):
+    """A task whose hash is its creation number."""
+
+    def __init__(
+        self,
+        coro: Coroutine[Any, Any, Any],
+        *,
+        loop: DeterministicLoop,
+        name: str | None = None,
+        context: Context | None = None,
+    ) -> None:
+        self._number = loop.next_number()
+        super().__init__(coro, loop=loop, name=name or f"task-{self._number}", context=context)
+
+    def __hash__(self) -> int:
+        return self._number
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+class DurableTimer(asyncio.TimerHandle):
+    """A timer that its driver keeps; `seq` is the driver's number for it."""
+
+    __slots__ = ("empty", "seq")
+
+    seq: int
+    empty: bool
+
+
+def _refuse(name: str) -> Any:
+    def refuse(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
+        self.check()
+        raise WorkflowCodeError(
+            f"workflow code cannot use loop.{name}{_location()}",
+            hint="do it in an activity: its result is recorded, and replay gives it back",
+        )
+
+    return refuse
+
+
+class _Worldless(asyncio.AbstractEventLoop):
+    """Every method of a loop that would touch the world, refused."""
+
+    def check(self) -> None:
+        """Raises where the loop is of no use any more."""
+        raise NotImplementedError
+
+    run_in_executor = _refuse("run_in_executor")
+    set_default_executor = _refuse("set_default_executor")
+    call_soon_threadsafe = _refuse("call_soon_threadsafe")
+    run_forever = _refuse("run_forever")
+    run_until_complete = _refuse("run_until_complete")
+    stop = _refuse("stop")
+    close = _refuse("close")
+    getaddrinfo = _refuse("getaddrinfo")
+    getnameinfo = _refuse("getnameinfo")
+    create_connection = _refuse("create_connection")
+    create_server = _refuse("create_server")
+    create_unix_connection = _refuse("create_unix_connection")
+    create_unix_server = _refuse("create_unix_server")
+    create_datagram_endpoint = _refuse("create_datagram_endpoint")
+    connect_accepted_socket = _refuse("connect_accepted_socket")
+    start_tls = _refuse("start_tls")
+    sendfile = _refuse("sendfile")
+    connect_read_pipe = _refuse("connect_read_pipe")
+    connect_write_pipe = _refuse("connect_write_pipe")
+    subprocess_exec = _refuse("subprocess_exec")
+    subprocess_shell = _refuse("subprocess_shell")
+    add_reader = _refuse("add_reader")
+    remove_reader = _refuse("remove_reader")
+    add_writer = _refuse("add_writer")
+    remove_writer = _refuse("remove_writer")
+    sock_recv = _refuse("sock_recv")
+    sock_recv_into = _refuse("sock_recv_into")
+    sock_recvfrom = _refuse("sock_recvfrom")
+    sock_recvfrom_into = _refuse("sock_recvfrom_into")
+    sock_sendall = _refuse("sock_sendall")
+    sock_sendto = _refuse("sock_sendto")
+    sock_connect = _refuse("sock_connect")
+    sock_accept = _refuse("sock_accept")
+    sock_sendfile = _refuse("sock_sendfile")
+    add_signal_handler = _refuse("add_signal_handler")
+    remove_signal_handler = _refuse("remove_signal_handler")
+    set_task_factory = _refuse("set_task_factory")
+    set_exception_handler = _refuse("set_exception_handler")
+    set_debug = _refuse("set_debug")
+    shutdown_default_executor = _refuse("shutdown_default_executor")
+
+
+class DeterministicLoop(_Worldless):
+    """See the module's docstring. Not for use outside of a driver."""
+
+    def __init__(self, driver: TimerDriver) -> None:
+        self._driver = driver
+        self._ready: deque[events.Handle] = deque()
+        self._now = 0.0
+        self._created = 0
+        self._tasks: dict[int, CountedTask] = {}
+        self._prune_at = 64
+        self._generators: list[Any] = []
+        self._empty_timers = 0
+        self._refused: WorkflowBlockedError | None = None
+        self.evicting = False
+        self.unhandled: list[dict[str, Any]] = []
+
+    # -- what the driver calls -------------------------------------------------------------------
+
+    def set_time(self, seconds: float) -> None:
+        """Set what `time()` returns, in seconds since 1970."""
+        self._now = seconds
+
+    def fire(self, timer: DurableTimer) -> None:
+        """The timer is due: its callback runs with the next `run_ready`."""
+        if not timer.cancelled():
+            self._ready.append(timer)
+
+    def rested(self) -> None:
+        """Something else than an empty timer happened: their count starts anew."""
+        self._empty_timers = 0
+
+    def run_ready(self) -> None:
+        """Run callbacks until none is ready.
+
+        Raises `WorkflowBlockedError` after `MAX_CALLBACKS` callbacks or `MAX_EMPTY_TIMERS` timers.
+        """
+        outer = events._get_running_loop()
+        # A task of the real loop may be driving us; Python allows one current task a thread.
+        outer_task = None if outer is None else asyncio.current_task(outer)
+        if outer is not None and outer_task is not None:
+            asyncio.tasks._leave_task(outer, outer_task)
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(firstiter=self._generators.append, finalizer=_forget)
+        events._set_running_loop(self)
+        try:
+            self._run_callbacks()
+        finally:
+            events._set_running_loop(outer)
+            sys.set_asyncgen_hooks(*hooks)
+            if outer is not None and outer_task is not None:
+                asyncio.tasks._enter_task(outer, outer_task)
+        self._prune()
+
+    def _run_callbacks(self) -> None:
+        ready = self._ready
+        budget = MAX_CALLBACKS
+        while ready:
+            handle = ready.popleft()
+            if handle.cancelled():
+                continue
+            # A task that raises SystemExit keeps it as its exception: that is where we look.
+            with contextlib.suppress(SystemExit):
+                handle._run()
+            budget -= 1
+            if budget == 0:
+                raise WorkflowBlockedError(
+                    f"the workflow ran {MAX_CALLBACKS:,} steps without waiting for anything",
+                    hint="look for a loop that only awaits asyncio.sleep(0) or finished tasks",
+                )
+            if self._refused is not None:
+                raise self._refused
+
+    def evict(self) -> None:
+        """Unwind every task without being heard; the loop is of no use after it."""
+        self.evicting = True
+        self._ready.clear()
+        for task in list(self._tasks.values()):
+            if not task.done():
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                coroutine = task.get_coro()
+                if coroutine is not None:
+                    _unwind(coroutine.throw)
+        for generator in self._generators:
+            _unwind(_thrower(generator))
+        self._tasks.clear()
+        self._generators.clear()
+        self._ready.clear()
+
+    # -- what asyncio calls ----------------------------------------------------------------------
+
+    def next_number(self) -> int:
+        """The creation number of the next task or future."""
+        self.check()
+        self._created += 1
+        return self._created
+
+    def time(self) -> float:
+        return self._now
+
+    def call_soon(
+        self,
+        callback: Callable[[Unpack[_Ts]], object],
+        *args: Unpack[_Ts],
+        context: Context | None = None,
+    ) -> events.Handle:
+        self.check()
+        handle = events.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[Unpack[_Ts]], object],
+        *args: Unpack[_Ts],
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[Unpack[_Ts]], object],
+        *args: Unpack[_Ts],
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        self.check()
+        delay = when - self._now
+        if delay <= 0:
+            due = asyncio.TimerHandle(when, callback, args, self, context)
+            self._ready.append(due)
+            return due
+        timer = DurableTimer(when, callback, args, self, context)
+        timer.empty = delay < _EMPTY_TIMER_S
+        self._count_empty(timer)
+        self._driver.start_timer(timer, timedelta(seconds=delay))
+        return timer
+
+    def _count_empty(self, timer: DurableTimer) -> None:
+        self._empty_timers = self._empty_timers + 1 if timer.empty else 0
+        if self._empty_timers > MAX_EMPTY_TIMERS:
+            self._refused = WorkflowBlockedError(
+                f"the workflow started {MAX_EMPTY_TIMERS:,} timers of no length in a row",
+                hint="wait for what you need with a signal, or sleep for a second or more",
+            )
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        if isinstance(handle, DurableTimer) and not self.evicting:
+            self._driver.cancel_timer(handle)
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return CountedFuture(loop=self)
+
+    def create_task(
+        self,
+        coro: Any,
+        *,
+        name: str | None = None,
+        context: Context | None = None,
+        **_ignored: Any,
+    ) -> CountedTask:
+        if self.evicting:
+            coro.close()
+        task = CountedTask(coro, loop=self, name=name, context=context)
+        self._tasks[task._number] = task
+        return task
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        if not self.evicting:
+            self.unhandled.append(context)
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        self.call_exception_handler(context)
+
+    def get_exception_handler(self) -> None:
+        return None
+
+    def get_task_factory(self) -> None:
+        return None
+
+    def is_running(self) -> bool:
+        return True
+
+    def is_closed(self) -> bool:
+        return False
+
+    def get_debug(self) -> bool:
+        return False
+
+    async def shutdown_asyncgens(self) -> None:
+        """Generators live as long as their run."""
+
+    def check(self) -> None:
+        """Raise `RunEvicted` once the run is let go."""
+        if self.evicting:
+            raise RunEvicted
+
+    def _prune(self) -> None:
+        if len(self._tasks) > self._prune_at:
+            self._tasks = {n: task for n, task in self._tasks.items() if not task.done()}
+            self._generators = [g for g in self._generators if g.ag_frame is not None]
+            self._prune_at = max(64, 2 * len(self._tasks))
+
+
+def _unwind(throw: Callable[[BaseException], Any]) -> None:
+    """Throw until the coroutine is finished; one that awaits again is told again."""
+    for _ in range(_MAX_THROWS):
+        try:
+            throw(RunEvicted())
+        except BaseException:
+            return
+
+
+def _thrower(generator: Any) -> Callable[[BaseException], Any]:
+    return lambda error: generator.athrow(error).send(None)
+
+
+def _forget(generator: Any) -> None:
+    """An async generator that is dropped is not run on: the loop holds all that matter."""
+
+
+def _location() -> str:
+    found = user_location(2)
+    return f" ({found})" if found else ""
+
+
+def user_location(depth: int = 1) -> str | None:
+    """ "file:line" of the innermost frame that is neither asyncio's nor ours; `None` if none is.
+
+    The search ends at the loop, below which there is no workflow code.
+    """
+    frame = sys._getframe(depth)
+    while frame is not None and frame.f_code is not _RUN_CALLBACKS:
+        module = frame.f_globals.get("__name__", "")
+        if not module.startswith(("asyncio", "belugawf.", "concurrent.", "threading")):
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+_RUN_CALLBACKS = DeterministicLoop._run_callbacks.__code__
+
+_as_completed = asyncio.as_completed
+
+
+def _ordered_as_completed(fs: Iterable[Any], *, timeout: float | None = None) -> Any:
+    """`asyncio.as_completed`; on a deterministic loop its tasks start in the order given."""
+    is_one = asyncio.isfuture(fs) or asyncio.iscoroutine(fs)
+    if isinstance(events._get_running_loop(), DeterministicLoop) and not is_one:
+        fs = [asyncio.ensure_future(awaitable) for awaitable in dict.fromkeys(fs)]
+    return _as_completed(fs, timeout=timeout)
+
+
+asyncio.as_completed = _ordered_as_completed
+asyncio.tasks.as_completed = _ordered_as_completed

@@ -1,0 +1,516 @@
+"""History in, commands out: one run's code on a deterministic loop.
+
+A `Replayer` is made for one run and lives as long as the run is in memory::
+
+    replayer = Replayer(definition, started, ...)
+    replayer.replay(history)            # get the state back; each command must match
+    commands = replayer.apply(fact)     # something happened: what does the code ask for now?
+    replayer.evict()                    # let it go, without a word to the code
+
+`apply` sets the loop's time to the fact's, hands the fact to whoever waits for it, runs the loop
+until nothing is ready, and returns what the code asked for meanwhile. It reads no clock and does
+no I/O. `replay` does just the same for every recorded fact, and compares what is asked for with
+what was recorded before the next fact.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import sys
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from types import TracebackType
+from typing import Any
+
+from belugawf.authoring.context import (
+    ActivityRequest,
+    SignalWait,
+    WorkflowContext,
+    WorkflowInfo,
+)
+from belugawf.authoring.signals import BufferedSignal, SignalBuffer
+from belugawf.authoring.workflow import WorkflowDefinition
+from belugawf.model import codec
+from belugawf.model import commands as c
+from belugawf.model import events as e
+from belugawf.model.durations import SECOND_NS, ns_datetime
+from belugawf.model.errors import (
+    Failure,
+    NondeterminismError,
+    QueryNotFoundError,
+    RunEvicted,
+    TurnError,
+    failure_error,
+)
+from belugawf.model.history import (
+    RECORDED_AS,
+    describe_command,
+    describe_event,
+    is_fact,
+    is_recorded_command,
+)
+from belugawf.model.policy import ONE_ATTEMPT, ActivityDefaults, ActivityOptions
+from belugawf.replay.failures import describe_failure
+from belugawf.replay.loop import DeterministicLoop, DurableTimer, user_location
+
+_ENDINGS = (c.CompleteWorkflow, c.FailWorkflow, c.CancelWorkflow)
+
+
+class InputMismatchError(TurnError):
+    """The recorded input no longer fits the workflow's parameters."""
+
+    code = "input_mismatch"
+
+
+class Replayer:
+    """One run in memory. Implements `Runtime` for its context, `TimerDriver` for its loop.
+
+    `applied` counts the facts applied so far, `position` is that of the last event which this state
+    stands for, `functions` are the callables that the code passed for activities still open.
+    """
+
+    def __init__(
+        self,
+        definition: WorkflowDefinition,
+        started: e.WorkflowStarted,
+        *,
+        defaults: ActivityDefaults | None = None,
+        payload_limit: int = 2 * 1024 * 1024,
+    ) -> None:
+        self._definition = definition
+        self.started = started
+        self._defaults = defaults or ActivityDefaults()
+        self.payload_limit = payload_limit
+        self.info = WorkflowInfo(
+            workflow_id=started.workflow_id,
+            run_id=started.run_id,
+            workflow=started.name,
+            started_at=ns_datetime(started.time),
+            deadline=None if started.deadline is None else ns_datetime(started.deadline),
+            parent=started.parent,
+        )
+        self.cancel_requested = False
+        self.closed = False
+        self.applied = 0
+        self.position = 0
+        self.functions: dict[int, Callable[..., Any]] = {}
+        self.activity_names: dict[int, str] = {}
+        self._progress: str | float | None = None
+        self._now = started.time
+        self._loop = DeterministicLoop(self)
+        self._signals = SignalBuffer()
+        self._queries: dict[str, Callable[..., Any]] = {}
+        self._commands: list[c.Command] = []
+        self._seq = 0
+        self._timers: dict[int, DurableTimer] = {}
+        self._results: dict[int, asyncio.Future[str]] = {}
+        self._conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self._main: asyncio.Task[str] | None = None
+        self._replaying = False
+        self._read_only = False
+        self._logs: list[logging.LogRecord] = []
+
+    # -- what an engine calls --------------------------------------------------------------------
+
+    def apply(self, fact: e.Event) -> list[c.Command]:
+        """Something happened: returns what the code asks for now, in the order it asks.
+
+        A command that ends the run comes last, and `closed` is set. Raises `TurnError` where the
+        turn cannot be taken; the replayer is then of no use any more.
+        """
+        self.applied += 1
+        self._now = fact.time
+        self._loop.set_time(fact.time / SECOND_NS)
+        self._take(fact)
+        self._settle()
+        commands, self._commands = self._commands, []
+        ending = self._ending()
+        if ending is not None:
+            commands.append(ending)
+            self.closed = True
+        return commands
+
+    def replay(self, history: Sequence[e.Event], *, partial: bool = False) -> list[c.Command]:
+        """Apply a recorded history, comparing each command with its record.
+
+        Raises `NondeterminismError` where they differ. With `partial` the history may end in the
+        middle of the last fact's commands: those not recorded are returned.
+        """
+        self._replaying = True
+        try:
+            pending: list[c.Command] = []
+            for fact, recorded, last in _turns(history):
+                commands = self.apply(fact)
+                pending = self._match(commands, recorded, fact, lenient=last and partial)
+        finally:
+            self._replaying = False
+            self._logs.clear()
+            self._progress = None
+        self.position = history[-1].position if history else 0
+        return pending
+
+    def take_progress(self) -> str | float | None:
+        """What the code said of its progress since the last call; `None`: nothing."""
+        progress, self._progress = self._progress, None
+        return progress
+
+    def take_logs(self) -> list[logging.LogRecord]:
+        """What the code logged since the last call."""
+        for context in self._loop.unhandled:
+            self._logs.append(self._unhandled_record(context))
+        self._loop.unhandled.clear()
+        logs, self._logs = self._logs, []
+        return logs
+
+    def query(self, name: str, args: Sequence[Any]) -> str:
+        """The JSON text that the code's query answers.
+
+        Raises `QueryNotFoundError`; what the query itself raises comes out as it is.
+        """
+        function = self._queries.get(name)
+        if function is None:
+            names = ", ".join(sorted(self._queries)) or "none of its own"
+            raise QueryNotFoundError(
+                f"workflow {self.info.workflow!r} has no query {name!r}",
+                hint=f"it has status, result, waiting, and {names}",
+            )
+        self._read_only = True
+        try:
+            return codec.encode(function(*args), what=f"query {name}", limit=self.payload_limit)
+        finally:
+            self._read_only = False
+
+    def evict(self) -> None:
+        """Let the run go from memory. Its code unwinds, and nothing that it does is heard."""
+        self._loop.evict()
+        self._commands.clear()
+        self._logs.clear()
+
+    # -- facts -----------------------------------------------------------------------------------
+
+    def _take(self, fact: e.Event) -> None:
+        match fact:
+            case e.WorkflowStarted():
+                self._start()
+            case e.SignalReceived():
+                self._signals.deliver(BufferedSignal(fact.name, fact.payload, fact.at, fact.sender))
+            case e.CancelRequested():
+                self._cancel()
+            case e.TimerFired():
+                timer = self._pop(self._timers, fact)
+                if not timer.empty:
+                    self._loop.rested()
+                self._loop.fire(timer)
+                return
+            case e.ActivityCompleted():
+                result = self._pop(self._results, fact)
+                self.functions.pop(fact.seq, None)
+                if not result.done():
+                    result.set_result(fact.payload)
+            case e.ActivityFailed() | e.ActivityTimedOut():
+                result = self._pop(self._results, fact)
+                self.functions.pop(fact.seq, None)
+                if not result.done():
+                    failure = Failure.from_json(codec.parse_json(fact.payload))
+                    result.set_exception(failure_error(failure))
+            case _:
+                raise AssertionError(f"{fact} is no fact")
+        self._loop.rested()
+
+    def _pop(self, answers: dict[int, Any], fact: Any) -> Any:
+        if fact.seq not in answers:
+            raise self._mismatch(fact.position, f"an answer to number {fact.seq}", "nothing", None)
+        return answers.pop(fact.seq)
+
+    def _start(self) -> None:
+        try:
+            arguments = self._definition.arguments(self.started.payload)
+        except Exception as error:
+            raise InputMismatchError(
+                f"the recorded input no longer fits workflow {self.info.workflow!r}: {error}",
+                hint="put the parameters back as they were when the run started",
+            ) from None
+        context = WorkflowContext(self, self._signals, self._queries)
+        self._main = self._loop.create_task(self._run(context, arguments), name="workflow")
+
+    async def _run(self, context: WorkflowContext, arguments: dict[str, Any]) -> str:
+        result = await self._definition.function(context, **arguments)
+        return codec.encode(result, what="result", limit=self.payload_limit)
+
+    def _cancel(self) -> None:
+        first, self.cancel_requested = not self.cancel_requested, True
+        if first and self._main is not None:
+            self._main.cancel()
+
+    # -- running ---------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Run until nothing is ready and no condition has come true."""
+        self._loop.run_ready()
+        while self._conditions and self._wake_conditions():
+            self._loop.run_ready()
+
+    def _wake_conditions(self) -> bool:
+        self._conditions = [entry for entry in self._conditions if not entry[1].done()]
+        woken = False
+        for predicate, future in list(self._conditions):
+            try:
+                if not predicate():
+                    continue
+            except Exception as error:
+                future.set_exception(error)
+            else:
+                future.set_result(None)
+            woken = True
+            break
+        return woken
+
+    def _ending(self) -> c.Command | None:
+        main = self._main
+        if main is None or not main.done() or self.closed:
+            return None
+        if main.cancelled():
+            return c.CancelWorkflow()
+        error = main.exception()
+        if error is None:
+            return c.CompleteWorkflow(result=main.result())
+        if isinstance(error, TurnError):
+            raise error
+        return c.FailWorkflow(failure=describe_failure(error))
+
+    # -- comparing -------------------------------------------------------------------------------
+
+    def _match(
+        self,
+        commands: Sequence[c.Command],
+        recorded: Sequence[e.Event],
+        fact: e.Event,
+        *,
+        lenient: bool,
+    ) -> list[c.Command]:
+        """Compare one fact's commands with their records; returns those without a record."""
+        asked = {_key(command): command for command in commands}
+        for event in recorded:
+            key = _recorded_key(event)
+            command = asked.pop(key, None)
+            if command is None:
+                other = next(iter(asked.values()), None)
+                raise self._differs(event, other)
+            if not _same(command, event):
+                raise self._differs(event, command)
+        left = list(asked.values())
+        if left and not lenient:
+            position = (recorded[-1].position if recorded else fact.position) + 1
+            raise self._mismatch(
+                position, "nothing more", describe_command(left[0]), _location(left[0])
+            )
+        return left
+
+    def _differs(self, event: e.Event, command: c.Command | None) -> NondeterminismError:
+        requested = "nothing" if command is None else describe_command(command)
+        recorded = describe_event(event)
+        if command is not None and requested == recorded:
+            requested += " with other arguments"
+        return self._mismatch(event.position, recorded, requested, _location(command))
+
+    def _mismatch(
+        self, position: int, recorded: str, requested: str, location: str | None
+    ) -> NondeterminismError:
+        started_on = self.started.python
+        now_on = python_version()
+        likely = (
+            "the workflow's code was changed while this run was open: put the old code back, or "
+            "start a new run; if it was not changed, it depends on something that is not recorded "
+            "(the clock, random, the order of a set)"
+        )
+        if started_on and started_on != now_on:
+            likely = f"it started on Python {started_on} and this is {now_on}; or {likely}"
+        return NondeterminismError(
+            position=position,
+            recorded=recorded,
+            requested=requested,
+            location=location or self._definition.location,
+            cause=likely,
+        )
+
+    # -- Runtime: what the context calls ---------------------------------------------------------
+
+    def schedule_activity(self, request: ActivityRequest) -> asyncio.Future[str]:
+        seq = self._next_seq()
+        self._commands.append(
+            c.ScheduleActivity(
+                seq=seq,
+                name=request.mark.name,
+                arguments=request.arguments,
+                activity_id=request.activity_id or str(seq),
+                options=self._options(request),
+                function=request.function,
+                location=request.location,
+            )
+        )
+        self.activity_names[seq] = request.mark.name
+        if request.function is not None:
+            self.functions[seq] = request.function
+        result: asyncio.Future[str] = self._loop.create_future()
+        self._results[seq] = result
+        return result
+
+    def _options(self, request: ActivityRequest) -> ActivityOptions:
+        mark = request.mark
+        retry = mark.retry
+        if retry is None and not mark.at_most_once:
+            retry = self._defaults.retry
+        return ActivityOptions(
+            retry=retry or ONE_ATTEMPT,
+            timeout=self._defaults.timeout if mark.timeout is None else mark.timeout,
+            total_timeout=mark.total_timeout,
+            heartbeat_timeout=mark.heartbeat_timeout,
+            at_most_once=mark.at_most_once,
+            isolation=mark.isolation,
+        )
+
+    def cancel_activity(self, result: asyncio.Future[str]) -> None:
+        self._check()
+        for seq, future in self._results.items():
+            if future is result:
+                del self._results[seq]
+                self.functions.pop(seq, None)
+                self._commands.append(c.RequestActivityCancel(seq=seq, location=user_location(2)))
+                return
+
+    def begin_wait(self, wait: SignalWait) -> int:
+        seq = self._next_seq()
+        self._commands.append(
+            c.StartWait(
+                seq=seq,
+                name=wait.name,
+                timeout=wait.timeout,
+                prompt=wait.prompt,
+                expected=wait.expected,
+                schema=wait.schema,
+                location=wait.location,
+            )
+        )
+        return seq
+
+    def end_wait(self, token: int, outcome: str) -> None:
+        self._check()
+        self._commands.append(c.EndWait(seq=token, outcome=outcome, location=user_location(2)))
+
+    def wait_condition(self, predicate: Callable[[], bool]) -> asyncio.Future[None]:
+        self._check()
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._conditions.append((predicate, future))
+        return future
+
+    def new_future(self) -> asyncio.Future[Any]:
+        return self._loop.create_future()
+
+    def now(self) -> int:
+        self._check_alive()
+        return self._now
+
+    def random(self, purpose: str) -> random.Random:
+        return random.Random(f"{self.info.run_id}:{purpose}")  # noqa: S311 - to be repeated
+
+    def is_replaying(self) -> bool:
+        return self._replaying
+
+    def emit_log(self, record: logging.LogRecord) -> None:
+        if not self._replaying and not self._loop.evicting:
+            self._logs.append(record)
+
+    def publish_progress(self, progress: str | float) -> None:
+        self._check()
+        self._progress = progress
+
+    # -- TimerDriver: what the loop calls --------------------------------------------------------
+
+    def start_timer(self, timer: DurableTimer, delay: timedelta) -> None:
+        timer.seq = self._next_seq()
+        self._timers[timer.seq] = timer
+        self._commands.append(c.StartTimer(seq=timer.seq, delay=delay, location=user_location(2)))
+
+    def cancel_timer(self, timer: DurableTimer) -> None:
+        if self._timers.pop(timer.seq, None) is not None:
+            self._commands.append(c.CancelTimer(seq=timer.seq, location=user_location(2)))
+
+    def _next_seq(self) -> int:
+        self._check()
+        self._seq += 1
+        return self._seq
+
+    def _check(self) -> None:
+        self._check_alive()
+        if self._read_only:
+            raise QueryNotFoundError("a query only reads: it cannot ask the run to do something")
+
+    def _check_alive(self) -> None:
+        if self._loop.evicting:
+            raise RunEvicted
+
+    def _unhandled_record(self, context: dict[str, Any]) -> logging.LogRecord:
+        error = context.get("exception")
+        info: tuple[type[BaseException], BaseException, TracebackType | None] | None = None
+        if error is not None:
+            info = (type(error), error, error.__traceback__)
+        return logging.LogRecord(
+            f"belugawf.workflow.{self.info.workflow}",
+            logging.WARNING,
+            self._definition.location,
+            0,
+            "%s: %s",
+            (self.info.workflow_id, context.get("message", "exception in a background task")),
+            info,
+        )
+
+
+def python_version() -> str:
+    """The running Python's version, as WorkflowStarted records it."""
+    return ".".join(str(part) for part in sys.version_info[:3])
+
+
+def _turns(
+    history: Sequence[e.Event],
+) -> list[tuple[e.Event, list[e.Event], bool]]:
+    """The facts of a history, each with the commands recorded for it, and whether it is last."""
+    turns: list[tuple[e.Event, list[e.Event]]] = []
+    for event in history:
+        if is_fact(event):
+            turns.append((event, []))
+        elif is_recorded_command(event):
+            turns[-1][1].append(event)
+    return [(fact, recorded, i == len(turns) - 1) for i, (fact, recorded) in enumerate(turns)]
+
+
+_OPENING = (c.ScheduleActivity, c.StartTimer, c.StartWait)
+_OPENED = tuple(RECORDED_AS[kind] for kind in _OPENING)
+
+
+def _key(command: c.Command) -> tuple[int, bool]:
+    """Which record a command is compared with: each number is opened once and closed once."""
+    if isinstance(command, _ENDINGS):
+        return (0, False)
+    return (command.seq, isinstance(command, _OPENING))
+
+
+def _recorded_key(event: e.Event) -> tuple[int, bool]:
+    return (getattr(event, "seq", 0), isinstance(event, _OPENED))
+
+
+def _same(command: c.Command, event: e.Event) -> bool:
+    if type(event) is not RECORDED_AS[type(command)]:
+        return False
+    if isinstance(command, c.ScheduleActivity) and isinstance(event, e.ActivityScheduled):
+        return command.name == event.name and codec.same(command.arguments, event.payload)
+    if isinstance(command, c.StartWait) and isinstance(event, e.WaitStarted):
+        return command.name == event.name
+    if isinstance(command, c.CompleteWorkflow) and isinstance(event, e.WorkflowCompleted):
+        return codec.same(command.result, event.payload)
+    return True
+
+
+def _location(command: c.Command | None) -> str | None:
+    return getattr(command, "location", None)
