@@ -128,7 +128,8 @@ _SIZE_UNITS = {None: 1, "B": 1, "KiB": _KIB, "MiB": _MIB, "GiB": 1024 * _MIB}
 
 def _read_text(given: Given) -> str:
     if not isinstance(given.value, str):
-        raise ValueError(f"expected a text, found {_shown(given)}; put it in quotes")
+        advice = "" if isinstance(given.value, dict | list) else "; put it in quotes"
+        raise ValueError(f"expected a text, found {_shown(given)}{advice}")
     if not given.value.strip():
         raise ValueError("expected a text, found an empty one")
     return given.value
