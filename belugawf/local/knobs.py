@@ -4,7 +4,7 @@ None is documented for users, and each is off unless it is set:
 
 * `BELUGAWF_TEST_CLOCK_OFFSET`: seconds added to the wall clock.
 * `BELUGAWF_TEST_KILL_AT`: SIGKILL to ourselves at that step (from 1); a step is the moment before
-  or after a commit, or before an effect. `BELUGAWF_TEST_KILL_LOG`: a file that gets each step's name.
+  or after a commit, or before an effect. `BELUGAWF_TEST_KILL_LOG`: a file for the steps' names.
 * `BELUGAWF_TEST_BUSY_TIMEOUT`: seconds that a writer waits for the database, instead of 30.
 * `BELUGAWF_TEST_MAX_PAGES`: the most pages that the database may grow to, as on a full disk.
 * `BELUGAWF_CACHE_RUNS`: how many runs are kept in memory between their turns, instead of 256.

@@ -763,17 +763,27 @@ def signal_received(message: Message, position: int, time: int) -> e.SignalRecei
     )
 
 
+_DISK_TROUBLE = (
+    "SQLITE_BUSY",
+    "SQLITE_CANTOPEN",
+    "SQLITE_CORRUPT",
+    "SQLITE_FULL",
+    "SQLITE_IOERR",
+    "SQLITE_NOMEM",
+    "SQLITE_NOTADB",
+    "SQLITE_READONLY",
+)
+
+
 def _concerns_all(error: sqlite3.Error) -> bool:
     """Whether an error is the disk's and not one row's: then nothing of the commit stands."""
     name = getattr(error, "sqlite_errorname", "") or ""
-    return name.startswith(
-        ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_BUSY", "SQLITE_READONLY", "SQLITE_CORRUPT")
-    ) or name.startswith(("SQLITE_NOMEM", "SQLITE_CANTOPEN", "SQLITE_NOTADB"))
+    return name.startswith(_DISK_TROUBLE)
 
 
 def _message(*columns: Any) -> Message:
-    *plain, sent_at = columns
-    return Message(*plain, sent_at=parse_instant(sent_at))
+    number, run, kind, name, payload, sender, key, sent_at = columns
+    return Message(number, run, kind, name, payload, sender, key, parse_instant(sent_at))
 
 
 def _wait(*columns: Any) -> WaitRow:
@@ -783,8 +793,9 @@ def _wait(*columns: Any) -> WaitRow:
 
 
 def _owner_row(columns: Sequence[Any]) -> OwnerRow:
-    *plain, workflows = columns
-    return OwnerRow(*plain, workflows=frozenset(json.loads(workflows)))
+    owner_id, pid, host, boot_id, since, socket, role, workflows = columns
+    known = frozenset(json.loads(workflows))
+    return OwnerRow(owner_id, pid, host, boot_id, since, socket, role, known)
 
 
 def _instant(text: str | None) -> int | None:

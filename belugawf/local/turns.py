@@ -6,8 +6,8 @@ then timers, then the deadline), and applies one fact after the other: the fact'
 code, the events of the commands that it asks for. Attempts that will be tried again become notes.
 What comes out are events to append; nothing has been written or started yet.
 
-Catching up. Timers that were overdue when the run was picked up, and its deadline, are held while an
-activity is open that was scheduled meanwhile: a reminder that is sent late must not cost the run
+Catching up. Timers that were overdue when the run was picked up, and its deadline, are held while
+an activity is open that was scheduled meanwhile: a reminder that is sent late must not cost the run
 the approval that came in time. They are held no longer than they would have taken themselves.
 """
 

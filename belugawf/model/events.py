@@ -19,7 +19,6 @@ import json
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
-from functools import cache
 from typing import Any, ClassVar, TypeAlias
 
 from belugawf.model.durations import (
@@ -333,12 +332,13 @@ _DURATIONS = frozenset(
 _encode_data = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-@cache
-def _data_fields(event_type: Any) -> tuple[tuple[str, Any], ...]:
-    """The fields of `data` with their defaults."""
-    return tuple(
+# The fields of `data` of each type, with their defaults.
+_DATA_FIELDS: dict[str, tuple[tuple[str, Any], ...]] = {
+    type_name: tuple(
         (f.name, f.default) for f in dataclasses.fields(event_type) if f.name not in _COLUMNS
     )
+    for type_name, event_type in EVENT_TYPES.items()
+}
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -365,14 +365,15 @@ def _parse(name: str, value: Any) -> Any:
 
 def to_row(event: Event) -> Row:
     """The event as the store writes it."""
+    type_name = type(event).__name__
     data = {
         name: _plain(name, value)
-        for name, default in _data_fields(event.__class__)
+        for name, default in _DATA_FIELDS[type_name]
         if (value := getattr(event, name)) != default
     }
     return (
         event.position,
-        type(event).__name__,
+        type_name,
         format_instant(event.time),
         getattr(event, "seq", None),
         getattr(event, "name", None),
