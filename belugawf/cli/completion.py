@@ -97,7 +97,8 @@ def _from_database(
 def _settings(ctx: typer.Context) -> Settings:
     from belugawf.cli.session import settings_of
 
-    return settings_of(_globals(ctx.find_root()))
+    flags = _globals(ctx.find_root())
+    return settings_of(flags, directory=flags.directory)
 
 
 def _globals(root: Any) -> Globals:

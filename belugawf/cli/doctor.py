@@ -27,7 +27,6 @@ from belugawf.cli.streams import STREAMS
 from belugawf.model.errors import BelugaError, ConfigurationError
 
 if TYPE_CHECKING:
-    from belugawf.authoring.loader import Catalog
     from belugawf.config import Settings
     from belugawf.executor import DurableExecutor
 
@@ -178,11 +177,8 @@ def _configuration(session: Session) -> tuple[Settings | None, Finding]:
 
 
 def _modules(session: Session) -> Iterator[Finding]:
-    async def load(executor: DurableExecutor) -> Catalog:
-        return executor.catalog
-
     try:
-        catalog = session.run(load)
+        catalog = session.executor().catalog
     except BelugaError as error:
         yield Finding("modules", FAIL, error.message, error.hint, exits.NOT_LOADED)
         return
@@ -205,7 +201,7 @@ def _provider(session: Session) -> Finding:
     async def ask(executor: DurableExecutor) -> None:
         await executor.summary()
 
-    if name == "default" and not Path(session.settings.db).exists():
+    if session.nothing_stored:
         return Finding("provider", OK, "default; the first run creates its database")
     try:
         session.run(ask)

@@ -125,7 +125,7 @@ def run_command(
     )
     with STREAMS.diverted():
         until = "done" if wait or patience is not None else "rest"
-        info, drove = session.run(lambda e: _run(session, e, start, until, patience))
+        info, drove = session.run(lambda e: _run(session, e, start, until, patience), create=True)
         if session.interrupted is not None and info.open:
             # It was drained while the executor was left: look again.
             (info,) = session.run(lambda e: described(e, [info.run_id]))
@@ -319,6 +319,8 @@ def resume_command(
         limits["max_time"] = session.settings.resume_max_time
     with STREAMS.diverted():
         resume = _Resume(session, named, workflow, limits, dry_run=dry_run)
+        if not named and session.nothing_stored:
+            resume.finish([])
         infos = session.run(resume.drive)
         if session.interrupted is not None:
             infos = session.run(lambda e: described(e, [info.run_id for info in infos]))
@@ -485,7 +487,7 @@ def worker_command(
     limit = options.duration(grace, "--grace")
 
     async def work() -> None:
-        async with session.executor(hooks=_worker_hooks(session)) as executor:
+        async with session.executor(hooks=[_worker_hooks(session)], create=True) as executor:
             _say_what_is_driven(session, executor)
             with interruptible(session, executor, ()):
                 await executor.work(concurrency=count, grace=limit)

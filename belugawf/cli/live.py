@@ -36,7 +36,7 @@ _FEWEST_LINES = 6
 class View(Protocol):
     """Something that looks at runs again and again."""
 
-    async def look(self) -> None: ...
+    async def look(self, *, last: bool) -> None: ...
     def close(self) -> None: ...
 
 
@@ -79,7 +79,7 @@ async def _look_until(view: View, stop: asyncio.Event) -> None:
         stopping = stop.is_set()
         # The view is no part of the work: when it cannot look, it looks again later.
         with suppress(BelugaError):
-            await view.look()
+            await view.look(last=stopping)
         if stopping:
             return
         with suppress(TimeoutError):
@@ -110,7 +110,7 @@ class LineView:
             await view._read(run)
         return view
 
-    async def look(self) -> None:
+    async def look(self, *, last: bool) -> None:
         for run in self._seen:
             for line in await self._read(run):
                 prefix = "" if len(self._seen) == 1 else f"{escape(run)}: "
@@ -245,12 +245,13 @@ class LiveView:
         )
         self._live.start()
 
-    async def look(self) -> None:
+    async def look(self, *, last: bool) -> None:
         seen = []
         for run in self._runs:
             seen.append((await self._executor.describe(run), await self._executor.activities(run)))
         self._fit()
-        self._live.update(self._draw(seen), refresh=True)
+        # At the end the command itself says what is waited for, with the answer.
+        self._live.update(self._draw(seen, waits=not last), refresh=True)
 
     def close(self) -> None:
         # First the pipe, so that the last printed lines still appear above the last picture.
@@ -270,25 +271,29 @@ class LiveView:
             if size.columns and size.lines:
                 self._console.size = size
 
-    def _draw(self, seen: Sequence[tuple[RunInfo, Sequence[ActivityState]]]) -> Any:
+    def _draw(self, seen: Sequence[tuple[RunInfo, Sequence[ActivityState]]], *, waits: bool) -> Any:
         from rich.console import Group
 
         room = max(_FEWEST_LINES, self._console.size.height - _SPARE_LINES)
         lines: list[Any] = []
         for info, activities in seen:
             share = max(3, (room - len(lines)) // max(1, len(seen)))
-            lines += self._draw_run(info, activities, share)
+            lines += self._draw_run(info, activities, share, waits=waits)
         return Group(*lines[:room])
 
-    def _draw_run(self, info: RunInfo, activities: Sequence[ActivityState], room: int) -> list[Any]:
+    def _draw_run(
+        self, info: RunInfo, activities: Sequence[ActivityState], room: int, *, waits: bool
+    ) -> list[Any]:
         now = render.now_ns()
-        waits = [w for w in info.waiting_for if w.kind != "activity"]
-        shown, hidden = _most_interesting(activities, room - 1 - len(waits))
+        waiting = [w for w in info.waiting_for if w.kind != "activity" and waits]
+        shown, hidden = _most_interesting(activities, room - 1 - len(waiting))
         lines = [self._head(info, now)]
         if hidden:
             lines.append(self._line(("  ", ""), (f"{hidden} more activities", "dim")))
         lines += [self._activity(activity, now) for activity in shown]
-        lines += [self._line(("  ", ""), (telling.wait_text(self._session, w), "")) for w in waits]
+        lines += [
+            self._line(("  ", ""), (telling.wait_text(self._session, w), "")) for w in waiting
+        ]
         return lines
 
     def _head(self, info: RunInfo, now: int) -> Any:

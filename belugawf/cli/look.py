@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,17 +14,19 @@ from belugawf.cli.live import EventTeller, failure_text, progress_text
 from belugawf.cli.render import escape, json_line
 from belugawf.cli.session import Session, leave
 from belugawf.cli.streams import STREAMS
+from belugawf.executor import Summary
 from belugawf.model.durations import format_instant
 from belugawf.model.errors import RunNotFoundError, UsageError
 
 if TYPE_CHECKING:
-    from belugawf.executor import DurableExecutor, OpenWait, RunInfo, Summary
+    from belugawf.executor import DurableExecutor, OpenWait, RunInfo
     from belugawf.model.events import Event
 
 app = command_group()
 
 _LIST_LIMIT = 20
 _FOLLOW_EVERY_S = 0.25
+_NO_RUNS = Summary(counts={}, waits=(), next_due_at=None, attention=())
 
 
 async def chosen_run(session: Session, executor: DurableExecutor, run: str | None) -> RunInfo:
@@ -58,7 +60,7 @@ def status_command(
     """
     session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
     if run is None:
-        summary = session.run(lambda e: e.summary())
+        summary = _NO_RUNS if session.nothing_stored else session.run(lambda e: e.summary())
         if json:
             session.print_json(_summary_json(session, summary))
         else:
@@ -259,7 +261,7 @@ def waiting_command(
     With the question it asks, and the command that answers it.
     """
     session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
-    waits = session.run(lambda e: e.waiting())
+    waits = () if session.nothing_stored else session.run(lambda e: e.waiting())
     counts = telling.count_waits(waits)
     if json:
         session.print_json([_wait_json(session, wait, counts) for wait in waits])
@@ -358,16 +360,18 @@ def list_command(
     _check_status(status)
     labels = options.pairs(label, "--label")
     started_since = options.duration(since, "--since")
+
     # One more than is shown, to know whether there are more.
-    found = session.run(
-        lambda e: e.list(
+    def find(executor: DurableExecutor) -> Awaitable[Sequence[RunInfo]]:
+        return executor.list(
             status=status,
             workflow=workflow,
             labels=labels or None,
             since=started_since,
             limit=None if most is None else most + 1,
         )
-    )
+
+    found = () if session.nothing_stored else session.run(find)
     shown = found[:most]
     if json:
         session.print_json([info.to_json() for info in shown])

@@ -30,7 +30,7 @@ from belugawf.model.errors import (
 )
 
 if TYPE_CHECKING:
-    from belugawf.executor import Delivery, DurableExecutor, RunInfo
+    from belugawf.executor import Delivery, DurableExecutor, OpenWait, RunInfo
 
 app = command_group()
 
@@ -88,6 +88,8 @@ def signal_command(
     value = _payload(payload, text, payload_file)
     sent = Signal(name, value, sender=by if by is not None else os_user(), key=key)
     sending = _Sending(session, sent, drive=not no_resume)
+    if run is None and session.nothing_stored:
+        raise _not_awaited(name, ())
     with STREAMS.diverted():
         deliveries = session.run(lambda e: sending.send(e, run, to_all=all_runs))
         infos = [delivery.run for delivery in deliveries]
@@ -156,11 +158,7 @@ class _Sending:
         waits = await executor.waiting()
         runs = [wait.run_id for wait in waits if wait.signal == self._signal.name]
         if not runs:
-            names = ", ".join(sorted({wait.signal for wait in waits}))
-            raise SignalNotAwaitedError(
-                f"no run waits for signal {self._signal.name!r}",
-                hint=f"signals that are awaited: {names}" if names else "no run waits for any",
-            )
+            raise _not_awaited(self._signal.name, waits)
         return list(dict.fromkeys(runs))
 
     def _say_delivered(self, delivery: Delivery) -> None:
@@ -169,6 +167,14 @@ class _Sending:
             self._session.say(f"signal {name} was delivered to {run} before; nothing was sent")
         else:
             self._session.say(f"signal {name} delivered to {run}")
+
+
+def _not_awaited(name: str, waits: Sequence[OpenWait]) -> SignalNotAwaitedError:
+    names = ", ".join(sorted({wait.signal for wait in waits}))
+    return SignalNotAwaitedError(
+        f"no run waits for signal {name!r}",
+        hint=f"signals that are awaited: {names}" if names else "no run waits for any",
+    )
 
 
 def _with_run(delivery: Delivery, info: RunInfo) -> Delivery:

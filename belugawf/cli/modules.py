@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +20,6 @@ from belugawf.model.errors import UnavailableError, WorkflowLoadError
 if TYPE_CHECKING:
     from belugawf.authoring.loader import Catalog, ModuleProblem
     from belugawf.authoring.workflow import WorkflowDefinition
-    from belugawf.executor import DurableExecutor
 
 app = command_group()
 
@@ -40,11 +40,9 @@ def workflows_command(
     """
     session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
 
-    async def load(executor: DurableExecutor) -> Catalog:
-        return executor.catalog
-
     with STREAMS.diverted():
-        catalog = session.run(load)
+        # Not entered: looking at modules needs no database.
+        catalog = session.executor().catalog
         nothing = bool(catalog.problems) and not catalog.workflows
         if json and not nothing:
             session.print_json(_catalog_json(catalog))
@@ -185,8 +183,7 @@ def init_command(
     What exists is left as it is.
     """
     session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
-    base = session.flags.directory or Path()
-    root = base / directory if directory is not None else base
+    root = Path(directory) if directory is not None else Path()
     created: list[Path] = []
     existing: list[Path] = []
     for path, text in (
@@ -207,10 +204,9 @@ def init_command(
         STREAMS.write(f"{escape(path)}\n")
     for path in existing:
         session.say(f"{escape(path)} exists already and was left as it is")
-    words = ["belugawf", *(["-C", str(root)] if root != Path() else [])]
-    import shlex
-
-    session.say(f"next: {escape(shlex.join([*words, 'run', 'greeting', '-i', 'Ada']))}")
+    place = Path(session.flags.directory or ".") / root
+    here = [] if place == Path() else ["-C", str(place)]
+    session.say("next: " + escape(shlex.join(["belugawf", *here, "run", "greeting", "-i", "Ada"])))
     leave(exits.OK)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import typer
@@ -15,6 +16,7 @@ from belugawf.cli.app import Globals
 from belugawf.cli.exits import CommandError
 from belugawf.cli.render import Paint, json_text
 from belugawf.cli.streams import STREAMS
+from belugawf.model.errors import ConfigurationError, RunNotFoundError
 
 if TYPE_CHECKING:
     import asyncio
@@ -35,14 +37,17 @@ class Interrupted(Exception):
         self.exit_code = _EXIT_CODES.get(signal.Signals(number), exits.INTERRUPTED)
 
 
-def settings_of(flags: Globals) -> Settings:
-    """The configuration under these flags. Raises `ConfigurationError`."""
+def settings_of(flags: Globals, *, directory: Path | None = None) -> Settings:
+    """The configuration under these flags, looked for from `directory` (`None`: from here).
+
+    Raises `ConfigurationError`.
+    """
     from belugawf.config import load_settings
 
     overrides = {"db": flags.db, "workflows": flags.workflows, "provider": flags.provider}
     return load_settings(
         config=flags.config,
-        directory=flags.directory,
+        directory=directory,
         overrides={key: value for key, value in overrides.items() if value is not None},
     )
 
@@ -65,6 +70,8 @@ class Session:
         self.interrupted: int | None = None
         self._settings: Settings | None = None
         self._on_signal: Callable[[int], None] | None = None
+        if self.flags.directory is not None:
+            _enter(self.flags.directory)
 
     # -- what it stands on -----------------------------------------------------------------------
 
@@ -75,23 +82,34 @@ class Session:
             self._settings = settings_of(self.flags)
         return self._settings
 
-    def executor(self, hooks: Hooks | None = None) -> DurableExecutor:
-        """The executor that the configuration names."""
+    @property
+    def nothing_stored(self) -> bool:
+        """Whether there is no database yet. Looking and sending must not create one."""
+        return self.settings.provider == "default" and not self.settings.db.exists()
+
+    def executor(self, *, hooks: Sequence[Hooks] = (), create: bool = False) -> DurableExecutor:
+        """The executor that the configuration names; with `create` it may create its database."""
         from belugawf.executor import new_executor
 
-        executor: DurableExecutor = new_executor(
-            self.settings.provider, settings=self.settings, hooks=hooks
-        )
-        return executor
+        options: dict[str, Any] = {"settings": self.settings, "hooks": hooks}
+        if self.settings.provider == "default":
+            options["create"] = create
+        return new_executor(self.settings.provider, **options)
 
-    def run(self, work: Callable[[DurableExecutor], Awaitable[T]]) -> T:
+    def run(self, work: Callable[[DurableExecutor], Awaitable[T]], *, create: bool = False) -> T:
         """Call `work` with an entered executor, on an event loop of its own.
 
-        Raises `Interrupted` after SIGINT or SIGTERM, unless `work` handles them.
+        Raises `RunNotFoundError` where nothing is stored yet (and nothing may be created), and
+        `Interrupted` after SIGINT or SIGTERM, unless `work` handles them.
         """
+        if not create and self.nothing_stored:
+            raise RunNotFoundError(
+                f"there is no run yet: {self.settings.db} does not exist",
+                hint=f"start one with: {self.command('run')}",
+            )
 
         async def entered() -> T:
-            async with self.executor() as executor:
+            async with self.executor(create=create) as executor:
                 return await work(executor)
 
         return self.run_loop(entered())
@@ -146,6 +164,17 @@ class Session:
     def command(self, *words: str) -> str:
         """A command as it must be typed, with this command's global flags."""
         return shlex.join(["belugawf", *self.flags.flags(), *words])
+
+
+def _enter(directory: Path) -> None:
+    """Work as if started there: activities meet the same relative paths as after `cd`."""
+    try:
+        os.chdir(directory)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot work in directory {str(directory)!r}: {error.strerror}",
+            hint="create it, or name another one",
+        ) from None
 
 
 def leave(code: int) -> NoReturn:

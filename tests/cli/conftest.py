@@ -50,6 +50,7 @@ class Cli:
             worker_concurrency=None,
             source=None,
         )
+        self.settings.db.touch()
         self._capfd = capfd
 
     def __call__(self, *arguments: str) -> Result:
@@ -65,7 +66,7 @@ def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_
     made = Cli(capfd, tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TZ", "UTC")
-    monkeypatch.setattr("belugawf.cli.session.settings_of", lambda flags: made.settings)
+    monkeypatch.setattr("belugawf.cli.session.settings_of", lambda flags, **_: made.settings)
     monkeypatch.setattr(
         "belugawf.executor.new_executor", lambda *_, **__: made.executor, raising=False
     )

@@ -166,7 +166,7 @@ def test_bug_of_ours(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_keyboard_interrupt(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while nothing is driven is exit 130 without a word."""
 
-    def interrupt(flags: object) -> None:
+    def interrupt(flags: object, **_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("belugawf.cli.session.settings_of", interrupt)
