@@ -434,7 +434,7 @@ def list_providers() -> list[str]:
 def new_executor(
     provider: str = "default",
     *,
-    hooks: Hooks | Sequence[Hooks] = (),
+    hooks: Hooks | Sequence[Hooks] | None = None,
     middleware: Middleware | Sequence[Middleware] = (),
     **options: Any,
 ) -> DurableExecutor:
@@ -446,7 +446,7 @@ def new_executor(
     `ConfigurationError` for a provider or an option that does not exist.
     """
     factory = _factory(provider)
-    chosen = (hooks,) if isinstance(hooks, Hooks) else tuple(hooks)
+    chosen = (hooks,) if isinstance(hooks, Hooks) else tuple(hooks or ())
     executor = factory(hooks=chosen, **options)
     for wrap in (middleware,) if callable(middleware) else tuple(middleware):
         executor = wrap(executor)
