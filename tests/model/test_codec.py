@@ -404,7 +404,7 @@ def test_typed_values_come_back(data: st.DataObject) -> None:
     [
         ("", 1, 1, "expecting value"),
         ("yes", 1, 1, "expecting value"),
-        ("[1,\n 2,]", 2, 4, ""),
+        ("[1,\n 2 3]", 2, 4, "delimiter"),
         ('{"a": 1 "b": 2}', 1, 9, "delimiter"),
         ("[1] [2]", 1, 5, "extra data"),
         ("NaN", 1, 1, "no NaN"),
@@ -646,6 +646,17 @@ def test_convert_local_class_that_names_itself() -> None:
         next: Node | None = None
 
     assert codec.convert({"next": {"next": None}}, Node) == Node(Node(None))
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the type statement is new in 3.12")
+def test_convert_type_statement() -> None:
+    """A named alias may stand in itself."""
+    scope: dict[str, Any] = {}
+    exec("type Nested = int | list[Nested]", scope)
+    assert codec.convert([1, [2, [3]]], scope["Nested"]) == [1, [2, [3]]]
+    assert codec.describe(scope["Nested"]) == "int | list[Nested]"
+    with pytest.raises(PayloadTypeError, match=r"value\[1\]\[0\]: expected int"):
+        codec.convert([1, ["x"]], scope["Nested"])
 
 
 def test_convert_deep_data() -> None:
