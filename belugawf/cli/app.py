@@ -16,7 +16,7 @@ import belugawf
 # when the command is called. A test compares the lines with the commands' own help.
 COMMANDS = {
     "run": ("drive", "Start a run and drive it until it ends or waits."),
-    "resume": ("drive", "Drive what can move on: recovered, signalled, due."),
+    "resume": ("resume", "Drive what can move on: recovered, signalled, due."),
     "signal": ("messages", "Deliver a signal to a run, then move the run on."),
     "status": ("look", "Show where things are, and what moves them on."),
     "waiting": ("look", "List every open wait for a signal."),
@@ -27,7 +27,7 @@ COMMANDS = {
     "wait": ("outcome", "Wait until a run ends, waits, or awaits a signal."),
     "cancel": ("messages", "Ask runs to stop and clean up."),
     "terminate": ("messages", "End runs at once, without running their code."),
-    "worker": ("drive", "Stay and drive everything until interrupted."),
+    "worker": ("worker", "Stay and drive everything until interrupted."),
     "workflows": ("modules", "List the workflows, and the modules that fail to import."),
     "init": ("modules", "Write a configuration and an example workflow."),
     "doctor": ("doctor", "Check configuration, modules, database and environment."),
@@ -75,18 +75,18 @@ class _Verbatim:
 _VERBATIM = _Verbatim()
 
 
-def _take_verbatim(command: Any) -> None:
-    for parameter in command.params:
+def _verbatim(parameters: list[Any]) -> list[Any]:
+    for parameter in parameters:
         if hasattr(parameter, "get_runtime_param"):
             parameter.get_runtime_param = lambda: _VERBATIM
+    return parameters
 
 
 class Command(TyperCommand):
     """A command whose parameters are all texts, lists of texts, or flags."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        _take_verbatim(self)
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _verbatim(super().get_params(ctx))
 
 
 class LazyGroup(TyperGroup):
@@ -98,7 +98,9 @@ class LazyGroup(TyperGroup):
         self.commands = {
             name: TyperCommand(name=name, help=row[1]) for name, row in COMMANDS.items()
         }
-        _take_verbatim(self)
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _verbatim(super().get_params(ctx))
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from belugawf.cli import exits, telling
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 # How long a run that another process drives is followed before that process is named.
 _FOLLOW_S = 5
+# Waits of up to so many seconds are slept through (CLI.md).
+_PATIENCE_S = 60
 # The third Ctrl-C: whoever presses it wants out now, and the state is on disk.
 _PATIENCE_PRESSES = 2
 
@@ -71,14 +74,14 @@ async def to_rest(
     runs: Sequence[str],
     *,
     until: str = "rest",
-    max_wait: object = None,
+    max_wait: timedelta | None = None,
     lines: bool = True,
 ) -> list[RunInfo]:
     """Follow runs that this executor drives until each ended or rests (or is `until`)."""
     with interruptible(session, executor, runs):
         async with watching(session, executor, runs, lines=lines, waits=until != "rest"):
             return [
-                await executor.wait(run, until=until, max_wait=max_wait)  # type: ignore[arg-type]
+                await executor.wait(run, until=until, max_wait=max_wait, patience=_PATIENCE_S)
                 for run in runs
             ]
 

@@ -178,10 +178,9 @@ class EventTeller:
 
     def _attempt(self, seq: int, attempt: int) -> str:
         scheduled = self._scheduled.get(seq)
-        if scheduled is None or scheduled.max_attempts == 1:
+        if scheduled is None or (scheduled.max_attempts == 1 and attempt == 1):
             return ""
-        of = f" of {scheduled.max_attempts}" if scheduled.max_attempts else ""
-        return f" (attempt {attempt}{of})"
+        return f" ({telling.attempt_text(attempt, scheduled.max_attempts)})"
 
     def _took(self, event: ev.ActivityCompleted) -> str:
         started = event.started_at
@@ -312,8 +311,8 @@ class LiveView:
         wide, plain, style = _SIGNS.get(activity.state, ("?", "?", ""))
         parts = [(f"  {wide if self._unicode else plain} ", style), (escape(activity.name), "")]
         if activity.attempt > 1 or activity.state == "retrying":
-            of = f" of {activity.max_attempts}" if activity.max_attempts else ""
-            parts.append((f" attempt {activity.attempt}{of}", "yellow"))
+            shown = telling.attempt_text(activity.attempt, activity.max_attempts)
+            parts.append((f" {shown}", "yellow"))
         parts.append((f" {_activity_time(activity, now)}", "dim"))
         if activity.error and activity.state != "completed":
             parts.append((f"  {escape(activity.error)}", "red"))

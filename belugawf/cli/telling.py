@@ -64,11 +64,14 @@ def wait_text(session: Session, wait: Waiting) -> str:
 
 
 def attempts(wait: Waiting) -> str:
-    """ " (attempt 2 of 3)" """
-    if wait.attempt is None:
-        return ""
-    of = f" of {wait.max_attempts}" if wait.max_attempts else ""
-    return f" (attempt {wait.attempt}{of})"
+    """ " (attempt 2 of 3)", "" where the attempt is not known."""
+    return "" if wait.attempt is None else f" ({attempt_text(wait.attempt, wait.max_attempts)})"
+
+
+def attempt_text(attempt: int, most: int | None) -> str:
+    """ "attempt 2 of 3". Interrupted attempts count as well, so there may be more than `most`:
+    then, and without a limit (0, `None`), it is "attempt 4"."""
+    return f"attempt {attempt} of {most}" if most and attempt <= most else f"attempt {attempt}"
 
 
 def last_error(wait: Waiting) -> str:

@@ -1,0 +1,167 @@
+"""What `resume` does when something is due: drive, tell, and choose the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, NoReturn
+
+from belugawf.cli import exits, render, telling
+from belugawf.cli.driving import (
+    described,
+    follow_other,
+    interrupted_error,
+    interruptible,
+    other_owner,
+)
+from belugawf.cli.exits import CommandError
+from belugawf.cli.live import watching
+from belugawf.cli.look import run_table
+from belugawf.cli.render import escape
+from belugawf.cli.session import Session, leave
+from belugawf.cli.streams import STREAMS
+
+if TYPE_CHECKING:
+    from belugawf.executor import DurableExecutor, RunInfo
+
+# Waits of up to so many seconds are slept through (CLI.md).
+_PATIENCE_S = 5
+
+
+class Resume:
+    """One `resume`: what it drives, and what it says about it."""
+
+    def __init__(
+        self,
+        session: Session,
+        named: Sequence[str],
+        workflow: str | None,
+        limits: Mapping[str, timedelta | None],
+        *,
+        dry_run: bool,
+    ) -> None:
+        self._session = session
+        self._named = list(named)
+        self._workflow = workflow
+        self._limits = limits
+        self._dry_run = dry_run
+        self._ended_before: set[str] = set()
+
+    def run(self) -> NoReturn:
+        """Drive, tell, and end the command with its exit code."""
+        session = self._session
+        infos = session.run(self._drive)
+        if session.interrupted is not None:
+            # They were drained while the executor was left: look again.
+            infos = session.run(lambda e: described(e, [info.run_id for info in infos]))
+        self._finish(infos)
+
+    async def _drive(self, executor: DurableExecutor) -> Sequence[RunInfo]:
+        """Drive, and say what waits."""
+        session = self._session
+        if self._dry_run:
+            return await self._resume(executor, dry_run=True)
+        watched = await self._before(executor)
+        with interruptible(session, executor, watched):
+            async with watching(session, executor, watched, lines=session.verbose):
+                infos = list(await self._resume(executor))
+        if session.interrupted is None:
+            infos = [await self._follow(executor, info) for info in infos]
+            await self._say(executor, infos)
+        return infos
+
+    async def _resume(
+        self, executor: DurableExecutor, *, dry_run: bool = False
+    ) -> Sequence[RunInfo]:
+        return await executor.resume(
+            self._named or None,
+            max_time=self._limits["max_time"],
+            grace=self._limits["grace"],
+            workflow=self._workflow,
+            patience=_PATIENCE_S,
+            dry_run=dry_run,
+        )
+
+    async def _before(self, executor: DurableExecutor) -> list[str]:
+        """Look at the named runs, and find what a view should show."""
+        if self._named:
+            infos = await described(executor, self._named)
+            self._ended_before = {info.run_id for info in infos if not info.open}
+            return [info.run_id for info in infos if info.open]
+        session = self._session
+        if session.quiet or not (session.talk_terminal or session.verbose):
+            return []
+        return [info.run_id for info in await self._resume(executor, dry_run=True)]
+
+    async def _follow(self, executor: DurableExecutor, info: RunInfo) -> RunInfo:
+        owner = other_owner(info)
+        if not self._named or owner is None:
+            return info
+        return await follow_other(self._session, executor, info, owner)
+
+    async def _say(self, executor: DurableExecutor, infos: Sequence[RunInfo]) -> None:
+        session = self._session
+        if session.json:
+            return
+        waiting_runs = await telling.awaiting_runs(executor, infos)
+        for info in infos:
+            self._say_run(info, waiting_runs)
+        if not infos and (session.talk_terminal or session.verbose):
+            due = (await executor.summary()).next_due_at
+            when = f"; next {render.moment(due, session.talk_terminal)}" if due else ""
+            session.say(f"nothing is due{when}")
+
+    def _say_run(self, info: RunInfo, waiting_runs: Mapping[str, int]) -> None:
+        session = self._session
+        name = escape(info.workflow_id)
+        talkative = bool(self._named) or session.talk_terminal or session.verbose
+        if info.run_id in self._ended_before:
+            session.say(f"{name} has ended already: {info.status.replace('_', ' ')}")
+        elif self._driven_badly(info):
+            if talkative:
+                telling.say_failure(info)
+            else:
+                STREAMS.say(f"error: {escape(exits.outcome_message(info))}")
+        elif info.problem is not None:
+            if self._named or info.problem.new:
+                STREAMS.say(f"error: {telling.problem_line(info)}")
+        elif info.open:
+            telling.say_waits(session, info, waiting_runs)
+        elif talkative:
+            session.say(f"{name} {info.status.replace('_', ' ')}")
+
+    def _driven_badly(self, info: RunInfo) -> bool:
+        return info.status in ("failed", "timed_out") and info.run_id not in self._ended_before
+
+    def _finish(self, infos: Sequence[RunInfo]) -> NoReturn:
+        """Print the JSON, or list what a dry run found, and end with the exit code."""
+        session = self._session
+        if session.interrupted is not None:
+            raise interrupted_error(session, infos)
+        error = None if self._dry_run else self._error(infos)
+        if error is not None:
+            raise error
+        if session.json:
+            session.print_json([info.to_json() for info in infos])
+        elif self._dry_run:
+            run_table(session, infos)
+        leave(exits.OK)
+
+    def _error(self, infos: Sequence[RunInfo]) -> CommandError | None:
+        extra = {"runs": [info.to_json() for info in infos]}
+        failed = [info for info in infos if self._driven_badly(info)]
+        if failed:
+            message = exits.outcome_message(failed[0])
+            if len(failed) > 1:
+                message += f" (and {len(failed) - 1} more)"
+            return CommandError(exits.FAILED, "workflow_failed", message, extra=extra, said=True)
+        refused = [info for info in infos if info.problem is not None and info.open]
+        for code in (exits.MISMATCH, exits.NOT_LOADED):
+            for info in refused:
+                problem = info.problem
+                if problem is not None and problem.exit_code == code:
+                    message = f"{info.workflow_id}: {problem.message}"
+                    return CommandError(
+                        code, problem.code, message, hint=problem.hint, extra=extra, said=True
+                    )
+        return None
