@@ -49,10 +49,13 @@ def run(arguments: Sequence[str]) -> int:
         command: Any = typer.main.get_command(app)
         code = command.main(list(arguments), prog_name="belugawf", standalone_mode=False)
         return code if isinstance(code, int) else exits.OK
-    except BrokenPipeError:
-        # Whoever read our output has seen enough.
-        _discard_output()
-        return exits.OK
+    except SystemExit as error:
+        # Two things leave typer so: shell completion, and a closed pipe. Whoever read our output
+        # has seen enough then.
+        if isinstance(error.__context__, BrokenPipeError):
+            _discard_output()
+            return exits.OK
+        return error.code if isinstance(error.code, int) else exits.BUG
     except (KeyboardInterrupt, typer.Abort):
         return exits.INTERRUPTED
     except Interrupted as error:

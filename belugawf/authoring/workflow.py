@@ -229,13 +229,23 @@ def _parse_text(text: str, annotation: Any, what: str) -> Any:
     try:
         value = codec.parse_json(text, what=what)
         codec.convert(value, annotation, path=what)
-    except UsageError as error:
-        try:
-            codec.convert(text, annotation, path=what)
-        except PayloadTypeError:
-            raise error from None
-        return text
-    return value
+    except PayloadTypeError:
+        if not _accepts(text, annotation):
+            raise
+    except UsageError:
+        # No JSON: then it is a text, and fits or is told what would.
+        codec.convert(text, annotation, path=what)
+    else:
+        return value
+    return text
+
+
+def _accepts(text: str, annotation: Any) -> bool:
+    try:
+        codec.convert(text, annotation)
+    except PayloadTypeError:
+        return False
+    return True
 
 
 def resolved_signature(function: Callable[..., Any]) -> inspect.Signature:

@@ -486,10 +486,7 @@ class Engine:
             self._load(run)
         replayer = run.replayer
         assert replayer is not None
-        in_flight = {a.spec.seq for a in self._attempts.running(run.key)}
-        maker = TurnMaker(
-            run, messages, now, max_crashes=self._options.max_crashes, in_flight=in_flight
-        )
+        maker = TurnMaker(run, messages, now, max_crashes=self._options.max_crashes)
         made = self._guard.run(replayer, maker.make)
         self._check_functions(run)
         return made
@@ -638,6 +635,7 @@ class Engine:
         replayer.position = run.history_length
         run.dirty = False
         run.outcomes = [o for o in run.outcomes if o not in made.used]
+        run.launched.difference_update(outcome.seq for outcome in made.used)
         knobs.step("before effects")
         if run.row.problem is not None:
             run.row = replace(run.row, problem=None)
@@ -646,6 +644,7 @@ class Engine:
         for event in made.events:
             if isinstance(event, e.ActivityCancelRequested):
                 self._attempts.cancel(run.key, event.seq)
+                run.launched.discard(event.seq)
         if released:
             self._let_go(run, closed=turn.closes)
             return
@@ -714,10 +713,9 @@ class Engine:
         if self._stopping:
             return
         now = self._clock.now()
-        in_flight = {a.spec.seq for a in self._attempts.running(run.key)}
         for seq, activity in run.work.activities.items():
             due = activity.retry_at is None or activity.retry_at <= now
-            if due and seq not in in_flight and seq not in run.to_begin:
+            if due and seq not in run.launched and seq not in run.to_begin:
                 self._starts.setdefault((run.key, seq))
 
     def _start_attempts(self) -> None:
@@ -754,6 +752,7 @@ class Engine:
         if activity is None or self._stopping:
             return
         scheduled = activity.scheduled
+        run.launched.add(seq)
         self._attempts.start(
             AttemptSpec(
                 run=run.key,

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -42,7 +42,8 @@ class DrivenRun:
 
     `picked_up_at` is when it was claimed; `functions` are the callables of open activities, which
     the code has named; `interrupted` says how the last owner ended ("crash", "reboot") until that
-    has been noted. `to_begin` are attempts whose AttemptStarted must be on disk before they start.
+    has been noted. `to_begin` are attempts whose AttemptStarted must be on disk before they start,
+    `launched` activities with an attempt that has started and whose end is not on disk yet.
     """
 
     row: RunRow
@@ -58,6 +59,7 @@ class DrivenRun:
     functions: dict[int, Callable[..., Any]] = field(default_factory=dict)
     stored_due_at: int | None = None
     to_begin: dict[int, bool] = field(default_factory=dict)
+    launched: set[int] = field(default_factory=set)
     dirty: bool = True
     next_at: int | None = None
 
@@ -115,10 +117,7 @@ class MadeTurn:
 
 
 class TurnMaker:
-    """Makes one turn. `max_crashes` as in the configuration; `now` was read with the messages.
-
-    `in_flight` are the numbers of the run's activities that have an attempt running here.
-    """
+    """Makes one turn. `max_crashes` as in the configuration; `now` was read with the messages."""
 
     def __init__(
         self,
@@ -127,14 +126,12 @@ class TurnMaker:
         now: int,
         *,
         max_crashes: int,
-        in_flight: Container[int] = (),
     ) -> None:
         assert run.replayer is not None
         self._run = run
         self._replayer = run.replayer
         self._now = now
         self._max_crashes = max_crashes
-        self._in_flight = in_flight
         self._events: list[e.Event] = []
         self._length = run.history_length
         self._heap: list[Entry] = []
@@ -379,7 +376,7 @@ class TurnMaker:
         """Activities whose `total_timeout` passed while no attempt of them was running."""
         for seq, activity in self._run.work.activities.items():
             expires_at = activity.expires_at
-            if expires_at is None or seq in self._in_flight:
+            if expires_at is None or seq in self._run.launched:
                 continue
             if expires_at <= self._now:
                 outcome = _out_of_time(activity, None)

@@ -221,11 +221,23 @@ class DeterministicLoop(_Worldless):
             budget -= 1
             if budget == 0:
                 raise WorkflowBlockedError(
-                    f"the workflow ran {MAX_CALLBACKS:,} steps without waiting for anything",
+                    f"the workflow ran {MAX_CALLBACKS:,} steps without waiting for anything"
+                    f"{self._busy_line(handle)}",
                     hint="look for a loop that only awaits asyncio.sleep(0) or finished tasks",
                 )
             if self._refused is not None:
                 raise self._refused
+
+    def _busy_line(self, handle: events.Handle) -> str:
+        """Where the task of a callback stands, else any task, as " (file:line)"."""
+        task = getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]
+        tasks = (
+            [task, *self._tasks.values()]
+            if isinstance(task, asyncio.Task)
+            else self._tasks.values()
+        )
+        lines = [line for task in tasks if not task.done() and (line := _standing(task))]
+        return f" ({lines[0]})" if lines else ""
 
     def evict(self) -> None:
         """Unwind every task without being heard; the loop is of no use after it."""
@@ -297,7 +309,8 @@ class DeterministicLoop(_Worldless):
         self._empty_timers = self._empty_timers + 1 if timer.empty else 0
         if self._empty_timers > MAX_EMPTY_TIMERS:
             self._refused = WorkflowBlockedError(
-                f"the workflow started {MAX_EMPTY_TIMERS:,} timers of no length in a row",
+                f"the workflow started {MAX_EMPTY_TIMERS:,} timers of no length in a row"
+                f"{_location()}",
                 hint="wait for what you need with a signal, or sleep for a second or more",
             )
 
@@ -376,6 +389,17 @@ def _forget(generator: Any) -> None:
     """An async generator that is dropped is not run on: the loop holds all that matter."""
 
 
+def _standing(task: asyncio.Task[Any]) -> str:
+    """The workflow's own line at which a task waits, as "file:line"; "" where there is none."""
+    waiting: Any = task.get_coro()
+    line = ""
+    while (frame := getattr(waiting, "cr_frame", None)) is not None:
+        if not frame.f_globals.get("__name__", "").startswith(_MACHINERY):
+            line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        waiting = waiting.cr_await
+    return line
+
+
 def _location() -> str:
     found = user_location(2)
     return f" ({found})" if found else ""
@@ -389,12 +413,13 @@ def user_location(depth: int = 1) -> str | None:
     frame = sys._getframe(depth)
     while frame is not None and frame.f_code is not _RUN_CALLBACKS:
         module = frame.f_globals.get("__name__", "")
-        if not module.startswith(("asyncio", "belugawf.", "concurrent.", "threading")):
+        if not module.startswith(_MACHINERY):
             return f"{frame.f_code.co_filename}:{frame.f_lineno}"
         frame = frame.f_back  # type: ignore[assignment]
     return None
 
 
+_MACHINERY = ("asyncio", "belugawf.", "concurrent.", "threading")
 _RUN_CALLBACKS = DeterministicLoop._run_callbacks.__code__
 
 _as_completed = asyncio.as_completed
