@@ -20,6 +20,7 @@ from belugawf.model.messages import Signal as Signal
 
 if TYPE_CHECKING:
     from belugawf.authoring.loader import Catalog
+    from belugawf.blocking import BlockingExecutor
 
 IfExists: TypeAlias = Literal["fail", "skip", "replace"]
 
@@ -267,6 +268,10 @@ class DurableExecutor(Protocol):
 
     async def __aenter__(self) -> DurableExecutor: ...
     async def __aexit__(self, *exc: object) -> None: ...
+
+    def sync(self) -> BlockingExecutor:
+        """The same executor for scripts without asyncio; use as `with`."""
+        ...
 
     @property
     def catalog(self) -> Catalog:

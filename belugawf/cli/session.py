@@ -93,7 +93,8 @@ class Session:
 
         options: dict[str, Any] = {"settings": self.settings, "hooks": hooks}
         if self.settings.provider == "default":
-            options["create"] = create
+            # `main` ends by os._exit: what is suspended in memory is left as it is.
+            options |= {"create": create, "process_ends": True}
         return new_executor(self.settings.provider, **options)
 
     def run(self, work: Callable[[DurableExecutor], Awaitable[T]], *, create: bool = False) -> T:

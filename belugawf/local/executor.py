@@ -11,9 +11,10 @@ import difflib
 import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from belugawf import __version__
 from belugawf.authoring.context import BUILT_IN_QUERIES
@@ -59,6 +60,9 @@ from belugawf.model.errors import (
 from belugawf.model.messages import UNSET, Signal
 from belugawf.replay.replayer import Replayer, python_version
 
+if TYPE_CHECKING:
+    from belugawf.blocking import BlockingExecutor
+
 # How often a run that another process drives is looked at, in seconds.
 _POLL_S = 0.05
 # How long a run that this executor has started or signalled is followed through its waits.
@@ -66,8 +70,16 @@ DEFAULT_PATIENCE = 60.0
 RESUME_PATIENCE = 5.0
 
 
+# Kept from the garbage collector, which would close suspended coroutines: see `process_ends`.
+_LEFT_BEHIND: list[Engine] = []
+
+
 class LocalExecutor:
-    """`DurableExecutor` on one SQLite file; use as `async with`."""
+    """`DurableExecutor` on one SQLite file; use as `async with`.
+
+    `process_ends`: the process ends by `os._exit` right after this executor was left. Then runs in
+    memory are left as they are, and not even a `finally` block of theirs runs.
+    """
 
     provider = "default"
 
@@ -81,7 +93,9 @@ class LocalExecutor:
         create: bool = True,
         hooks: Sequence[Hooks] = (),
         clock: Clock | None = None,
+        process_ends: bool = False,
     ) -> None:
+        self._process_ends = process_ends
         self._path = db
         self._workflows = workflows
         self._options = options or EngineOptions()
@@ -108,16 +122,21 @@ class LocalExecutor:
         try:
             if engine is not None:
                 await engine.close()
-                self.let_go_of_memory(engine)
+                if self._process_ends:
+                    _LEFT_BEHIND.append(engine)
+                else:
+                    engine.evict_all()
         finally:
             if presence is not None:
                 presence.close()
             if database is not None:
                 database.close()
 
-    def let_go_of_memory(self, engine: Engine) -> None:
-        """Unwind the runs that are still in memory."""
-        engine.evict_all()
+    def sync(self) -> BlockingExecutor:
+        """This executor for scripts without asyncio; use as `with`."""
+        from belugawf.blocking import BlockingExecutor
+
+        return BlockingExecutor(self)
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -783,8 +802,6 @@ def _until(now: int, end: int | None) -> float:
 
 
 def _with_concurrency(options: EngineOptions, concurrency: int) -> EngineOptions:
-    from dataclasses import replace
-
     if concurrency < 1:
         raise UsageError(f"concurrency is {concurrency}", hint="1 or more")
     return replace(options, concurrency=concurrency)

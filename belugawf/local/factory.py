@@ -25,10 +25,14 @@ def make_executor(
     settings: Settings | None = None,
     durability: Literal["full", "normal"] | None = None,
     create: bool = True,
+    process_ends: bool = False,
     hooks: Sequence[Hooks] = (),
     **options: Any,
 ) -> LocalExecutor:
-    """See `belugawf.new_executor`. `create=False`: a missing database is an error."""
+    """See `belugawf.new_executor` and `LocalExecutor`.
+
+    `create=False`: a missing database is an error.
+    """
     unknown = options.keys() - EngineOptions.__dataclass_fields__.keys() - {"clock"}
     if unknown:
         raise ConfigurationError(
@@ -56,6 +60,7 @@ def make_executor(
         options=replace(engine, **options),
         durability=durability or "full",
         create=create,
+        process_ends=process_ends,
         hooks=hooks,
         clock=clock,
     )
