@@ -131,7 +131,7 @@ def test_docstring_names_a_command(module: Path) -> None:
     """Each example says what it shows, and shows the command line that starts it."""
     docstring = ast.get_docstring(ast.parse(module.read_text()))
     assert docstring
-    assert re.search(rf"^    belugawf run {module.stem}\b", docstring, re.MULTILINE)
+    assert re.search(rf"^ *belugawf run {module.stem}\b", docstring, re.MULTILINE)
 
 
 def test_names_are_unique() -> None:

@@ -156,10 +156,10 @@ RESULTS = """
 
 # The kind of value: the error's type, and what its message says of place and type.
 UNFIT = [
-    ("object", "PayloadEncodeError", ("rows", "[1]", "object")),
-    ("nan", "PayloadEncodeError", ("rows", "[1]", "nan")),
-    ("surrogate", "PayloadEncodeError", ("rows", "[1]")),
-    ("keys", "PayloadEncodeError", ("rows", "[1]", "tuple")),
+    ("object", "PayloadEncodeError", ("rows[1]", "object")),
+    ("nan", "PayloadEncodeError", ("rows[1]", "NaN")),
+    ("surrogate", "PayloadEncodeError", ("rows[1]", "surrogate")),
+    ("keys", "PayloadEncodeError", ("rows[1]", "tuple")),
     ("large", "PayloadTooLargeError", ("2,097,152",)),
 ]
 

@@ -204,6 +204,8 @@ class Process:
         try:
             code = self._popen.wait(timeout)
         except subprocess.TimeoutExpired:
+            self.send(signal.SIGABRT)
+            self._popen.wait(PATIENCE_S)
             raise AssertionError(f"it has not ended after {timeout} s\n{self}") from None
         result = Result(self.args, code, self.out, self.err)
         assert check is None or code == check, f"expected exit code {check}\n{result}"
@@ -327,6 +329,7 @@ class Project:
         """
         merged = {k: v for k, v in os.environ.items() if not k.startswith("BELUGAWF_")}
         merged |= {"NO_COLOR": "1", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        merged["PYTHONFAULTHANDLER"] = "1"
         merged |= self.provider.env
         if clock is not None:
             assert self.provider.local, "only the local provider's clock can be shifted"
@@ -373,24 +376,26 @@ class Project:
         env: Mapping[str, str],
         timeout: float,
     ) -> Result:
-        try:
-            done = subprocess.run(
-                command,
-                cwd=self.root,
-                env=env,
-                input="" if input is None else input,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=timeout,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as expired:
-            raise AssertionError(
-                f"it has not ended after {timeout} s: {command}\n"
-                f"{expired.stdout!r}\n{expired.stderr!r}"
-            ) from None
-        result = Result(tuple(command[2:]), done.returncode, done.stdout, done.stderr)
+        started = subprocess.Popen(
+            command,
+            cwd=self.root,
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+        with started:
+            try:
+                out, err = started.communicate(input or "", timeout)
+            except subprocess.TimeoutExpired:
+                # faulthandler answers with the stacks of all threads.
+                started.send_signal(signal.SIGABRT)
+                out, err = started.communicate()
+                late = Result(tuple(command[2:]), started.returncode, out, err)
+                raise AssertionError(f"it has not ended after {timeout} s\n{late}") from None
+        result = Result(tuple(command[2:]), started.returncode, out, err)
         assert check is None or result.code == check, f"expected exit code {check}\n{result}"
         # Only a bug of ours ends with 1; no scenario expects one.
         assert result.code != 1 or check == 1, f"an internal error\n{result}"
@@ -441,6 +446,11 @@ class Project:
     def events(self, run: str, *types: str) -> list[dict[str, Any]]:
         """The events of these types."""
         return [event for event in self.history(run) if event["type"] in types]
+
+    def has_event(self, run: str, kind: str) -> bool:
+        """Whether the run is there and its history has an event of this type."""
+        shown = self.cli("history", run, "--json", check=None)
+        return shown.code == 0 and any(event["type"] == kind for event in shown.json)
 
     def result(self, run: str) -> Any:
         """The result of a completed run, through `result RUN --json`."""

@@ -152,7 +152,7 @@ def test_10_kill_during_a_retry_delay(project: Project) -> None:
     """What is left of the delay is waited, not all of it, and the attempts go on counting."""
     project.write_module("retrying", retrying(1, "5s"))
     driver = project.start("run", "retrying", "--id", "retrying")
-    wait_for(lambda: project.events("retrying", "AttemptFailed"), "it failed", process=driver)
+    wait_for(lambda: project.has_event("retrying", "AttemptFailed"), "it failed", process=driver)
     failed_at = project.time_of("attempt 1")
     wait_for(lambda: time.time() > failed_at + 2.5, process=driver)
     driver.kill()
@@ -168,7 +168,7 @@ def test_10_kill_during_a_long_retry_delay(project: Project) -> None:
     """An hour's delay keeps its end whatever dies; failures count over processes."""
     project.write_module("retrying", retrying(3, "1h"))
     driver = project.start("run", "retrying", "--id", "retrying")
-    wait_for(lambda: project.events("retrying", "AttemptFailed"), "it failed", process=driver)
+    wait_for(lambda: project.has_event("retrying", "AttemptFailed"), "it failed", process=driver)
     if driver.alive:
         driver.kill()
     (wait,) = project.status("retrying")["waiting_for"]
