@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from belugawf.executor import DurableExecutor, Owner, RunInfo
 
 # How long a run that another process drives is followed before that process is named.
-_FOLLOW_S = 5
+_FOLLOW_S = 5.0
+_LOOK_EVERY_S = 0.05
 # Waits of up to so many seconds are slept through (CLI.md).
 _PATIENCE_S = 60
 # The third Ctrl-C: whoever presses it wants out now, and the state is on disk.
@@ -87,21 +89,42 @@ async def to_rest(
 
 
 async def follow_other(
-    session: Session, executor: DurableExecutor, info: RunInfo, owner: Owner
+    session: Session,
+    executor: DurableExecutor,
+    info: RunInfo,
+    owner: Owner | None,
+    *,
+    heard: Callable[[RunInfo], bool] = lambda info: True,
 ) -> RunInfo:
-    """Follow a run that another process drives for a moment, then say who goes on."""
-    with suppress(WaitExpiredError):
-        info = await executor.wait(info.run_id, until="rest", max_wait=_FOLLOW_S)
-    if not info.open or (info.waiting_for and info.owner is None):
-        return info
-    if owner.frozen:
+    """Follow a run that another process drives for a moment, then say who goes on.
+
+    `heard` tells whether that process has taken the message yet: until then the run looks as if
+    it were at rest.
+    """
+    deadline = time.monotonic() + _FOLLOW_S
+    while info.open and not heard(info) and time.monotonic() < deadline:
+        await asyncio.sleep(_LOOK_EVERY_S)
+        info = await executor.describe(info.run_id)
+    if info.open and heard(info):
+        left = max(_LOOK_EVERY_S, deadline - time.monotonic())
+        with suppress(WaitExpiredError):
+            return await executor.wait(info.run_id, until="rest", max_wait=left)
+    if info.open:
+        _say_who_goes_on(session, info, other_owner(info) or owner)
+    return info
+
+
+def _say_who_goes_on(session: Session, info: RunInfo, owner: Owner | None) -> None:
+    name = escape(info.workflow_id)
+    if owner is None:
+        command = telling.resume_command(session, info)
+        session.say(f"{name}: the message is kept until the run is driven: {command}")
+    elif owner.frozen:
         session.say(
-            f"{escape(info.workflow_id)}: held by {telling.owner_text(owner)}; "
-            f"let it go on: kill -CONT {owner.pid}"
+            f"{name}: held by {telling.owner_text(owner)}; let it go on: kill -CONT {owner.pid}"
         )
     else:
-        session.say(f"{escape(info.workflow_id)}: {telling.owner_text(owner)} goes on with it")
-    return info
+        session.say(f"{name}: {telling.owner_text(owner)} goes on with it")
 
 
 def other_owner(info: RunInfo) -> Owner | None:

@@ -148,7 +148,7 @@ class _Sending:
         for delivery in deliveries:
             self._say_delivered(delivery)
         if self._drive:
-            infos = await _move_on(self._session, executor, deliveries)
+            infos = await _move_on(self._session, executor, self._signal.name, deliveries)
             deliveries = [
                 _with_run(delivery, info) for delivery, info in zip(deliveries, infos, strict=True)
             ]
@@ -183,8 +183,18 @@ def _with_run(delivery: Delivery, info: RunInfo) -> Delivery:
     return replace(delivery, run=info)
 
 
+def _heard(before: RunInfo, signal: str) -> Callable[[RunInfo], bool]:
+    """Whether the run has taken the signal that it awaited; at once, where it awaited none."""
+    awaited = {(w.name, w.since) for w in before.waiting_for if w.name == signal}
+
+    def heard(info: RunInfo) -> bool:
+        return not awaited & {(wait.name, wait.since) for wait in info.waiting_for}
+
+    return heard if awaited else lambda info: True
+
+
 async def _move_on(
-    session: Session, executor: DurableExecutor, deliveries: Sequence[Delivery]
+    session: Session, executor: DurableExecutor, signal: str, deliveries: Sequence[Delivery]
 ) -> list[RunInfo]:
     """Follow the runs until they rest. What goes wrong now is told and raised no more."""
     mine = [d.run.run_id for d in deliveries if d.driven_by is None and d.run.open]
@@ -192,7 +202,8 @@ async def _move_on(
         await to_rest(session, executor, mine)
         for delivery in deliveries:
             if delivery.driven_by is not None and session.interrupted is None:
-                await follow_other(session, executor, delivery.run, delivery.driven_by)
+                heard = _heard(delivery.run, signal)
+                await follow_other(session, executor, delivery.run, delivery.driven_by, heard=heard)
         infos = await described(executor, [d.run.run_id for d in deliveries])
         await say_where(session, executor, infos)
     except BelugaError as error:
@@ -292,11 +303,18 @@ async def _cancel(
 
 async def _after_cancel(session: Session, executor: DurableExecutor, outcome: _Outcome) -> None:
     others = {info.run_id: owner for info in outcome.infos if (owner := other_owner(info))}
-    mine = [i.run_id for i in outcome.infos if i.open and i.run_id not in others]
-    await to_rest(session, executor, mine)
-    for info in outcome.infos:
-        if info.run_id in others and session.interrupted is None:
-            await follow_other(session, executor, info, others[info.run_id])
+    await to_rest(
+        session,
+        executor,
+        [info.run_id for info in outcome.infos if info.open and info.run_id not in others],
+    )
+    for before in outcome.infos:
+        info = await executor.describe(before.run_id)
+        # A worker was woken for it: nobody here drives it.
+        elsewhere = before.run_id in others or not (info.cancel_requested or info.problem)
+        if info.open and elsewhere and session.interrupted is None:
+            owner = others.get(info.run_id)
+            await follow_other(session, executor, info, owner, heard=lambda i: i.cancel_requested)
     outcome.infos = await described(executor, [info.run_id for info in outcome.infos])
     await say_where(session, executor, outcome.infos)
 

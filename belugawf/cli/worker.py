@@ -42,8 +42,11 @@ def worker_command(
         count = session.settings.worker_concurrency
     limit = options.duration(grace, "--grace")
 
+    talk = _Talk(session)
+
     async def work() -> None:
-        async with session.executor(hooks=[_worker_hooks(session)], create=True) as executor:
+        async with session.executor(hooks=[talk.hooks()], create=True) as executor:
+            talk.executor = executor
             _say_what_is_driven(session, executor)
             with interruptible(session, executor, ()):
                 await executor.work(concurrency=count, grace=limit)
@@ -67,35 +70,40 @@ def _say_what_is_driven(session: Session, executor: DurableExecutor) -> None:
     session.say(f"driving {names} on {where}")
 
 
-def _worker_hooks(session: Session) -> Hooks:
-    from belugawf.executor import Hooks
+class _Talk:
+    """The worker's lines: one for each run that ended, and with --verbose for each step."""
 
-    def line(what: str) -> Hook:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.executor: DurableExecutor | None = None
+
+    def hooks(self) -> Hooks:
+        """The hooks that tell."""
+        from belugawf.executor import Hooks
+
+        if not self._session.verbose:
+            return Hooks(
+                on_workflow_complete=self._line("completed"), on_workflow_fail=self._failed
+            )
+        return Hooks(
+            on_workflow_start=self._line("started"),
+            on_workflow_complete=self._line("completed"),
+            on_workflow_fail=self._failed,
+            on_activity_start=self._line("started"),
+            on_activity_complete=self._line("done"),
+            on_signal=self._line("received"),
+            on_retry=self._line("will be tried again"),
+        )
+
+    def _line(self, what: str) -> Hook:
         def say(event: Mapping[str, Any]) -> None:
-            error = event.get("error")
-            shown = f": {escape(_error_text(error))}" if error else ""
-            subject = event.get("activity")
-            about = f" {escape(subject)}" if subject else ""
-            session.say(f"{escape(event.get('workflow_id'))}{about} {what}{shown}")
+            step = event.get("activity") or event.get("signal")
+            about = f" {escape(step)}" if step else ""
+            self._session.say(f"{escape(event['workflow_id'])}:{about} {what}")
 
         return say
 
-    told = Hooks(on_workflow_complete=line("completed"), on_workflow_fail=line("failed"))
-    if not session.verbose:
-        return told
-    return Hooks(
-        on_workflow_start=line("started"),
-        on_workflow_complete=told.on_workflow_complete,
-        on_workflow_fail=told.on_workflow_fail,
-        on_activity_start=line("started"),
-        on_activity_complete=line("done"),
-        on_signal=line("received a signal"),
-        on_retry=line("will be tried again"),
-    )
-
-
-def _error_text(error: Any) -> str:
-    if isinstance(error, Mapping):
-        return f"{error.get('type')}: {error.get('message')}"
-    kind = getattr(error, "type", None)
-    return f"{kind}: {getattr(error, 'message', '')}" if kind else str(error)
+    async def _failed(self, event: Mapping[str, Any]) -> None:
+        assert self.executor is not None
+        info = await self.executor.describe(event["run_id"])
+        self._session.say(escape(exits.outcome_message(info)))

@@ -61,5 +61,5 @@ settings = SimpleNamespace(
     provider="default", workflows=Path(), db=FINISH.parent, default_workflow=None
 )
 session.settings_of = lambda flags, **_: settings  # type: ignore[assignment]
-belugawf.executor.new_executor = lambda *_, **__: executor  # type: ignore[attr-defined]
+belugawf.executor.new_executor = lambda *_, **__: executor  # type: ignore[assignment]
 main()

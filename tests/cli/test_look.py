@@ -396,8 +396,9 @@ def test_signal_is_zero_once_on_disk(cli: Cli) -> None:
     assert (failed.code, failed.json["status"]) == (0, "failed")
 
 
-def test_signal_beside_a_worker(cli: Cli) -> None:
+def test_signal_beside_a_worker(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """A live process goes on with the run: it is followed for a moment, then named."""
+    monkeypatch.setattr("belugawf.cli.driving._FOLLOW_S", 0.1)
     owner = Owner(pid=1, host="here", since=START)
     cli.executor = FakeExecutor(run_info("report", waiting_for=(signal_wait(),), owner=owner))
     cli.executor.driven_by = owner
