@@ -6,6 +6,7 @@ inside a running attempt.
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -108,7 +109,7 @@ class ActivityDecorator:
         `timeout` bounds one attempt, `total_timeout` all of them with their delays,
         `heartbeat_timeout` the silence between heartbeats. `at_most_once=True` never starts it
         a second time, and excludes `retry`. `isolation="process"` runs each attempt in a child
-        process. Raises `UsageError` where these contradict each other.
+        process. Raises `UsageError` where these contradict each other, or where it is no function.
         """
         if at_most_once and retry is not None:
             raise UsageError(
@@ -119,6 +120,7 @@ class ActivityDecorator:
             raise UsageError(f"isolation is {isolation!r}", hint="use 'none' or 'process'")
 
         def mark(target: F) -> F:
+            _check_shape(target)
             said = ActivityMark(
                 name=name or target.__name__,
                 retry=retry,
@@ -147,6 +149,20 @@ class ActivityDecorator:
 
 
 activity = ActivityDecorator()
+
+
+def _check_shape(function: Any) -> None:
+    label = getattr(function, "__name__", repr(function))
+    if inspect.isclass(function) or not callable(function) or not hasattr(function, "__name__"):
+        raise UsageError(
+            f"activity {label!r} is no function",
+            hint="decorate a def or async def; a name is given by @activity(name=...)",
+        )
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise UsageError(
+            f"activity {label!r} is a generator, which has no result",
+            hint="return a list in place of yield",
+        )
 
 
 def _optional(duration: Duration | None) -> timedelta | None:

@@ -248,7 +248,7 @@ class WorkflowContext:
         try:
             signal = await self._signals.take(wait.name, new_waiter)
         except SignalTimeoutError:
-            outcome = "timed out"
+            outcome = "timed_out"
             raise
         except asyncio.CancelledError:
             outcome = "cancelled"
@@ -387,4 +387,7 @@ def _expire(waiter: asyncio.Future[None], wait: SignalWait) -> None:
 
 
 def _caller(frame: Any) -> str:
+    """ "file:line" of the workflow code that called; one method here may call another."""
+    while frame.f_globals is globals() and frame.f_back is not None:
+        frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -74,6 +74,11 @@ def _check_shape(function: Callable[..., Any]) -> None:
             f"workflow {label!r} takes *args or **kwargs",
             hint="name each parameter, so that inputs can be checked",
         )
+    if any(p.kind is inspect.Parameter.POSITIONAL_ONLY for p in parameters[1:]):
+        raise UsageError(
+            f"workflow {label!r} has positional-only parameters",
+            hint="inputs are passed by name: leave the / out",
+        )
 
 
 @dataclass(frozen=True, slots=True)

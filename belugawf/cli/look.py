@@ -275,8 +275,8 @@ def waiting_command(
         (
             escape(wait.workflow_id),
             escape(wait.signal),
-            render.moment(wait.since, terminal) if terminal else render.iso_local(wait.since),
-            _until(wait, terminal),
+            _when(wait.since, terminal),
+            "" if wait.until is None else _when(wait.until, terminal),
             escape(wait.expected or ""),
             escape(wait.prompt or ""),
             _answer(session, wait, counts),
@@ -284,14 +284,12 @@ def waiting_command(
         for wait in waits
     ]
     headers = ("RUN", "SIGNAL", "SINCE", "UNTIL", "TYPE", "PROMPT", "ANSWER")
-    render.table(headers, rows, paint=session.paint)
+    render.table(headers, rows, paint=session.paint, whole=(0, len(headers) - 1))
     leave(exits.OK)
 
 
-def _until(wait: OpenWait, terminal: bool) -> str:
-    if wait.until is None:
-        return ""
-    return render.moment(wait.until, True) if terminal else render.iso_local(wait.until)
+def _when(instant: int, terminal: bool) -> str:
+    return render.relative(instant) if terminal else render.iso_local(instant)
 
 
 def _wait_json(session: Session, wait: OpenWait, waiting_runs: Mapping[str, int]) -> dict[str, Any]:
@@ -407,14 +405,14 @@ def run_table(session: Session, infos: Sequence[RunInfo]) -> None:
             escape(info.workflow_id),
             escape(info.workflow),
             info.status,
-            render.relative(info.created_at) if terminal else render.iso_local(info.created_at),
+            _when(info.created_at, terminal),
             _note(info),
             escape(info.run_id),
         )
         for info in infos
     ]
     headers = ("ID", "WORKFLOW", "STATUS", "STARTED", "NOTE", "RUN ID")
-    render.table(headers, rows, paint=session.paint)
+    render.table(headers, rows, paint=session.paint, whole=(0, len(headers) - 1))
 
 
 def _note(info: RunInfo) -> str:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -171,26 +171,36 @@ def seconds_of(duration: timedelta | None) -> str:
 # -- tables --------------------------------------------------------------------------------------
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, paint: Paint) -> None:
+def table(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    paint: Paint,
+    whole: Collection[int] = (0,),
+) -> None:
     """Print rows as data: a table on a terminal, tab-separated without headers in a pipe.
 
-    A cell is already escaped. Column 0 is never cut: it holds what is typed into commands.
+    A cell is already escaped. Nothing is cut: what does not fit is folded, and the columns of
+    `whole` (what people copy) only where they are wider than half of the terminal.
     """
     if not STREAMS.data_is_terminal():
         STREAMS.write("".join("\t".join(row) + "\n" for row in rows))
         return
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for header in headers:
-        shown.add_column(header, overflow="fold")
-    for row in rows:
-        shown.add_row(*(Text(cell, style=_cell_style(cell)) for cell in row))
     console = Console(
         file=STREAMS.data, no_color=not paint.on, highlight=False, markup=False, emoji=False
     )
+    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for number, header in enumerate(headers):
+        width = max((cell_len(row[number]) for row in rows), default=0)
+        least = min(width, console.width // 2) if number in whole else None
+        shown.add_column(header, overflow="fold", min_width=least)
+    for row in rows:
+        shown.add_row(*(Text(cell, style=_cell_style(cell)) for cell in row))
     console.print(shown)
 
 

@@ -138,6 +138,7 @@ class AttemptRunner:
 
     `deliver` is called on the loop with each outcome. `keep` are descriptors that child processes
     hold while they live, so that a run is not taken over before its isolated activity is gone.
+    `thread_ended` is told of a run whose thread has ended at last, after nobody waited for it.
     """
 
     def __init__(
@@ -148,7 +149,9 @@ class AttemptRunner:
         threads: int,
         payload_limit: int,
         keep: Callable[[], tuple[int, ...]] = tuple,
+        thread_ended: Callable[[int], None] = lambda run: None,
     ) -> None:
+        self._thread_ended = thread_ended
         self._deliver = deliver
         self._clock = clock
         self._payload_limit = payload_limit
@@ -320,6 +323,7 @@ class AttemptRunner:
         def ended(outcome: Outcome | None) -> None:
             if attempt.stopped:
                 self._lingering[spec.run] -= 1
+                self._thread_ended(spec.run)
             elif outcome is not None:
                 self._finish(attempt, outcome)
 

@@ -106,6 +106,7 @@ class Engine:
             threads=options.threads,
             payload_limit=options.payload_limit,
             keep=presence.kept_descriptors,
+            thread_ended=self._reconsider,
         )
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="belugawf-commit")
         self._runs: dict[int, DrivenRun] = {}
@@ -164,6 +165,7 @@ class Engine:
     ) -> None:
         """Drive whatever can move from now on (only runs of `workflow`, if given)."""
         self._everything = True
+        self._refused.clear()
         self._only_workflow = workflow
         self._patience_ns = patience_ns
         self._persistent = persistent
@@ -183,6 +185,8 @@ class Engine:
         """Claim nothing and start nothing any more; attempts in flight go on."""
         self._stopping = True
         self._starts.clear()
+        for run in self._runs.values():
+            run.to_begin.clear()
         self.wake()
 
     def cut(self) -> None:
@@ -192,7 +196,8 @@ class Engine:
 
     def drives(self, run: int) -> bool:
         """Whether this process drives the run, or is about to."""
-        return run in self._runs or run in self._wanted
+        driven = self._runs.get(run)
+        return run in self._wanted or (driven is not None and not driven.resting)
 
     def follows(self, run: int) -> bool:
         """Whether this process drives the run now, or will when it can move again."""
@@ -225,7 +230,7 @@ class Engine:
     @property
     def idle(self) -> bool:
         """Whether nothing is driven, and the last look found nothing to claim."""
-        return self._idle and not self._runs and not self._wanted
+        return self._idle and not self._wanted and all(r.resting for r in self._runs.values())
 
     @property
     def drained(self) -> bool:
@@ -344,7 +349,8 @@ class Engine:
         if self._next_due is not None:
             moments.append(self._next_due)
         delay = max(0, min(moments) - now) / SECOND_NS
-        if self._wake.is_set() or delay == 0:
+        ready = any(self._is_ready(run, now) for run in self._runs.values())
+        if ready or self._wake.is_set() or delay == 0:
             await asyncio.sleep(0)
             return
         try:
@@ -373,24 +379,24 @@ class Engine:
         if self._runs:
             for key in self._store.mail() & self._runs.keys():
                 self._runs[key].dirty = True
-            for key in self._store.ended(list(self._runs)):
+            for key in self._store.ended(self._runs):
                 self._drop(self._runs[key])
         self._flush_heartbeats()
+        self._next_due = None
         if not self._stopping:
             await self._claim(now)
-            active = self._everything or self._mine
-            self._next_due = self._store.next_due(now) if active else None
+            if self._everything or self._mine:
+                self._next_due = self._store.next_due(now)
 
     async def _claim(self, now: int) -> None:
-        rows: list[RunRow] = []
-        if self._wanted:
-            rows += [self._store.by_key(key) for key in self._wanted]
+        wanted = dict(self._wanted)
+        rows = [self._store.by_key(key) for key in wanted]
         found = 0
         if self._everything or self._mine:
             candidates = self._store.candidates(
                 now=now,
                 limit=CLAIM_AT_ONCE,
-                excluding=[*self._runs, *self._refused, *self._wanted],
+                excluding=[*self._runs, *self._refused, *wanted],
                 among=None if self._everything else self._mine,
                 workflow=self._only_workflow,
             )
@@ -400,12 +406,11 @@ class Engine:
         free = self._free_to_take(rows)
         if free:
             await self._take_over(free)
-        self._wanted.clear()
+        for key in wanted:
+            del self._wanted[key]
         self._idle = found == 0
-        if found == CLAIM_AT_ONCE:
-            self._look_now = True
-        if found == 0 or not free:
-            self._announce()
+        self._look_now = self._look_now or found > 0
+        self._announce()
 
     def _may_take(self, row: RunRow) -> bool:
         """Whether nobody alive holds it."""
@@ -458,6 +463,9 @@ class Engine:
                 made.append(self._make_turn(run, messages.get(run.key, []), now))
             except BelugaError as error:
                 self._refuse(run.key, error)
+            except Exception as error:
+                logger.exception("a bug in belugawf: run %s", run.row.workflow_id)
+                self._refuse(run.key, BugError(f"a bug in belugawf: {error!r}"))
         return made
 
     def _read_messages(
@@ -574,6 +582,8 @@ class Engine:
         rests = not run.runnable() and (
             self._stopping or due_at is None or due_at > now + run.patience_ns
         )
+        lingers = self._attempts.lingers(run.key)
+        run.resting = rests and lingers
         progress = replayer.take_progress()
         return Turn(
             run=run.key,
@@ -581,7 +591,7 @@ class Engine:
             events=made.events,
             read_to=made.read_to,
             due_at=due_at,
-            release=rests and not self._attempts.lingers(run.key) and not run.to_begin,
+            release=rests and not lingers,
             progress=None if progress is None else json.dumps(progress),
         )
 
@@ -787,6 +797,17 @@ class Engine:
             run.outcomes.append(outcome)
         self.wake()
 
+    def _reconsider(self, key: int) -> None:
+        """A thread that nobody waited for has ended: its run may be let go now."""
+        run = self._runs.get(key)
+        if run is not None:
+            run.dirty = True
+            self.wake()
+
+    def lingering(self) -> list[int]:
+        """The runs that stay ours until a thread of theirs ends."""
+        return [key for key in self._runs if self._attempts.lingers(key)]
+
     def _flush_heartbeats(self) -> None:
         beats = self._attempts.take_heartbeats()
         if beats:
@@ -847,6 +868,13 @@ class Engine:
 
     async def _off_loop(self, work: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._committer, work)
+
+
+class BugError(TurnError):
+    """A turn failed in our own code."""
+
+    code = "internal"
+    exit_code = 1
 
 
 class Unwritable(TurnError):

@@ -119,16 +119,18 @@ class LocalExecutor:
     async def __aexit__(self, *exc: object) -> None:
         engine, presence, database = self._engine, self._presence, self._database
         self._engine = self._presence = self._database = None
+        keeping: list[int] = []
         try:
             if engine is not None:
                 await engine.close()
+                keeping = engine.lingering()
                 if self._process_ends:
                     _LEFT_BEHIND.append(engine)
                 else:
                     engine.evict_all()
         finally:
             if presence is not None:
-                presence.close()
+                presence.close(keeping)
             if database is not None:
                 database.close()
 
@@ -261,7 +263,7 @@ class LocalExecutor:
         self._here.announce("worker", self.catalog.workflows)
         engine.want_everything(_patience(RESUME_PATIENCE), persistent=True)
         try:
-            await self._drive_until(engine, lambda: False, None, grace, lambda: None)
+            await self._drive_until(engine, lambda: False, None, grace, engine.take_touched)
         finally:
             self._here.announce("guest", ())
 
@@ -271,7 +273,7 @@ class LocalExecutor:
         done: Callable[[], bool],
         max_time: Duration | None,
         grace: Duration | None,
-        note: Callable[[], None],
+        note: Callable[[], object],
     ) -> None:
         """Until it is done; or the time is up, or somebody interrupts, and then drained."""
         end = None if max_time is None else self._clock.now() + _patience(max_time)

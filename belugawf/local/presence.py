@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from belugawf.local import ownership
@@ -54,13 +54,17 @@ class Presence:
             )
         )
 
-    def close(self) -> None:
-        """Let go of everything that we own, and say goodbye."""
+    def close(self, keeping: Sequence[int] = ()) -> None:
+        """Let go of everything that we own, and say goodbye.
+
+        Runs in `keeping` stay ours until the process ends: a thread still works for them.
+        """
         try:
-            self._store.unregister(self._lock.id)
+            self._store.unregister(self._lock.id, keeping)
         finally:
             self._socket.close()
-            self._lock.release()
+            if not keeping:
+                self._lock.release()
 
     def is_alive(self, owner_id: str) -> bool:
         """Whether that owner's process lives; once dead, always dead."""

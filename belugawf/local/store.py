@@ -448,16 +448,15 @@ class Store:
         with self.database.reading() as db:
             return {row[0] for row in db.execute("SELECT DISTINCT run FROM inbox")}
 
-    def ended(self, runs: Sequence[int]) -> list[int]:
+    def ended(self, runs: Iterable[int]) -> list[int]:
         """Those of the runs that are not open any more."""
         with self.database.reading() as db:
-            return [
-                row[0]
-                for run in runs
-                for row in db.execute(
-                    "SELECT key FROM runs WHERE key = ? AND status <> 'running'", (run,)
-                )
-            ]
+            rows = db.execute(
+                "SELECT key FROM runs WHERE status <> 'running' "
+                "AND key IN (SELECT value FROM json_each(?))",
+                (json.dumps(list(runs)),),
+            )
+            return [row[0] for row in rows]
 
     # -- ownership -------------------------------------------------------------------------------
 
@@ -480,11 +479,19 @@ class Store:
                 ),
             )
 
-    def unregister(self, owner: str) -> None:
-        """Say goodbye: what we still own is let go, and none of it is suspect."""
+    def unregister(self, owner: str, keeping: Sequence[int] = ()) -> None:
+        """Say goodbye: what we still own is let go, and none of it is suspect.
+
+        With runs in `keeping` those stay ours, and so do we stay registered.
+        """
         with self.database.write() as db:
-            db.execute("UPDATE live SET owner = NULL, owned_since = NULL WHERE owner = ?", (owner,))
-            db.execute("DELETE FROM owners WHERE id = ?", (owner,))
+            db.execute(
+                "UPDATE live SET owner = NULL, owned_since = NULL WHERE owner = ? "
+                "AND run NOT IN (SELECT value FROM json_each(?))",
+                (owner, json.dumps(list(keeping))),
+            )
+            if not keeping:
+                db.execute("DELETE FROM owners WHERE id = ?", (owner,))
 
     def owners(self) -> list[OwnerRow]:
         """Everybody who registered, dead or alive."""

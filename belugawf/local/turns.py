@@ -44,6 +44,7 @@ class DrivenRun:
     the code has named; `interrupted` says how the last owner ended ("crash", "reboot") until that
     has been noted. `to_begin` are attempts whose AttemptStarted must be on disk before they start,
     `launched` activities with an attempt that has started and whose end is not on disk yet.
+    `resting`: it would be let go, but for a thread that cannot be stopped.
     """
 
     row: RunRow
@@ -60,6 +61,7 @@ class DrivenRun:
     stored_due_at: int | None = None
     to_begin: dict[int, bool] = field(default_factory=dict)
     launched: set[int] = field(default_factory=set)
+    resting: bool = False
     dirty: bool = True
     next_at: int | None = None
 
@@ -154,7 +156,8 @@ class TurnMaker:
         interrupted, first = run.interrupted, not run.begun
         if run.interrupted is not None:
             self._note_interruptions(run.interrupted)
-        if not run.begun:
+        late_start = run.deadline is not None and run.deadline <= self._now
+        if not run.begun and not late_start:
             self._first_turn()
         for timer in run.work.timers.values():
             self._push_if_due(timer)

@@ -14,19 +14,31 @@ def describe_failure(error: BaseException) -> Failure:
 
     The traceback is cut to frames that are neither asyncio's nor ours, and has no locals.
     """
-    message = str(error)
+    message = _text(error)
     if isinstance(error, BaseExceptionGroup):
         first = _first_leaf(error)
-        message = f"{message}: {type(first).__name__}: {first}"
+        message = f"{message}: {type(first).__name__}: {_text(first)}"
     type_name = getattr(error, "type", None)
     return Failure(
-        type=type_name if isinstance(type_name, str) else type(error).__name__,
-        message=message,
-        traceback=_user_traceback(error),
+        type=_sound(type_name) if isinstance(type_name, str) else type(error).__name__,
+        message=_sound(message),
+        traceback=_sound(_user_traceback(error)),
         non_retryable=bool(getattr(error, "non_retryable", False)),
         activity=error.activity if isinstance(error, ActivityError) else None,
         attempts=error.attempts if isinstance(error, ActivityError) else None,
     )
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as failed:
+        return f"its text cannot be made: {type(failed).__name__}"
+
+
+def _sound(text: str) -> str:
+    """The text with halves of surrogate pairs, which JSON cannot hold, as backslash escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _first_leaf(error: BaseException) -> BaseException:
@@ -35,7 +47,7 @@ def _first_leaf(error: BaseException) -> BaseException:
     return error
 
 
-def _user_traceback(error: BaseException) -> str | None:
+def _user_traceback(error: BaseException) -> str:
     described = traceback.TracebackException.from_exception(error, capture_locals=False)
     _cut(described)
     text = "".join(described.format()).rstrip()

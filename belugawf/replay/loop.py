@@ -8,7 +8,7 @@ Three things make it deterministic where asyncio alone is not:
 
 * asyncio keeps tasks and futures in sets, whose order follows their hashes, which are addresses.
   `CountedTask` and `CountedFuture` hash to a creation counter instead.
-* `asyncio.as_completed` starts its coroutines in the order of a set. It is replaced by a function
+* `asyncio.as_completed` starts its coroutines in the order of a set. Its code is replaced by one
   that turns them into tasks in the order given, when this loop runs.
 * Whatever would touch the world raises `WorkflowCodeError`.
 
@@ -23,10 +23,11 @@ import contextlib
 import sys
 from asyncio import events
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextvars import Context
 from datetime import timedelta
-from typing import Any, NoReturn, Protocol, TypeVarTuple, Unpack
+from types import FunctionType
+from typing import Any, NoReturn, Protocol, TypeVarTuple, Unpack, cast
 
 from belugawf.model.errors import RunEvicted, WorkflowBlockedError, WorkflowCodeError
 
@@ -38,6 +39,11 @@ MAX_EMPTY_TIMERS = 1_000
 _EMPTY_TIMER_S = 0.001
 # How often a coroutine that swallows RunEvicted is told again.
 _MAX_THROWS = 100
+# A loop that swallows RunEvicted at every call, without awaiting, would spin for ever. After so
+# many, calls go through, unheard: its next await stands still, and it is left there.
+_MAX_REFUSALS = 10_000
+# Coroutines that cannot be unwound. Dropping one would run its code once more.
+_left_standing: list[Any] = []
 
 
 _Ts = TypeVarTuple("_Ts")
@@ -167,15 +173,18 @@ class DeterministicLoop(_Worldless):
         self._prune_at = 64
         self._generators: list[Any] = []
         self._empty_timers = 0
+        self._budget = MAX_CALLBACKS
         self._refused: WorkflowBlockedError | None = None
+        self._refusals = 0
         self.evicting = False
         self.unhandled: list[dict[str, Any]] = []
 
     # -- what the driver calls -------------------------------------------------------------------
 
-    def set_time(self, seconds: float) -> None:
-        """Set what `time()` returns, in seconds since 1970."""
+    def begin_turn(self, seconds: float) -> None:
+        """Set what `time()` returns, in seconds since 1970; callbacks are counted anew."""
         self._now = seconds
+        self._budget = MAX_CALLBACKS
 
     def fire(self, timer: DurableTimer) -> None:
         """The timer is due: its callback runs with the next `run_ready`."""
@@ -189,8 +198,16 @@ class DeterministicLoop(_Worldless):
     def run_ready(self) -> None:
         """Run callbacks until none is ready.
 
-        Raises `WorkflowBlockedError` after `MAX_CALLBACKS` callbacks or `MAX_EMPTY_TIMERS` timers.
+        Raises `WorkflowBlockedError` after `MAX_CALLBACKS` callbacks of one turn, or
+        `MAX_EMPTY_TIMERS` timers.
         """
+        with self._as_running_loop():
+            self._run_callbacks()
+        self._prune()
+
+    @contextlib.contextmanager
+    def _as_running_loop(self) -> Iterator[None]:
+        """This loop is the thread's running one, also where the real one is running us."""
         outer = events._get_running_loop()
         # A task of the real loop may be driving us; Python allows one current task a thread.
         outer_task = None if outer is None else asyncio.current_task(outer)
@@ -200,17 +217,15 @@ class DeterministicLoop(_Worldless):
         sys.set_asyncgen_hooks(firstiter=self._generators.append, finalizer=_forget)
         events._set_running_loop(self)
         try:
-            self._run_callbacks()
+            yield
         finally:
             events._set_running_loop(outer)
             sys.set_asyncgen_hooks(*hooks)
             if outer is not None and outer_task is not None:
                 asyncio.tasks._enter_task(outer, outer_task)
-        self._prune()
 
     def _run_callbacks(self) -> None:
         ready = self._ready
-        budget = MAX_CALLBACKS
         while ready:
             handle = ready.popleft()
             if handle.cancelled():
@@ -218,8 +233,8 @@ class DeterministicLoop(_Worldless):
             # A task that raises SystemExit keeps it as its exception: that is where we look.
             with contextlib.suppress(SystemExit):
                 handle._run()
-            budget -= 1
-            if budget == 0:
+            self._budget -= 1
+            if self._budget <= 0:
                 raise WorkflowBlockedError(
                     f"the workflow ran {MAX_CALLBACKS:,} steps without waiting for anything"
                     f"{self._busy_line(handle)}",
@@ -243,17 +258,21 @@ class DeterministicLoop(_Worldless):
         """Unwind every task without being heard; the loop is of no use after it."""
         self.evicting = True
         self._ready.clear()
+        with self._as_running_loop():
+            self._unwind_all()
+        self._tasks.clear()
+        self._generators.clear()
+        self._ready.clear()
+
+    def _unwind_all(self) -> None:
         for task in list(self._tasks.values()):
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
                 coroutine = task.get_coro()
                 if coroutine is not None:
-                    _unwind(coroutine.throw)
-        for generator in self._generators:
-            _unwind(_thrower(generator))
-        self._tasks.clear()
-        self._generators.clear()
-        self._ready.clear()
+                    _unwind(coroutine, coroutine.throw)
+        for generator in list(self._generators):
+            _unwind(generator, _thrower(generator))
 
     # -- what asyncio calls ----------------------------------------------------------------------
 
@@ -362,7 +381,8 @@ class DeterministicLoop(_Worldless):
 
     def check(self) -> None:
         """Raise `RunEvicted` once the run is let go."""
-        if self.evicting:
+        if self.evicting and self._refusals < _MAX_REFUSALS:
+            self._refusals += 1
             raise RunEvicted
 
     def _prune(self) -> None:
@@ -372,13 +392,14 @@ class DeterministicLoop(_Worldless):
             self._prune_at = max(64, 2 * len(self._tasks))
 
 
-def _unwind(throw: Callable[[BaseException], Any]) -> None:
+def _unwind(code: Any, throw: Callable[[BaseException], Any]) -> None:
     """Throw until the coroutine is finished; one that awaits again is told again."""
     for _ in range(_MAX_THROWS):
         try:
             throw(RunEvicted())
         except BaseException:
             return
+    _left_standing.append(code)
 
 
 def _thrower(generator: Any) -> Callable[[BaseException], Any]:
@@ -422,7 +443,13 @@ def user_location(depth: int = 1) -> str | None:
 _MACHINERY = ("asyncio", "belugawf.", "concurrent.", "threading")
 _RUN_CALLBACKS = DeterministicLoop._run_callbacks.__code__
 
-_as_completed = asyncio.as_completed
+def _copy(function: FunctionType) -> FunctionType:
+    copied = FunctionType(function.__code__, function.__globals__, function.__name__)
+    copied.__kwdefaults__ = function.__kwdefaults__
+    return copied
+
+
+_as_completed = _copy(cast(FunctionType, asyncio.as_completed))
 
 
 def _ordered_as_completed(fs: Iterable[Any], *, timeout: float | None = None) -> Any:
@@ -433,5 +460,11 @@ def _ordered_as_completed(fs: Iterable[Any], *, timeout: float | None = None) ->
     return _as_completed(fs, timeout=timeout)
 
 
-asyncio.as_completed = _ordered_as_completed
-asyncio.tasks.as_completed = _ordered_as_completed
+def _new_as_completed(fs: Iterable[Any], *, timeout: float | None = None) -> Any:
+    from belugawf.replay.loop import _ordered_as_completed  # runs with asyncio's globals
+
+    return _ordered_as_completed(fs, timeout=timeout)
+
+
+# Its code is replaced and not the name, because modules may have imported the name before.
+cast(FunctionType, asyncio.as_completed).__code__ = _new_as_completed.__code__

@@ -40,7 +40,6 @@ from belugawf.model.errors import (
     Failure,
     NondeterminismError,
     QueryNotFoundError,
-    RunEvicted,
     TurnError,
     failure_error,
 )
@@ -122,7 +121,7 @@ class Replayer:
         """
         self.applied += 1
         self._now = fact.time
-        self._loop.set_time(fact.time / SECOND_NS)
+        self._loop.begin_turn(fact.time / SECOND_NS)
         self._take(fact)
         self._settle()
         commands, self._commands = self._commands, []
@@ -147,6 +146,7 @@ class Replayer:
         finally:
             self._replaying = False
             self._logs.clear()
+            self._loop.unhandled.clear()
             self._progress = None
         self.position = history[-1].position if history else 0
         return pending
@@ -448,8 +448,7 @@ class Replayer:
             raise QueryNotFoundError("a query only reads: it cannot ask the run to do something")
 
     def _check_alive(self) -> None:
-        if self._loop.evicting:
-            raise RunEvicted
+        self._loop.check()
 
     def _unhandled_record(self, context: dict[str, Any]) -> logging.LogRecord:
         error = context.get("exception")
