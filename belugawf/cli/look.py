@@ -284,7 +284,12 @@ def waiting_command(
         for wait in waits
     ]
     headers = ("RUN", "SIGNAL", "SINCE", "UNTIL", "TYPE", "PROMPT", "ANSWER")
-    render.table(headers, rows, paint=session.paint, whole=(0, len(headers) - 1))
+    if not terminal:
+        render.table(headers, rows, paint=session.paint)
+        leave(exits.OK)
+    render.table(headers[:-1], [cells[:-1] for cells in rows], paint=session.paint)
+    # Under the table, because a command that is folded cannot be copied.
+    STREAMS.write("\nanswer with:\n" + "".join(f"  {cells[-1]}\n" for cells in rows))
     leave(exits.OK)
 
 
@@ -412,7 +417,7 @@ def run_table(session: Session, infos: Sequence[RunInfo]) -> None:
         for info in infos
     ]
     headers = ("ID", "WORKFLOW", "STATUS", "STARTED", "NOTE", "RUN ID")
-    render.table(headers, rows, paint=session.paint, whole=(0, len(headers) - 1))
+    render.table(headers, rows, paint=session.paint)
 
 
 def _note(info: RunInfo) -> str:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -176,12 +176,11 @@ def table(
     rows: Sequence[Sequence[str]],
     *,
     paint: Paint,
-    whole: Collection[int] = (0,),
 ) -> None:
     """Print rows as data: a table on a terminal, tab-separated without headers in a pipe.
 
-    A cell is already escaped. Nothing is cut: what does not fit is folded, and the columns of
-    `whole` (what people copy) only where they are wider than half of the terminal.
+    A cell is already escaped. Nothing is cut: what does not fit is folded, and the first column,
+    the id that people copy, only where it is wider than half of the terminal.
     """
     if not STREAMS.data_is_terminal():
         STREAMS.write("".join("\t".join(row) + "\n" for row in rows))
@@ -197,7 +196,7 @@ def table(
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for number, header in enumerate(headers):
         width = max((cell_len(row[number]) for row in rows), default=0)
-        least = min(width, console.width // 2) if number in whole else None
+        least = min(width, console.width // 2) if number == 0 else None
         shown.add_column(header, overflow="fold", min_width=least)
     for row in rows:
         shown.add_row(*(Text(cell, style=_cell_style(cell)) for cell in row))
