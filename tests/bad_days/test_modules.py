@@ -11,7 +11,6 @@ BROKEN = {
     "syntax": ("def broken(:\n    pass\n", "broken.py"),
     "raises": ("raise RuntimeError('not today')\n", "not today"),
     "exits": ("raise SystemExit(0)\n", "SystemExit"),
-    "interrupts": ("raise KeyboardInterrupt\n", "KeyboardInterrupt"),
 }
 
 TAIL = """
@@ -88,18 +87,18 @@ def test_no_workflows_at_all(project: Project) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("durabilty: full\n", ("durabilty", "durability", "line 1")),
-        ("db: state.db\nworkflow: w\n", ("workflow", "workflows", "line 2")),
-        ("resume: {max_tme: 5m}\n", ("max_tme", "max_time", "line 1")),
-        ("db: a.db\ndb: b.db\n", ("db", "line 2")),
-        ("durability: most\n", ("most", "full", "normal", "line 1")),
-        ("resume: {max_time: 1:30}\n", ("max_time", "line 1")),
-        ("resume: {max_time: 90}\n", ("max_time", "line 1")),
-        ("max_crashes: -1\n", ("max_crashes", "line 1")),
-        ("db: [1, 2]\n", ("db", "line 1")),
-        ("- db\n", ("line 1",)),
-        ("db: {\n", ("line",)),
-        ("db: !!python/object/apply:os.system ['touch hacked']\n", ("line 1",)),
+        ("durabilty: full\n", ("durabilty", "durability", ".belugawf.yaml:1:")),
+        ("db: state.db\nworkflow: w\n", ("workflow", "workflows", ".belugawf.yaml:2:")),
+        ("resume: {max_tme: 5m}\n", ("max_tme", "max_time", ".belugawf.yaml:1:")),
+        ("db: a.db\ndb: b.db\n", ("db", ".belugawf.yaml:2:")),
+        ("durability: most\n", ("most", "full", "normal", ".belugawf.yaml:1:")),
+        ("resume: {max_time: 1:30}\n", ("max_time", ".belugawf.yaml:1:")),
+        ("resume: {max_time: 90}\n", ("max_time", ".belugawf.yaml:1:")),
+        ("max_crashes: -1\n", ("max_crashes", ".belugawf.yaml:1:")),
+        ("db: [1, 2]\n", ("db", ".belugawf.yaml:1:")),
+        ("- db\n", (".belugawf.yaml:1:",)),
+        ("db: {\n", (".belugawf.yaml:2:",)),
+        ("db: !!python/object/apply:os.system ['touch hacked']\n", (".belugawf.yaml:1:",)),
     ],
 )
 def test_configuration_that_does_not_fit(
@@ -110,7 +109,7 @@ def test_configuration_that_does_not_fit(
     refused = project.cli("run", "simple", "--json", check=14)
     assert refused.error["code"] == "configuration"
     told = f"{refused.error['message']} {refused.error['hint']}"
-    for word in (".belugawf.yaml", *words):
+    for word in words:
         assert word in told, refused
     project.cli("run", "simple", check=14).no_traceback()
     assert not (project.root / "hacked").exists()
@@ -119,7 +118,14 @@ def test_configuration_that_does_not_fit(
 
 def test_all_mistakes_at_once(project: Project) -> None:
     """Every mistake of a configuration is told in one go, each with its line."""
-    project.configure("durabilty: full\nprovider: defalt\nworkflow: w\n")
+    project.configure("durabilty: full\ndurability: most\nworkflow: w\n")
     refused = project.cli("run", "simple", check=14)
-    for word in ("durabilty", "line 1", "line 2", "defalt", "line 3", "workflows"):
+    for word in (
+        "durabilty",
+        ".belugawf.yaml:1:",
+        ".belugawf.yaml:2:",
+        "most",
+        ".belugawf.yaml:3:",
+        "workflows",
+    ):
         assert word in refused.err, refused
