@@ -84,17 +84,20 @@ def change_modes(project: Project, file_mode: int, folder_mode: int) -> None:
         path.chmod(folder_mode if path.is_dir() else file_mode)
 
 
-def test_read_only(project: Project) -> None:
-    """A read-only database is 12 and says which file; what is in it stays."""
+@pytest.mark.parametrize(
+    ("folder_mode", "named"), [(0o500, ".belugawf"), (0o700, "state.db")], ids=["folder", "file"]
+)
+def test_read_only(project: Project, folder_mode: int, named: str) -> None:
+    """A read-only folder or database is 12 and named; what is in it stays."""
     project.cli("run", "asking", "--id", "a")
     history = project.history("a")
-    change_modes(project, 0o400, 0o500)
+    change_modes(project, 0o400, folder_mode)
     try:
         for command in (("run", "asking", "--id", "b"), ("signal", "approval", "a")):
             refused = without_override(project, *command, "--json")
             assert refused.code == 12, refused
             assert refused.error["code"] == "unavailable"
-            assert "state.db" in refused.error["message"]
+            assert named in refused.error["message"]
             assert refused.error["hint"]
             without_override(project, *command).no_traceback()
     finally:
