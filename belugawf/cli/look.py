@@ -416,8 +416,10 @@ def run_table(session: Session, infos: Sequence[RunInfo]) -> None:
         )
         for info in infos
     ]
+    # A person types the workflow id; the run id would only fold the table.
+    columns = 6 if session.verbose or not terminal else 5
     headers = ("ID", "WORKFLOW", "STATUS", "STARTED", "NOTE", "RUN ID")
-    render.table(headers, rows, paint=session.paint)
+    render.table(headers[:columns], [row[:columns] for row in rows], paint=session.paint)
 
 
 def _note(info: RunInfo) -> str:
