@@ -152,7 +152,7 @@ activity = ActivityDecorator()
 
 
 def _check_shape(function: Any) -> None:
-    label = getattr(function, "__name__", repr(function))
+    label = getattr(function, "__name__", function)
     if inspect.isclass(function) or not callable(function) or not hasattr(function, "__name__"):
         raise UsageError(
             f"activity {label!r} is no function",

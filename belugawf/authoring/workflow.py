@@ -57,7 +57,7 @@ def workflow(
 
 
 def _check_shape(function: Callable[..., Any]) -> None:
-    label = getattr(function, "__name__", repr(function))
+    label = getattr(function, "__name__", function)
     if not inspect.iscoroutinefunction(function):
         raise UsageError(f"workflow {label!r} is no async def", hint=f"write: async def {label}")
     parameters = list(inspect.signature(function).parameters.values())

@@ -443,6 +443,7 @@ def user_location(depth: int = 1) -> str | None:
 _MACHINERY = ("asyncio", "belugawf.", "concurrent.", "threading")
 _RUN_CALLBACKS = DeterministicLoop._run_callbacks.__code__
 
+
 def _copy(function: FunctionType) -> FunctionType:
     copied = FunctionType(function.__code__, function.__globals__, function.__name__)
     copied.__kwdefaults__ = function.__kwdefaults__

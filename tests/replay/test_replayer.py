@@ -1,0 +1,1157 @@
+"""Facts in, commands out: what a run asks for, and that its history must match."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import inspect
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from belugawf import (
+    ActivityError,
+    ActivityInterruptedError,
+    ActivityTimeoutError,
+    NondeterminismError,
+    PayloadTypeError,
+    RetryPolicy,
+    SignalTimeoutError,
+    UsageError,
+    WorkflowContext,
+    workflow,
+)
+from belugawf.authoring.workflow import WorkflowDefinition
+from belugawf.model import events as e
+from belugawf.model.errors import QueryNotFoundError, WorkflowBlockedError
+from belugawf.replay.replayer import InputMismatchError, Replayer, python_version
+from tests.replay.driving import Run, briefs
+
+
+def line_of(function: Callable[..., Any], text: str) -> str:
+    """ "file:line" of the function's line that has the text."""
+    lines, first = inspect.getsourcelines(function)
+    [offset] = [n for n, line in enumerate(lines) if text in line]
+    return f"{__file__}:{first + offset}"
+
+
+# -- commands ------------------------------------------------------------------------------------
+
+
+def test_one_of_everything() -> None:
+    """Each fact leads to its commands, numbered as they are asked for."""
+
+    async def code(ctx: WorkflowContext, topic: str) -> str:
+        found = await ctx.execute_activity("search", topic)
+        await ctx.sleep("1h")
+        approval = await ctx.wait_for_signal("approval", timeout="1d")
+        return f"{found} {approval.payload} {approval.sender}"
+
+    run = Run(code, "whales")
+    assert briefs(run.commands) == [("activity", 1, "search", "whales")]
+    assert briefs(run.complete(1, "found")) == [("timer", 2, 3600.0)]
+    assert briefs(run.fire()) == [("wait", 3, "approval"), ("timer", 4, 86400.0)]
+    assert briefs(run.signal("approval", True, "Ada")) == [
+        ("cancel timer", 4),
+        ("end wait", 3, "received"),
+        ("complete", "found True Ada"),
+    ]
+    assert run.closed
+    assert run.replay() == []
+
+
+def test_fan_out_is_one_turn() -> None:
+    """gather schedules all at once; answers come in any order."""
+
+    async def code(ctx: WorkflowContext) -> list[int]:
+        return list(await asyncio.gather(*(ctx.execute_activity("double", n) for n in range(3))))
+
+    run = Run(code)
+    assert briefs(run.commands) == [("activity", n + 1, "double", n) for n in range(3)]
+    assert run.complete(3, 4) == []
+    assert run.complete(1, 0) == []
+    assert briefs(run.complete(2, 2)) == [("complete", [0, 2, 4])]
+    assert run.replay() == []
+
+
+def test_activity_failure_has_its_type() -> None:
+    """A failed activity raises what kind of failure it was, with its cause."""
+    kinds = {
+        "application": ActivityError,
+        "timeout": ActivityTimeoutError,
+        "interrupted": ActivityInterruptedError,
+    }
+
+    async def code(ctx: WorkflowContext) -> list[Any]:
+        try:
+            await ctx.execute_activity("risky")
+        except ActivityError as error:
+            assert isinstance(error.__cause__, type(None))
+            return [type(error).__name__, error.activity, error.attempts, error.cause.type]
+        return []
+
+    for kind, expected in kinds.items():
+        run = Run(code)
+        run.fail(1, kind=kind)
+        assert run.result == [expected.__name__, "risky", 1, "ValueError"]
+        assert run.replay() == []
+
+
+def test_an_uncaught_activity_error_fails_the_run() -> None:
+    """It names the activity and its tries, and what it raised."""
+
+    async def code(ctx: WorkflowContext) -> None:
+        await ctx.execute_activity("risky")
+
+    run = Run(code)
+    run.fail(1, "no route")
+    assert run.error.type == "ActivityError"
+    assert run.error.activity == "risky"
+    assert run.error.message == (
+        "activity 'risky' failed after it was tried once: ValueError: no route"
+    )
+    assert run.replay() == []
+
+
+def test_timeout_around_an_activity_cancels_it() -> None:
+    """Nobody waits for it any more: the engine is told so."""
+
+    async def code(ctx: WorkflowContext) -> str:
+        try:
+            async with asyncio.timeout(5):
+                await ctx.execute_activity("slow")
+        except TimeoutError:
+            return "late"
+        return "in time"
+
+    run = Run(code)
+    assert briefs(run.commands) == [("timer", 1, 5.0), ("activity", 2, "slow")]
+    assert briefs(run.fire()) == [("cancel activity", 2), ("complete", "late")]
+    assert run.replay() == []
+
+
+def test_started_activities_run_beside() -> None:
+    """start_activity gives a task; its place in the code is the caller's."""
+
+    async def code(ctx: WorkflowContext) -> str:
+        task = ctx.start_activity("slow")  # here
+        await ctx.sleep(1)
+        return str(await task)
+
+    run = Run(code)
+    assert briefs(run.commands) == [("timer", 1, 1.0), ("activity", 2, "slow")]
+    location = run.commands[1].location  # type: ignore[union-attr]
+    assert location == line_of(code, "# here")
+    run.complete(2, "done")
+    run.fire()
+    assert run.result == "done"
+
+
+def test_places_are_the_workflows() -> None:
+    """Every command names the line of workflow code that asks, in helpers too."""
+
+    async def helper(ctx: WorkflowContext) -> None:
+        await ctx.execute_activity("one")  # activity
+
+    async def code(ctx: WorkflowContext) -> None:
+        await helper(ctx)
+        await asyncio.sleep(5)  # timer
+        async for _ in ctx.signals("go"):  # wait
+            break
+
+    run = Run(code)
+    [command] = run.commands
+    assert command.location == line_of(helper, "# activity")  # type: ignore[union-attr]
+    [command] = run.complete(1)
+    assert command.location == line_of(code, "# timer")  # type: ignore[union-attr]
+    [command] = run.fire()
+    assert command.location == line_of(code, "# wait")  # type: ignore[union-attr]
+
+
+def test_deterministic_values() -> None:
+    """random, uuid4 and now are the same on replay, and differ between runs."""
+
+    async def code(ctx: WorkflowContext) -> list[Any]:
+        values: list[Any] = [ctx.random.random(), str(ctx.uuid4()), ctx.now().isoformat()]
+        await ctx.sleep(10)
+        return [*values, ctx.random.random(), str(ctx.uuid4()), ctx.now().isoformat()]
+
+    run = Run(code)
+    run.fire()
+    assert run.replay() == []
+    other = Run(code, run_id="run-2")
+    other.fire()
+    assert all(
+        (mine == theirs) is (n % 3 == 2)
+        for n, (mine, theirs) in enumerate(zip(run.result, other.result, strict=True))
+    )
+    assert run.result[2].endswith("+00:00")
+
+
+def test_now_is_the_last_facts_time() -> None:
+    """Both clocks show the time of the fact, all through the turn."""
+
+    async def code(ctx: WorkflowContext) -> float:
+        before = ctx.now()
+        await ctx.sleep(90)
+        assert asyncio.get_running_loop().time() == ctx.now().timestamp()
+        return (ctx.now() - before).total_seconds()
+
+    run = Run(code)
+    run.fire()
+    assert run.result == 90.0
+
+
+# -- mismatch ------------------------------------------------------------------------------------
+
+
+async def recorded_code(ctx: WorkflowContext) -> str:
+    first = await ctx.execute_activity("fetch", 1)
+    await ctx.sleep(60)
+    await ctx.wait_for_signal("go")
+    await ctx.execute_activity("store", first)
+    return "done"
+
+
+@pytest.fixture
+def recorded() -> Run:
+    """A run of `recorded_code`, all the way."""
+    run = Run(recorded_code)
+    run.complete(1, "x")
+    run.fire()
+    run.signal("go")
+    run.complete(4)
+    assert [type(event).__name__ for event in run.history] == [
+        "WorkflowStarted",
+        "ActivityScheduled",
+        "ActivityCompleted",
+        "TimerStarted",
+        "TimerFired",
+        "WaitStarted",
+        "SignalReceived",
+        "WaitEnded",
+        "ActivityScheduled",
+        "ActivityCompleted",
+        "WorkflowCompleted",
+    ]
+    return run
+
+
+async def swapped(ctx: WorkflowContext) -> str:
+    first = await ctx.execute_activity("store", 1)  # asks
+    return str(first)
+
+
+async def became_a_timer(ctx: WorkflowContext) -> str:
+    await ctx.sleep(5)  # asks
+    return "done"
+
+
+async def other_arguments(ctx: WorkflowContext) -> str:
+    await ctx.execute_activity("fetch", 2)  # asks
+    return "done"
+
+
+async def added_before(ctx: WorkflowContext) -> str:
+    await ctx.wait_for_signal("sooner")  # asks
+    return await recorded_code(ctx)
+
+
+async def added_beside(ctx: WorkflowContext) -> str:
+    first, _ = await asyncio.gather(
+        ctx.execute_activity("fetch", 1),
+        ctx.execute_activity("more"),  # asks
+    )
+    return str(first)
+
+
+async def removed_last(ctx: WorkflowContext) -> str:
+    await ctx.execute_activity("fetch", 1)
+    await ctx.sleep(60)
+    await ctx.wait_for_signal("go")
+    return "done"
+
+
+async def removed_all(ctx: WorkflowContext) -> str:
+    await asyncio.Event().wait()
+    return "never"
+
+
+async def other_signal(ctx: WorkflowContext) -> str:
+    await ctx.execute_activity("fetch", 1)
+    await ctx.sleep(60)
+    await ctx.wait_for_signal("stop")  # asks
+    return "done"
+
+
+async def other_result(ctx: WorkflowContext) -> str:
+    await recorded_code(ctx)
+    return "other"
+
+
+async def now_fails(ctx: WorkflowContext) -> str:
+    await recorded_code(ctx)
+    raise ValueError("new check")
+
+
+@pytest.mark.parametrize(
+    ("code", "position", "expected", "requested"),
+    [
+        (swapped, 2, "activity 'fetch'", "activity 'store'"),
+        (became_a_timer, 2, "activity 'fetch'", "a timer of 5 s"),
+        (other_arguments, 2, "activity 'fetch'", "activity 'fetch' with other arguments"),
+        (added_before, 2, "activity 'fetch'", "a wait for signal 'sooner'"),
+        (added_beside, 3, "nothing more", "activity 'more'"),
+        (removed_last, 9, "activity 'store'", "the workflow's end with a result"),
+        (removed_all, 2, "activity 'fetch'", "nothing"),
+        (other_signal, 6, "a wait for signal 'go'", "a wait for signal 'stop'"),
+        (
+            other_result,
+            11,
+            "the workflow's end with a result",
+            "the workflow's end with a result with other arguments",
+        ),
+        (
+            now_fails,
+            11,
+            "the workflow's end with a result",
+            "the workflow's end with ValueError: new check",
+        ),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+def test_changed_code(
+    recorded: Run, code: Callable[..., Any], position: int, expected: str, requested: str
+) -> None:
+    """Each change is named: the event, both sides, the line that asks, and the likely cause."""
+    with pytest.raises(NondeterminismError) as caught:
+        recorded.replay(code=code)
+    error = caught.value
+    assert (error.position, error.recorded, error.requested) == (position, expected, requested)
+    place = None if "# asks" not in inspect.getsource(code) else line_of(code, "# asks")
+    if place:
+        assert error.location == place
+    else:
+        assert error.location is not None
+        assert error.location.startswith(f"{__file__}:")
+    assert error.message == (
+        f"the code no longer matches the history: event {position} recorded {expected}, "
+        f"but the code now asks for {requested} at {error.location}"
+    )
+    assert error.hint is not None
+    assert "was changed while this run was open" in error.hint
+
+
+def test_reordered_activities(recorded: Run) -> None:
+    """Two activities that changed places: the first of them is named."""
+
+    async def old(ctx: WorkflowContext) -> None:
+        await asyncio.gather(ctx.execute_activity("a"), ctx.execute_activity("b"))
+
+    async def new(ctx: WorkflowContext) -> None:
+        await asyncio.gather(ctx.execute_activity("b"), ctx.execute_activity("a"))
+
+    run = Run(old)
+    with pytest.raises(NondeterminismError) as caught:
+        run.replay(code=new)
+    assert (caught.value.recorded, caught.value.requested) == ("activity 'a'", "activity 'b'")
+
+
+def test_what_may_change(recorded: Run) -> None:
+    """Limits, delays, prompts and the code between the steps are not compared."""
+
+    async def code(ctx: WorkflowContext) -> str:
+        policy = RetryPolicy(max_attempts=9)
+        first = await ctx.execute_activity("fetch", 1, retry=policy, timeout="5m", id="mine")
+        ctx.logger.info("new")
+        await asyncio.sleep(120)
+        await ctx.wait_for_signal("go", prompt="Go on?", type=Any)
+        await ctx.execute_activity("store", first)
+        return "done"
+
+    assert recorded.replay(code=code) == []
+
+
+def test_another_python_is_the_first_suspect() -> None:
+    """A mismatch of a run that began on another Python says so first."""
+
+    async def changed(ctx: WorkflowContext) -> None:
+        await ctx.execute_activity("other")
+
+    async def code(ctx: WorkflowContext) -> None:
+        await ctx.execute_activity("one")
+
+    for version, first in [("3.0.0", "it started on Python 3.0.0"), (python_version(), "the wo")]:
+        run = Run(code, python=version)
+        with pytest.raises(NondeterminismError) as caught:
+            run.replay(code=changed)
+        assert caught.value.cause.startswith(first)
+
+
+def test_answer_to_a_question_never_asked() -> None:
+    """A timer that fires and was never started is a mismatch, not a crash."""
+
+    async def code(ctx: WorkflowContext) -> None:
+        await ctx.wait_for_signal("go")
+
+    run = Run(code)
+    fired = e.TimerFired(position=3, time=run.clock, seq=7, at=run.clock)
+    with pytest.raises(NondeterminismError) as caught:
+        run.replay([*run.history, fired])
+    assert (caught.value.position, caught.value.recorded) == (3, "an answer to number 7")
+
+
+def test_input_that_no_longer_fits() -> None:
+    """Changed parameters are a problem of their own; nothing is recorded."""
+
+    async def code(ctx: WorkflowContext, topic: str) -> None: ...
+
+    async def renamed(ctx: WorkflowContext, topic: int) -> None: ...
+
+    run = Run(code, "whales")
+    with pytest.raises(InputMismatchError, match="no longer fits workflow 'code'"):
+        run.replay(code=renamed)
+
+
+def test_notes_are_skipped(recorded: Run) -> None:
+    """What is kept for people does not count: attempts, unread signals."""
+    history = recorded.history
+    time = history[1].time
+    noted = [
+        *history[:2],
+        e.AttemptStarted(position=3, time=time, seq=1, attempt=1),
+        e.AttemptInterrupted(position=4, time=time, seq=1, attempt=1, reason="crash", crashes=1),
+        *history[2:-1],
+        e.SignalReceived(position=20, time=time, name="x", payload="1", at=time, unread=True),
+        history[-1],
+    ]
+    assert recorded.replay(noted) == []
+
+
+def test_partial(recorded: Run) -> None:
+    """With `partial` what the last fact asks for and is not recorded yet comes back; without, it
+    is one command too many."""
+    assert briefs(recorded.replay(recorded.history[:3], partial=True)) == [("timer", 2, 60.0)]
+    with pytest.raises(NondeterminismError, match="recorded nothing more"):
+        recorded.replay(recorded.history[:3])
+    assert recorded.replay([], partial=True) == []
+
+
+# -- cancelling ----------------------------------------------------------------------------------
+
+
+def test_cancel_is_thrown_once() -> None:
+    """The first request cancels; a second one is recorded and does not hurt the cleanup."""
+
+    async def code(ctx: WorkflowContext) -> None:
+        try:
+            await ctx.execute_activity("work")
+        finally:
+            assert ctx.cancel_requested
+            await ctx.execute_activity("clean up")
+
+    run = Run(code)
+    assert briefs(run.cancel()) == [("cancel activity", 1), ("activity", 2, "clean up")]
+    assert run.cancel() == []
+    assert briefs(run.complete(2)) == [("cancelled",)]
+    assert run.replay() == []
+
+
+def test_cancel_swallowed_completes() -> None:
+    """Code that catches the cancellation and returns has completed."""
+
+    async def code(ctx: WorkflowContext) -> str:
+        with contextlib.suppress(asyncio.CancelledError):
+            await ctx.wait_for_signal("go", timeout="1h")
+        return "tidy"
+
+    run = Run(code)
+    assert briefs(run.cancel()) == [
+        ("cancel timer", 2),
+        ("end wait", 1, "cancelled"),
+        ("complete", "tidy"),
+    ]
+    assert run.replay() == []
+
+
+def test_cancel_then_error_fails() -> None:
+    """An error out of the cleanup is a failure."""
+
+    async def code(ctx: WorkflowContext) -> None:
+        try:
+            await ctx.sleep(60)
+        except asyncio.CancelledError:
+            raise ValueError("cannot clean up") from None
+
+    run = Run(code)
+    assert briefs(run.cancel())[-1] == ("fail", "ValueError", "cannot clean up")
+
+
+def test_cancel_goes_down_the_tasks() -> None:
+    """A TaskGroup's tasks are cancelled in order of creation."""
+
+    async def code(ctx: WorkflowContext) -> None:
+        async with asyncio.TaskGroup() as group:
+            for number in range(4):
+                group.create_task(ctx.execute_activity("work", number))
+
+    run = Run(code)
+    assert briefs(run.cancel()) == [
+        *(("cancel activity", number) for number in (1, 2, 3, 4)),
+        ("cancelled",),
+    ]
+    assert run.replay() == []
+
+
+def test_shielded_runs_to_its_end() -> None:
+    """A cancellation waits for what is shielded, and is raised then."""
+
+    async def pay(ctx: WorkflowContext) -> None:
+        await ctx.execute_activity("charge")
+        await ctx.execute_activity("receipt")
+
+    async def code(ctx: WorkflowContext) -> None:
+        await ctx.shielded(pay(ctx))
+        await ctx.execute_activity("never")
+
+    run = Run(code)
+    assert run.cancel() == []
+    assert run.cancel() == []
+    assert briefs(run.complete(1)) == [("activity", 2, "receipt")]
+    assert briefs(run.complete(2)) == [("cancelled",)]
+    assert run.replay() == []
+
+
+def test_shielded_without_cancel() -> None:
+    """It gives the result, and raises what is raised inside."""
+
+    async def code(ctx: WorkflowContext) -> Any:
+        value = await ctx.shielded(ctx.execute_activity("one"))
+        try:
+            await ctx.shielded(ctx.execute_activity("two"))
+        except ActivityError as error:
+            return [value, error.cause.message]
+
+    run = Run(code)
+    run.complete(1, 5)
+    run.fail(2, "no")
+    assert run.result == [5, "no"]
+
+
+def test_shielded_error_after_cancel() -> None:
+    """Where both happen the cancellation is raised: it came first."""
+
+    async def code(ctx: WorkflowContext) -> None:
+        await ctx.shielded(ctx.execute_activity("one"))
+
+    run = Run(code)
+    run.cancel()
+    assert briefs(run.fail(1)) == [("cancelled",)]
+    gc.collect()
+    assert run.replayer.take_logs() == []
+
+
+# -- conditions ----------------------------------------------------------------------------------
+
+
+def test_wait_until() -> None:
+    """Holds until the workflow's own variables fit; looked at whenever code has run."""
+
+    async def code(ctx: WorkflowContext) -> int:
+        votes: list[Any] = []
+
+        async def collect() -> None:
+            async for vote in ctx.signals("vote"):
+                votes.append(vote.payload)
+
+        collector = asyncio.create_task(collect())
+        await ctx.wait_until(lambda: sum(votes) >= 3)
+        collector.cancel()
+        return len(votes)
+
+    run = Run(code)
+    run.signal("vote", 1)
+    run.signal("vote", 1)
+    assert not run.closed
+    assert briefs(run.signal("vote", 1))[-1] == ("complete", 3)
+    assert run.replay() == []
+
+
+def test_wait_until_true_at_once() -> None:
+    """A condition that holds costs nothing, not even a timer."""
+
+    async def code(ctx: WorkflowContext) -> None:
+        await ctx.wait_until(lambda: True, timeout="1h")
+
+    assert briefs(Run(code).commands) == [("complete", None)]
+
+
+def test_wait_until_times_out() -> None:
+    """After its timeout it raises TimeoutError."""
+
+    async def code(ctx: WorkflowContext) -> str:
+        try:
+            await ctx.wait_until(lambda: False, timeout="1h")
+        except TimeoutError:
+            return "late"
+        return "true"
+
+    run = Run(code)
+    assert briefs(run.commands) == [("timer", 1, 3600.0)]
+    assert briefs(run.fire()) == [("complete", "late")]
+    assert run.replay() == []
+
+
+def test_wait_until_whose_condition_raises() -> None:
+    """An error of the condition is the waiter's."""
+
+    async def code(ctx: WorkflowContext) -> None:
+        values: list[int] = []
+
+        async def collect() -> None:
+            values.append((await ctx.wait_for_signal("value")).payload)
+
+        task = asyncio.create_task(collect())
+        await ctx.wait_until(lambda: bool(values and 1 / values[0]))
+        await task
+
+    run = Run(code)
+    assert briefs(run.signal("value", 0))[-1] == ("fail", "ZeroDivisionError", "division by zero")
+
+
+def test_conditions_that_wake_each_other_are_limited() -> None:
+    """Two tasks that wake each other for ever use up the turn's steps."""
+
+    async def code(ctx: WorkflowContext) -> None:
+        turns: list[int] = []
+
+        async def player(number: int) -> None:
+            while True:
+                await ctx.wait_until(lambda: len(turns) % 2 == number)
+                turns.append(number)
+
+        await asyncio.gather(player(0), player(1))
+
+    with pytest.raises(WorkflowBlockedError):
+        Run(code)
+
+
+# -- signals -------------------------------------------------------------------------------------
+
+
+def test_signals_are_kept_from_the_start() -> None:
+    """What comes early waits for the code, first in first out, by name."""
+
+    async def code(ctx: WorkflowContext) -> list[Any]:
+        await ctx.sleep(60)
+        return [(await ctx.wait_for_signal(name)).payload for name in ("a", "b", "a")]
+
+    run = Run(code)
+    for name, payload in [("a", 1), ("a", 2), ("b", 3), ("unknown", 4)]:
+        assert run.signal(name, payload) == []
+    assert briefs(run.fire()) == [("complete", [1, 3, 2])]
+    assert run.replay() == []
+
+
+def test_waiters_are_served_in_order() -> None:
+    """Who waits longest gets the next one, and nobody overtakes."""
+
+    async def code(ctx: WorkflowContext) -> list[Any]:
+        async def take(name: str) -> tuple[str, Any]:
+            return name, (await ctx.wait_for_signal("item")).payload
+
+        return list(await asyncio.gather(*(take(name) for name in "abc")))
+
+    run = Run(code)
+    for number in range(3):
+        run.signal("item", number)
+    assert run.result == [["a", 0], ["b", 1], ["c", 2]]
+    assert run.replay() == []
+
+
+def test_a_late_comer_does_not_overtake() -> None:
+    """A wait that begins while a woken waiter has not run yet queues behind it."""
+
+    async def code(ctx: WorkflowContext) -> list[str]:
+        order: list[str] = []
+
+        async def take(name: str) -> None:
+            await ctx.wait_for_signal("item")
+            order.append(name)
+
+        async def hasty() -> None:
+            await ctx.wait_for_signal("start")
+            await take("hasty")
+
+        await asyncio.gather(take("first"), hasty())
+        return order
+
+    run = Run(code)
+    run.signal("start")
+    run.signal("item")
+    run.signal("item")
+    assert run.result == ["first", "hasty"]
+
+
+def test_a_cancelled_waiter_leaves_the_signal() -> None:
+    """A wait cancelled in the very turn that its signal came leaves it to the next waiter."""
+
+    async def code(ctx: WorkflowContext) -> Any:
+        first = asyncio.create_task(ctx.wait_for_signal("item"))
+        second = asyncio.create_task(ctx.wait_for_signal("item"))
+        # A condition runs in the same turn, when the first waiter is woken and has not run: so
+        # does this callback, which was put before it.
+        await ctx.wait_for_signal("both")
+        loop = asyncio.get_running_loop()
+        loop.call_soon(first.cancel)
+        await asyncio.sleep(0)
+        return (await second).payload
+
+    run = Run(code)
+    run.signal("both")
+    run.signal("item", "kept")
+    assert run.result == "kept"
+    assert run.replay() == []
+
+
+def test_wake_up_is_passed_on() -> None:
+    """One fact that both delivers a signal's wake-up and cancels its waiter: the next is woken."""
+
+    async def code(ctx: WorkflowContext) -> Any:
+        tasks: dict[str, asyncio.Task[Any]] = {}
+
+        async def canceller() -> None:
+            await ctx.wait_for_signal("item")
+            tasks["victim"].cancel()
+
+        async def taker() -> Any:
+            return (await ctx.wait_for_signal("item")).payload
+
+        tasks["canceller"] = asyncio.create_task(canceller())
+        await asyncio.sleep(0)
+        tasks["victim"] = asyncio.create_task(taker())
+        tasks["heir"] = asyncio.create_task(taker())
+        return await tasks["heir"]
+
+    run = Run(code)
+    run.signal("item", 1)
+    assert not run.closed
+    run.signal("item", 2)
+    assert run.result == 2
+    assert run.replay() == []
+
+
+def test_signal_before_its_timeout() -> None:
+    """A signal in time wins, and the timer is taken back; late it stays in the buffer."""
+
+    async def code(ctx: WorkflowContext) -> list[Any]:
+        seen: list[Any] = []
+        for _ in range(2):
+            try:
+                seen.append((await ctx.wait_for_signal("go", timeout="10s")).payload)
+            except SignalTimeoutError as error:
+                assert isinstance(error, TimeoutError)
+                seen.append(str(error))
+                await ctx.execute_activity("remind")
+        return seen
+
+    run = Run(code)
+    assert briefs(run.fire()) == [("end wait", 1, "timed_out"), ("activity", 3, "remind")]
+    run.signal("go", "kept")
+    assert briefs(run.complete(3)) == [
+        ("complete", ["signal 'go' did not arrive within 10s", "kept"])
+    ]
+    assert run.replay() == []
+
+
+def test_a_wait_without_patience() -> None:
+    """A timeout of nothing takes what is there, and raises when there is nothing."""
+
+    async def code(ctx: WorkflowContext) -> list[Any]:
+        seen: list[Any] = []
+        await ctx.sleep(1)
+        for _ in range(2):
+            try:
+                seen.append((await ctx.wait_for_signal("go", timeout=0)).payload)
+            except SignalTimeoutError:
+                seen.append(None)
+        return seen
+
+    run = Run(code)
+    run.signal("go", 1)
+    run.fire()
+    assert run.result == [1, None]
+    assert run.replay() == []
+
+
+def test_payload_of_the_wrong_type() -> None:
+    """It raises PayloadTypeError at the wait, and is used up."""
+
+    async def code(ctx: WorkflowContext) -> Any:
+        try:
+            await ctx.wait_for_signal("go", type=bool)
+        except PayloadTypeError as error:
+            assert "payload of go" in str(error)
+        return (await ctx.wait_for_signal("go", type=bool)).payload
+
+    run = Run(code)
+    [wait] = run.commands
+    assert wait.expected == "bool"  # type: ignore[union-attr]
+    assert json.loads(wait.schema) == {"type": "boolean"}  # type: ignore[union-attr, arg-type]
+    run.signal("go", 1)
+    run.signal("go", True)
+    assert run.result is True
+
+
+@pytest.mark.parametrize("name", ["", 5, None])
+def test_a_signal_needs_a_name(name: Any) -> None:
+    """A wait for nothing fails the run with a clear error."""
+
+    async def code(ctx: WorkflowContext) -> None:
+        await ctx.wait_for_signal(name)
+
+    assert Run(code).error.message == f"a signal's name is a text, not {name!r}"
+
+
+# -- time ----------------------------------------------------------------------------------------
+
+
+def test_sleep_until() -> None:
+    """Until a moment with a timezone; at once where it has passed."""
+
+    async def code(ctx: WorkflowContext) -> str:
+        from datetime import datetime, timedelta
+
+        await ctx.sleep_until(ctx.now() - timedelta(days=1))
+        await ctx.sleep_until(ctx.now() + timedelta(minutes=3))
+        try:
+            await ctx.sleep_until(datetime(2030, 1, 1))
+        except UsageError as error:
+            return str(error)
+        return "taken"
+
+    run = Run(code)
+    assert briefs(run.commands) == [("timer", 1, 180.0)]
+    run.fire()
+    assert run.result == "sleep_until needs a timezone-aware datetime"
+
+
+# -- queries -------------------------------------------------------------------------------------
+
+
+async def asked(ctx: WorkflowContext) -> None:
+    items: list[int] = []
+    ctx.set_query("items", lambda: items)
+    ctx.set_query("sum", lambda start=0: sum(items, start))
+    ctx.set_query("greedy", lambda: ctx.set_progress("more"))
+    ctx.set_query("sleepy", lambda: asyncio.get_running_loop())
+    async for item in ctx.signals("item"):
+        items.append(item.payload)
+
+
+def test_queries() -> None:
+    """They answer from the code's variables, with arguments, after replay too."""
+    run = Run(asked)
+    run.signal("item", 4)
+    run.signal("item", 5)
+    assert run.replayer.query("items", []) == "[4,5]"
+    assert run.replayer.query("sum", [100]) == "109"
+    again = run.fresh()
+    again.replay(run.history)
+    assert again.query("sum", []) == "9"
+
+
+def test_queries_only_read() -> None:
+    """One that asks the run to do something is refused, and nothing came of it."""
+    run = Run(asked)
+    with pytest.raises(QueryNotFoundError, match="a query only reads"):
+        run.replayer.query("greedy", [])
+    assert run.replayer.take_progress() is None
+    assert briefs(run.signal("item", 1)) == [("end wait", 1, "received"), ("wait", 2, "item")]
+    assert run.replay() == []
+
+
+def test_unknown_query() -> None:
+    """Its error lists the names there are."""
+    with pytest.raises(QueryNotFoundError) as caught:
+        Run(asked).replayer.query("itmes", [])
+    assert caught.value.hint == "it has status, result, waiting, and greedy, items, sleepy, sum"
+
+
+@pytest.mark.parametrize("name", ["status", "result", "waiting"])
+def test_built_in_queries_stay(name: str) -> None:
+    """They cannot be replaced."""
+
+    async def code(ctx: WorkflowContext) -> None:
+        ctx.set_query(name, lambda: None)
+
+    assert Run(code).error.message == f"query {name!r} is built in"
+
+
+# -- logs and progress ---------------------------------------------------------------------------
+
+
+async def talking(ctx: WorkflowContext) -> None:
+    ctx.logger.info("replaying: %s", ctx.is_replaying)
+    ctx.set_progress(0.5)
+    await ctx.wait_for_signal("go")
+    ctx.logger.warning("replaying: %s", ctx.is_replaying)
+    await ctx.wait_for_signal("go")
+
+
+def test_logs_are_silent_on_replay(caplog: pytest.LogCaptureFixture) -> None:
+    """A line comes out once: when it happens, with the run's name on it."""
+    caplog.set_level("INFO")
+    run = Run(talking)
+    [record] = run.replayer.take_logs()
+    assert record.getMessage() == "replaying: False"
+    assert record.workflow_id == "w"  # type: ignore[attr-defined]
+    assert record.name == "belugawf.workflow.talking"
+    assert run.replayer.take_progress() == 0.5
+    assert run.replayer.take_progress() is None
+    again = run.fresh()
+    again.replay(run.history)
+    assert again.take_logs() == []
+    assert again.take_progress() is None
+    run.replayer = again
+    run.signal("go")
+    assert [record.getMessage() for record in again.take_logs()] == ["replaying: False"]
+
+
+def test_unretrieved_errors_are_logged_once() -> None:
+    """What a forgotten task raised is logged as a warning when it happens, not on replay."""
+
+    async def boom() -> None:
+        raise ValueError("boom")
+
+    async def code(ctx: WorkflowContext) -> None:
+        for _ in range(100):
+            asyncio.ensure_future(boom())  # noqa: RUF006 - forgotten
+        async for _ in ctx.signals("go"):
+            pass
+
+    run = Run(code)
+    run.signal("go")
+    gc.collect()
+    logs = run.replayer.take_logs()
+    assert logs
+    assert {record.levelname for record in logs} == {"WARNING"}
+    again = run.fresh()
+    again.replay(run.history)
+    gc.collect()
+    assert again.take_logs() == []
+
+
+def test_logs_are_silent_on_eviction() -> None:
+    """Code that logs on its way out is not heard, and no command is taken."""
+
+    async def code(ctx: WorkflowContext) -> None:
+        try:
+            await ctx.sleep(60)
+        finally:
+            ctx.logger.warning("leaving")
+            await ctx.execute_activity("clean up")
+
+    run = Run(code)
+    run.replayer.evict()
+    assert run.replayer.take_logs() == []
+    assert run.replayer._commands == []
+    assert len(run.history) == 2
+
+
+# -- failures ------------------------------------------------------------------------------------
+
+
+def test_exception_group_names_its_first() -> None:
+    """A failing TaskGroup says what it is that failed."""
+
+    async def boom() -> None:
+        raise ValueError("boom")
+
+    async def code(ctx: WorkflowContext) -> None:
+        async with asyncio.TaskGroup() as outer:
+            outer.create_task(boom())
+            outer.create_task(boom())
+
+    error = Run(code).error
+    assert error.type == "ExceptionGroup"
+    assert error.message == ("unhandled errors in a TaskGroup (2 sub-exceptions): ValueError: boom")
+    assert error.traceback is not None
+    assert "taskgroups.py" not in error.traceback
+
+
+@pytest.mark.parametrize("code", [0, 3, "bye"])
+def test_system_exit_fails_the_run(code: Any) -> None:
+    """SystemExit in workflow code fails the run, as any exception does."""
+
+    async def leaving(ctx: WorkflowContext) -> None:
+        await ctx.sleep(1)
+        sys.exit(code)
+
+    run = Run(leaving)
+    run.fire()
+    assert (run.error.type, run.error.message) == ("SystemExit", str(code))
+    assert run.replay() == []
+
+
+def test_traceback_is_the_users() -> None:
+    """It shows the workflow's own frames, and those of no machinery."""
+
+    def helper() -> None:
+        raise KeyError("missing")
+
+    async def code(ctx: WorkflowContext) -> None:
+        await asyncio.gather(ctx.sleep(0))
+        helper()
+
+    text = Run(code).error.traceback
+    assert text is not None
+    assert text.count("File ") == 2
+    assert "in code" in text
+    assert "in helper" in text
+    assert "belugawf/replay" not in text
+    assert text.endswith("KeyError: 'missing'")
+
+
+def test_a_result_without_json_fails_the_run() -> None:
+    """With the path to the value and its type."""
+
+    async def code(ctx: WorkflowContext) -> Any:
+        return {"a": [1, object()]}
+
+    error = Run(code).error
+    assert error.type == "PayloadEncodeError"
+    assert error.message.startswith("result.a[1]: ")
+    assert "object" in error.message
+
+
+def test_arguments_without_json_raise_where_they_stand() -> None:
+    """The code sees the error at its call, and may go on."""
+
+    async def code(ctx: WorkflowContext) -> str:
+        try:
+            await ctx.execute_activity("one", object())
+        except TypeError as error:
+            return str(error)
+        return "taken"
+
+    assert Run(code).result.startswith("arguments of one[0]: ")
+
+
+def test_payload_limit() -> None:
+    """Results and arguments over the limit are refused, with their size."""
+
+    async def code(ctx: WorkflowContext) -> str:
+        try:
+            await ctx.execute_activity("one", "x" * 100)
+        except UsageError as error:
+            ctx.logger.info(str(error))
+        return "y" * 200
+
+    error = Run(code, payload_limit=50).error
+    assert error.type == "PayloadTooLargeError"
+    assert error.message == "result is 202 bytes, over the limit of 50 bytes"
+
+
+def test_odd_messages_can_be_recorded() -> None:
+    """Halves of surrogate pairs are escaped; a text that cannot be made is said to be so."""
+
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    async def odd(ctx: WorkflowContext) -> None:
+        raise ValueError("file \udce9")
+
+    async def mute(ctx: WorkflowContext) -> None:
+        raise Mute
+
+    assert Run(odd).error.message == "file \\udce9"
+    assert Run(mute).error.message == "its text cannot be made: RuntimeError"
+
+
+def test_blocked_in_a_turn() -> None:
+    """A turn that never ends raises; the run is not failed by it."""
+
+    async def code(ctx: WorkflowContext) -> None:
+        await ctx.wait_for_signal("go")
+        while True:
+            await asyncio.sleep(0)
+
+    run = Run(code)
+    with pytest.raises(WorkflowBlockedError, match="100,000 steps"):
+        run.signal("go")
+    assert not run.closed
+
+
+# -- the replayer itself -------------------------------------------------------------------------
+
+
+def test_functions_are_those_of_open_activities() -> None:
+    """The engine finds the callable that the code passed, while it is open."""
+
+    def work() -> None: ...
+
+    async def code(ctx: WorkflowContext) -> None:
+        await asyncio.gather(ctx.execute_activity(work), ctx.execute_activity("by name"))
+
+    run = Run(code)
+    assert run.replayer.functions == {1: work}
+    assert run.replayer.activity_names == {1: "work", 2: "by name"}
+    run.complete(1)
+    assert run.replayer.functions == {}
+
+
+def test_position_is_that_of_the_last_event(recorded: Run) -> None:
+    """After a replay the state stands for the whole history."""
+    replayer = recorded.fresh()
+    replayer.replay(recorded.history)
+    assert replayer.position == len(recorded.history)
+    assert replayer.closed
+    assert replayer.applied == 5
+
+
+def test_info() -> None:
+    """What a run is told of itself."""
+    definition = WorkflowDefinition(workflow(recorded_code))
+    started = e.WorkflowStarted(
+        position=1,
+        time=1_700_000_000_000_000_000,
+        name="recorded_code",
+        workflow_id="w",
+        run_id="r",
+        deadline=1_700_000_060_000_000_000,
+        parent="p",
+    )
+    info = Replayer(definition, started).info
+    assert (info.workflow_id, info.run_id, info.workflow, info.parent) == (
+        "w",
+        "r",
+        "recorded_code",
+        "p",
+    )
+    assert info.started_at.isoformat() == "2023-11-14T22:13:20+00:00"
+    assert info.deadline is not None
+    assert (info.deadline - info.started_at).total_seconds() == 60
+
+
+def test_eviction_in_the_middle_of_everything(capfd: pytest.CaptureFixture[str]) -> None:
+    """Tasks, groups, waits and shields are dropped without a word."""
+
+    async def code(ctx: WorkflowContext) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ctx.shielded(ctx.execute_activity("one")))
+            group.create_task(ctx.wait_until(lambda: False, timeout=60))
+            group.create_task(asyncio.wait_for(ctx.wait_for_signal("a"), 60))
+            async for _ in ctx.signals("b"):
+                pass
+
+    run = Run(code)
+    run.replayer.evict()
+    del run
+    gc.collect()
+    assert capfd.readouterr() == ("", "")
