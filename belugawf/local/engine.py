@@ -578,7 +578,8 @@ class Engine:
         now = self._clock.now()
         moments = run.moments(now)
         due_at = run.last_time if run.runnable() else min(moments, default=None)
-        run.next_at = min((moment for moment in moments if moment > now), default=None)
+        # What has fallen due since the turn was made is the next turn's, so `now` does not count.
+        run.next_at = min((moment for moment in moments if moment > made.now), default=None)
         rests = not run.runnable() and (
             self._stopping or due_at is None or due_at > now + run.patience_ns
         )

@@ -106,9 +106,13 @@ class DrivenRun:
 
 @dataclass(slots=True)
 class MadeTurn:
-    """What a turn comes to: events to append, and what the store is told beside them."""
+    """What a turn comes to: events to append, and what the store is told beside them.
+
+    `now` is the time up to which everything that was due has been applied.
+    """
 
     run: DrivenRun
+    now: int
     length: int
     events: list[e.Event]
     read_to: int
@@ -168,6 +172,7 @@ class TurnMaker:
             self._begin_attempts()
         return MadeTurn(
             run=run,
+            now=self._now,
             length=run.history_length,
             events=self._events,
             read_to=self._read_to,
