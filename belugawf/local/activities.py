@@ -37,7 +37,9 @@ from belugawf.replay.failures import describe_failure
 Key: TypeAlias = tuple[int, int]
 Status: TypeAlias = Literal["completed", "failed", "timed_out", "interrupted"]
 
-# A child process that does not react to its pipes being closed is killed anyway.
+# How long an attempt that was told to stop may take to do so when the process ends, in seconds.
+_FAREWELL_S = 1.0
+# Results are one line; the limit of payloads is checked in the child, this one only bounds memory.
 _CHILD_LINE_LIMIT = 64 * 1024 * 1024
 
 
@@ -245,11 +247,17 @@ class AttemptRunner:
             )
 
     async def close(self) -> None:
-        """Stop what is left and wait until it has noticed, for as long as it is on the loop."""
+        """Stop what is left, and give it a second to notice and clean up."""
         for attempt in self.all():
             self._stop(attempt)
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=1.0)
+        try:
+            async with asyncio.timeout(_FAREWELL_S):
+                if self._tasks:
+                    await asyncio.wait(self._tasks)
+                while any(self._lingering.values()):
+                    await asyncio.sleep(_FAREWELL_S / 100)
+        except TimeoutError:
+            pass  # it was told; a thread cannot be made to listen
         self._pool.close()
 
     # -- the life of an attempt ------------------------------------------------------------------

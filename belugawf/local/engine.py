@@ -17,23 +17,26 @@ has not grown.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from belugawf.authoring.loader import Catalog
 from belugawf.executor import Hooks
 from belugawf.local import knobs
-from belugawf.local.activities import AttemptRunner, AttemptSpec, Outcome
+from belugawf.local.activities import AttemptRunner, Outcome
 from belugawf.local.clock import Clock
 from belugawf.local.guard import TurnGuard
+from belugawf.local.options import EngineOptions
 from belugawf.local.presence import Presence
-from belugawf.local.store import Fate, Message, RunRow, Store, Turn, Verdict
+from belugawf.local.rows import Fate, Message, RunRow, Turn, Verdict
+from belugawf.local.starting import Starter
+from belugawf.local.store import Store
+from belugawf.local.telling import Teller
 from belugawf.local.turns import DrivenRun, MadeTurn, TurnMaker
 from belugawf.model import events as e
 from belugawf.model.durations import SECOND_NS, parse_instant
@@ -45,8 +48,7 @@ from belugawf.model.errors import (
     WorkflowLoadError,
     WorkflowNotFoundError,
 )
-from belugawf.model.history import OpenWork, activity_id_of
-from belugawf.model.policy import ActivityDefaults
+from belugawf.model.history import OpenActivity, OpenWork
 from belugawf.replay.replayer import Replayer
 
 logger = logging.getLogger("belugawf.engine")
@@ -66,21 +68,6 @@ class UnknownActivityError(TurnError):
     code = "activity_not_found"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineOptions:
-    """How an engine drives. `concurrency` bounds attempts in flight, `cache_runs` the shelf.
-
-    `persistent`: a full or failing disk pauses the engine instead of ending its work.
-    """
-
-    defaults: ActivityDefaults = field(default_factory=ActivityDefaults)
-    payload_limit: int = 2 * 1024 * 1024
-    max_crashes: int = 3
-    concurrency: int = 100
-    threads: int = 64
-    cache_runs: int = knobs.CACHE_RUNS
-
-
 class Engine:
     """Drives runs until it is closed. All methods are called on its event loop."""
 
@@ -98,7 +85,7 @@ class Engine:
         self._catalog = catalog
         self._options = options
         self._clock = clock
-        self._hooks = hooks
+        self._teller = Teller(hooks)
         self._guard = TurnGuard()
         self._attempts = AttemptRunner(
             self._take_outcome,
@@ -108,6 +95,7 @@ class Engine:
             keep=presence.kept_descriptors,
             thread_ended=self._reconsider,
         )
+        self._starter = Starter(self._attempts, store, options, self._on_start, self.wake)
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="belugawf-commit")
         self._runs: dict[int, DrivenRun] = {}
         self._wanted: dict[int, int] = {}
@@ -116,8 +104,6 @@ class Engine:
         self._refused: dict[int, BelugaError] = {}
         self._news: set[int] = set()
         self._touched: set[int] = set()
-        self._starts: OrderedDict[tuple[int, int], None] = OrderedDict()
-        self._alone: tuple[int, int] | None = None
         self._everything = False
         self._only_workflow: str | None = None
         self._patience_ns = 0
@@ -131,7 +117,6 @@ class Engine:
         self._idle = False
         self._failure: BelugaError | None = None
         self._task: asyncio.Task[None] | None = None
-        self._background: set[asyncio.Future[Any]] = set()
 
     # -- what the executor asks ------------------------------------------------------------------
 
@@ -157,7 +142,7 @@ class Engine:
         """Drive a run that was created as ours."""
         self._mine[row.key] = patience_ns
         self._add(row, patience_ns, interrupted=None)
-        self._emit("on_workflow_start", row)
+        self._teller.hook("on_workflow_start", row)
         self.wake()
 
     def want_everything(
@@ -184,9 +169,7 @@ class Engine:
     def stop_starting(self) -> None:
         """Claim nothing and start nothing any more; attempts in flight go on."""
         self._stopping = True
-        self._starts.clear()
-        for run in self._runs.values():
-            run.to_begin.clear()
+        self._starter.stop(self._runs)
         self.wake()
 
     def cut(self) -> None:
@@ -258,7 +241,7 @@ class Engine:
         keys = list(self._runs)
         for key in keys:
             run = self._runs[key]
-            self._forget_starts(key)
+            self._starter.forget(key)
             self._let_go(run, closed=False)
         if keys:
             owner = self._presence.id
@@ -266,6 +249,7 @@ class Engine:
         self._everything = False
         self._mine.clear()
         self._stopping = False
+        self._starter.go_on()
 
     async def close(self) -> None:
         """Stop ticking, let all runs go, end everything that was started here.
@@ -281,7 +265,7 @@ class Engine:
             await asyncio.gather(self._task, return_exceptions=True)
             asyncio.get_running_loop().remove_reader(self._presence.fileno())
         await self._attempts.close()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._teller.close()
         self._committer.shutdown()
         self._guard.close()
 
@@ -331,7 +315,7 @@ class Engine:
         if ready:
             made = self._decide(ready, now)
             await self._commit(made)
-        self._start_attempts()
+        self._starter.start(self._runs)
 
     def _must_look(self, now: int) -> bool:
         if self._look_now or not self._looked_at <= now < self._looked_at + LOOK_EVERY_NS:
@@ -555,7 +539,7 @@ class Engine:
         for m, turn in pairs:
             if not self._says_something(m, turn):
                 m.run.dirty = False
-                self._queue_starts(m.run)
+                self._starter.queue(m.run, m.now)
         pairs = [(m, turn) for m, turn in pairs if self._says_something(m, turn)]
         if not pairs:
             return
@@ -651,7 +635,7 @@ class Engine:
         if run.row.problem is not None:
             run.row = replace(run.row, problem=None)
             self._store.set_problem(run.key, None)
-        self._tell(run, made.events)
+        self._teller.turn(run.row, replayer, made.events)
         for event in made.events:
             if isinstance(event, e.ActivityCancelRequested):
                 self._attempts.cancel(run.key, event.seq)
@@ -661,8 +645,8 @@ class Engine:
             return
         for seq in made.begun:
             run.to_begin.pop(seq, None)
-            self._launch(run, seq)
-        self._queue_starts(run)
+            self._starter.launch(run, seq)
+        self._starter.queue(run, self._clock.now())
         if turn.release:
             run.dirty = True
         if self._options.cache_runs == 0:
@@ -671,7 +655,7 @@ class Engine:
     def _let_go(self, run: DrivenRun, *, closed: bool) -> None:
         del self._runs[run.key]
         self._attempts.cancel_run(run.key)
-        self._forget_starts(run.key)
+        self._starter.forget(run.key)
         self._look_now = True
         if closed:
             self._mine.pop(run.key, None)
@@ -689,7 +673,7 @@ class Engine:
         """Somebody else has ended it, or owns it: forget it."""
         self._attempts.cancel_run(run.key)
         self._runs.pop(run.key, None)
-        self._forget_starts(run.key)
+        self._starter.forget(run.key)
         self._evict(run)
         self._announce()
 
@@ -705,7 +689,7 @@ class Engine:
         run = self._runs.pop(key, None)
         if run is not None:
             self._attempts.cancel_run(key)
-            self._forget_starts(key)
+            self._starter.forget(key)
             self._evict(run)
             self._store.abandon([key], self._presence.id)
         problem = {
@@ -720,79 +704,16 @@ class Engine:
 
     # -- attempts --------------------------------------------------------------------------------
 
-    def _queue_starts(self, run: DrivenRun) -> None:
-        if self._stopping:
-            return
-        now = self._clock.now()
-        for seq, activity in run.work.activities.items():
-            due = activity.retry_at is None or activity.retry_at <= now
-            if due and seq not in run.launched and seq not in run.to_begin:
-                self._starts.setdefault((run.key, seq))
+    def _announce(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
-    def _start_attempts(self) -> None:
-        """Start what is queued, first in first out, as far as there is room.
-
-        A suspect runs alone, so that a further death names the culprit.
-        """
-        while self._starts and not self._stopping:
-            reserved = sum(len(run.to_begin) for run in self._runs.values())
-            if self._alone is not None or self._attempts.count + reserved >= max(
-                self._options.concurrency, 1
-            ):
-                return
-            key, seq = next(iter(self._starts))
-            run = self._runs.get(key)
-            activity = None if run is None else run.work.activities.get(seq)
-            if run is None or activity is None:
-                del self._starts[(key, seq)]
-                continue
-            alone = 0 < self._options.max_crashes <= activity.crashes + 1 and activity.crashes > 0
-            if alone and (self._attempts.count or reserved):
-                return
-            del self._starts[(key, seq)]
-            if alone:
-                self._alone = (key, seq)
-            if alone or activity.attempt > 1 or activity.options.at_most_once:
-                run.to_begin[seq] = alone
-                self.wake()
-            else:
-                self._launch(run, seq)
-
-    def _launch(self, run: DrivenRun, seq: int) -> None:
-        activity = run.work.activities.get(seq)
-        if activity is None or self._stopping:
-            return
-        scheduled = activity.scheduled
-        run.launched.add(seq)
-        self._attempts.start(
-            AttemptSpec(
-                run=run.key,
-                seq=seq,
-                workflow_id=run.row.workflow_id,
-                run_id=run.row.run_id,
-                activity_id=activity_id_of(scheduled),
-                name=scheduled.name,
-                function=run.functions[seq],
-                arguments=scheduled.payload,
-                options=activity.options,
-                attempt=activity.attempt,
-                expires_at=activity.expires_at,
-                heartbeat_details=(
-                    self._store.heartbeat(run.key, seq) if activity.attempt > 1 else None
-                ),
-            )
-        )
-        self._emit("on_activity_start", run.row, activity=scheduled.name, attempt=activity.attempt)
-
-    def _forget_starts(self, key: int) -> None:
-        for entry in [entry for entry in self._starts if entry[0] == key]:
-            del self._starts[entry]
-        if self._alone is not None and self._alone[0] == key:
-            self._alone = None
+    def _on_start(self, run: DrivenRun, activity: OpenActivity) -> None:
+        name = activity.scheduled.name
+        self._teller.hook("on_activity_start", run.row, activity=name, attempt=activity.attempt)
 
     def _take_outcome(self, outcome: Outcome) -> None:
-        if self._alone == (outcome.run, outcome.seq):
-            self._alone = None
+        self._starter.ended(outcome.run, outcome.seq)
         run = self._runs.get(outcome.run)
         if run is not None:
             run.outcomes.append(outcome)
@@ -815,57 +736,6 @@ class Engine:
             self._store.save_heartbeats(beats)
 
     # -- telling ---------------------------------------------------------------------------------
-
-    def _announce(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-    def _tell(self, run: DrivenRun, events: Iterable[e.Event]) -> None:
-        """Logs and hooks of a turn that is on disk."""
-        assert run.replayer is not None
-        for record in run.replayer.take_logs():
-            target = logging.getLogger(record.name)
-            if target.isEnabledFor(record.levelno):
-                target.handle(record)
-        if not self._hooks:
-            return
-        for event in events:
-            match event:
-                case e.SignalReceived():
-                    self._emit("on_signal", run.row, signal=event.name)
-                case e.ActivityCompleted():
-                    name = run.replayer.activity_names[event.seq]
-                    self._emit("on_activity_complete", run.row, activity=name)
-                case e.AttemptFailed():
-                    name = run.replayer.activity_names[event.seq]
-                    self._emit("on_retry", run.row, activity=name, attempt=event.attempt)
-                case e.WorkflowCompleted():
-                    self._emit("on_workflow_complete", run.row)
-                case e.WorkflowFailed() | e.WorkflowTimedOut() | e.WorkflowCancelled():
-                    self._emit("on_workflow_fail", run.row, event=type(event).__name__)
-                case _:
-                    pass
-
-    def _emit(self, name: str, row: RunRow, **details: Any) -> None:
-        for hooks in self._hooks:
-            hook = getattr(hooks, name)
-            if hook is None:
-                continue
-            told = {
-                "workflow_id": row.workflow_id,
-                "run_id": row.run_id,
-                "workflow": row.workflow,
-                **details,
-            }
-            try:
-                answer = hook(told)
-            except Exception:
-                logger.exception("hook %s failed", name)
-                continue
-            if inspect.isawaitable(answer):
-                future = asyncio.ensure_future(answer)
-                self._background.add(future)
-                future.add_done_callback(self._background.discard)
 
     async def _off_loop(self, work: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._committer, work)

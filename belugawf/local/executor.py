@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from belugawf import __version__
-from belugawf.authoring.context import BUILT_IN_QUERIES
 from belugawf.authoring.loader import Catalog
 from belugawf.authoring.workflow import WorkflowDefinition
 from belugawf.executor import (
@@ -31,37 +29,33 @@ from belugawf.executor import (
     Summary,
 )
 from belugawf.local import ownership
+from belugawf.local.checks import check_payload, checked_id, checked_labels, condition
 from belugawf.local.clock import Clock, SystemClock
 from belugawf.local.database import Database
-from belugawf.local.engine import Engine, EngineOptions
-from belugawf.local.guard import TurnGuard
+from belugawf.local.handle import LocalHandle, outcome_error
+from belugawf.local.options import EngineOptions
 from belugawf.local.presence import Presence, wake_owner
-from belugawf.local.store import NewRun, OwnerRow, RunRow, Store, WaitRow
+from belugawf.local.rows import NewRun, OwnerRow, RunRow, WaitRow
+from belugawf.local.store import Store
 from belugawf.local.view import Viewer, activity_states, open_wait
 from belugawf.model import codec
 from belugawf.model import events as e
 from belugawf.model.durations import Duration, duration_ns, format_instant, parse_duration
 from belugawf.model.errors import (
     AmbiguousRunError,
-    BelugaError,
     NotFinishedError,
-    PayloadTypeError,
-    QueryNotFoundError,
     RunNotFoundError,
     SignalNotAwaitedError,
     UsageError,
     WaitExpiredError,
-    WorkflowCancelledError,
-    WorkflowFailedError,
     WorkflowNotFoundError,
-    WorkflowTerminatedError,
-    WorkflowTimedOutError,
 )
+from belugawf.model.history import python_version
 from belugawf.model.messages import UNSET, Signal
-from belugawf.replay.replayer import Replayer, python_version
 
 if TYPE_CHECKING:
     from belugawf.blocking import BlockingExecutor
+    from belugawf.local.engine import Engine
 
 # How often a run that another process drives is looked at, in seconds.
 _POLL_S = 0.05
@@ -104,6 +98,7 @@ class LocalExecutor:
         self._hooks = hooks
         self._clock = clock or SystemClock()
         self._database: Database | None = None
+        self._opened_store: Store | None = None
         self._presence: Presence | None = None
         self._engine: Engine | None = None
         self._interrupts = 0
@@ -114,11 +109,12 @@ class LocalExecutor:
     async def __aenter__(self) -> LocalExecutor:
         ownership.require_posix()
         self._database = Database(self._path, durability=self._durability, create=self._create)
+        self._opened_store = Store(self._database, self._clock)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         engine, presence, database = self._engine, self._presence, self._database
-        self._engine = self._presence = self._database = None
+        self._engine = self._presence = self._database = self._opened_store = None
         keeping: list[int] = []
         try:
             if engine is not None:
@@ -167,11 +163,11 @@ class LocalExecutor:
         engine = None if detach else self._driving()
         new = NewRun(
             run_id=run_id,
-            workflow_id=_checked_id(id) if id is not None else f"{definition.name}-{run_id[:8]}",
+            workflow_id=checked_id(id) if id is not None else f"{definition.name}-{run_id[:8]}",
             workflow=definition.name,
             input=definition.encode_input(input, limit=self._options.payload_limit),
             timeout_ns=None if limit is None else duration_ns(limit),
-            labels=_checked_labels(labels or {}),
+            labels=checked_labels(labels or {}),
             python=python_version(),
             belugawf=__version__,
             owner=None if engine is None else self._here.id,
@@ -307,7 +303,10 @@ class LocalExecutor:
 
     def _driving(self) -> Engine:
         if self._engine is None:
-            self._presence = Presence(self._store, self._database_open.folder, self._clock)
+            # Imported only by who drives: looking and sending are to start fast.
+            from belugawf.local.engine import Engine
+
+            self._presence = Presence(self._store, self._store.database.folder, self._clock)
             self._engine = Engine(
                 self._store,
                 self._presence,
@@ -337,7 +336,7 @@ class LocalExecutor:
         text = codec.encode(message.payload, what="payload", limit=self._options.payload_limit)
 
         def check(waits: Sequence[WaitRow]) -> None:
-            _check_payload(message.name, text, waits)
+            check_payload(message.name, text, waits)
 
         sent, owner, duplicate = self._store.send(
             row.key,
@@ -399,16 +398,23 @@ class LocalExecutor:
             self._driving().want(row.key, _patience(DEFAULT_PATIENCE))
         return None
 
-    def _wake_workers(self, workflow: str) -> list[OwnerRow]:
-        """Wake the live workers that know the workflow."""
-        workers = [
+    def _workers(self, workflow: str) -> list[OwnerRow]:
+        """The live workers, we not among them, that know the workflow."""
+        return [
             owner
             for owner in self._store.owners()
-            if owner.role == "worker" and workflow in owner.workflows and self._is_alive(owner.id)
+            if owner.role == "worker"
+            and workflow in owner.workflows
+            and owner.id != self._own_id
+            and self._is_alive(owner.id)
         ]
+
+    def _wake_workers(self, workflow: str) -> list[OwnerRow]:
+        """Wake the workers that know the workflow."""
+        workers = self._workers(workflow)
         for worker in workers:
             wake_owner(worker)
-        return [worker for worker in workers if worker.id != self._own_id]
+        return workers
 
     @property
     def _own_id(self) -> str | None:
@@ -428,33 +434,15 @@ class LocalExecutor:
 
     async def query(self, run: str, name: str, *args: Any) -> Any:
         """See `DurableExecutor.query`."""
+        from belugawf.authoring.context import BUILT_IN_QUERIES
+
         row = self._resolve(run)
         if name in BUILT_IN_QUERIES:
             return self._built_in(row, name)
+        from belugawf.local.querying import ask
+
         definition = self.catalog.workflow(row.workflow)
-        row, history = self._store.load(row.key)
-        started = history[0]
-        assert isinstance(started, e.WorkflowStarted)
-        replayer = Replayer(
-            definition,
-            started,
-            defaults=self._options.defaults,
-            payload_limit=self._options.payload_limit,
-        )
-        guard = TurnGuard()
-        try:
-            guard.run(replayer, lambda: replayer.replay(history, partial=True))
-            return json.loads(guard.run(replayer, lambda: replayer.query(name, args)))
-        except BelugaError:
-            raise
-        except Exception as error:
-            raise QueryFailedError(
-                f"query {name!r} raised {type(error).__name__}: {error}",
-                hint=f"look at the function that {row.workflow!r} gave to ctx.set_query",
-            ) from error
-        finally:
-            guard.close()
-            replayer.evict()
+        return ask(definition, self._store.history(row.key), name, args, self._options)
 
     def _built_in(self, row: RunRow, name: str) -> Any:
         info = self._viewer.run_info(row)
@@ -524,7 +512,7 @@ class LocalExecutor:
         patience: Duration = DEFAULT_PATIENCE,
     ) -> RunInfo:
         """See `DurableExecutor.wait`."""
-        reached = _condition(until)
+        reached = condition(until)
         key = self._resolve(run).key
         end = None if max_wait is None else self._clock.now() + _patience(max_wait)
         while True:
@@ -561,12 +549,19 @@ class LocalExecutor:
         if info.owner is not None and info.owner.alive:
             return True
         row = self._store.by_key(key)
+        if self._worker_is_coming(row):
+            return True
         if engine is None or row.due_at is None or row.owner is not None:
             return False
         if row.due_at > format_instant(self._clock.now() + patience):
             return False
         engine.want(key, patience)
         return True
+
+    def _worker_is_coming(self, row: RunRow) -> bool:
+        """Whether there is something to do for a live worker, who has not come to it yet."""
+        due = row.due_at is not None and row.due_at <= format_instant(self._clock.now())
+        return (due or row.key in self._store.mail()) and bool(self._workers(row.workflow))
 
     async def result_of(self, key: int) -> Any:
         """The result of a run, followed until it ends; raises how it ended otherwise."""
@@ -592,10 +587,7 @@ class LocalExecutor:
                 return
         if row.owner is not None and self._is_alive(row.owner):
             return
-        if any(
-            owner.role == "worker" and row.workflow in owner.workflows and self._is_alive(owner.id)
-            for owner in self._store.owners()
-        ):
+        if self._workers(row.workflow):
             return
         if row.workflow in self.catalog.workflows:
             self._driving().want(row.key, _patience(DEFAULT_PATIENCE))
@@ -629,16 +621,12 @@ class LocalExecutor:
     # -- parts -----------------------------------------------------------------------------------
 
     @property
-    def _database_open(self) -> Database:
-        if self._database is None:
+    def _store(self) -> Store:
+        if self._opened_store is None:
             raise UsageError(
                 "the executor is not open", hint="use it as: async with new_executor(...)"
             )
-        return self._database
-
-    @property
-    def _store(self) -> Store:
-        return Store(self._database_open, self._clock)
+        return self._opened_store
 
     @property
     def _viewer(self) -> Viewer:
@@ -652,53 +640,7 @@ class LocalExecutor:
     def _is_alive(self, owner_id: str) -> bool:
         if self._presence is not None:
             return self._presence.is_alive(owner_id)
-        return ownership.is_alive(self._database_open.folder, owner_id)
-
-
-class LocalHandle:
-    """One run of a `LocalExecutor`."""
-
-    def __init__(self, executor: LocalExecutor, row: RunRow) -> None:
-        self._executor = executor
-        self._key = row.key
-        self.id = row.workflow_id
-        self.run_id = row.run_id
-
-    def __repr__(self) -> str:
-        return f"LocalHandle({self.id!r}, {self.run_id!r})"
-
-    async def status(self) -> str:
-        """The status word, such as "running"."""
-        return (await self.describe()).status
-
-    async def describe(self) -> RunInfo:
-        """The run as it is now."""
-        return await self._executor.describe(self.run_id)
-
-    async def result(self) -> Any:
-        """The result once the run has completed, decoded by the workflow's return annotation.
-
-        Raises `WorkflowFailedError`, `WorkflowCancelledError`, `WorkflowTerminatedError`,
-        `WorkflowTimedOutError`; `NotFinishedError` where nobody drives it; the `TurnError` that
-        keeps it from moving.
-        """
-        return await self._executor.result_of(self._key)
-
-    async def signal(self, signal: Signal | str, payload: Any = None) -> Delivery:
-        """See `DurableExecutor.signal`."""
-        return await self._executor.signal(self.run_id, signal, payload)
-
-    async def query(self, name: str, *args: Any) -> Any:
-        """See `DurableExecutor.query`."""
-        return await self._executor.query(self.run_id, name, *args)
-
-    async def cancel(self, reason: str | None = None) -> RunInfo:
-        """Ask the run to stop and clean up."""
-        return await self._executor.cancel(self.run_id, reason)
-
-    async def terminate(self, reason: str | None = None) -> RunInfo:
-        """End the run at once, without running its code."""
-        return await self._executor.terminate(self.run_id, reason)
+        return ownership.is_alive(self._store.database.folder, owner_id)
 
 
 class Followed:
@@ -711,88 +653,6 @@ class Followed:
     def note(self) -> None:
         """Remember what was driven or refused since the last call."""
         self.keys |= self._engine.take_touched()
-
-
-class QueryFailedError(QueryNotFoundError):
-    """The workflow's own query function raised."""
-
-    code = "query_failed"
-    exit_code = 3
-
-
-def outcome_error(info: RunInfo) -> BelugaError:
-    """The exception that says how a run ended which did not complete."""
-    kinds = {
-        "failed": WorkflowFailedError,
-        "cancelled": WorkflowCancelledError,
-        "terminated": WorkflowTerminatedError,
-        "timed_out": WorkflowTimedOutError,
-    }
-    words = info.status.replace("_", " ")
-    message = f"run {info.workflow_id!r} {'was ' if words.endswith('ed') else ''}{words}"
-    if info.status in ("failed", "timed_out"):
-        message = f"run {info.workflow_id!r} {words}"
-    if info.error is not None:
-        message += f": {info.error.type}: {info.error.message}"
-    return kinds[info.status](
-        message, workflow_id=info.workflow_id, run_id=info.run_id, failure=info.error
-    )
-
-
-def _check_payload(signal: str, text: str, waits: Sequence[WaitRow]) -> None:
-    """Raise `PayloadTypeError` where no open wait for the signal could take this payload."""
-    problem: PayloadTypeError | None = None
-    for wait in waits:
-        if wait.schema is None:
-            return
-        try:
-            codec.check(json.loads(text), json.loads(wait.schema), path="payload")
-            return
-        except PayloadTypeError as error:
-            problem = error
-    if problem is not None:
-        expected = waits[0].expected or problem.expected
-        raise PayloadTypeError(
-            problem.path,
-            problem.expected,
-            problem.found,
-            hint=f"signal {signal!r} is awaited as {expected}; nothing was sent",
-        )
-
-
-def _condition(until: str) -> Callable[[RunInfo], bool]:
-    if until == "done":
-        return lambda info: not info.open
-    if until == "rest":
-        return lambda info: False
-    if until == "waiting":
-        return lambda info: any(w.kind == "signal" for w in info.waiting_for)
-    if until.startswith("signal:"):
-        name = until.removeprefix("signal:")
-        return lambda info: any(w.kind == "signal" and w.name == name for w in info.waiting_for)
-    raise UsageError(f"cannot wait for {until!r}", hint="wait for done, waiting, or signal:NAME")
-
-
-def _checked_id(text: str) -> str:
-    if not isinstance(text, str) or not text.strip():
-        raise UsageError("a workflow id cannot be empty", hint="leave it out, and get one")
-    if text.startswith("@"):
-        raise UsageError(f"a workflow id cannot begin with '@': {text!r}")
-    if len(text.encode("utf-8", "surrogatepass")) > _LONGEST_ID:
-        raise UsageError(f"a workflow id is at most {_LONGEST_ID} bytes long")
-    codec.encode(text, what="id")
-    return text
-
-
-# As on Temporal.
-_LONGEST_ID = 1_000
-
-
-def _checked_labels(labels: Mapping[str, str]) -> dict[str, str]:
-    for name, value in labels.items():
-        if not isinstance(name, str) or not isinstance(value, str) or not name:
-            raise UsageError(f"a label is a pair of texts, not {name!r}: {value!r}")
-    return dict(labels)
 
 
 def _patience(duration: Duration) -> int:

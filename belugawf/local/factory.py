@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from belugawf.executor import Hooks
-from belugawf.local.engine import EngineOptions
 from belugawf.local.executor import LocalExecutor
+from belugawf.local.options import EngineOptions
 from belugawf.model.errors import ConfigurationError
 
 if TYPE_CHECKING:

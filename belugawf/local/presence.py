@@ -9,7 +9,8 @@ from pathlib import Path
 from belugawf.local import ownership
 from belugawf.local.clock import Clock
 from belugawf.local.ownership import OwnerLock
-from belugawf.local.store import OwnerRow, Store
+from belugawf.local.rows import OwnerRow
+from belugawf.local.store import Store
 from belugawf.local.wakeup import WakeSocket, wake
 from belugawf.model.durations import format_instant
 

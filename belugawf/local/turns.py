@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from belugawf.local.activities import Outcome
-from belugawf.local.store import Message, RunRow, signal_received, unread_signal
+from belugawf.local.rows import Message, RunRow, signal_received, unread_signal
 from belugawf.model import codec
 from belugawf.model import commands as c
 from belugawf.model import events as e

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from belugawf.executor import ActivityState, OpenWait, Owner, Problem, RunInfo, Waiting
 from belugawf.local import ownership
-from belugawf.local.store import OwnerRow, RunRow, Store, WaitRow
+from belugawf.local.rows import OwnerRow, RunRow, WaitRow
+from belugawf.local.store import Store
 from belugawf.model import events as e
 from belugawf.model.durations import format_duration, parse_instant
 from belugawf.model.errors import Failure

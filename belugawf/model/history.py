@@ -10,6 +10,7 @@ event's, and "running" while there is none::
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import assert_never
@@ -27,6 +28,11 @@ STATUS_OF: dict[type[e.Event], str] = {
     e.WorkflowTerminated: "terminated",
     e.WorkflowTimedOut: "timed_out",
 }
+
+
+def python_version() -> str:
+    """The running Python's version, as WorkflowStarted records it."""
+    return ".".join(str(part) for part in sys.version_info[:3])
 
 
 def is_fact(event: e.Event) -> bool:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from types import TracebackType
@@ -49,6 +48,7 @@ from belugawf.model.history import (
     describe_event,
     is_fact,
     is_recorded_command,
+    python_version,
 )
 from belugawf.model.policy import ONE_ATTEMPT, ActivityDefaults, ActivityOptions
 from belugawf.replay.failures import describe_failure
@@ -464,11 +464,6 @@ class Replayer:
             (self.info.workflow_id, context.get("message", "exception in a background task")),
             info,
         )
-
-
-def python_version() -> str:
-    """The running Python's version, as WorkflowStarted records it."""
-    return ".".join(str(part) for part in sys.version_info[:3])
 
 
 def _turns(

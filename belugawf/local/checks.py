@@ -1,0 +1,66 @@
+"""What callers pass, checked before anything is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+
+from belugawf.executor import RunInfo
+from belugawf.local.rows import WaitRow
+from belugawf.model import codec
+from belugawf.model.errors import PayloadTypeError, UsageError
+
+# As on Temporal.
+_LONGEST_ID = 1_000
+
+
+def check_payload(signal: str, text: str, waits: Sequence[WaitRow]) -> None:
+    """Raise `PayloadTypeError` where no open wait for the signal could take this payload."""
+    problem: PayloadTypeError | None = None
+    for wait in waits:
+        if wait.schema is None:
+            return
+        try:
+            codec.check(json.loads(text), json.loads(wait.schema), path="payload")
+            return
+        except PayloadTypeError as error:
+            problem = error
+    if problem is not None:
+        expected = waits[0].expected or problem.expected
+        raise PayloadTypeError(
+            problem.path,
+            problem.expected,
+            problem.found,
+            hint=f"signal {signal!r} is awaited as {expected}; nothing was sent",
+        )
+
+
+def condition(until: str) -> Callable[[RunInfo], bool]:
+    if until == "done":
+        return lambda info: not info.open
+    if until == "rest":
+        return lambda info: False
+    if until == "waiting":
+        return lambda info: any(w.kind == "signal" for w in info.waiting_for)
+    if until.startswith("signal:"):
+        name = until.removeprefix("signal:")
+        return lambda info: any(w.kind == "signal" and w.name == name for w in info.waiting_for)
+    raise UsageError(f"cannot wait for {until!r}", hint="wait for done, waiting, or signal:NAME")
+
+
+def checked_id(text: str) -> str:
+    if not isinstance(text, str) or not text.strip():
+        raise UsageError("a workflow id cannot be empty", hint="leave it out, and get one")
+    if text.startswith("@"):
+        raise UsageError(f"a workflow id cannot begin with '@': {text!r}")
+    if len(text.encode("utf-8", "surrogatepass")) > _LONGEST_ID:
+        raise UsageError(f"a workflow id is at most {_LONGEST_ID} bytes long")
+    codec.encode(text, what="id")
+    return text
+
+
+def checked_labels(labels: Mapping[str, str]) -> dict[str, str]:
+    for name, value in labels.items():
+        if not isinstance(name, str) or not isinstance(value, str) or not name:
+            raise UsageError(f"a label is a pair of texts, not {name!r}: {value!r}")
+    return dict(labels)

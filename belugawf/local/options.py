@@ -1,0 +1,23 @@
+"""How an engine drives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from belugawf.local import knobs
+from belugawf.model.policy import ActivityDefaults
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """How an engine drives. `concurrency` bounds attempts in flight, `cache_runs` the shelf.
+
+    `threads` is how many plain-function activities run at a time, `payload_limit` is in bytes.
+    """
+
+    defaults: ActivityDefaults = field(default_factory=ActivityDefaults)
+    payload_limit: int = 2 * 1024 * 1024
+    max_crashes: int = 3
+    concurrency: int = 100
+    threads: int = 64
+    cache_runs: int = knobs.CACHE_RUNS

@@ -1,0 +1,155 @@
+"""What goes into the store and comes out of it, as values: rows, messages, turns and their fate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from belugawf.model import events as e
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run as it is stored: times and JSON are still texts."""
+
+    key: int
+    run_id: str
+    workflow_id: str
+    chain_id: str
+    parent_run_id: str | None
+    workflow: str
+    status: str
+    input: str | None
+    result: str | None
+    error: str | None
+    labels: str
+    created_at: str
+    updated_at: str
+    closed_at: str | None
+    deadline: str | None
+    due_at: str | None
+    begun: int
+    history_length: int
+    owner: str | None
+    owned_since: str | None
+    problem: str | None
+    progress: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What somebody wants of a run: a row of its inbox. `sent_at` is nanoseconds since 1970."""
+
+    id: int
+    run: int
+    kind: str
+    name: str | None
+    payload: str | None
+    sender: str | None
+    key: str | None
+    sent_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerRow:
+    """A process that drives runs, as it registered itself."""
+
+    id: str
+    pid: int
+    host: str
+    boot_id: str
+    since: str
+    socket: str | None
+    role: str
+    workflows: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class WaitRow:
+    """An open wait for a signal, with its run's names. Times are nanoseconds since 1970."""
+
+    run: int
+    workflow_id: str
+    run_id: str
+    workflow: str
+    signal: str
+    since: int
+    until: int | None
+    prompt: str | None
+    expected: str | None
+    schema: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """A run to be recorded. `deadline` in nanoseconds since 1970; `owner` drives it at once."""
+
+    run_id: str
+    workflow_id: str
+    workflow: str
+    input: str | None
+    timeout_ns: int | None
+    labels: Mapping[str, str]
+    python: str
+    belugawf: str
+    owner: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """What one turn of one run writes.
+
+    `length` is the history's length before, `read_to` the last inbox message that it took in.
+    `due_at` is when the run can move again without a message (`None`: never). `release` lets the
+    run go, unless something has come meanwhile. `progress` is JSON, `None` where it is unchanged.
+    """
+
+    run: int
+    length: int
+    events: Sequence[e.Event]
+    read_to: int
+    due_at: int | None
+    release: bool = False
+    progress: str | None = None
+
+    @property
+    def closes(self) -> bool:
+        """Whether it ends the run."""
+        return bool(self.events) and self.events[-1].kind is e.Kind.CLOSING
+
+
+class Fate(Enum):
+    """What became of a turn."""
+
+    COMMITTED = "committed"
+    RELEASED = "released"  # committed, and the run was let go
+    FENCED = "fenced"  # somebody else ended the run, or owns it
+    OVERTAKEN = "overtaken"  # it would have ended the run over a message that it had not read
+    UNWRITABLE = "unwritable"  # the database refuses this run's rows
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A turn's fate; `reason` is what the database said of an unwritable one."""
+
+    fate: Fate
+    reason: str | None = None
+
+
+def unread_signal(message: Message, position: int, time: int) -> e.SignalReceived:
+    """The note that a signal came before the run ended, and no code has seen it."""
+    return replace(signal_received(message, position, time), unread=True)
+
+
+def signal_received(message: Message, position: int, time: int) -> e.SignalReceived:
+    """The fact that an inbox message becomes."""
+    return e.SignalReceived(
+        position=position,
+        time=time,
+        name=message.name or "",
+        payload=message.payload or "null",
+        at=message.sent_at,
+        sender=message.sender,
+        key=message.key,
+    )
