@@ -131,7 +131,8 @@ def _attempt(base: Project, command: tuple[str, ...], acknowledged: bool) -> Cal
         done = project.cli(*command, check=None, env=env)
         assert done.code in (0, -signal.SIGKILL), f"killed at point {point}\n{done}"
         killed = done.code != 0
-        finish_after_kill(project, done, acknowledged=acknowledged or not killed)
+        sent = acknowledged or (command == SIGNAL and not killed)
+        finish_after_kill(project, done, acknowledged=sent)
         return not killed
 
     return attempt
