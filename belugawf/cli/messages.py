@@ -123,7 +123,7 @@ def _payload(payload: str | None, text: str | None, payload_file: str | None) ->
     try:
         return parse_json(payload, what="payload")
     except UsageError as error:
-        hint = error.hint or "text is sent with --text"
+        hint = f"{error.hint}; plain text is sent with --text"
         raise UsageError(error.message, hint=hint) from None
 
 

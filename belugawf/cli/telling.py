@@ -28,11 +28,13 @@ _STANDARD_LIBRARY = str(Path(os.__file__).resolve().parent) + os.sep
 
 def answer(session: Session, signal: str, expected: str | None, run: str | None) -> str:
     """The command that answers a wait; `run` where the signal's name alone is not enough."""
-    payload = {"bool": ["--payload", "true"], "str": ["--text", "..."]}.get(expected or "")
+    # Where the wait names no type, the example is the commonest of answers: a yes.
+    examples = {"bool": ["--payload", "true"], "str": ["--text", "..."]}
+    payload = examples.get(expected or "bool", ["--payload", "<JSON>"])
     words = ["signal", signal]
     if run is not None:
         words.append(run)
-    command = session.command(*words, *(payload or ["--payload", "<JSON>"]))
+    command = session.command(*words, *payload)
     return escape(command)
 
 

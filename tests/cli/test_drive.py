@@ -125,7 +125,7 @@ def test_problem(cli: Cli, exit_code: int) -> None:
     [
         ("bool", "belugawf signal approval --payload true"),
         ("str", "belugawf signal approval --text ..."),
-        (None, "belugawf signal approval --payload '<JSON>'"),
+        (None, "belugawf signal approval --payload true"),
         ("Decision", "belugawf signal approval --payload '<JSON>'"),
     ],
 )

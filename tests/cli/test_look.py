@@ -220,7 +220,7 @@ def test_waiting(cli: Cli) -> None:
         ["two", "stop"],
     ]
     assert rows[0][5:] == ["Go?", "belugawf signal approval one --payload true"]
-    assert rows[2][6] == "belugawf signal stop --payload '<JSON>'"
+    assert rows[2][6] == "belugawf signal stop --payload true"
     (first, *_) = cli("waiting", "--json").json
     assert (first["signal"], first["expected"]) == ("approval", "bool")
 
