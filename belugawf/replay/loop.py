@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import warnings
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -42,8 +43,6 @@ _MAX_THROWS = 100
 # A loop that swallows RunEvicted at every call, without awaiting, would spin for ever. After so
 # many, calls go through, unheard: its next await stands still, and it is left there.
 _MAX_REFUSALS = 10_000
-# Coroutines that cannot be unwound. Dropping one would run its code once more.
-_left_standing: list[Any] = []
 
 
 _Ts = TypeVarTuple("_Ts")
@@ -399,7 +398,15 @@ def _unwind(code: Any, throw: Callable[[BaseException], Any]) -> None:
             throw(RunEvicted())
         except BaseException:
             return
-    _left_standing.append(code)
+    _leave_standing(code)
+
+
+def _leave_standing(code: Any) -> None:
+    """Never free a coroutine that cannot be unwound: that would run its endless code once more,
+    at the latest when Python ends."""
+    import ctypes
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(code))
 
 
 def _thrower(generator: Any) -> Callable[[BaseException], Any]:
@@ -424,6 +431,19 @@ def _standing(task: asyncio.Task[Any]) -> str:
 def _location() -> str:
     found = user_location(2)
     return f" ({found})" if found else ""
+
+
+_warn_unawaited = warnings._warn_unawaited_coroutine  # type: ignore[attr-defined]
+
+
+def _warn_unless_evicting(coroutine: Any) -> None:
+    """Code that is let go makes coroutines in its `finally` which it cannot await any more."""
+    loop = events._get_running_loop()
+    if not (isinstance(loop, DeterministicLoop) and loop.evicting):
+        _warn_unawaited(coroutine)
+
+
+warnings._warn_unawaited_coroutine = _warn_unless_evicting  # type: ignore[attr-defined]
 
 
 def user_location(depth: int = 1) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import subprocess
 import sys
@@ -688,18 +687,55 @@ def test_swallowing_is_told_again(clock: Clock, times: int) -> None:
     assert log == list(range(times))
 
 
+STUBBORN = """
+import asyncio
+from tests.replay.driving import Clock
+
+async def code():
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except:
+            pass
+
+clock = Clock()
+clock.start(code())
+clock.loop.evict()
+print(clock.started[0])
+"""
+
+
+def test_swallowing_for_ever() -> None:
+    """A bare except in an endless loop cannot be unwound: it is left standing, without a word,
+    and keeps no process from ending."""
+    done = subprocess.run(
+        [sys.executable, "-c", STUBBORN], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert (done.stdout, done.stderr) == ("60.0\n", "")
+
+
 @pytest.mark.usefixtures("silent")
-def test_swallowing_for_ever(clock: Clock) -> None:
-    """A bare except in an endless loop cannot be unwound: it is left standing, without a word."""
+def test_cleanup_that_makes_several_coroutines(clock: Clock) -> None:
+    """Coroutines that `finally` makes and cannot await are not complained of."""
 
     async def code() -> None:
-        while True:
-            with contextlib.suppress(BaseException):
-                await asyncio.sleep(60)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.gather(after(1, "a"), after(1, "b"), after(1, "c"))
 
     clock.start(code())
     let_go(clock)
-    assert clock.started[0] == 60.0
+
+
+def test_forgotten_await_is_still_warned_of(clock: Clock) -> None:
+    """Outside of an eviction Python's warning stays."""
+
+    async def code() -> None:
+        after(1, "a")  # type: ignore[unused-coroutine]
+
+    with pytest.warns(RuntimeWarning, match="never awaited"):
+        clock.run(code())
 
 
 @pytest.mark.usefixtures("silent")

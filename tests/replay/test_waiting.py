@@ -1,0 +1,278 @@
+"""Waiting for conditions and for signals: the buffer, its order, and who is woken."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from belugawf import (
+    PayloadTypeError,
+    SignalTimeoutError,
+    WorkflowContext,
+)
+from belugawf.model.errors import WorkflowBlockedError
+from tests.replay.driving import Run, briefs
+
+# -- conditions ----------------------------------------------------------------------------------
+
+
+def test_wait_until() -> None:
+    """Holds until the workflow's own variables fit; looked at whenever code has run."""
+
+    async def code(ctx: WorkflowContext) -> int:
+        votes: list[Any] = []
+
+        async def collect() -> None:
+            async for vote in ctx.signals("vote"):
+                votes.append(vote.payload)
+
+        collector = asyncio.create_task(collect())
+        await ctx.wait_until(lambda: sum(votes) >= 3)
+        collector.cancel()
+        return len(votes)
+
+    run = Run(code)
+    run.signal("vote", 1)
+    run.signal("vote", 1)
+    assert not run.closed
+    assert briefs(run.signal("vote", 1))[-1] == ("complete", 3)
+    assert run.replay() == []
+
+
+def test_wait_until_true_at_once() -> None:
+    """A condition that holds costs nothing, not even a timer."""
+
+    async def code(ctx: WorkflowContext) -> None:
+        await ctx.wait_until(lambda: True, timeout="1h")
+
+    assert briefs(Run(code).commands) == [("complete", None)]
+
+
+def test_wait_until_times_out() -> None:
+    """After its timeout it raises TimeoutError."""
+
+    async def code(ctx: WorkflowContext) -> str:
+        try:
+            await ctx.wait_until(lambda: False, timeout="1h")
+        except TimeoutError:
+            return "late"
+        return "true"
+
+    run = Run(code)
+    assert briefs(run.commands) == [("timer", 1, 3600.0)]
+    assert briefs(run.fire()) == [("complete", "late")]
+    assert run.replay() == []
+
+
+def test_wait_until_whose_condition_raises() -> None:
+    """An error of the condition is the waiter's."""
+
+    async def code(ctx: WorkflowContext) -> None:
+        values: list[int] = []
+
+        async def collect() -> None:
+            values.append((await ctx.wait_for_signal("value")).payload)
+
+        task = asyncio.create_task(collect())
+        await ctx.wait_until(lambda: bool(values and 1 / values[0]))
+        await task
+
+    run = Run(code)
+    assert briefs(run.signal("value", 0))[-1] == ("fail", "ZeroDivisionError", "division by zero")
+
+
+def test_conditions_that_wake_each_other_are_limited() -> None:
+    """Two tasks that wake each other for ever use up the turn's steps."""
+
+    async def code(ctx: WorkflowContext) -> None:
+        turns: list[int] = []
+
+        async def player(number: int) -> None:
+            while True:
+                await ctx.wait_until(lambda: len(turns) % 2 == number)
+                turns.append(number)
+
+        await asyncio.gather(player(0), player(1))
+
+    with pytest.raises(WorkflowBlockedError):
+        Run(code)
+
+
+# -- signals -------------------------------------------------------------------------------------
+
+
+def test_signals_are_kept_from_the_start() -> None:
+    """What comes early waits for the code, first in first out, by name."""
+
+    async def code(ctx: WorkflowContext) -> list[Any]:
+        await ctx.sleep(60)
+        return [(await ctx.wait_for_signal(name)).payload for name in ("a", "b", "a")]
+
+    run = Run(code)
+    for name, payload in [("a", 1), ("a", 2), ("b", 3), ("unknown", 4)]:
+        assert run.signal(name, payload) == []
+    assert briefs(run.fire()) == [("complete", [1, 3, 2])]
+    assert run.replay() == []
+
+
+def test_waiters_are_served_in_order() -> None:
+    """Who waits longest gets the next one, and nobody overtakes."""
+
+    async def code(ctx: WorkflowContext) -> list[Any]:
+        async def take(name: str) -> tuple[str, Any]:
+            return name, (await ctx.wait_for_signal("item")).payload
+
+        return list(await asyncio.gather(*(take(name) for name in "abc")))
+
+    run = Run(code)
+    for number in range(3):
+        run.signal("item", number)
+    assert run.result == [["a", 0], ["b", 1], ["c", 2]]
+    assert run.replay() == []
+
+
+def test_a_late_comer_does_not_overtake() -> None:
+    """A wait that begins while a woken waiter has not run yet queues behind it."""
+
+    async def code(ctx: WorkflowContext) -> list[str]:
+        order: list[str] = []
+
+        async def take(name: str) -> None:
+            await ctx.wait_for_signal("item")
+            order.append(name)
+
+        async def hasty() -> None:
+            await ctx.wait_for_signal("start")
+            await take("hasty")
+
+        await asyncio.gather(take("first"), hasty())
+        return order
+
+    run = Run(code)
+    run.signal("start")
+    run.signal("item")
+    run.signal("item")
+    assert run.result == ["first", "hasty"]
+
+
+def test_a_cancelled_waiter_leaves_the_signal() -> None:
+    """A wait cancelled in the very turn that its signal came leaves it to the next waiter."""
+
+    async def code(ctx: WorkflowContext) -> Any:
+        first = asyncio.create_task(ctx.wait_for_signal("item"))
+        second = asyncio.create_task(ctx.wait_for_signal("item"))
+        # A condition runs in the same turn, when the first waiter is woken and has not run: so
+        # does this callback, which was put before it.
+        await ctx.wait_for_signal("both")
+        loop = asyncio.get_running_loop()
+        loop.call_soon(first.cancel)
+        await asyncio.sleep(0)
+        return (await second).payload
+
+    run = Run(code)
+    run.signal("both")
+    run.signal("item", "kept")
+    assert run.result == "kept"
+    assert run.replay() == []
+
+
+def test_wake_up_is_passed_on() -> None:
+    """One fact that both delivers a signal's wake-up and cancels its waiter: the next is woken."""
+
+    async def code(ctx: WorkflowContext) -> Any:
+        tasks: dict[str, asyncio.Task[Any]] = {}
+
+        async def canceller() -> None:
+            await ctx.wait_for_signal("item")
+            tasks["victim"].cancel()
+
+        async def taker() -> Any:
+            return (await ctx.wait_for_signal("item")).payload
+
+        tasks["canceller"] = asyncio.create_task(canceller())
+        await asyncio.sleep(0)
+        tasks["victim"] = asyncio.create_task(taker())
+        tasks["heir"] = asyncio.create_task(taker())
+        return await tasks["heir"]
+
+    run = Run(code)
+    run.signal("item", 1)
+    assert not run.closed
+    run.signal("item", 2)
+    assert run.result == 2
+    assert run.replay() == []
+
+
+def test_signal_before_its_timeout() -> None:
+    """A signal in time wins, and the timer is taken back; late it stays in the buffer."""
+
+    async def code(ctx: WorkflowContext) -> list[Any]:
+        seen: list[Any] = []
+        for _ in range(2):
+            try:
+                seen.append((await ctx.wait_for_signal("go", timeout="10s")).payload)
+            except SignalTimeoutError as error:
+                assert isinstance(error, TimeoutError)
+                seen.append(str(error))
+                await ctx.execute_activity("remind")
+        return seen
+
+    run = Run(code)
+    assert briefs(run.fire()) == [("end wait", 1, "timed_out"), ("activity", 3, "remind")]
+    run.signal("go", "kept")
+    assert briefs(run.complete(3)) == [
+        ("complete", ["signal 'go' did not arrive within 10s", "kept"])
+    ]
+    assert run.replay() == []
+
+
+def test_a_wait_without_patience() -> None:
+    """A timeout of nothing takes what is there, and raises when there is nothing."""
+
+    async def code(ctx: WorkflowContext) -> list[Any]:
+        seen: list[Any] = []
+        await ctx.sleep(1)
+        for _ in range(2):
+            try:
+                seen.append((await ctx.wait_for_signal("go", timeout=0)).payload)
+            except SignalTimeoutError:
+                seen.append(None)
+        return seen
+
+    run = Run(code)
+    run.signal("go", 1)
+    run.fire()
+    assert run.result == [1, None]
+    assert run.replay() == []
+
+
+def test_payload_of_the_wrong_type() -> None:
+    """It raises PayloadTypeError at the wait, and is used up."""
+
+    async def code(ctx: WorkflowContext) -> Any:
+        try:
+            await ctx.wait_for_signal("go", type=bool)
+        except PayloadTypeError as error:
+            assert "payload of go" in str(error)
+        return (await ctx.wait_for_signal("go", type=bool)).payload
+
+    run = Run(code)
+    [wait] = run.commands
+    assert wait.expected == "bool"  # type: ignore[union-attr]
+    assert json.loads(wait.schema) == {"type": "boolean"}  # type: ignore[union-attr, arg-type]
+    run.signal("go", 1)
+    run.signal("go", True)
+    assert run.result is True
+
+
+@pytest.mark.parametrize("name", ["", 5, None])
+def test_a_signal_needs_a_name(name: Any) -> None:
+    """A wait for nothing fails the run with a clear error."""
+
+    async def code(ctx: WorkflowContext) -> None:
+        await ctx.wait_for_signal(name)
+
+    assert Run(code).error.message == f"a signal's name is a text, not {name!r}"
