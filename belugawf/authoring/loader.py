@@ -233,14 +233,22 @@ def _import_problem(path: Path, error: BaseException) -> ModuleProblem:
             line = frame.lineno
     if isinstance(error, SyntaxError) and error.filename and Path(error.filename) == path.resolve():
         line = error.lineno
-    own = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
-    shown = "".join([*traceback.format_list(own[1:]), *traceback.format_exception_only(error)])
+    own = [f for f in traceback.extract_tb(error.__traceback__) if not _is_machinery(f.filename)]
+    shown = "".join([*traceback.format_list(own), *traceback.format_exception_only(error)])
     return ModuleProblem(
         path=path,
         message=f"does not import: {type(error).__name__}: {error}",
         line=line,
         traceback=shown.rstrip(),
     )
+
+
+def _is_machinery(filename: str) -> bool:
+    """Whether it is a file of ours, or of Python's import."""
+    return "importlib" in filename or filename.startswith(_PACKAGE)
+
+
+_PACKAGE = f"{Path(__file__).parents[1]}/"
 
 
 def _is_marked(value: Any, mark: str) -> bool:
