@@ -109,6 +109,7 @@ class Engine:
         self._patience_ns = 0
         self._persistent = False
         self._stopping = False
+        self._closing = False
         self._looked_at = 0
         self._look_now = True
         self._next_due: int | None = None
@@ -261,7 +262,9 @@ class Engine:
             while not self.drained and self._failure is None:
                 self.wake()
                 await self.changed(0.1)
-            self._task.cancel()
+            # Not cancelled: a turn that is being committed is also told of.
+            self._closing = True
+            self.wake()
             await asyncio.gather(self._task, return_exceptions=True)
             asyncio.get_running_loop().remove_reader(self._presence.fileno())
         await self._attempts.close()
@@ -283,7 +286,7 @@ class Engine:
 
     async def _run(self) -> None:
         pause = _FIRST_PAUSE_S
-        while True:
+        while not self._closing:
             try:
                 await self._tick()
                 pause = _FIRST_PAUSE_S
@@ -292,7 +295,7 @@ class Engine:
                     self._give_up(error)
                     return
                 logger.warning("%s; trying again in %g s", error, pause)
-                await asyncio.sleep(pause)
+                await self._sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
                 self.look()
             except Exception as error:
@@ -337,8 +340,12 @@ class Engine:
         if ready or self._wake.is_set() or delay == 0:
             await asyncio.sleep(0)
             return
+        await self._sleep(min(delay, 1.0))
+
+    async def _sleep(self, seconds: float) -> None:
+        """Until the time is up or somebody wakes us."""
         try:
-            async with asyncio.timeout(min(delay, 1.0)):
+            async with asyncio.timeout(seconds):
                 await self._wake.wait()
         except TimeoutError:
             return

@@ -70,7 +70,13 @@ class Teller:
             if inspect.isawaitable(answer):
                 future = asyncio.ensure_future(answer)
                 self._background.add(future)
-                future.add_done_callback(self._background.discard)
+                future.add_done_callback(self._ended)
+
+    def _ended(self, future: asyncio.Future[Any]) -> None:
+        self._background.discard(future)
+        error = None if future.cancelled() else future.exception()
+        if error is not None:
+            logger.error("a hook failed", exc_info=error)
 
     async def close(self) -> None:
         """Wait for the hooks that are still running."""
