@@ -20,7 +20,7 @@ def nothing_due(db: Path, now: int) -> bool:
         with looking(db) as connection:
             busy = connection.execute(
                 "SELECT EXISTS (SELECT 1 FROM inbox) OR EXISTS ("
-                "SELECT 1 FROM runs WHERE status = 'running' AND due_at <= ?)",
+                "SELECT 1 FROM runs INDEXED BY runs_due WHERE status = 'running' AND due_at <= ?)",
                 (format_instant(now),),
             ).fetchone()[0]
     except sqlite3.Error:

@@ -411,9 +411,10 @@ class Store:
         with self.database.reading() as db:
             rows = db.execute(
                 f"{_RUNS} WHERE r.key IN ("
-                "  SELECT key FROM runs WHERE status = 'running' AND due_at <= ?"
+                "  SELECT key FROM runs INDEXED BY runs_due"
+                "  WHERE status = 'running' AND due_at <= ?"
                 "  UNION SELECT run FROM inbox"
-                ") AND r.status = 'running' AND r.key NOT IN (SELECT value FROM json_each(?)) "
+                ") AND +r.status = 'running' AND r.key NOT IN (SELECT value FROM json_each(?)) "
                 "AND (? IS NULL OR r.key IN (SELECT value FROM json_each(?))) "
                 "AND (? IS NULL OR r.workflow = ?) "
                 "ORDER BY r.due_at, r.key LIMIT ?",
@@ -446,7 +447,8 @@ class Store:
         """The next moment after `after` at which any open run is due."""
         with self.database.reading() as db:
             row = db.execute(
-                "SELECT due_at FROM runs WHERE status = 'running' AND due_at > ? "
+                "SELECT due_at FROM runs INDEXED BY runs_due "
+                "WHERE status = 'running' AND due_at > ? "
                 "ORDER BY due_at LIMIT 1",
                 (format_instant(after),),
             ).fetchone()
@@ -513,7 +515,7 @@ class Store:
             clauses.append("r.key IN (SELECT run FROM labels WHERE name = ? AND value = ?)")
             values += [name, value]
         if problems:
-            clauses.append("r.status = 'running' AND l.problem IS NOT NULL")
+            clauses.append("r.key IN (SELECT run FROM live WHERE problem IS NOT NULL)")
         tail = f"WHERE {' AND '.join(clauses)} ORDER BY r.key DESC LIMIT ?"
         with self.database.reading() as db:
             return self._rows(db, tail, (*values, -1 if limit is None else limit))
@@ -525,12 +527,13 @@ class Store:
 
     def waits(self, signal: str | None = None, run: int | None = None) -> list[WaitRow]:
         """Open waits for signals, longest waiting first."""
+        clauses, values = [], []
+        for clause, value in (("w.signal = ?", signal), ("w.run = ?", run)):
+            if value is not None:
+                clauses.append(clause)
+                values.append(value)
         with self.database.reading() as db:
-            return self._waits(
-                db,
-                "(? IS NULL OR w.signal = ?) AND (? IS NULL OR w.run = ?)",
-                (signal, signal, run, run),
-            )
+            return self._waits(db, " AND ".join(clauses) or "1", values)
 
     def history(self, run: int, after: int = 0) -> list[e.Event]:
         """The run's events after a position."""

@@ -1,0 +1,269 @@
+"""The store: schema, guards, and what is found without a scan."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from belugawf.local.clock import SystemClock
+from belugawf.local.database import APPLICATION_ID, SCHEMA_VERSION, Database
+from belugawf.local.idle import nothing_due
+from belugawf.local.rows import Fate, NewRun, Turn
+from belugawf.local.store import Store
+from belugawf.model import events as e
+from belugawf.model.errors import AlreadyExistsError, RunEndedError, UnavailableError
+
+OWNER = "0" * 32
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """A store on a new file."""
+    database = Database(tmp_path / "state.db")
+    yield Store(database, SystemClock())
+    database.close()
+
+
+def new_run(store: Store, workflow_id: str = "a", **more: Any) -> int:
+    """A recorded run, owned by OWNER."""
+    values: dict[str, Any] = {
+        "run_id": f"run-of-{workflow_id}",
+        "workflow_id": workflow_id,
+        "workflow": "flow",
+        "input": None,
+        "timeout_ns": None,
+        "labels": {},
+        "python": "3",
+        "belugawf": "0",
+        "owner": OWNER,
+    }
+    row, _ = store.create(NewRun(**(values | more)), "fail")
+    return row.key
+
+
+def turn(run: int, *events: e.Event, length: int = 1, **more: Any) -> Turn:
+    """A turn that appends these events."""
+    values: dict[str, Any] = {"read_to": 0, "due_at": None}
+    return Turn(run=run, length=length, events=events, **(values | more))
+
+
+def waits(position: int = 2) -> e.WaitStarted:
+    return e.WaitStarted(position=position, time=0, seq=1, name="go", prompt="Go?")
+
+
+def test_pragmas(store: Store) -> None:
+    """WAL, a sync for each commit, foreign keys, and the marks of whose database it is."""
+
+    def pragma(name: str) -> Any:
+        return store.database._writer.execute(f"PRAGMA {name}").fetchone()[0]
+
+    assert (pragma("journal_mode"), pragma("synchronous"), pragma("foreign_keys")) == ("wal", 2, 1)
+    assert (pragma("application_id"), pragma("user_version")) == (APPLICATION_ID, SCHEMA_VERSION)
+
+
+def test_normal_durability(tmp_path: Path) -> None:
+    """`durability: normal` leaves the sync to the checkpoints."""
+    database = Database(tmp_path / "state.db", durability="normal")
+    assert database._writer.execute("PRAGMA synchronous").fetchone()[0] == 1
+    database.close()
+
+
+def test_views_are_readable(store: Store) -> None:
+    """A person finds runs, waits and activities under names, not keys."""
+    run = new_run(store)
+    scheduled = e.ActivityScheduled(position=3, time=0, seq=2, name="work", payload="[1]")
+    done = e.ActivityCompleted(position=4, time=1_000, seq=2, payload='"ok"', at=1_000)
+    store.commit([turn(run, waits(), scheduled, done)], OWNER)
+    with store.database.reading() as db:
+        (wait,) = db.execute("SELECT workflow_id, signal, prompt FROM waiting_view")
+        (shown,) = db.execute("SELECT workflow_id, status, waiting_for FROM runs_view")
+        (work,) = db.execute("SELECT activity, state, attempts, outcome FROM activities_view")
+        assert db.execute("SELECT count(*) FROM events_view").fetchone() == (4,)
+    assert wait == ("a", "go", "Go?")
+    assert shown == ("a", "running", "go")
+    assert work == ("work", "completed", 1, '"ok"')
+
+
+def test_found_through_an_index(store: Store) -> None:
+    """What is asked every minute, or of each run, scans no table, and sorts nothing it finds."""
+    seen: list[str] = []
+    store.database.read.set_trace_callback(seen.append)
+    run = new_run(store)
+    store.candidates(now=1, limit=10)
+    store.next_due(1)
+    store.find("some-name")
+    store.waits(signal="go")
+    store.waits(run=run)
+    store.history(run)
+    store.heartbeat(run, 1)
+    store.owner(OWNER)
+    store.read_inbox([run], locked=False)
+    store.mail()
+    store.ended([run])
+    store.runs(limit=20)
+    store.runs(status="running", limit=20)
+    store.runs(workflow="flow", limit=20)
+    store.runs(labels={"team": "red"}, limit=20)
+    store.runs(problems=True, limit=20)
+    store.database.read.set_trace_callback(None)
+    asked = [query for query in seen if query.startswith("SELECT")]
+    assert len(asked) >= 15
+    for query in asked:
+        plan = [row[3] for row in store.database.read.execute(f"EXPLAIN QUERY PLAN {query}")]
+        assert not [step for step in plan if _is_slow(step, query)], (query, plan)
+
+
+def _is_slow(step: str, query: str) -> bool:
+    """A scan of what grows with the number of runs; not a walk by key that ends at a limit."""
+    if "due_at <=" in query or "due_at >" in query:
+        return "runs_by_status" in step
+    walk = "ORDER BY r.key DESC LIMIT" in query
+    return not walk and bool(re.match(r"SCAN (r|runs|events|waits|w|live|l)\b(?! USING)", step))
+
+
+def test_guard(store: Store) -> None:
+    """An owner who was overtaken, by length, status or ownership, writes nothing."""
+    run = new_run(store)
+    assert store.commit([turn(run, waits(), length=7)], OWNER)[0].fate is Fate.FENCED
+    assert store.commit([turn(run, waits())], "1" * 32)[0].fate is Fate.FENCED
+    store.terminate(run, "enough", None)
+    assert store.commit([turn(run, waits(), length=2)], OWNER)[0].fate is Fate.FENCED
+    assert [type(event).__name__ for event in store.history(run)] == [
+        "WorkflowStarted",
+        "WorkflowTerminated",
+    ]
+
+
+def test_end_over_a_message(store: Store) -> None:
+    """A turn that would end the run over an unread message is refused, and can be made again."""
+    run = new_run(store)
+    store.send(run, "signal", name="go", payload="1")
+    end = e.WorkflowCompleted(position=2, time=0, payload="1")
+    assert store.commit([turn(run, end)], OWNER)[0].fate is Fate.OVERTAKEN
+    (message,), _ = store.read_inbox([run], locked=False)
+    assert store.commit([turn(run, end, read_to=message.id)], OWNER)[0].fate is Fate.RELEASED
+    assert store.by_key(run).status == "completed"
+    assert store.mail() == set()
+    with pytest.raises(RunEndedError):
+        store.send(run, "signal", name="go", payload="1")
+
+
+def test_no_lost_wake_up(store: Store) -> None:
+    """A run is not let go while a message waits for it."""
+    run = new_run(store)
+    store.send(run, "signal", name="go", payload="1")
+    assert store.commit([turn(run, waits(), release=True)], OWNER)[0].fate is Fate.COMMITTED
+    assert store.by_key(run).owner == OWNER
+    (message,), _ = store.read_inbox([run], locked=True)
+    verdict = store.commit([turn(run, length=2, read_to=message.id, release=True)], OWNER)[0]
+    assert verdict.fate is Fate.RELEASED
+    assert store.by_key(run).owner is None
+
+
+def test_terminate_keeps_what_was_sent(store: Store) -> None:
+    """Signals that no code has seen are received and unread before the closing event."""
+    run = new_run(store)
+    store.send(run, "signal", name="go", payload="1", sender="ada")
+    store.terminate(run, None, None)
+    _, received, _ = store.history(run)
+    assert isinstance(received, e.SignalReceived)
+    assert (received.unread, received.sender) == (True, "ada")
+
+
+def test_messages_in_order_of_sending(tmp_path: Path) -> None:
+    """A message is never stamped before the one that was sent to the run before it."""
+
+    class Backwards:
+        moment = 2_000_000_000_000_000_000
+
+        def now(self) -> int:
+            self.moment -= 3_600_000_000_000
+            return self.moment
+
+    database = Database(tmp_path / "state.db")
+    store = Store(database, Backwards())
+    run = new_run(store)
+    for number in range(3):
+        store.send(run, "signal", name="go", payload=str(number))
+    messages, _ = store.read_inbox([run], locked=False)
+    assert [message.payload for message in messages] == ["0", "1", "2"]
+    assert len({message.sent_at for message in messages}) == 1
+    database.close()
+
+
+def test_one_row_that_cannot_be_written(store: Store) -> None:
+    """A run whose rows the database refuses does not keep the others from their commit."""
+    one, other = new_run(store, "one"), new_run(store, "other")
+    with store.database.write() as db:
+        db.execute(
+            f"CREATE TRIGGER no BEFORE INSERT ON events WHEN new.run = {one} "
+            "BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+        )
+    verdicts = store.commit([turn(one, waits()), turn(other, waits())], OWNER)
+    assert [verdict.fate for verdict in verdicts] == [Fate.UNWRITABLE, Fate.COMMITTED]
+    assert verdicts[0].reason == "not this one"
+    assert len(store.history(one)) == 1
+    assert len(store.history(other)) == 2
+
+
+def test_claim_only_from_whom_it_was(store: Store) -> None:
+    """A run is taken over only from the owner that was found dead."""
+    run = new_run(store)
+    assert store.claim({run: None}, "1" * 32) == []
+    (claimed,) = store.claim({run: OWNER}, "1" * 32)
+    assert claimed.owner == OWNER
+    assert store.by_key(run).owner == "1" * 32
+    assert store.claim({run: OWNER}, "2" * 32) == []
+
+
+def test_nothing_due(store: Store) -> None:
+    """A suspended run is nothing to do; a due one and a message are."""
+    path, now = store.database.path, store.clock.now
+    assert nothing_due(path.parent / "none.db", now())
+    run = new_run(store)
+    assert not nothing_due(path, now())
+    store.commit([turn(run, waits(), release=True)], OWNER)
+    assert nothing_due(path, now())
+    store.send(run, "signal", name="go", payload="1")
+    assert not nothing_due(path, now())
+
+
+def test_same_id_while_open(store: Store) -> None:
+    """One open run an id; a second one is refused."""
+    new_run(store)
+    with pytest.raises(AlreadyExistsError):
+        new_run(store)
+
+
+def test_projection_agrees_with_history(store: Store) -> None:
+    """What `waits` and `runs` say can be read off the history."""
+    run = new_run(store)
+    ended = e.WaitEnded(position=3, time=0, seq=1)
+    store.commit([turn(run, waits(), ended, waits(4))], OWNER)
+    assert [wait.signal for wait in store.waits()] == ["go"]
+    store.commit([turn(run, e.WorkflowCancelled(position=5, time=0), length=4)], OWNER)
+    assert store.waits() == []
+    assert store.by_key(run).status == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        ("PRAGMA user_version = 99", "newer belugawf"),
+        ("PRAGMA application_id = 7; PRAGMA user_version = 0", "another program"),
+    ],
+)
+def test_other_databases(tmp_path: Path, spoil: str, message: str) -> None:
+    """A newer schema and another program's database are left alone."""
+    path = tmp_path / "state.db"
+    Database(path).close()
+    connection = sqlite3.connect(path)
+    connection.executescript(spoil)
+    connection.close()
+    with pytest.raises(UnavailableError, match=message):
+        Database(path)
