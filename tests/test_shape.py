@@ -1,0 +1,278 @@
+"""The shape of the code: imports point downward, the core is pure, one place for each thing.
+
+Each rule is a function from source files to complaints. It is tried on the package as it is, where
+nobody may complain, and on a file that breaks it, where it must.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MAX_LINES = 800
+
+# Modules by their dotted name.
+Sources: TypeAlias = Mapping[str, str]
+
+# Which parts each part may import, lowest first. `executor` is the seam that both callers and
+# providers know; it finds a provider by its name, when it is asked for one.
+LAYERS: dict[str, set[str]] = {}
+LAYERS["model"] = set()
+LAYERS["authoring"] = {"model"}
+LAYERS["replay"] = {"model", "authoring"}
+LAYERS["blocking"] = set()
+LAYERS["executor"] = {"model", "authoring", "blocking"}
+LAYERS["config"] = {"model", "executor"}
+LAYERS["local"] = {"model", "authoring", "replay", "blocking", "executor", "config"}
+LAYERS["temporal"] = {"model", "authoring", "blocking", "executor", "config"}
+LAYERS["testing"] = {*LAYERS["local"], "local"}
+LAYERS["cli"] = {"model", "authoring", "blocking", "executor", "config", "local"}
+LAYERS["__main__"] = {"cli"}
+LAYERS["__init__"] = {"model", "authoring", "executor"}
+
+WORLD = {
+    *("sqlite3", "sqlite_utils", "time", "threading", "os", "typer", "rich", "temporalio", "yaml"),
+    *(
+        "pathlib.Path",
+        "socket",
+        "subprocess",
+        "io",
+        "shutil",
+        "tempfile",
+        "multiprocessing",
+        "secrets",
+    ),
+}
+# What reads a clock, chance or a file, as module.function.
+WORLDLY_CALLS = {
+    *("datetime.now", "datetime.utcnow", "datetime.today", "date.today", "uuid.uuid1"),
+    *("uuid.uuid4", "random.random", "random.randint", "random.choice", "random.shuffle"),
+}
+SQL_FILES = {
+    f"belugawf.local.{name}"
+    for name in ("store", "database", "migrations", "peek", "idle", "completion")
+}
+# Looks into files that are no sound database, which a store would not open.
+SQL_FILES.add("belugawf.cli.doctor")
+SQL = re.compile(
+    r"\s*(SELECT|INSERT|REPLACE|UPDATE|DELETE|CREATE|DROP|ALTER|PRAGMA|BEGIN|COMMIT|ROLLBACK|"
+    r"SAVEPOINT|RELEASE|ATTACH|VACUUM|WITH)(\s|;|$)"
+)
+
+
+@pytest.fixture(scope="module")
+def package() -> Sources:
+    """The package as it is."""
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path.read_text()
+        for path in sorted((ROOT / "belugawf").rglob("*.py"))
+    }
+
+
+# -- reading -------------------------------------------------------------------------------------
+
+
+def imported(source: str) -> Iterator[str]:
+    """All that a file imports, wherever in the file it does, as dotted names of modules."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            assert node.module is not None
+            # What is imported may be a module itself; `belugawf` alone would hide which.
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def part_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def is_import_of(name: str, module: str) -> bool:
+    return name == module or name.startswith(f"{module}.")
+
+
+def texts(source: str) -> Iterator[str]:
+    """The texts of a file that are no documentation."""
+    tree = ast.parse(source)
+    documentation = {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    for node in ast.walk(tree):
+        match node:
+            case ast.Constant(value=str(text)) if node not in documentation:
+                yield text
+
+
+def calls(source: str) -> Iterator[str]:
+    """What a file calls, as `name` or `module.name`."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call):
+            match node.func:
+                case ast.Name(id=name):
+                    yield name
+                case ast.Attribute(value=ast.Name(id=module), attr=name):
+                    yield f"{module}.{name}"
+
+
+# -- rules ---------------------------------------------------------------------------------------
+
+
+def upward(sources: Sources) -> list[str]:
+    """Imports of a part that is not below one's own."""
+    complaints = []
+    for module, source in sources.items():
+        part = part_of(module)
+        for name in imported(source):
+            if not name.startswith("belugawf.") or name == "belugawf.__version__":
+                continue
+            if part_of(name) not in LAYERS[part] | {part}:
+                complaints.append(f"{module} imports {name}")
+    return complaints
+
+
+def closure(sources: Sources, *parts: str) -> set[str]:
+    """The modules of these parts, and the modules of ours that they import, and so on."""
+    found: set[str] = set()
+    left = [module for module in sources if part_of(module) in parts]
+    while left:
+        module = left.pop()
+        if module in found:
+            continue
+        found.add(module)
+        for name in imported(sources[module]):
+            left += [n for n in (name, f"{name}.__init__") if n in sources]
+    return found
+
+
+def worldly(sources: Sources) -> list[str]:
+    """Where the core, or what it imports, touches the world."""
+    complaints = []
+    for module in sorted(closure(sources, "model", "replay")):
+        source = sources[module]
+        for name in imported(source):
+            if any(is_import_of(name, forbidden) for forbidden in WORLD):
+                complaints.append(f"{module} imports {name}")
+        for name in calls(source):
+            if name in {"open", "input", "print", *WORLDLY_CALLS}:
+                complaints.append(f"{module} calls {name}")
+    return complaints
+
+
+def temporal_elsewhere(sources: Sources) -> list[str]:
+    """Imports of temporalio outside of its provider."""
+    return [
+        f"{module} imports {name}"
+        for module, source in sources.items()
+        for name in imported(source)
+        if is_import_of(name, "temporalio") and part_of(module) != "temporal"
+    ]
+
+
+def sql_elsewhere(sources: Sources) -> list[str]:
+    """SQL, or the modules that speak it, outside of the files for it."""
+    complaints = []
+    for module, source in sources.items():
+        if module in SQL_FILES:
+            continue
+        for name in imported(source):
+            if is_import_of(name, "sqlite3") or is_import_of(name, "sqlite_utils"):
+                complaints.append(f"{module} imports {name}")
+        complaints += [f"{module} says {text!r}" for text in texts(source) if SQL.match(text)]
+    return complaints
+
+
+def printing(sources: Sources) -> list[str]:
+    """Calls of print outside of the command line."""
+    return [
+        f"{module} prints"
+        for module, source in sources.items()
+        if part_of(module) not in ("cli", "__main__") and "print" in calls(source)
+    ]
+
+
+def too_long(sources: Sources) -> list[str]:
+    """Files that have grown over the limit."""
+    lengths = {module: source.count("\n") for module, source in sources.items()}
+    return [f"{module}: {n} lines" for module, n in lengths.items() if n > MAX_LINES]
+
+
+def unknown_parts(sources: Sources) -> list[str]:
+    """Folders and files that no layer is named for."""
+    return sorted({part_of(module) for module in sources} - set(LAYERS))
+
+
+RULES = (
+    upward,
+    worldly,
+    temporal_elsewhere,
+    sql_elsewhere,
+    printing,
+    too_long,
+    unknown_parts,
+)
+
+
+# -- tests ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_package_keeps_the_rule(package: Sources, rule: Callable[[Sources], list[str]]) -> None:
+    """Nobody complains of the package as it is."""
+    assert rule(package) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "module", "source"),
+    [
+        (upward, "belugawf.model.history", "from belugawf.replay.loop import user_location"),
+        (upward, "belugawf.replay.loop", "def f():\n    import belugawf.local.store"),
+        (upward, "belugawf.local.engine", "from belugawf import cli"),
+        (upward, "belugawf.local.engine", "from belugawf.temporal import worker"),
+        (upward, "belugawf.authoring.context", "if TYPE_CHECKING:\n    import belugawf.executor"),
+        (worldly, "belugawf.model.history", "import sqlite3"),
+        (worldly, "belugawf.replay.loop", "from time import monotonic"),
+        (worldly, "belugawf.replay.replayer", "def f():\n    import os.path"),
+        (worldly, "belugawf.authoring.context", "import threading"),
+        (worldly, "belugawf.model.codec._text", "def f():\n    return open('x')"),
+        (worldly, "belugawf.replay.replayer", "from datetime import datetime\ndatetime.now()"),
+        (temporal_elsewhere, "belugawf.executor", "def f():\n    import temporalio.client"),
+        (sql_elsewhere, "belugawf.local.engine", "import sqlite3"),
+        (sql_elsewhere, "belugawf.local.engine", "x.execute('SELECT * FROM runs')"),
+        (sql_elsewhere, "belugawf.cli.look", "x.execute(f'''\n  UPDATE {table} SET y=1''')"),
+        (printing, "belugawf.local.engine", "print('turn')"),
+        (too_long, "belugawf.local.engine", "\n" * 801),
+        (unknown_parts, "belugawf.helpers", ""),
+    ],
+)
+def test_the_rule_finds_what_breaks_it(
+    package: Sources, rule: Callable[[Sources], list[str]], module: str, source: str
+) -> None:
+    """One file that breaks it is enough."""
+    prelude = (
+        "from belugawf.authoring import context\n" if module.startswith("belugawf.rep") else ""
+    )
+    assert rule({**package, module: prelude + source}) != []
+
+
+def test_documentation_is_no_sql() -> None:
+    """What a docstring says of SQL does not count."""
+    assert sql_elsewhere({"belugawf.local.engine": '"""\nBEGIN IMMEDIATE is said here."""'}) == []
+
+
+def test_the_core_is_the_core(package: Sources) -> None:
+    """The rule of purity covers all of model and replay, and what they use of authoring."""
+    core = closure(package, "model", "replay")
+    assert {module for module in package if part_of(module) in ("model", "replay")} <= core
+    assert "belugawf.authoring.context" in core
+    assert "belugawf.authoring.loader" not in core
+    assert not any(part_of(module) in ("local", "executor", "cli") for module in core)
