@@ -337,6 +337,10 @@ class DurableExecutor(Protocol):
         """Stay and drive everything, until `interrupt` or cancellation."""
         ...
 
+    def drives(self, run: str) -> bool:
+        """Whether this executor drives the run now, or is about to."""
+        ...
+
     def interrupt(self) -> None:
         """First call: start nothing more and drain. Second call: cut attempts in flight."""
         ...

@@ -302,18 +302,13 @@ async def _cancel(
 
 
 async def _after_cancel(session: Session, executor: DurableExecutor, outcome: _Outcome) -> None:
-    others = {info.run_id: owner for info in outcome.infos if (owner := other_owner(info))}
-    await to_rest(
-        session,
-        executor,
-        [info.run_id for info in outcome.infos if info.open and info.run_id not in others],
-    )
+    mine = [info.run_id for info in outcome.infos if info.open and executor.drives(info.run_id)]
+    await to_rest(session, executor, mine)
     for before in outcome.infos:
         info = await executor.describe(before.run_id)
-        # A worker was woken for it: nobody here drives it.
-        elsewhere = before.run_id in others or not (info.cancel_requested or info.problem)
-        if info.open and elsewhere and session.interrupted is None:
-            owner = others.get(info.run_id)
+        elsewhere = info.open and info.run_id not in mine and info.problem is None
+        if elsewhere and session.interrupted is None:
+            owner = other_owner(before)
             await follow_other(session, executor, info, owner, heard=lambda i: i.cancel_requested)
     outcome.infos = await described(executor, [info.run_id for info in outcome.infos])
     await say_where(session, executor, outcome.infos)

@@ -288,6 +288,10 @@ class LocalExecutor:
                 return
             await engine.changed(_until(now, end if not stopped else cut_at))
 
+    def drives(self, run: str) -> bool:
+        """See `DurableExecutor.drives`."""
+        return self._engine is not None and self._engine.drives(self._resolve(run).key)
+
     def interrupt(self) -> None:
         """See `DurableExecutor.interrupt`."""
         self._interrupts += 1

@@ -234,6 +234,9 @@ class FakeExecutor:
     async def work(self, *, concurrency: int | None = None, grace: Any = None) -> None:
         self.calls.append(("work", {"concurrency": concurrency}))
 
+    def drives(self, run: str) -> bool:
+        return self._find(run).owner is None
+
     def interrupt(self) -> None:
         self.calls.append(("interrupt", None))
 
