@@ -14,6 +14,7 @@ from belugawf import (
     ActivityError,
     ActivityInterruptedError,
     ActivityTimeoutError,
+    NondeterminismError,
     UsageError,
     WorkflowContext,
     workflow,
@@ -575,6 +576,33 @@ def test_blocked_in_a_turn() -> None:
     with pytest.raises(WorkflowBlockedError, match="100,000 steps"):
         run.signal("go")
     assert not run.closed
+
+
+def test_timers_of_no_length_are_limited_over_turns() -> None:
+    """A run that starts one empty timer after the other is stopped, though each is a turn."""
+
+    async def code(ctx: WorkflowContext) -> None:
+        while True:
+            await asyncio.sleep(0.0001)
+
+    run = Run(code)
+    with pytest.raises(WorkflowBlockedError, match="1,000 timers of no length"):
+        for _ in range(1001):
+            run.fire()
+
+
+def test_an_answer_nobody_waits_for() -> None:
+    """A cancelled activity is no longer the replayer's: its end would be a mismatch."""
+
+    async def code(ctx: WorkflowContext) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ctx.execute_activity("slow"), 5)
+        await ctx.wait_for_signal("go")
+
+    run = Run(code)
+    run.fire()
+    with pytest.raises(NondeterminismError):
+        run.complete(2)
 
 
 # -- the replayer itself -------------------------------------------------------------------------

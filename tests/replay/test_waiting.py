@@ -13,8 +13,9 @@ from belugawf import (
     SignalTimeoutError,
     WorkflowContext,
 )
+from belugawf.authoring.signals import BufferedSignal, SignalBuffer
 from belugawf.model.errors import WorkflowBlockedError
-from tests.replay.driving import Run, briefs
+from tests.replay.driving import Clock, Run, briefs
 
 # -- conditions ----------------------------------------------------------------------------------
 
@@ -84,6 +85,31 @@ def test_wait_until_whose_condition_raises() -> None:
     assert briefs(run.signal("value", 0))[-1] == ("fail", "ZeroDivisionError", "division by zero")
 
 
+def test_one_condition_at_a_time() -> None:
+    """Who waited first may use up what another waits for as well: that one goes on waiting."""
+
+    async def code(ctx: WorkflowContext) -> list[str]:
+        tokens: list[Any] = []
+        order: list[str] = []
+
+        async def take(name: str) -> None:
+            await ctx.wait_until(lambda: bool(tokens))
+            order.append(f"{name} {tokens.pop()}")
+
+        takers = [asyncio.create_task(take(name)) for name in "ab"]
+        for _ in takers:
+            tokens.append((await ctx.wait_for_signal("token")).payload)
+        await asyncio.gather(*takers)
+        return order
+
+    run = Run(code)
+    run.signal("token", 1)
+    assert not run.closed
+    run.signal("token", 2)
+    assert run.result == ["a 1", "b 2"]
+    assert run.replay() == []
+
+
 def test_conditions_that_wake_each_other_are_limited() -> None:
     """Two tasks that wake each other for ever use up the turn's steps."""
 
@@ -134,76 +160,68 @@ def test_waiters_are_served_in_order() -> None:
     assert run.replay() == []
 
 
+class Waiters:
+    """Tasks on one buffer, and a loop that has not run yet: several things at one moment."""
+
+    def __init__(self, *names: str) -> None:
+        self.clock = Clock()
+        self.buffer = SignalBuffer()
+        self.taken: list[str] = []
+        self.tasks = {name: self.clock.loop.create_task(self._take(name)) for name in names}
+        self.clock.loop.run_ready()
+
+    async def _take(self, name: str) -> None:
+        signal = await self.buffer.take("item", self.clock.loop.create_future)
+        self.taken.append(f"{name} {signal.payload}")
+
+    def deliver(self, payload: str) -> None:
+        self.buffer.deliver(BufferedSignal("item", payload, int(payload), None))
+
+
 def test_a_late_comer_does_not_overtake() -> None:
-    """A wait that begins while a woken waiter has not run yet queues behind it."""
+    """One that asks while a woken waiter has not run yet does not get that one's signal."""
+    waiters = Waiters("first")
+    late = waiters.clock.loop.create_task(waiters._take("late"))
+    waiters.deliver("1")
+    waiters.clock.loop.run_ready()
+    assert waiters.taken == ["first 1"]
+    waiters.deliver("2")
+    waiters.clock.loop.run_ready()
+    assert waiters.taken == ["first 1", "late 2"]
+    assert late.done()
 
-    async def code(ctx: WorkflowContext) -> list[str]:
-        order: list[str] = []
 
-        async def take(name: str) -> None:
-            await ctx.wait_for_signal("item")
-            order.append(name)
-
-        async def hasty() -> None:
-            await ctx.wait_for_signal("start")
-            await take("hasty")
-
-        await asyncio.gather(take("first"), hasty())
-        return order
-
-    run = Run(code)
-    run.signal("start")
-    run.signal("item")
-    run.signal("item")
-    assert run.result == ["first", "hasty"]
+def test_a_cancelled_waiter_passes_its_wake_up_on() -> None:
+    """Woken and cancelled at one moment it leaves the signal, and the next one is woken."""
+    waiters = Waiters("first", "second")
+    waiters.deliver("1")
+    waiters.tasks["first"].cancel()
+    waiters.clock.loop.run_ready()
+    assert waiters.tasks["first"].cancelled()
+    assert waiters.taken == ["second 1"]
 
 
 def test_a_cancelled_waiter_leaves_the_signal() -> None:
-    """A wait cancelled in the very turn that its signal came leaves it to the next waiter."""
-
-    async def code(ctx: WorkflowContext) -> Any:
-        first = asyncio.create_task(ctx.wait_for_signal("item"))
-        second = asyncio.create_task(ctx.wait_for_signal("item"))
-        # A condition runs in the same turn, when the first waiter is woken and has not run: so
-        # does this callback, which was put before it.
-        await ctx.wait_for_signal("both")
-        loop = asyncio.get_running_loop()
-        loop.call_soon(first.cancel)
-        await asyncio.sleep(0)
-        return (await second).payload
-
-    run = Run(code)
-    run.signal("both")
-    run.signal("item", "kept")
-    assert run.result == "kept"
-    assert run.replay() == []
+    """Where nobody else waits it stays in the buffer, oldest first."""
+    waiters = Waiters("first")
+    waiters.deliver("1")
+    waiters.tasks["first"].cancel()
+    waiters.deliver("2")
+    waiters.clock.loop.run_ready()
+    assert waiters.taken == []
+    assert [signal.payload for signal in waiters.buffer.unread()] == ["1", "2"]
+    waiters.clock.start(waiters._take("later"))
+    assert waiters.taken == ["later 1"]
 
 
-def test_wake_up_is_passed_on() -> None:
-    """One fact that both delivers a signal's wake-up and cancels its waiter: the next is woken."""
-
-    async def code(ctx: WorkflowContext) -> Any:
-        tasks: dict[str, asyncio.Task[Any]] = {}
-
-        async def canceller() -> None:
-            await ctx.wait_for_signal("item")
-            tasks["victim"].cancel()
-
-        async def taker() -> Any:
-            return (await ctx.wait_for_signal("item")).payload
-
-        tasks["canceller"] = asyncio.create_task(canceller())
-        await asyncio.sleep(0)
-        tasks["victim"] = asyncio.create_task(taker())
-        tasks["heir"] = asyncio.create_task(taker())
-        return await tasks["heir"]
-
-    run = Run(code)
-    run.signal("item", 1)
-    assert not run.closed
-    run.signal("item", 2)
-    assert run.result == 2
-    assert run.replay() == []
+def test_a_waiter_cancelled_before_is_no_longer_asked() -> None:
+    """It is out of the queue: the signal goes to the next."""
+    waiters = Waiters("first", "second")
+    waiters.tasks["first"].cancel()
+    waiters.clock.loop.run_ready()
+    waiters.deliver("1")
+    waiters.clock.loop.run_ready()
+    assert waiters.taken == ["second 1"]
 
 
 def test_signal_before_its_timeout() -> None:
