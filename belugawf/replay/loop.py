@@ -7,7 +7,8 @@ the driver for a durable timer, and `fire` runs its callback when the driver say
 Three things make it deterministic where asyncio alone is not:
 
 * asyncio keeps tasks and futures in sets, whose order follows their hashes, which are addresses.
-  `CountedTask` and `CountedFuture` hash to a creation counter instead.
+  `CountedTask` and `CountedFuture` hash to a creation counter instead, and so does what `gather`
+  returns.
 * `asyncio.as_completed` starts its coroutines in the order of a set. Its code is replaced by one
   that turns them into tasks in the order given, when this loop runs.
 * Whatever would touch the world raises `WorkflowCodeError`.
@@ -89,6 +90,26 @@ class CountedTask(asyncio.Task[Any]):
 
     def __eq__(self, other: object) -> bool:
         return self is other
+
+
+class _CountedGathering(asyncio.tasks._GatheringFuture):  # type: ignore[name-defined, misc]
+    """What `asyncio.gather` returns; on a deterministic loop it hashes as other futures do."""
+
+    def __init__(self, children: Any, *, loop: asyncio.AbstractEventLoop) -> None:
+        if isinstance(loop, DeterministicLoop):
+            self._number = loop.next_number()
+        else:
+            self._number = object.__hash__(self)
+        super().__init__(children, loop=loop)
+
+    def __hash__(self) -> int:
+        return self._number
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+asyncio.tasks._GatheringFuture = _CountedGathering  # type: ignore[attr-defined]
 
 
 class DurableTimer(asyncio.TimerHandle):

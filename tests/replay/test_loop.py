@@ -413,19 +413,32 @@ def test_hashes_are_creation_numbers(clock: Clock) -> None:
             loop.create_future(),
             asyncio.ensure_future(nothing()),
             asyncio.shield(loop.create_future()),
+            asyncio.gather(loop.create_future()),
         ]
 
-    future, task, outer = clock.run(code())
+    future, task, outer, gathered = clock.run(code())
     assert isinstance(future, CountedFuture)
     assert isinstance(task, CountedTask)
     assert isinstance(outer, CountedFuture)
-    numbers = [hash(item) for item in (future, task, outer)]
+    numbers = [hash(item) for item in (future, task, outer, gathered)]
     assert numbers == sorted(numbers)
-    assert len({future, task, outer, future}) == 3
+    assert len({future, task, outer, gathered, future}) == 4
     assert future == future
     assert future != outer
     again = Clock().run(code())
     assert [hash(item) for item in again] == numbers
+
+
+def test_gather_on_an_ordinary_loop() -> None:
+    """There its future hashes by identity, as ever."""
+
+    async def code() -> list[int]:
+        first, second = asyncio.gather(asyncio.sleep(0, 1)), asyncio.gather(asyncio.sleep(0, 2))
+        assert len({first, second, first}) == 2
+        assert hash(first) != hash(second)
+        return [*await first, *await second]
+
+    assert asyncio.run(code()) == [1, 2]
 
 
 # -- refusals ------------------------------------------------------------------------------------
