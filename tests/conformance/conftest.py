@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from tests.conformance.harness import PROVIDERS, Project, Provider
 _SCENARIO = re.compile(r"conformance.*::test_(\d\d)_")
 _PASSED: dict[str, dict[int, bool]] = defaultdict(dict)
 _NOTES: list[str] = []
+_NOTE = "conformance note"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -44,24 +45,22 @@ def project(tmp_path: Path, provider: Provider) -> Iterator[Project]:
 
 
 @pytest.fixture
-def report() -> Callable[[str], None]:
+def report(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Adds a line to the summary at the end."""
-    return _NOTES.append
+    return lambda line: record_property(_NOTE, line)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Remember which scenarios passed, per provider."""
-    outcome = yield
-    found = _SCENARIO.search(item.nodeid.replace("/", "_"))
-    callspec = getattr(item, "callspec", None)
-    if found and callspec and (call.when == "call" or outcome.failed or outcome.skipped):
-        scenarios = _PASSED[callspec.params["provider"].name]
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Remember which scenarios passed, per provider; tests may run in other processes."""
+    found = _SCENARIO.search(report.nodeid.replace("/", "_"))
+    if not found or (report.when != "call" and report.passed):
+        return
+    parameters = re.split(r"[\[\]-]", report.nodeid)[1:]
+    for provider in PROVIDERS.keys() & set(parameters):
+        scenarios = _PASSED[provider]
         number = int(found[1])
-        scenarios[number] = scenarios.get(number, True) and outcome.passed
-    return outcome
+        scenarios[number] = scenarios.get(number, True) and report.passed
+    _NOTES.extend(str(line) for name, line in report.user_properties if name == _NOTE)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
