@@ -62,7 +62,7 @@ SENDER = """
 @pytest.mark.cached_only
 def test_43_lost_wake_up(project: Project) -> None:
     """Ten thousand signals from two processes that pass the runs to and fro: none sleeps on."""
-    runs, each = 200, 50
+    runs, each = 500, 20
     project.write_module("counting", COUNTING)
     project.configure("durability: normal\n")
     project.python(STARTER, str(runs), str(each))
