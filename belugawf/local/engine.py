@@ -314,6 +314,9 @@ class Engine:
         if self._must_look(now):
             await self._look(now)
         self._attempts.expire(now)
+        if any(run.outcomes for run in self._runs.values()):
+            # An attempt has ended: what it reported last is for the next one.
+            self._flush_heartbeats()
         ready = [run for run in self._runs.values() if self._is_ready(run, now)]
         if ready:
             made = self._decide(ready, now)

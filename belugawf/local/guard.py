@@ -28,6 +28,8 @@ TURN_LIMIT_S = 2.0
 _LOOK_S = 0.25
 # A watcher that sees no turn for so long sleeps until the next one begins.
 _DOZE_AFTER_S = 5.0
+# After so many times the limit a turn that could not be interrupted is told of while it lasts.
+_PATIENCE = 5
 
 _FORBIDDEN = {
     "socket.__new__": "open a socket",
@@ -117,6 +119,7 @@ class TurnGuard:
 
     def _watch(self) -> None:
         seen: tuple[int, int] | None = None
+        warned = False
         since = idle_since = time.monotonic()
         while not self._closed:
             time.sleep(_LOOK_S)
@@ -128,8 +131,13 @@ class TurnGuard:
                     seen, since = current, now
                 elif now - since > self._limit_s and self._stack is None:
                     self._stack = _stack_of(self._thread)
-                    logger.warning("workflow code blocks the loop at %s", self._stack)
                     _throw(self._thread, _TurnBlocked)
+                elif now - since > self._limit_s * _PATIENCE and not warned:
+                    # It is in a call that does not come back: nobody else can tell.
+                    logger.warning("workflow code blocks everything at %s", self._stack)
+                    warned = True
+                if current is None:
+                    warned = False
             if current is not None:
                 idle_since = now
             elif now - idle_since > _DOZE_AFTER_S:

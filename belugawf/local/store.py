@@ -130,12 +130,14 @@ class Store:
     ) -> tuple[RunRow, OwnerRow | None, bool]:
         """Put a message into an open run's inbox, durably.
 
-        Returns the run, its owner if it has one, and whether the key was seen before (then nothing
-        is delivered). `check` is called with the run's open waits for that signal, and may raise.
-        Raises `RunEndedError`.
+        Returns the run, its owner if it has one, and whether the key was seen before: then nothing
+        is delivered, not even to a run that has ended since. `check` is called with the run's open
+        waits for that signal, and may raise. Raises `RunEndedError`.
         """
         with self.database.write() as db:
             row = self._by_key(db, run)
+            if key is not None and self._was_seen(db, row.chain_id, key):
+                return row, self._owner(db, row.owner), True
             if row.status != "running":
                 raise RunEndedError(
                     f"run {row.workflow_id!r} has ended: {row.status}",
@@ -144,8 +146,11 @@ class Store:
             if check is not None:
                 check(self._waits(db, "w.run = ? AND w.signal = ?", (run, name)))
             sent_at = self._stamp(db, row)
-            if key is not None and self._seen(db, row.chain_id, key, sent_at):
-                return row, self._owner(db, row.owner), True
+            if key is not None:
+                db.execute(
+                    "INSERT INTO message_keys (chain_id, message_key, sent_at) VALUES (?,?,?)",
+                    (row.chain_id, key, sent_at),
+                )
             db.execute(
                 "INSERT INTO inbox (run, kind, name, payload, sender, message_key, sent_at) "
                 "VALUES (?,?,?,?,?,?,?)",
@@ -160,13 +165,11 @@ class Store:
         db.execute("UPDATE runs SET last_sent_at = ? WHERE key = ?", (sent_at, row.key))
         return sent_at
 
-    def _seen(self, db: Connection, chain_id: str, key: str, sent_at: str) -> bool:
-        cursor = db.execute(
-            "INSERT INTO message_keys (chain_id, message_key, sent_at) VALUES (?,?,?) "
-            "ON CONFLICT DO NOTHING",
-            (chain_id, key, sent_at),
+    def _was_seen(self, db: Connection, chain_id: str, key: str) -> bool:
+        found = db.execute(
+            "SELECT 1 FROM message_keys WHERE chain_id = ? AND message_key = ?", (chain_id, key)
         )
-        return cursor.rowcount == 0
+        return found.fetchone() is not None
 
     def terminate(
         self, run: int, reason: str | None, sender: str | None

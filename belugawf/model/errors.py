@@ -231,7 +231,7 @@ class NondeterminismError(TurnError):
 
 
 class WorkflowBlockedError(TurnError):
-    """A turn used up one of its limits (DESIGN: 2 s, 100,000 callbacks, 1,000 empty timers)."""
+    """A turn used up one of its limits: 2 s, 100,000 callbacks, 1,000 empty timers."""
 
     code = "workflow_blocked"
 

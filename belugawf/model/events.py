@@ -221,7 +221,10 @@ class WaitEnded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptStarted(Event):
-    """Committed before the attempt starts: an `at_most_once` activity, or a suspect run alone."""
+    """Committed before the attempt starts. First attempts have none, unless `at_most_once`.
+
+    `alone`: a suspect, whose process may die of it.
+    """
 
     kind = Kind.NOTE
     seq: int

@@ -11,6 +11,7 @@ import pytest
 
 from belugawf import (
     ActivityError,
+    ActivityTimeoutError,
     AlreadyExistsError,
     ApplicationError,
     ConfigurationError,
@@ -204,6 +205,45 @@ async def test_same_key_once(tmp_path: Path) -> None:
         assert await handle.result() is False
         received = [e for e in await executor.history("a") if type(e).__name__ == "SignalReceived"]
         assert [event.name for event in received] == ["other", "approval"]
+        late = await executor.signal("a", Signal("other", 1, key="k"))
+        assert late.duplicate
+
+
+BEATS: list[Any] = []
+
+
+@activity(retry=RetryPolicy(max_attempts=4, initial_delay=0.01))
+def beating() -> int:
+    seen = activity.info().heartbeat_details or 0
+    BEATS.append(seen)
+    activity.heartbeat(seen + 1)
+    if seen < 3:
+        raise ConnectionError("again")
+    return int(seen)
+
+
+@activity(heartbeat_timeout=0.2)
+async def silent() -> None:
+    await asyncio.sleep(30)
+
+
+@workflow
+async def beaten(ctx: WorkflowContext) -> str:
+    count = await ctx.execute_activity(beating)
+    try:
+        await ctx.execute_activity(silent)
+    except ActivityTimeoutError as error:
+        return f"{count} {error.cause.message}"
+    return "not silent"
+
+
+async def test_heartbeats(tmp_path: Path) -> None:
+    """What an attempt reported last goes to the next; silence over the timeout ends an attempt."""
+    BEATS.clear()
+    async with new_executor("default", db=tmp_path / "b.db", workflows=[beaten]) as executor:
+        handle = await executor.execute(beaten)
+        assert await handle.result() == "3 heartbeat_timeout of 200ms is over"
+    assert BEATS == [0, 1, 2, 3]
 
 
 async def test_endings(tmp_path: Path) -> None:
