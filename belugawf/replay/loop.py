@@ -262,6 +262,9 @@ class DeterministicLoop(_Worldless):
                 )
             if self._refused is not None:
                 raise self._refused
+            # An error keeps the frames that it passed, since Python 3.12 this one among them: with
+            # the handle, its task would live on in a cycle, and be reported who knows when.
+            del handle
 
     def _busy_line(self, handle: events.Handle) -> str:
         """Where the task of a callback stands, else any task, as " (file:line)"."""
