@@ -88,7 +88,7 @@ LATE = """
         return "late"
 
 
-    @activity(timeout=0.5, isolation="process")
+    @activity(timeout=3, isolation="process")
     def late_process() -> str:
         note("start")
         note(f"pid {os.getpid()}")
