@@ -144,21 +144,21 @@ class EventTeller:
                 self._scheduled[event.seq] = event
                 return f"{escape(event.name)} started"
             case ev.ActivityCompleted():
-                return f"{self._name(event.seq)} done{self._took(event)}"
+                return f"{self.name(event.seq)} done{self._took(event)}"
             case ev.AttemptFailed():
                 wait = short_duration((event.retry_at - event.at) / _SECOND_NS)
                 tried = self._attempt(event.seq, event.attempt)
                 error = failure_text(event.payload)
-                return f"{self._name(event.seq)} failed{tried}: {error}; next try in {wait}"
+                return f"{self.name(event.seq)} failed{tried}: {error}; next try in {wait}"
             case ev.ActivityFailed():
                 tried = self._attempt(event.seq, event.attempt)
-                return f"{self._name(event.seq)} failed{tried}: {failure_text(event.payload)}"
+                return f"{self.name(event.seq)} failed{tried}: {failure_text(event.payload)}"
             case ev.ActivityTimedOut():
                 tried = self._attempt(event.seq, event.attempt)
-                return f"{self._name(event.seq)} timed out{tried}: {failure_text(event.payload)}"
+                return f"{self.name(event.seq)} timed out{tried}: {failure_text(event.payload)}"
             case ev.AttemptInterrupted():
                 tried = self._attempt(event.seq, event.attempt)
-                return f"{self._name(event.seq)} was interrupted{tried}: {escape(event.reason)}"
+                return f"{self.name(event.seq)} was interrupted{tried}: {escape(event.reason)}"
             case ev.SignalReceived():
                 return f"signal {escape(event.name)} received"
             case ev.CancelRequested():
@@ -172,7 +172,8 @@ class EventTeller:
                 return f"waiting for signal {escape(event.name)}{until}: {command}"
         return None
 
-    def _name(self, seq: int) -> str:
+    def name(self, seq: int) -> str:
+        """The name of the activity that has this number."""
         scheduled = self._scheduled.get(seq)
         return f"activity {seq}" if scheduled is None else escape(scheduled.name)
 

@@ -103,8 +103,13 @@ def _print_summary(session: Session, summary: Summary) -> None:
     if summary.next_due_at is not None:
         rows.append(("next due", render.moment(summary.next_due_at, session.data_terminal)))
     waiting_runs = telling.count_waits(summary.waits)
+    # An answer would not move them on.
+    stuck = {info.run_id for info in summary.attention}
     for wait in summary.waits:
-        rows.append(("waiting", _wait_line(session, wait, waiting_runs)))
+        line = _wait_line(session, wait)
+        if wait.run_id not in stuck:
+            line += f": {_answer(session, wait, waiting_runs)}"
+        rows.append(("waiting", line))
         if wait.prompt and session.data_terminal:
             rows.append(("", escape(wait.prompt)))
     for info in summary.attention:
@@ -120,13 +125,12 @@ def _words(status: str) -> str:
     return status.replace("_", " ")
 
 
-def _wait_line(session: Session, wait: OpenWait, waiting_runs: Mapping[str, int]) -> str:
+def _wait_line(session: Session, wait: OpenWait) -> str:
     terminal = session.data_terminal
     until = "" if wait.until is None else f" until {render.moment(wait.until, terminal)}"
     return (
         f"{escape(wait.workflow_id)}: signal {escape(wait.signal)}"
-        f" since {render.moment(wait.since, terminal)}{until}: "
-        f"{_answer(session, wait, waiting_runs)}"
+        f" since {render.moment(wait.since, terminal)}{until}"
     )
 
 
@@ -208,7 +212,7 @@ def _waiting_rows(
         rows.append(("waits for", text))
         if wait.prompt:
             rows.append(("asks", escape(wait.prompt)))
-        if wait.kind == "signal":
+        if wait.kind == "signal" and info.problem is None:
             run = info.workflow_id if waiting_runs.get(wait.name, 0) > 1 else None
             rows.append(("answer", telling.answer(session, wait.name, wait.expected, run)))
     return rows
@@ -524,7 +528,7 @@ class _TextPrinter(_Printer):
     def print(self, event: Event) -> None:
         session = self._session
         kind = type(event).__name__
-        detail = _detail(event, self._teller.tell(event))
+        detail = _detail(event, self._teller)
         payload = getattr(event, "payload", None) if self._full else None
         if session.data_terminal:
             when = f"{render.local(event.time):%Y-%m-%d %H:%M:%S}"
@@ -541,12 +545,18 @@ class _TextPrinter(_Printer):
         STREAMS.write("\t".join(cells) + "\n")
 
 
-def _detail(event: Event, told: str | None) -> str:
+def _detail(event: Event, teller: EventTeller) -> str:
     """What an event says besides its type, for people."""
     from belugawf.model import events as ev
     from belugawf.model.durations import format_duration
 
+    told = teller.tell(event)
     match event:
+        case ev.AttemptStarted():
+            alone = ", alone" if event.alone else ""
+            return f"{teller.name(event.seq)} attempt {event.attempt}{alone}"
+        case ev.ActivityCancelRequested():
+            return teller.name(event.seq)
         case ev.WorkflowFailed():
             return failure_text(event.payload)
         case ev.WorkflowTerminated() | ev.CancelRequested():

@@ -121,6 +121,9 @@ def test_status_shows_a_problem(cli: Cli) -> None:
     assert row(done.out, "problem") == "nondeterminism: event 4 differs"
     assert row(done.out, "hint") == "put it back"
     assert row(done.out, "next") == "belugawf resume report"
+    assert row(done.out, "waits for").startswith("signal approval")
+    assert "belugawf signal" not in done.out
+    assert "belugawf signal" not in cli("status").out
 
 
 def test_status_escapes_users_data(cli: Cli) -> None:
@@ -266,6 +269,29 @@ def test_history_in_a_pipe(cli: Cli) -> None:
     assert rows[1][2:] == ["SignalReceived", "go from ada"]
     full = [line.split("\t") for line in cli("history", "report", "--full").out.splitlines()]
     assert full[0][4] == '"Q4"'
+
+
+def test_history_names_the_activity(cli: Cli) -> None:
+    """Attempts, interruptions, cancels: of which activity; a cancelled timer by its number."""
+    cli.executor = FakeExecutor(run_info("report"))
+    cli.executor.events["run-of-report"] = [
+        ev.ActivityScheduled(
+            position=1, time=START, seq=1, name="fetch\n", payload="[]", max_attempts=3
+        ),
+        ev.AttemptStarted(position=2, time=START, seq=1, attempt=2),
+        ev.AttemptInterrupted(position=3, time=START, seq=1, attempt=2, reason="crash"),
+        ev.AttemptStarted(position=4, time=START, seq=1, attempt=3, alone=True),
+        ev.ActivityCancelRequested(position=5, time=START, seq=1),
+        ev.TimerCancelled(position=6, time=START, seq=2),
+    ]
+    rows = [line.split("\t") for line in cli("history", "report").out.splitlines()]
+    assert [cells[3] for cells in rows[1:]] == [
+        "fetch\\n attempt 2",
+        "fetch\\n was interrupted (attempt 2 of 3): crash",
+        "fetch\\n attempt 3, alone",
+        "fetch\\n",
+        "timer 2",
+    ]
 
 
 def test_history_json(cli: Cli) -> None:
