@@ -125,9 +125,11 @@ class Resume:
         elif info.problem is not None:
             if self._named or info.problem.new:
                 STREAMS.say(f"error: {telling.problem_line(info)}")
+        elif not talkative:
+            return
         elif info.open:
             telling.say_waits(session, info, waiting_runs)
-        elif talkative:
+        else:
             session.say(f"{name} {info.status.replace('_', ' ')}")
 
     def _driven_badly(self, info: RunInfo) -> bool:
