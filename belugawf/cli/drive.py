@@ -13,6 +13,8 @@ from belugawf.cli.app import Command, command_group
 from belugawf.cli.driving import (
     described,
     interrupted_error,
+    live_worker,
+    other_owner,
     to_rest,
 )
 from belugawf.cli.exits import CommandError, outcome_error
@@ -186,7 +188,8 @@ async def _run(
         return await handle.describe(), False
     session.say(f"{escape(handle.id)} started")
     (info,) = await to_rest(session, executor, [handle.run_id], until=until, max_wait=max_wait)
-    if info.open and not session.quiet and session.interrupted is None:
+    rests = info.open and info.problem is None
+    if rests and not session.quiet and session.interrupted is None:
         telling.say_waits(session, info, await telling.awaiting_runs(executor, [info]))
     return info, True
 
@@ -253,10 +256,14 @@ def _finish_run(session: Session, info: RunInfo, *, drove: bool) -> None:
 def _show_stored(session: Session, info: RunInfo) -> None:
     """A run that this command does not drive: its id as data, the rest as talk."""
     STREAMS.write(f"{escape(info.workflow_id)}\n")
-    session.say(
-        f"{escape(info.workflow_id)} is {info.status.replace('_', ' ')}"
-        + (f"; drive it with: {telling.resume_command(session, info)}" if info.open else "")
-    )
+    line = f"{escape(info.workflow_id)} is {info.status.replace('_', ' ')}"
+    if info.open:
+        driver = other_owner(info) or live_worker(session, info.workflow)
+        if driver is None:
+            line += f"; drive it with: {telling.resume_command(session, info)}"
+        else:
+            line += f"; {telling.owner_text(driver)} takes it"
+    session.say(line)
 
 
 def print_value(session: Session, value: Any) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -41,33 +42,46 @@ def interruptible(
     presses = 0
     # The loop itself holds tasks weakly.
     telling_tasks: list[asyncio.Task[None]] = []
+    count = getattr(executor, "in_flight", None)
 
     def on_signal(number: int) -> None:
         nonlocal presses
         presses += 1
         if presses > _PATIENCE_PRESSES and STREAMS.final:
             os._exit(exits.INTERRUPTED if number == 2 else exits.TERMINATED)
-        if presses == 1:
-            telling_tasks.append(asyncio.ensure_future(_say_draining(session, executor, runs)))
+        if presses > 1:
+            if count is None or count():
+                session.say("cutting the activities in flight")
+        elif count is not None:
+            _say_draining(session, number, count())
         else:
-            session.say("cutting the activities in flight")
+            telling_tasks.append(
+                asyncio.ensure_future(_say_counted(session, number, executor, runs))
+            )
         executor.interrupt()
 
     session.on_signal(on_signal)
     yield
 
 
-async def _say_draining(session: Session, executor: DurableExecutor, runs: Sequence[str]) -> None:
+def _say_draining(session: Session, number: int, running: int) -> None:
+    """Say what a signal's first arrival waits for, and how to wait no longer."""
+    if running:
+        what = "1 activity" if running == 1 else f"{running} activities"
+        again = "Ctrl-C again" if number == signal.SIGINT else "a second signal"
+        session.say(f"finishing {what} in flight; {again} cuts")
+
+
+async def _say_counted(
+    session: Session, number: int, executor: DurableExecutor, runs: Sequence[str]
+) -> None:
+    """The same for a provider that does not know what is in flight in this process."""
     running = 0
     with suppress(BelugaError):
         for run in runs:
             states = await executor.activities(run)
             running += sum(activity.state == "running" for activity in states)
-    if running == 1:
-        session.say("finishing 1 activity in flight; Ctrl-C again to cut")
-    elif running or not runs:
-        count = f"{running} " if running else "the "
-        session.say(f"finishing {count}activities in flight; Ctrl-C again to cut")
+    _say_draining(session, number, running)
 
 
 async def to_rest(
@@ -132,6 +146,30 @@ def other_owner(info: RunInfo) -> Owner | None:
     if not info.open or info.owner is None or not info.owner.alive:
         return None
     return None if info.owner.pid == os.getpid() else info.owner
+
+
+def live_worker(session: Session, workflow: str) -> Owner | None:
+    """A live worker that drives runs of this workflow as they come; `None` where none does."""
+    if session.settings.provider != "default":
+        return None
+    from belugawf.executor import Owner
+    from belugawf.local import ownership
+    from belugawf.local.clock import SystemClock
+    from belugawf.local.database import Database
+    from belugawf.local.store import Store
+    from belugawf.model.durations import parse_instant
+
+    with closing(Database(session.settings.db, create=False)) as database:
+        for row in Store(database, SystemClock()).owners():
+            knows = row.role == "worker" and workflow in row.workflows
+            if knows and ownership.is_alive(database.folder, row.id):
+                return Owner(
+                    pid=row.pid,
+                    host=row.host,
+                    since=parse_instant(row.since),
+                    frozen=ownership.is_frozen(row.pid),
+                )
+    return None
 
 
 def interrupted_error(session: Session, infos: Sequence[RunInfo]) -> CommandError:

@@ -184,6 +184,16 @@ def test_detach_does_not_drive(cli: Cli) -> None:
     assert [name for name, _ in cli.executor.calls] == ["execute"]
 
 
+def test_problem_is_not_to_be_answered(cli: Cli) -> None:
+    """A run that comes to have a problem while it waits: the problem, and no answer to type."""
+    problem = Problem(code="nondeterminism", message="changed", hint="put it back")
+    cli.executor.on_drive = ends(problem=problem, waiting_for=(signal_wait(),))
+    done = cli("run", "-i", "Q4", "--id", "report")
+    assert done.code == 13
+    assert "put it back" in done.err
+    assert "belugawf signal" not in done.err
+
+
 def test_if_exists_skip_shows_it(cli: Cli) -> None:
     """--if-exists skip: the stored run is shown, exit 0, nothing is driven or started."""
     cli.executor = FakeExecutor(run_info("report", status="failed", error=FAILURE))
@@ -275,6 +285,39 @@ def test_interrupted(cli: Cli, number: signal.Signals, code: int) -> None:
     done = cli("run", "-i", "Q4", "--id", "report")
     assert done.code == code
     assert "go on with: belugawf resume report" in done.err
+    assert "in flight" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("number", "running", "said"),
+    [
+        (signal.SIGINT, 1, "finishing 1 activity in flight; Ctrl-C again cuts"),
+        (signal.SIGTERM, 2, "finishing 2 activities in flight; a second signal cuts"),
+        (signal.SIGTERM, 0, None),
+    ],
+)
+def test_worker_says_what_it_finishes(
+    cli: Cli,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    running: int,
+    said: str | None,
+) -> None:
+    """Told once: how much is in flight, and what cuts it; nothing of it where nothing is."""
+
+    async def work(**_: Any) -> None:
+        import asyncio
+
+        for presses in (1, 2):
+            os.kill(os.getpid(), number)
+            while cli.executor.calls.count(("interrupt", None)) < presses:
+                await asyncio.sleep(0.001)
+
+    monkeypatch.setattr(cli.executor, "in_flight", lambda: running, raising=False)
+    monkeypatch.setattr(cli.executor, "work", work)
+    lines = cli("worker").err.splitlines()
+    told = [said, "cutting the activities in flight"] if said else []
+    assert lines[1:] == [*told, "drained; the state is saved"]
 
 
 def test_interrupted_but_completed(cli: Cli) -> None:
@@ -357,11 +400,27 @@ def test_resume_of_an_ended_run(cli: Cli) -> None:
 
 
 def test_resume_says_what_waits(cli: Cli) -> None:
-    """A run that was moved on to a wait is told with its answer."""
-    resumed(cli, {"waiting_for": (signal_wait(expected="bool"),)})
-    done = cli("resume")
+    """A run that was named and moved on to a wait is told with its answer."""
+    (name,) = resumed(cli, {"waiting_for": (signal_wait(expected="bool"),)})
+    done = cli("resume", name)
     assert done.code == 0
     assert "run-0: waiting for signal approval: belugawf signal approval" in done.err
+
+
+def test_resume_under_cron_tells_only_what_is_wrong(cli: Cli) -> None:
+    """Off a terminal: no word of runs that completed, wait or were cancelled; all with -v."""
+    changes: tuple[dict[str, Any], ...] = (
+        {"waiting_for": (signal_wait(),)},
+        {"status": "completed", "result": 1},
+        {"status": "cancelled"},
+    )
+    resumed(cli, *changes)
+    done = cli("resume")
+    assert (done.code, done.out, done.err) == (0, "", "")
+    resumed(cli, *changes)
+    lines = cli("resume", "-v").err.splitlines()
+    assert lines[0].startswith("run-0: waiting for signal approval: ")
+    assert lines[1:] == ["run-1 completed", "run-2 cancelled"]
 
 
 def test_resume_dry_run(cli: Cli) -> None:
@@ -405,8 +464,8 @@ def test_resume_beside_a_worker(cli: Cli) -> None:
 def test_long_timer_is_told(cli: Cli) -> None:
     """A run that sleeps says until when, and what wakes it."""
     timer = Waiting(kind="timer", name="7d", since=START, until=soon(7 * 86_400 + 5))
-    resumed(cli, {"waiting_for": (timer,)})
-    done = cli("resume")
+    (name,) = resumed(cli, {"waiting_for": (timer,)})
+    done = cli("resume", name)
     assert "run-0: sleeping 7d until " in done.err
     assert "(in 7d): belugawf resume run-0" in done.err
 
