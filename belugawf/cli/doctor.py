@@ -115,10 +115,10 @@ def _examine(session: Session) -> Iterator[Finding]:
     yield _python()
     settings, finding = _configuration(session)
     yield finding
-    yield from _extras(settings)
+    yield _packages()
     if settings is None:
         return
-    yield from _modules(session)
+    yield from _modules(settings)
     if settings.provider == "default":
         database = Path(settings.db)
         yield _location(database)
@@ -142,7 +142,7 @@ def _python() -> Finding:
     return Finding("system", OK, versions)
 
 
-def _extras(settings: Settings | None) -> Iterator[Finding]:
+def _packages() -> Finding:
     for module, purpose in (
         ("typer", "the command line"),
         ("rich", "tables and the live view"),
@@ -150,18 +150,10 @@ def _extras(settings: Settings | None) -> Iterator[Finding]:
         ("yaml", "the configuration file"),
     ):
         if find_spec(module) is None:
-            yield Finding(
+            return Finding(
                 "packages", FAIL, f"{module} is missing ({purpose})", "pip install belugawf"
             )
-    wanted = settings is not None and settings.provider == "temporal"
-    if find_spec("temporalio") is not None:
-        yield Finding("extras", OK, "temporal is installed")
-    elif wanted:
-        yield Finding(
-            "extras", FAIL, "temporal is not installed", "pip install 'belugawf[temporal]'"
-        )
-    else:
-        yield Finding("extras", OK, "temporal is not installed, and not needed")
+    return Finding("packages", OK, "all are installed; no extra is needed")
 
 
 def _configuration(session: Session) -> tuple[Settings | None, Finding]:
@@ -176,15 +168,14 @@ def _configuration(session: Session) -> tuple[Settings | None, Finding]:
     )
 
 
-def _modules(session: Session) -> Iterator[Finding]:
-    try:
-        catalog = session.executor().catalog
-    except BelugaError as error:
-        yield Finding("modules", FAIL, error.message, error.hint, exits.NOT_LOADED)
-        return
+def _modules(settings: Settings) -> Iterator[Finding]:
+    from belugawf.authoring.loader import Catalog
+
+    # Not through an executor: a provider that is missing says nothing about modules.
+    catalog = Catalog.from_folder(settings.workflows)
     for problem in catalog.problems:
         yield Finding("modules", FAIL, str(problem), "mend or remove that module", exits.NOT_LOADED)
-    folder = session.settings.workflows
+    folder = settings.workflows
     if catalog.workflows:
         count = len(catalog.workflows)
         names = f"{count} workflow{'s' if count != 1 else ''}"
@@ -203,6 +194,9 @@ def _provider(session: Session) -> Finding:
 
     if session.nothing_stored:
         return Finding("provider", OK, "default; the first run creates its database")
+    if name == "temporal" and find_spec("belugawf.temporal") is None:
+        message = "this version of belugawf has no temporal provider yet"
+        return Finding("provider", FAIL, message, "use provider: default")
     try:
         session.run(ask)
     except BelugaError as error:

@@ -171,8 +171,48 @@ def test_doctor(project: Path) -> None:
     assert {line.split("\t")[0] for line in lines} == {"OK"}
     (project / ".belugawf" / "state.db").write_bytes(b"no database at all" * 100)
     assert "FAIL\tdatabase" in belugawf(project, "doctor", code=12).stdout
+    (project / ".belugawf.yaml").write_text("provider: temporal\n")
+    failures = [
+        line
+        for line in belugawf(project, "doctor", code=12).stdout.splitlines()
+        if not line.startswith("OK\t")
+    ]
+    assert failures == [
+        "FAIL\tprovider\tthis version of belugawf has no temporal provider yet"
+        "\tuse provider: default"
+    ]
     (project / ".belugawf.yaml").write_text("dbb: x\n")
     assert "FAIL\tconfiguration" in belugawf(project, "doctor", code=14).stdout
+
+
+def test_detached_beside_a_worker(project: Path) -> None:
+    """run -d names the live worker that takes the run, and nothing to type."""
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "belugawf", "worker"],
+        cwd=project,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        registered = f"; process {worker.pid} on "
+
+        def taken() -> bool:
+            return registered in belugawf(project, "run", "greeting", "-i", "A", "-d").stderr
+
+        until(taken)
+        said = belugawf(project, "run", "greeting", "-i", "Ada", "--id", "ada", "-d").stderr
+        assert said.endswith("takes it\n")
+        assert "belugawf resume" not in said
+        worker.terminate()
+        _, err = worker.communicate(timeout=PATIENCE_S)
+    finally:
+        worker.kill()
+        worker.wait()
+    assert worker.returncode == 143
+    assert "in flight" not in err
+    assert "drive it with" in belugawf(project, "run", "greeting", "-i", "Eve", "-d").stderr
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -193,6 +233,7 @@ def test_signals_drain(project: Path, number: signal.Signals, code: int) -> None
         assert process.stderr is not None
         for line in process.stderr:
             if "finishing 1 activity in flight" in line:
+                assert ("Ctrl-C" in line) == (number == signal.SIGINT)
                 break
         (folder / "release").touch()
         out, err = process.communicate(timeout=PATIENCE_S)
