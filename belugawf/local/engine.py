@@ -617,7 +617,8 @@ class Engine:
                     Unwritable(
                         f"the database refuses what run {run.row.workflow_id!r} wants to record: "
                         f"{verdict.reason}",
-                        hint="look for triggers or constraints that were added to the database",
+                        hint="mend the workflow; or look for triggers and constraints that were "
+                        "added to the database",
                     ),
                 )
 

@@ -216,8 +216,9 @@ class Store:
         db.execute("SAVEPOINT turn")
         try:
             fate = self._append(db, turn, owner)
-        except sqlite3.Error as error:
-            if _concerns_all(error):
+        except (sqlite3.Error, ValueError, OverflowError) as error:
+            # The latter two: a text with half of a surrogate pair, a moment beyond year 9999.
+            if isinstance(error, sqlite3.Error) and _concerns_all(error):
                 raise
             db.execute("ROLLBACK TO turn")
             db.execute("RELEASE turn")
@@ -528,15 +529,29 @@ class Store:
         with self.database.reading() as db:
             return dict(db.execute("SELECT status, count(*) FROM runs GROUP BY status"))
 
-    def waits(self, signal: str | None = None, run: int | None = None) -> list[WaitRow]:
-        """Open waits for signals, longest waiting first."""
+    def waits(
+        self, signal: str | None = None, run: int | None = None, limit: int | None = None
+    ) -> list[WaitRow]:
+        """Open waits for signals, longest waiting first; `limit=None` is all of them."""
         clauses, values = [], []
         for clause, value in (("w.signal = ?", signal), ("w.run = ?", run)):
             if value is not None:
                 clauses.append(clause)
                 values.append(value)
         with self.database.reading() as db:
-            return self._waits(db, " AND ".join(clauses) or "1", values)
+            return self._waits(db, " AND ".join(clauses) or "1", values, limit)
+
+    def count_waits(self) -> int:
+        """How many open waits for signals there are."""
+        with self.database.reading() as db:
+            row = db.execute("SELECT count(*) FROM waits").fetchone()
+            return int(row[0])
+
+    def awaited_signals(self) -> list[str]:
+        """The names of the signals that open runs wait for, in order."""
+        with self.database.reading() as db:
+            rows = db.execute("SELECT DISTINCT signal FROM waits ORDER BY signal LIMIT 50")
+            return [row[0] for row in rows]
 
     def history(self, run: int, after: int = 0) -> list[e.Event]:
         """The run's events after a position."""
@@ -587,12 +602,14 @@ class Store:
         )
         return [_message(*row) for row in rows]
 
-    def _waits(self, db: Connection, where: str, values: Sequence[Any]) -> list[WaitRow]:
+    def _waits(
+        self, db: Connection, where: str, values: Sequence[Any], limit: int | None = None
+    ) -> list[WaitRow]:
         rows = db.execute(
             "SELECT w.run, r.workflow_id, r.run_id, r.workflow, w.signal, w.since, w.until, "
             "w.prompt, w.expected, w.schema FROM waits w JOIN runs r ON r.key = w.run "
-            f"WHERE {where} ORDER BY w.since, w.run, w.seq",
-            tuple(values),
+            f"WHERE {where} ORDER BY w.since, w.run, w.seq LIMIT ?",
+            (*values, -1 if limit is None else limit),
         )
         return [_wait(*row) for row in rows]
 
