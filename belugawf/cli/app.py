@@ -164,7 +164,9 @@ def global_flags(
     ] = None,
     provider: Annotated[
         str | None,
-        typer.Option("--provider", metavar="NAME", help="What executes runs: default, temporal."),
+        typer.Option(
+            "--provider", metavar="NAME", help="What executes runs; this version has: default."
+        ),
     ] = None,
     color: Annotated[
         str, typer.Option("--color", metavar="WHEN", help="Colour: auto, always or never.")

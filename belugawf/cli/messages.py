@@ -333,7 +333,7 @@ def terminate_command(
     runs: Annotated[
         list[str],
         typer.Argument(
-            metavar="RUN...",
+            metavar="RUN",
             help="Workflow ids, run ids, prefixes of either (4 or more characters), or @latest.",
             autocompletion=completion.complete_run,
         ),

@@ -46,7 +46,7 @@ OptionalRun: TypeAlias = Annotated[
 Runs: TypeAlias = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="RUN...",
+        metavar="RUN",
         help="Workflow ids, run ids, prefixes of either (4 or more characters), or @latest.",
         show_default=False,
         autocompletion=completion.complete_run,
@@ -58,7 +58,7 @@ MaxWait: TypeAlias = Annotated[
 ]
 Grace: TypeAlias = Annotated[
     str | None,
-    typer.Option("--grace", metavar="DUR", help="Cut attempts that still run DUR after the end."),
+    typer.Option("--grace", metavar="DUR", help="Stopping, cut attempts that still run after DUR."),
 ]
 Reason: TypeAlias = Annotated[
     str | None, typer.Option("--reason", metavar="TEXT", help="Why; kept in the history.")

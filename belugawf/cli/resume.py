@@ -24,7 +24,7 @@ def resume_command(
     max_time: Annotated[
         str | None,
         typer.Option(
-            "--max-time", metavar="DUR", help="Start nothing new after DUR; attempts go on."
+            "--max-time", metavar="DUR", help="Start nothing new after DUR; what is in flight ends."
         ),
     ] = None,
     grace: options.Grace = None,
@@ -46,7 +46,8 @@ def resume_command(
 ) -> None:
     """Drive what can move on: recovered, signalled, due.
 
-    Made for cron: silent when nothing is due, one line for each run that failed or was refused.
+    Made for cron: away from a terminal there is one line for each run that failed, timed out or
+    was refused, and else silence.
     """
     session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
     limits = {

@@ -34,7 +34,8 @@ def worker_command(
 ) -> None:
     """Stay and drive everything until interrupted.
 
-    SIGTERM and Ctrl-C drain: nothing new is started, activities in flight end and are recorded.
+    SIGTERM and Ctrl-C drain: nothing new is started, activities in flight end and are recorded. A
+    second one cuts them.
     """
     session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
     count = options.whole_number(concurrency, "--concurrency")
