@@ -549,6 +549,7 @@ class Engine:
         for m, turn in pairs:
             if not self._says_something(m, turn):
                 m.run.dirty = False
+                self._use_up(m)
                 self._starter.queue(m.run, m.now)
         pairs = [(m, turn) for m, turn in pairs if self._says_something(m, turn)]
         if not pairs:
@@ -640,8 +641,7 @@ class Engine:
         run.stored_due_at = turn.due_at
         replayer.position = run.history_length
         run.dirty = False
-        run.outcomes = [o for o in run.outcomes if o not in made.used]
-        run.launched.difference_update(outcome.seq for outcome in made.used)
+        self._use_up(made)
         knobs.step("before effects")
         if run.row.problem is not None:
             run.row = replace(run.row, problem=None)
@@ -650,6 +650,7 @@ class Engine:
         for event in made.events:
             if isinstance(event, e.ActivityCancelRequested):
                 self._attempts.cancel(run.key, event.seq)
+                self._starter.ended(run.key, event.seq)
                 run.launched.discard(event.seq)
         if released:
             self._let_go(run, closed=turn.closes)
@@ -662,6 +663,15 @@ class Engine:
             run.dirty = True
         if self._options.cache_runs == 0:
             self._evict(run)
+
+    def _use_up(self, made: MadeTurn) -> None:
+        """The turn is done with its outcomes, and with starts of what is not open any more."""
+        run = made.run
+        run.outcomes = [o for o in run.outcomes if o not in made.used]
+        run.launched.difference_update(outcome.seq for outcome in made.used)
+        for seq in [seq for seq in run.to_begin if seq not in run.work.activities]:
+            del run.to_begin[seq]
+            self._starter.ended(run.key, seq)
 
     def _let_go(self, run: DrivenRun, *, closed: bool) -> None:
         del self._runs[run.key]

@@ -72,7 +72,7 @@ class Starter:
             self._alone = None
 
     def ended(self, key: int, seq: int) -> None:
-        """An attempt is over."""
+        """An attempt is over, or nobody waits for it any more."""
         if self._alone == (key, seq):
             self._alone = None
 

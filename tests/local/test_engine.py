@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from belugawf import WorkflowContext, activity, workflow
+from belugawf import RetryPolicy, WorkflowContext, activity, workflow
 from belugawf.local.engine import Engine
 from belugawf.local.executor import LocalExecutor
+from belugawf.local.options import EngineOptions
+from belugawf.local.rows import Turn, Verdict
+from belugawf.local.turns import DrivenRun
+from belugawf.model import events as e
+
+GATE = asyncio.Event()
 
 
 @activity
 async def nothing() -> None: ...
+
+
+@activity
+async def gated() -> None:
+    await GATE.wait()
+
+
+@activity(at_most_once=True)
+async def endless() -> None:
+    await asyncio.Event().wait()
 
 
 @workflow
@@ -32,6 +48,30 @@ async def unwritable(ctx: WorkflowContext, what: str) -> None:
 async def patient(ctx: WorkflowContext) -> str:
     signal = await ctx.wait_for_signal("go")
     return str(signal.payload)
+
+
+@workflow
+async def giving_up(ctx: WorkflowContext) -> None:
+    lasting = ctx.start_activity(endless)
+    unwanted = ctx.start_activity(gated)
+    await ctx.wait_for_signal("give up")
+    unwanted.cancel()
+    await ctx.wait_for_signal("end")
+    lasting.cancel()
+
+
+@activity(retry=RetryPolicy(max_attempts=2, initial_delay=0))
+async def failing() -> None:
+    raise ConnectionError
+
+
+@workflow
+async def changing_its_mind(ctx: WorkflowContext) -> str:
+    trying = ctx.start_activity(failing)
+    await ctx.wait_for_signal("stop trying")
+    trying.cancel()
+    await ctx.execute_activity(nothing)
+    return "went on"
 
 
 def open_executor(
@@ -58,3 +98,49 @@ async def test_a_turn_that_cannot_be_written_is_its_runs_problem_alone(
         await executor.wait("bad", until="rest")
         problem = (await executor.describe("bad")).problem
         assert problem is not None and problem.code == "unwritable"
+
+
+async def test_an_outcome_that_nobody_wants_is_used_up(tmp_path: Path) -> None:
+    """An activity that ends while its cancellation is committed keeps no engine busy."""
+    global GATE
+    GATE = asyncio.Event()
+    async with open_executor(tmp_path, giving_up) as executor:
+        handle = await executor.execute(giving_up, id="one")
+        await executor.wait("one", until="signal:give up")
+        loop, commit = asyncio.get_running_loop(), executor._store.commit
+
+        def slow_commit(turns: Sequence[Turn], owner: str) -> list[Verdict]:
+            if any(isinstance(ev, e.ActivityCancelRequested) for t in turns for ev in t.events):
+                loop.call_soon_threadsafe(GATE.set)
+                asyncio.run_coroutine_threadsafe(asyncio.sleep(0.05), loop).result()
+            return commit(turns, owner)
+
+        executor._store.commit = slow_commit  # type: ignore[method-assign]
+        await executor.signal("one", "give up")
+        await executor.wait("one", until="signal:end")
+        engine = engine_of(executor)
+        async with asyncio.timeout(5):
+            while any(run.outcomes for run in engine._runs.values()):
+                await engine.changed(0.1)
+        await executor.signal("one", "end")
+        await handle.result()
+
+
+async def test_a_start_that_is_no_longer_wanted_takes_no_room(tmp_path: Path) -> None:
+    """A retry that is cancelled between its turn in the queue and its start blocks nothing."""
+    options = EngineOptions(concurrency=1)
+    async with open_executor(tmp_path, changing_its_mind, options=options) as executor:
+        handle = await executor.execute(changing_its_mind, id="one")
+        engine = engine_of(executor)
+        start = engine._starter.start
+
+        def start_and_tell(runs: Mapping[int, DrivenRun]) -> None:
+            start(runs)
+            for run in runs.values():
+                if run.to_begin and not executor._store.mail():
+                    executor._store.send(run.key, "signal", name="stop trying", payload="null")
+                    engine.look()
+
+        engine._starter.start = start_and_tell  # type: ignore[method-assign]
+        async with asyncio.timeout(5):
+            assert await handle.result() == "went on"
