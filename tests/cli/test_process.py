@@ -205,6 +205,8 @@ def test_detached_beside_a_worker(project: Path) -> None:
         said = belugawf(project, "run", "greeting", "-i", "Ada", "--id", "ada", "-d").stderr
         assert said.endswith("takes it\n")
         assert "belugawf resume" not in said
+        for run in json.loads(belugawf(project, "list", "--json", "--all").stdout):
+            belugawf(project, "wait", run["run_id"], "--for", "waiting")
         worker.terminate()
         _, err = worker.communicate(timeout=PATIENCE_S)
     finally:
