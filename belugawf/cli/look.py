@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,7 +27,7 @@ app = command_group()
 
 _LIST_LIMIT = 20
 _FOLLOW_EVERY_S = 0.25
-_NO_RUNS = Summary(counts={}, waits=(), next_due_at=None, attention=())
+_NO_RUNS = Summary(counts={}, waits=(), waits_total=0, next_due_at=None, attention=())
 
 
 async def chosen_run(session: Session, executor: DurableExecutor, run: str | None) -> RunInfo:
@@ -80,15 +81,24 @@ def status_command(
 
 
 def _summary_json(session: Session, summary: Summary) -> dict[str, Any]:
-    counts = telling.count_waits(summary.waits)
+    counts = _waiting_runs(summary)
     due = summary.next_due_at
     return {
         "schema": "belugawf.status/1",
         "counts": dict(summary.counts),
         "waiting": [_wait_json(session, wait, counts) for wait in summary.waits],
+        "waiting_total": summary.waits_total,
         "next_due_at": None if due is None else format_instant(due),
         "problems": [info.to_json() for info in summary.attention],
     }
+
+
+def _waiting_runs(summary: Summary) -> Counter[str]:
+    """How many runs wait for each signal; where not all waits are known, take it for several."""
+    counts = telling.count_waits(summary.waits)
+    if summary.waits_total > len(summary.waits):
+        counts.update(counts.keys())
+    return counts
 
 
 def _print_summary(session: Session, summary: Summary) -> None:
@@ -102,7 +112,7 @@ def _print_summary(session: Session, summary: Summary) -> None:
         rows += [(status, str(count)) for status, count in counts]
     if summary.next_due_at is not None:
         rows.append(("next due", render.moment(summary.next_due_at, session.data_terminal)))
-    waiting_runs = telling.count_waits(summary.waits)
+    waiting_runs = _waiting_runs(summary)
     # An answer would not move them on.
     stuck = {info.run_id for info in summary.attention}
     for wait in summary.waits:
@@ -112,6 +122,9 @@ def _print_summary(session: Session, summary: Summary) -> None:
         rows.append(("waiting", line))
         if wait.prompt and session.data_terminal:
             rows.append(("", escape(wait.prompt)))
+    more = summary.waits_total - len(summary.waits)
+    if more:
+        rows.append(("waiting", f"{more} more: {escape(session.command('waiting'))}"))
     for info in summary.attention:
         rows.append(("problem", telling.problem_line(info)))
         if session.data_terminal:

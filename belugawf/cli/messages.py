@@ -155,11 +155,10 @@ class _Sending:
         return deliveries
 
     async def _waiting_runs(self, executor: DurableExecutor) -> list[str]:
-        waits = await executor.waiting()
-        runs = [wait.run_id for wait in waits if wait.signal == self._signal.name]
-        if not runs:
-            raise _not_awaited(self._signal.name, waits)
-        return list(dict.fromkeys(runs))
+        waits = await executor.waiting(signal=self._signal.name)
+        if not waits:
+            raise _not_awaited(self._signal.name, await executor.waiting())
+        return list(dict.fromkeys(wait.run_id for wait in waits))
 
     def _say_delivered(self, delivery: Delivery) -> None:
         name, run = escape(self._signal.name), escape(delivery.run.workflow_id)

@@ -39,10 +39,12 @@ def answer(session: Session, signal: str, expected: str | None, run: str | None)
 
 
 async def awaiting_runs(executor: DurableExecutor, infos: Iterable[RunInfo]) -> Counter[str]:
-    """How many open runs wait for each signal; empty where none of `infos` waits for one."""
-    if not any(wait.kind == "signal" for info in infos for wait in info.waiting_for):
-        return Counter()
-    return count_waits(await executor.waiting())
+    """How many open runs, from 0 to 2, wait for each signal that these runs wait for."""
+    names = {w.name: None for info in infos for w in info.waiting_for if w.kind == "signal"}
+    waits: list[OpenWait] = []
+    for name in names:
+        waits += await executor.waiting(signal=name, limit=2)
+    return count_waits(waits)
 
 
 def count_waits(waits: Iterable[OpenWait]) -> Counter[str]:

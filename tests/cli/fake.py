@@ -258,8 +258,10 @@ class FakeExecutor:
         found = [i for i in reversed(self.runs.values()) if status in (None, i.status)]
         return found[:limit]
 
-    async def waiting(self) -> Sequence[OpenWait]:
-        return [
+    async def waiting(
+        self, *, signal: str | None = None, limit: int | None = None
+    ) -> Sequence[OpenWait]:
+        found = [
             OpenWait(
                 workflow_id=info.workflow_id,
                 run_id=info.run_id,
@@ -272,16 +274,19 @@ class FakeExecutor:
             )
             for info in self.runs.values()
             for wait in info.waiting_for
-            if wait.kind == "signal" and info.open
+            if wait.kind == "signal" and info.open and signal in (None, wait.name)
         ]
+        return found[:limit]
 
     async def summary(self) -> Summary:
         counts: dict[str, int] = {}
         for info in self.runs.values():
             counts[info.status] = counts.get(info.status, 0) + 1
+        waits = await self.waiting()
         return Summary(
             counts=counts,
-            waits=await self.waiting(),
+            waits=waits[:20],
+            waits_total=len(waits),
             next_due_at=self.next_due_at,
             attention=[i for i in self.runs.values() if i.problem],
         )

@@ -44,6 +44,19 @@ def test_status_of_all(cli: Cli) -> None:
     assert document["problems"][0]["workflow_id"] == "three"
 
 
+def test_status_of_many_waits(cli: Cli) -> None:
+    """The longest waiting ones and how many more there are; then each answer names its run."""
+    names = [f"run-{number}" for number in range(22)]
+    waits = {name: signal_wait(f"signal-of-{name}") for name in names}
+    cli.executor = FakeExecutor(*(run_info(n, waiting_for=(waits[n],)) for n in names))
+    lines = [line for line in cli("status").out.splitlines() if line.startswith("waiting\t")]
+    assert len(lines) == 21
+    assert lines[0].endswith("belugawf signal signal-of-run-0 run-0 --payload true")
+    assert lines[20] == "waiting\t2 more: belugawf waiting"
+    document = cli("status", "--json").json
+    assert (len(document["waiting"]), document["waiting_total"]) == (20, 22)
+
+
 def test_status_of_a_waiting_run(cli: Cli) -> None:
     """What it waits for, since, until, its question, and the answer to type."""
     wait = signal_wait(until=soon(3_600 * 2 + 5), prompt="Publish?", expected="str")
