@@ -27,8 +27,11 @@ class Teller:
         """A turn of that run was committed with these events."""
         for record in replayer.take_logs():
             target = logging.getLogger(record.name)
-            if target.isEnabledFor(record.levelno):
-                target.handle(record)
+            try:
+                if target.isEnabledFor(record.levelno):
+                    target.handle(record)
+            except Exception:
+                logger.exception("a log handler failed")
         if self._hooks:
             for event in events:
                 self._event(row, replayer, event)

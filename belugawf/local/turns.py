@@ -149,7 +149,10 @@ class TurnMaker:
         for message in messages:
             self._push(message.sent_at, _MESSAGE, message.id, message)
         for outcome in run.outcomes:
-            self._push(outcome.at, _ACTIVITY, outcome.seq, outcome)
+            # Where it was not known whether a commit had succeeded, it may be on disk already.
+            activity = run.work.activities.get(outcome.seq)
+            if activity is not None and activity.attempt == outcome.attempt:
+                self._push(outcome.at, _ACTIVITY, outcome.seq, outcome)
         deadline = run.deadline
         if deadline is not None and deadline <= now:
             self._push(deadline, _DEADLINE, 0, None)
@@ -160,6 +163,7 @@ class TurnMaker:
         interrupted, first = run.interrupted, not run.begun
         if run.interrupted is not None:
             self._note_interruptions(run.interrupted)
+        self._end_what_began_elsewhere()
         late_start = run.deadline is not None and run.deadline <= self._now
         if not run.begun and not late_start:
             self._first_turn()
@@ -408,6 +412,13 @@ class TurnMaker:
                 self._push_interrupted(
                     activity, attempt, f"its process died {crashes} times while it ran"
                 )
+
+    def _end_what_began_elsewhere(self) -> None:
+        """What may run only once began under an owner who has let the run go: it is over."""
+        for activity in list(self._run.work.activities.values()):
+            seq = activity.scheduled.seq
+            if activity.begun and activity.options.at_most_once and seq not in self._run.launched:
+                self._note_interruption(activity, "shutdown", activity.crashes)
 
     def _crashes_after(self, activity: OpenActivity) -> int:
         """A death shared with others is never the last one allowed: only one alone names it."""
