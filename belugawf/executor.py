@@ -217,11 +217,12 @@ class OpenWait:
 class Summary:
     """`status` without a run: runs per status, open waits for signals, the next moment due.
 
-    `attention` are the open runs with a problem.
+    `waits` are the longest waiting ones, of `waits_total`; `attention` open runs with a problem.
     """
 
     counts: Mapping[str, int]
     waits: Sequence[OpenWait]
+    waits_total: int
     next_due_at: int | None
     attention: Sequence[RunInfo]
 
@@ -365,7 +366,11 @@ class DurableExecutor(Protocol):
         """Newest first; `limit=None` is all of them."""
         ...
 
-    async def waiting(self) -> Sequence[OpenWait]: ...
+    async def waiting(
+        self, *, signal: str | None = None, limit: int | None = None
+    ) -> Sequence[OpenWait]:
+        """Open waits for signals (for that one), longest waiting first; `limit=None`: all."""
+        ...
 
     async def summary(self) -> Summary: ...
 

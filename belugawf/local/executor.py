@@ -61,6 +61,8 @@ if TYPE_CHECKING:
 _POLL_S = 0.05
 # How long a run that this executor has started or signalled is followed through its waits.
 DEFAULT_PATIENCE = 60.0
+# How many runs and waits a summary names.
+_SHOWN = 20
 RESUME_PATIENCE = 5.0
 
 
@@ -367,7 +369,7 @@ class LocalExecutor:
                 list(dict.fromkeys(ids)),
                 hint=f"say which: belugawf signal {name} RUN",
             )
-        awaited = sorted({wait.signal for wait in self._store.waits()})
+        awaited = self._store.awaited_signals()
         hint = "no open run waits for a signal: belugawf status"
         if awaited:
             hint = f"awaited are: {', '.join(awaited)}"
@@ -488,18 +490,21 @@ class LocalExecutor:
         )
         return [self._viewer.run_info(row) for row in rows]
 
-    async def waiting(self) -> Sequence[OpenWait]:
-        """Every open wait for a signal, longest waiting first."""
-        return [open_wait(row) for row in self._store.waits()]
+    async def waiting(
+        self, *, signal: str | None = None, limit: int | None = None
+    ) -> Sequence[OpenWait]:
+        """See `DurableExecutor.waiting`."""
+        return [open_wait(row) for row in self._store.waits(signal=signal, limit=limit)]
 
     async def summary(self) -> Summary:
         """See `DurableExecutor.summary`."""
         return Summary(
             counts=self._store.counts(),
-            waits=[open_wait(row) for row in self._store.waits()],
+            waits=[open_wait(row) for row in self._store.waits(limit=_SHOWN)],
+            waits_total=self._store.count_waits(),
             next_due_at=self._store.next_due(self._clock.now()),
             attention=[
-                self._viewer.run_info(row) for row in self._store.runs(problems=True, limit=20)
+                self._viewer.run_info(row) for row in self._store.runs(problems=True, limit=_SHOWN)
             ],
         )
 

@@ -64,7 +64,8 @@ CREATE TABLE waits (
     PRIMARY KEY (run, seq)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX waits_by_signal ON waits (signal);
+CREATE INDEX waits_by_signal ON waits (signal, since);
+CREATE INDEX waits_by_age ON waits (since);
 
 CREATE TABLE inbox (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
