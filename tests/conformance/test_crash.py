@@ -239,7 +239,7 @@ def test_11_second_interrupt_cuts(project: Project, number: int, code: int) -> N
     driver = project.start("run", "slowly", "--id", "slowly")
     wait_for(lambda: project.count("start") == 1, "it runs", process=driver)
     driver.send(number)
-    wait_for(lambda: "again" in driver.err, "the first signal was heard", process=driver)
+    wait_for(lambda: "cuts" in driver.err, "the first signal was heard", process=driver)
     driver.send(number)
     driver.wait(check=code).no_traceback()
     shown = project.status("slowly")
