@@ -20,7 +20,7 @@ import asyncio
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -33,6 +33,13 @@ from belugawf.local.clock import Clock
 from belugawf.local.guard import TurnGuard
 from belugawf.local.options import EngineOptions
 from belugawf.local.presence import Presence
+from belugawf.local.problems import (
+    BugError,
+    missing_workflow,
+    problem_of,
+    unknown_activity,
+    unwritable,
+)
 from belugawf.local.rows import Fate, Message, RunRow, Turn, Verdict
 from belugawf.local.starting import Starter
 from belugawf.local.store import Store
@@ -43,7 +50,6 @@ from belugawf.model.durations import SECOND_NS, parse_instant
 from belugawf.model.errors import (
     BelugaError,
     BusyError,
-    TurnError,
     UnavailableError,
     WorkflowLoadError,
     WorkflowNotFoundError,
@@ -60,12 +66,6 @@ LOOK_EVERY_NS = SECOND_NS
 CLAIM_AT_ONCE = 500
 # How long a worker pauses after the disk refused, in seconds, doubling.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
-
-
-class UnknownActivityError(TurnError):
-    """The code names an activity that no module defines."""
-
-    code = "activity_not_found"
 
 
 class Engine:
@@ -113,6 +113,7 @@ class Engine:
         self._looked_at = 0
         self._look_now = True
         self._next_due: int | None = None
+        self._ticking = asyncio.Lock()
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
         self._idle = False
@@ -149,13 +150,28 @@ class Engine:
     def want_everything(
         self, patience_ns: int, *, workflow: str | None = None, persistent: bool = False
     ) -> None:
-        """Drive whatever can move from now on (only runs of `workflow`, if given)."""
+        """Drive whatever can move from now on (only runs of `workflow`, if given).
+
+        `persistent`: as a worker, until `stop_working`, also while the disk refuses.
+        """
         self._everything = True
         self._refused.clear()
-        self._only_workflow = workflow
+        self._persistent = self._persistent or persistent
+        self._only_workflow = None if self._persistent else workflow
         self._patience_ns = patience_ns
-        self._persistent = persistent
         self.look()
+
+    def stop_working(self) -> None:
+        """Be no worker any more: runs that nobody here asked for are claimed no longer."""
+        self._persistent = False
+        self.forget_wishes(())
+
+    def forget_wishes(self, runs: Iterable[int]) -> None:
+        """A resume is over: these runs, and those that can move, are not followed for it."""
+        self._everything = self._persistent
+        self._only_workflow = None
+        for run in runs:
+            self._mine.pop(run, None)
 
     def look(self) -> None:
         """Something may have come from outside: look at the database with the next tick."""
@@ -214,7 +230,9 @@ class Engine:
     @property
     def idle(self) -> bool:
         """Whether nothing is driven, and the last look found nothing to claim."""
-        return self._idle and not self._wanted and all(r.resting for r in self._runs.values())
+        if self._failure is not None or not self._idle or self._wanted:
+            return False
+        return all(run.resting for run in self._runs.values())
 
     @property
     def drained(self) -> bool:
@@ -238,19 +256,34 @@ class Engine:
             raise self._failure
 
     async def pause(self) -> None:
-        """Once drained: let go whatever could not be started, and drive nothing until asked."""
-        keys = list(self._runs)
-        for key in keys:
-            run = self._runs[key]
-            self._starter.forget(key)
-            self._let_go(run, closed=False)
-        if keys:
-            owner = self._presence.id
-            await self._off_loop(lambda: self._store.abandon(keys, owner))
-        self._everything = False
-        self._mine.clear()
+        """After a stop, once drained: let go what could not be started, and start again.
+
+        Runs that are followed stay, and so do those that a thread still works for.
+        """
+        async with self._ticking:
+            if not self._stopping:
+                return
+            keys = [
+                key
+                for key in self._runs
+                if not self._everything
+                and key not in self._mine
+                and not self._attempts.lingers(key)
+            ]
+            for key in keys:
+                self._let_go(self._runs[key], closed=False)
+            if keys:
+                owner = self._presence.id
+                await self._off_loop(lambda: self._store.abandon(keys, owner))
+            self.go_on()
+
+    def go_on(self) -> None:
+        """Claim and start again, after a stop."""
         self._stopping = False
         self._starter.go_on()
+        for run in self._runs.values():
+            self._starter.queue(run, self._clock.now())
+        self.look()
 
     async def close(self) -> None:
         """Stop ticking, let all runs go, end everything that was started here.
@@ -258,19 +291,32 @@ class Engine:
         Attempts must have been drained or cut before; what is left is cancelled without a record.
         """
         self.stop_starting()
-        if self._task is not None:
-            while not self.drained and self._failure is None:
-                self.wake()
-                await self.changed(0.1)
-            # Not cancelled: a turn that is being committed is also told of.
-            self._closing = True
+        try:
+            await self._end_ticking()
+            await self._attempts.close()
+            await self._teller.close()
+        except BaseException:
+            # Whoever waited for this was cancelled: at once, then, and without a record.
+            for key in self._runs:
+                self._attempts.cancel_run(key)
+            raise
+        finally:
+            if self._task is not None:
+                self._task.cancel()
+                asyncio.get_running_loop().remove_reader(self._presence.fileno())
+            self._committer.shutdown()
+            self._guard.close()
+
+    async def _end_ticking(self) -> None:
+        if self._task is None:
+            return
+        while not self.drained and self._failure is None:
             self.wake()
-            await asyncio.gather(self._task, return_exceptions=True)
-            asyncio.get_running_loop().remove_reader(self._presence.fileno())
-        await self._attempts.close()
-        await self._teller.close()
-        self._committer.shutdown()
-        self._guard.close()
+            await self.changed(0.1)
+        # Not cancelled: a turn that is being committed is also told of.
+        self._closing = True
+        self.wake()
+        await asyncio.wait([self._task])
 
     def evict_all(self) -> None:
         """Unwind whatever is in memory; a process that ends right after may leave it."""
@@ -288,10 +334,11 @@ class Engine:
         pause = _FIRST_PAUSE_S
         while not self._closing:
             try:
-                await self._tick()
+                async with self._ticking:
+                    await self._tick()
                 pause = _FIRST_PAUSE_S
             except (UnavailableError, BusyError) as error:
-                if not self._persistent:
+                if not self._persistent or self._stopping:
                     self._give_up(error)
                     return
                 logger.warning("%s; trying again in %g s", error, pause)
@@ -317,7 +364,7 @@ class Engine:
         if any(run.outcomes for run in self._runs.values()):
             # An attempt has ended: what it reported last is for the next one.
             self._flush_heartbeats()
-        ready = [run for run in self._runs.values() if self._is_ready(run, now)]
+        ready = [run for run in self._runs.values() if run.is_ready(now)]
         if ready:
             made = self._decide(ready, now)
             await self._commit(made)
@@ -339,7 +386,7 @@ class Engine:
         if self._next_due is not None:
             moments.append(self._next_due)
         delay = max(0, min(moments) - now) / SECOND_NS
-        ready = any(self._is_ready(run, now) for run in self._runs.values())
+        ready = any(run.is_ready(now) for run in self._runs.values())
         if ready or self._wake.is_set() or delay == 0:
             await asyncio.sleep(0)
             return
@@ -352,14 +399,6 @@ class Engine:
                 await self._wake.wait()
         except TimeoutError:
             return
-
-    def _is_ready(self, run: DrivenRun, now: int) -> bool:
-        return (
-            run.dirty
-            or bool(run.outcomes)
-            or bool(run.to_begin)
-            or (run.next_at is not None and run.next_at <= now)
-        )
 
     # -- looking ---------------------------------------------------------------------------------
 
@@ -418,7 +457,7 @@ class Engine:
             try:
                 self._catalog().workflow(row.workflow)
             except (WorkflowNotFoundError, WorkflowLoadError) as error:
-                self._refuse(row.key, _missing(row, error))
+                self._refuse(row.key, missing_workflow(row, error))
                 continue
             free[row.key] = row.owner
         return free
@@ -452,36 +491,47 @@ class Engine:
     def _decide(self, ready: Sequence[DrivenRun], now: int) -> list[MadeTurn]:
         messages, now = self._read_messages(ready, now)
         made = []
+        refused: list[tuple[int, BelugaError]] = []
         for run in ready:
+            interrupted = run.interrupted
             try:
                 made.append(self._make_turn(run, messages.get(run.key, []), now))
+                continue
             except BelugaError as error:
-                self._refuse(run.key, error)
+                refused.append((run.key, error))
             except Exception as error:
                 logger.exception("a bug in belugawf: run %s", run.row.workflow_id)
-                self._refuse(run.key, BugError(f"a bug in belugawf: {error!r}"))
+                refused.append((run.key, BugError(f"a bug in belugawf: {error!r}")))
+            self._evict(run)
+            run.interrupted, run.dirty = interrupted, True
+        try:
+            for key, reason in refused:
+                self._refuse(key, reason)
+        except BaseException:
+            # The disk refuses: no turn that was made is written, so none may stay in memory.
+            for m in made:
+                self._forget_turn(m)
+            raise
         return made
 
     def _read_messages(
         self, ready: Sequence[DrivenRun], now: int
     ) -> tuple[dict[int, list[Message]], int]:
-        """The unread messages of these runs. Where timers are due, they are read under the lock."""
-        asked = [run for run in ready if run.dirty or self._has_due(run, now)]
-        if not asked:
-            return {}, now
-        locked = any(self._has_due(run, now) for run in asked)
-        rows, now = self._store.read_inbox([run.key for run in asked], locked=locked)
+        """The unread messages of these runs, and the time.
+
+        Where something is due by that time, they are read under the lock.
+        """
+        asked = [run.key for run in ready if run.dirty]
+        rows: list[Message] = []
+        read_at = now
+        if asked and not any(run.may_be_due(now) for run in ready):
+            rows, read_at = self._store.read_inbox(asked, locked=False)
+        if any(run.may_be_due(read_at) for run in ready):
+            rows, read_at = self._store.read_inbox([run.key for run in ready], locked=True)
         messages: dict[int, list[Message]] = {}
         for row in rows:
             messages.setdefault(row.run, []).append(row)
-        return messages, now
-
-    def _has_due(self, run: DrivenRun, now: int) -> bool:
-        if run.replayer is None and run.history_length == 0:
-            # What is due is known only once it is read; a run just picked up may be overdue.
-            may_be_due = bool(run.row.begun) or run.row.deadline is not None
-            return may_be_due and run.row.due_at is not None
-        return run.next_at is not None and run.next_at <= now
+        return messages, read_at
 
     def _make_turn(self, run: DrivenRun, messages: Sequence[Message], now: int) -> MadeTurn:
         if run.replayer is None:
@@ -535,11 +585,7 @@ class Engine:
                 continue
             function = self._catalog().activity(name)
             if function is None:
-                raise UnknownActivityError(
-                    f"workflow {run.row.workflow!r} asks for activity {name!r}, which no module "
-                    "defines",
-                    hint="define it with @activity, or pass the function instead of its name",
-                )
+                raise unknown_activity(run.row, name)
             run.functions[seq] = function
 
     # -- committing ------------------------------------------------------------------------------
@@ -562,9 +608,15 @@ class Engine:
             for m, _ in pairs:
                 self._forget_turn(m)
             raise
+        trouble: BelugaError | None = None
         for (m, turn), verdict in zip(pairs, verdicts, strict=True):
-            self._settle(m, turn, verdict)
+            try:
+                self._settle(m, turn, verdict)
+            except (UnavailableError, BusyError) as error:
+                trouble = error  # of one run's problem: the turns of the others are on disk
         self._announce()
+        if trouble is not None:
+            raise trouble
 
     def _turn_of(self, made: MadeTurn) -> Turn:
         run = made.run
@@ -613,15 +665,7 @@ class Engine:
                 self._forget_turn(made)
             case Fate.UNWRITABLE:
                 self._forget_turn(made)
-                self._refuse(
-                    run.key,
-                    Unwritable(
-                        f"the database refuses what run {run.row.workflow_id!r} wants to record: "
-                        f"{verdict.reason}",
-                        hint="mend the workflow; or look for triggers and constraints that were "
-                        "added to the database",
-                    ),
-                )
+                self._refuse(run.key, unwritable(run.row, verdict.reason))
 
     def _forget_turn(self, made: MadeTurn) -> None:
         """The turn is not on disk: forget it, keep what happened, and read the run again."""
@@ -645,7 +689,6 @@ class Engine:
         knobs.step("before effects")
         if run.row.problem is not None:
             run.row = replace(run.row, problem=None)
-            self._store.set_problem(run.key, None)
         self._teller.turn(run.row, replayer, made.events)
         for event in made.events:
             if isinstance(event, e.ActivityCancelRequested):
@@ -705,6 +748,9 @@ class Engine:
 
     def _refuse(self, key: int, error: BelugaError) -> None:
         """The run cannot be moved on here: it gets a problem, and is let go untouched."""
+        # Written first: a run that is still ours on disk must not be missing here.
+        if self._store.refuse(key, self._presence.id, problem_of(error)):
+            self._news.add(key)
         self._refused[key] = error
         self._touched.add(key)
         run = self._runs.pop(key, None)
@@ -712,15 +758,6 @@ class Engine:
             self._attempts.cancel_run(key)
             self._starter.forget(key)
             self._evict(run)
-            self._store.abandon([key], self._presence.id)
-        problem = {
-            "code": error.code,
-            "message": error.message,
-            "hint": error.hint,
-            "exit_code": error.exit_code,
-        }
-        if self._store.set_problem(key, problem):
-            self._news.add(key)
         self._announce()
 
     # -- attempts --------------------------------------------------------------------------------
@@ -760,29 +797,3 @@ class Engine:
 
     async def _off_loop(self, work: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._committer, work)
-
-
-class BugError(TurnError):
-    """A turn failed in our own code."""
-
-    code = "internal"
-    exit_code = 1
-
-
-class Unwritable(TurnError):
-    """The database refuses a run's rows."""
-
-    code = "unwritable"
-
-
-class MissingWorkflowError(TurnError):
-    """The workflow of a stored run is not there, or does not import."""
-
-    code = "workflow_load"
-    exit_code = 14
-
-
-def _missing(row: RunRow, error: BelugaError) -> MissingWorkflowError:
-    return MissingWorkflowError(
-        f"run {row.workflow_id!r} cannot go on: {error.message}", hint=error.hint
-    )

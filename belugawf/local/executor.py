@@ -121,12 +121,13 @@ class LocalExecutor:
         try:
             if engine is not None:
                 await engine.close()
+        finally:
+            if engine is not None:
                 keeping = engine.lingering()
                 if self._process_ends:
                     _LEFT_BEHIND.append(engine)
                 else:
                     engine.evict_all()
-        finally:
             if presence is not None:
                 presence.close(keeping)
             if database is not None:
@@ -226,6 +227,7 @@ class LocalExecutor:
     ) -> list[RunInfo]:
         engine = self._driving()
         driven = Followed(engine)
+        asked = [row.key for row in rows if not engine.follows(row.key)]
         if named:
             for row in rows:
                 engine.want(row.key, _patience(patience))
@@ -238,13 +240,21 @@ class LocalExecutor:
                 return engine.idle
             return not any(engine.drives(key) for key in driven.keys)
 
-        await self._drive_until(engine, done, max_time, grace, driven.note)
+        try:
+            await self._drive_until(engine, done, max_time, grace, driven.note)
+        except asyncio.CancelledError:
+            if not self._interrupts:
+                engine.go_on()
+            raise
+        finally:
+            engine.forget_wishes(asked)
         driven.note()
         infos = [
             self._viewer.run_info(self._store.by_key(key), new_problem=engine.is_news(key))
             for key in sorted(driven.keys)
         ]
-        await engine.pause()
+        if not self._interrupts:
+            await engine.pause()
         return infos
 
     def _movable(self, workflow: str | None) -> list[RunRow]:
@@ -263,6 +273,7 @@ class LocalExecutor:
         try:
             await self._drive_until(engine, lambda: False, None, grace, engine.take_touched)
         finally:
+            engine.stop_working()
             self._here.announce("guest", ())
 
     async def _drive_until(
@@ -286,6 +297,7 @@ class LocalExecutor:
                 cut_at = None if grace is None else now + _patience(grace)
             if stopped and (self._interrupts > 1 or (cut_at is not None and now >= cut_at)):
                 engine.cut()
+                cut_at = None  # once: what is cut is over as soon as it is recorded
             if stopped and engine.drained:
                 return
             await engine.changed(_until(now, end if not stopped else cut_at))

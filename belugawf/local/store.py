@@ -259,8 +259,12 @@ class Store:
             self._close(db, turn.run, turn.events[-1], length)
             return Fate.RELEASED
         self._project_waits(db, turn.run, turn.events)
-        if turn.progress is not None:
-            db.execute("UPDATE live SET progress = ? WHERE run = ?", (turn.progress, turn.run))
+        # Who takes a turn has no problem any more.
+        db.execute(
+            "UPDATE live SET problem = NULL, progress = coalesce(?, progress) WHERE run = ? "
+            "AND (? IS NOT NULL OR problem IS NOT NULL)",
+            (turn.progress, turn.run, turn.progress),
+        )
         if turn.release and not newer:
             self._let_go(db, turn.run)
             return Fate.RELEASED
@@ -289,12 +293,13 @@ class Store:
             (run, owner, owner),
         )
 
-    def set_problem(self, run: int, problem: Mapping[str, Any] | None) -> bool:
-        """Mark a run with a problem (or with none); returns whether that is news."""
-        text = None if problem is None else json.dumps(problem, ensure_ascii=False)
+    def refuse(self, run: int, owner: str, problem: Mapping[str, Any]) -> bool:
+        """Mark a run with a problem, and let it go if it is ours; whether the problem is news."""
+        text = json.dumps(problem, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
         with self.database.write() as db:
             old = db.execute("SELECT problem FROM live WHERE run = ?", (run,)).fetchone()
             db.execute("UPDATE live SET problem = ? WHERE run = ?", (text, run))
+            self._let_go(db, run, owner)
             return old is None or old[0] != text
 
     def heartbeat(self, run: int, seq: int) -> Any:

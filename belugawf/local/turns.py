@@ -79,6 +79,23 @@ class DrivenRun:
         """Whether an activity is running or could."""
         return any(a.retry_at is None for a in self.work.activities.values())
 
+    def is_ready(self, now: int) -> bool:
+        """Whether something has happened to it, or falls due."""
+        happened = self.dirty or self.outcomes or self.to_begin
+        return bool(happened) or (self.next_at is not None and self.next_at <= now)
+
+    def may_be_due(self, now: int) -> bool:
+        """Whether a timer or a limit may be applied: then its messages are read under the lock.
+
+        What is held back counts: the end of the activity that holds it lets it go.
+        """
+        if self.replayer is None:
+            # Not read yet, or again after a commit that failed: only a new run has nothing due.
+            return bool(self.row.begun or self.history_length or self.row.deadline)
+        if self.next_at is not None and self.next_at <= now:
+            return True
+        return any(timer.due_at <= now for timer in self.work.timers.values())
+
     def moments(self, now: int) -> list[int]:
         """When something will be due; what is held back counts as due when it is let go."""
         held = self.holds(now)

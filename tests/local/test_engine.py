@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +13,9 @@ import pytest
 
 from belugawf import (
     ActivityInterruptedError,
+    ActivityTimeoutError,
     RetryPolicy,
+    SignalTimeoutError,
     UnavailableError,
     WorkflowContext,
     WorkflowFailedError,
@@ -87,6 +91,45 @@ async def changing_its_mind(ctx: WorkflowContext) -> str:
 @workflow
 async def trying_twice(ctx: WorkflowContext) -> None:
     await ctx.execute_activity(failing, retry=RetryPolicy(max_attempts=2, initial_delay=0.2))
+
+
+@activity
+def deaf() -> None:
+    THREAD_MAY_END.wait()
+
+
+@workflow
+async def not_waiting(ctx: WorkflowContext) -> None:
+    with contextlib.suppress(ActivityTimeoutError):
+        await ctx.execute_activity(deaf, timeout=0.05)
+    await ctx.wait_for_signal("go")
+
+
+@workflow
+async def napping(ctx: WorkflowContext, seconds: float) -> str:
+    await ctx.sleep(seconds)
+    return "slept"
+
+
+@workflow
+async def changed(ctx: WorkflowContext) -> None:
+    if not BLOCKING:
+        await ctx.sleep(3600)
+    await ctx.wait_for_signal("go")
+
+
+THREAD_MAY_END = threading.Event()
+
+
+@workflow
+async def reminding(ctx: WorkflowContext) -> str:
+    asking = asyncio.ensure_future(ctx.wait_for_signal("approval", timeout=0.2))
+    await ctx.sleep(0.1)
+    await ctx.execute_activity(gated)  # the reminder
+    try:
+        return str((await asking).payload)
+    except SignalTimeoutError:
+        return "nobody answered"
 
 
 CALLS: list[int] = []
@@ -248,5 +291,116 @@ async def test_a_commit_of_unknown_outcome_counts_no_failure_twice(tmp_path: Pat
         with pytest.raises(WorkflowFailedError):
             await executor.handle("one").result()
         history = await executor.history("one")
-        failures = [ev.attempt for ev in history if isinstance(ev, e.AttemptFailed)]
-        assert failures == [1]
+        kinds = e.AttemptFailed | e.ActivityFailed
+        assert [ev.attempt for ev in history if isinstance(ev, kinds)] == [1, 2]
+
+
+async def test_a_resume_beside_a_worker_leaves_it_working(tmp_path: Path) -> None:
+    """In one executor, `resume` returns and the worker goes on; once cancelled it stops."""
+    async with open_executor(tmp_path, napping) as executor:
+        worker = asyncio.create_task(executor.work())
+        await executor.execute(napping, id="a", input=0, detach=True)
+        await executor.resume("a")
+        await executor.resume()
+        await executor.execute(napping, id="b", input=0, detach=True)
+        assert (await executor.wait("b", max_wait=20)).status == "completed"
+        worker.cancel()
+        await asyncio.gather(worker, return_exceptions=True)
+        row = (await executor.execute(napping, id="c", input=0, detach=True))._key
+        assert not engine_of(executor).follows(row)
+
+
+async def test_a_resume_of_one_workflow_hides_no_other_later(tmp_path: Path) -> None:
+    """After `resume(workflow=...)` runs of other workflows are found when they are due."""
+    async with open_executor(tmp_path, napping, patient) as executor:
+        await executor.resume(workflow="patient")
+        handle = await executor.execute(napping, id="one", input=0.3)
+        engine = engine_of(executor)
+        engine._mine[1] = engine._runs[1].patience_ns = 0
+        async with asyncio.timeout(10):
+            assert await handle.result() == "slept"
+
+
+async def test_a_run_stays_ours_while_its_thread_works(tmp_path: Path) -> None:
+    """`resume` returns beside a thread that cannot be stopped, and does not give its run away."""
+    THREAD_MAY_END.clear()
+    async with open_executor(tmp_path, not_waiting) as executor:
+        handle = await executor.execute(not_waiting, id="one", detach=True)
+        await executor.resume("one")
+        assert executor._store.by_key(handle._key).owner is not None
+        THREAD_MAY_END.set()
+        async with asyncio.timeout(10):
+            while executor._store.by_key(handle._key).owner is not None:
+                await engine_of(executor).changed(0.1)
+
+
+async def test_leaving_that_is_cancelled_leaves_no_task_behind(tmp_path: Path) -> None:
+    """Whoever is cancelled while the executor drains leaves at once, and nothing ticks on."""
+    executor = open_executor(tmp_path, giving_up)
+
+    async def use() -> None:
+        async with executor:
+            await executor.execute(giving_up, id="one")
+            await executor.wait("one", until="signal:give up")
+            asyncio.get_running_loop().call_soon(left.set)
+
+    left = asyncio.Event()
+    before = asyncio.all_tasks()
+    using = asyncio.create_task(use())
+    async with asyncio.timeout(10):
+        await left.wait()
+    using.cancel()
+    await asyncio.gather(using, return_exceptions=True)
+    await asyncio.sleep(0.1)
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_problem_that_cannot_be_written_costs_no_other_run_its_turn(
+    tmp_path: Path,
+) -> None:
+    """The disk refuses while a run is refused: the turns made beside it are made anew, once."""
+    BLOCKING.append(True)
+    async with open_executor(tmp_path, changed, patient) as executor:
+        await executor.execute(changed, id="bad")
+        await executor.execute(patient, id="good")
+        await executor.wait("bad", until="waiting")
+        await executor.wait("good", until="waiting")
+    BLOCKING.clear()
+    async with open_executor(tmp_path, changed, patient) as executor:
+        refuse, failures = executor._store.refuse, iter([True, True])
+
+        def full(run: int, owner: str, problem: Mapping[str, object]) -> bool:
+            if next(failures, False):
+                raise UnavailableError("the disk is full")
+            return refuse(run, owner, problem)
+
+        executor._store.refuse = full  # type: ignore[method-assign]
+        for name in ("good", "bad"):
+            await executor.signal(name, "go", "fine", drive=False)
+        worker = asyncio.create_task(executor.work())
+        async with asyncio.timeout(20):
+            assert (await executor.wait("good")).status == "completed"
+            while (await executor.describe("bad")).problem is None:
+                await engine_of(executor).changed(0.1)
+        worker.cancel()
+        assert executor._store.by_key(1).owner is None
+
+
+async def test_a_timer_that_was_held_does_not_overtake_an_unread_signal(tmp_path: Path) -> None:
+    """An approval sent while a late reminder ran counts, though nothing told us of it."""
+    global GATE
+    GATE = asyncio.Event()
+    async with open_executor(tmp_path, reminding) as executor:
+        await executor.execute(reminding, id="one", detach=True)
+        await executor.resume("one", patience=0)
+    await asyncio.sleep(0.25)  # both timers are overdue when the run is picked up again
+    async with open_executor(tmp_path, reminding) as executor:
+        handle = executor.handle("one")
+        result = asyncio.create_task(handle.result())
+        async with asyncio.timeout(10):
+            while not executor.in_flight():
+                await asyncio.sleep(0.01)
+        engine_of(executor)._must_look = lambda now: False  # type: ignore[method-assign]
+        executor._store.send(handle._key, "signal", name="approval", payload="true")
+        GATE.set()
+        assert await result == "True"

@@ -1,0 +1,69 @@
+"""Why a run cannot be moved on: what its `problem` says, beside what replay finds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from belugawf.local.rows import RunRow
+from belugawf.model.errors import BelugaError, TurnError
+
+
+class UnknownActivityError(TurnError):
+    """The code names an activity that no module defines."""
+
+    code = "activity_not_found"
+
+
+class BugError(TurnError):
+    """A turn failed in our own code."""
+
+    code = "internal"
+    exit_code = 1
+
+
+class UnwritableError(TurnError):
+    """The database refuses a run's rows."""
+
+    code = "unwritable"
+
+
+class MissingWorkflowError(TurnError):
+    """The workflow of a stored run is not there, or does not import."""
+
+    code = "workflow_load"
+    exit_code = 14
+
+
+def problem_of(error: BelugaError) -> Mapping[str, Any]:
+    """The error as it is kept with its run."""
+    return {
+        "code": error.code,
+        "message": error.message,
+        "hint": error.hint,
+        "exit_code": error.exit_code,
+    }
+
+
+def unknown_activity(row: RunRow, name: str) -> UnknownActivityError:
+    """The run's code asks for an activity of that name."""
+    return UnknownActivityError(
+        f"workflow {row.workflow!r} asks for activity {name!r}, which no module defines",
+        hint="define it with @activity, or pass the function instead of its name",
+    )
+
+
+def unwritable(row: RunRow, reason: str | None) -> UnwritableError:
+    """The database gave that reason."""
+    return UnwritableError(
+        f"the database refuses what run {row.workflow_id!r} wants to record: {reason}",
+        hint="mend the workflow; or look for triggers and constraints that were added to the "
+        "database",
+    )
+
+
+def missing_workflow(row: RunRow, error: BelugaError) -> MissingWorkflowError:
+    """The catalog said so of the run's workflow."""
+    return MissingWorkflowError(
+        f"run {row.workflow_id!r} cannot go on: {error.message}", hint=error.hint
+    )
