@@ -129,6 +129,7 @@ async def reminding(ctx: WorkflowContext) -> str:
     try:
         return str((await asking).payload)
     except SignalTimeoutError:
+        await ctx.execute_activity(nothing)  # the end would be decided again with the signal
         return "nobody answered"
 
 
