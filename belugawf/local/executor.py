@@ -274,7 +274,8 @@ class LocalExecutor:
             await self._drive_until(engine, lambda: False, None, grace, engine.take_touched)
         finally:
             engine.stop_working()
-            self._here.announce("guest", ())
+            if self._presence is not None:  # else the executor was left meanwhile
+                self._presence.announce("guest", ())
 
     async def _drive_until(
         self,

@@ -405,3 +405,16 @@ async def test_a_timer_that_was_held_does_not_overtake_an_unread_signal(tmp_path
         executor._store.send(handle._key, "signal", name="approval", payload="true")
         GATE.set()
         assert await result == "True"
+
+
+async def test_a_worker_may_be_cancelled_just_before_leaving(tmp_path: Path) -> None:
+    """A worker's task that has not yet heard of its end when the executor is left, ends as told."""
+    executor = await open_executor(tmp_path, patient).__aenter__()
+    worker = asyncio.create_task(executor.work())
+    await asyncio.sleep(0)
+    presence = executor._presence
+    await executor.__aexit__()
+    worker.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await worker
+    assert presence is not None and executor._presence is None
