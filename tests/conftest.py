@@ -7,6 +7,11 @@ import inspect
 
 import pytest
 
+from tests.conformance.summary import (
+    pytest_runtest_logreport as pytest_runtest_logreport,
+)
+from tests.conformance.summary import pytest_terminal_summary as pytest_terminal_summary
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:

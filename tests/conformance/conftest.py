@@ -1,20 +1,14 @@
-"""The suite's parameter, its fixtures and its summary."""
+"""The suite's parameter and its fixtures."""
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conformance.harness import PROVIDERS, Project, Provider
-
-_SCENARIO = re.compile(r"conformance.*::test_(\d\d)_")
-_PASSED: dict[str, dict[int, bool]] = defaultdict(dict)
-_NOTES: list[str] = []
-_NOTE = "conformance note"
+from tests.conformance.summary import NOTE
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -47,31 +41,4 @@ def project(tmp_path: Path, provider: Provider) -> Iterator[Project]:
 @pytest.fixture
 def report(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Adds a line to the summary at the end."""
-    return lambda line: record_property(_NOTE, line)
-
-
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Remember which scenarios passed, per provider; tests may run in other processes."""
-    found = _SCENARIO.search(report.nodeid.replace("/", "_"))
-    if not found or (report.when != "call" and report.passed):
-        return
-    parameters = re.split(r"[\[\]-]", report.nodeid)[1:]
-    for provider in PROVIDERS.keys() & set(parameters):
-        scenarios = _PASSED[provider]
-        number = int(found[1])
-        scenarios[number] = scenarios.get(number, True) and report.passed
-    _NOTES.extend(str(line) for name, line in report.user_properties if name == _NOTE)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """How many scenarios hold for each provider, and what tests wanted said."""
-    if not _PASSED and not _NOTES:
-        return
-    terminalreporter.section("conformance")
-    for provider, scenarios in _PASSED.items():
-        passed = sum(scenarios.values())
-        line = f"{provider}: {passed} of {len(scenarios)} scenarios passed"
-        failed = [str(number) for number, good in sorted(scenarios.items()) if not good]
-        terminalreporter.write_line(line + (f"; failed: {', '.join(failed)}" if failed else ""))
-    for note in _NOTES:
-        terminalreporter.write_line(note)
+    return lambda line: record_property(NOTE, line)
