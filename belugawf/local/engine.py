@@ -432,6 +432,7 @@ class Engine:
                 excluding=[*self._runs, *self._refused, *wanted],
                 among=None if self._everything else self._mine,
                 workflow=self._only_workflow,
+                owners=self._presence.living(),
             )
             candidates = [row for row in candidates if self._may_take(row)]
             found = len(candidates)

@@ -78,6 +78,10 @@ class Presence:
             self._dead.add(owner_id)
         return alive
 
+    def living(self) -> list[str]:
+        """The owners that live, we among them."""
+        return [owner.id for owner in self._store.owners() if self.is_alive(owner.id)]
+
     def how_it_died(self, owner_id: str) -> str:
         """ "crash" on this boot of the machine, "reboot" where the machine went down."""
         row = self._store.owner(owner_id)

@@ -410,10 +410,12 @@ class Store:
         excluding: Iterable[int] = (),
         among: Iterable[int] | None = None,
         workflow: str | None = None,
+        owners: Iterable[str] = (),
     ) -> list[RunRow]:
         """Open runs that can move: due by `now`, or with a message.
 
-        `among`: only these runs, `workflow`: only runs of it; `None`: all.
+        `among`: only these runs, `workflow`: only runs of it; `None`: all. Runs of `owners` are
+        left out, so that what they hold does not use up the limit.
         """
         skipped = json.dumps(list(excluding))
         chosen = None if among is None else json.dumps(list(among))
@@ -426,8 +428,18 @@ class Store:
                 ") AND +r.status = 'running' AND r.key NOT IN (SELECT value FROM json_each(?)) "
                 "AND (? IS NULL OR r.key IN (SELECT value FROM json_each(?))) "
                 "AND (? IS NULL OR r.workflow = ?) "
+                "AND (l.owner IS NULL OR l.owner NOT IN (SELECT value FROM json_each(?))) "
                 "ORDER BY r.due_at, r.key LIMIT ?",
-                (format_instant(now), skipped, chosen, chosen, workflow, workflow, limit),
+                (
+                    format_instant(now),
+                    skipped,
+                    chosen,
+                    chosen,
+                    workflow,
+                    workflow,
+                    json.dumps(list(owners)),
+                    limit,
+                ),
             )
             return [RunRow(*row) for row in rows]
 

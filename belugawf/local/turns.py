@@ -98,19 +98,25 @@ class DrivenRun:
 
     def moments(self, now: int) -> list[int]:
         """When something will be due; what is held back counts as due when it is let go."""
+        limits = [(t.due_at, t.due_at - duration_ns(t.delay)) for t in self.work.timers.values()]
+        deadline = self.deadline
+        if deadline is not None:
+            limits.append((deadline, parse_instant(self.row.created_at)))
         held = self.holds(now)
         moments = [
-            t.due_at for t in self.work.timers.values() if not (held and self.is_late(t.due_at))
+            self.held_until(due_at, started_at) if held and self.is_late(due_at) else due_at
+            for due_at, started_at in limits
         ]
         for activity in self.work.activities.values():
             if activity.retry_at is not None:
                 moments.append(activity.retry_at)
             if activity.expires_at is not None:
                 moments.append(activity.expires_at)
-        deadline = self.deadline
-        if deadline is not None and not (held and self.is_late(deadline)):
-            moments.append(deadline)
         return moments
+
+    def held_until(self, due_at: int, started_at: int) -> int:
+        """When a limit that is held back is applied at the latest: after as long as it took."""
+        return self.picked_up_at + (due_at - started_at)
 
     def is_late(self, due_at: int) -> bool:
         """Whether it was overdue already when the run was picked up."""
@@ -181,9 +187,12 @@ class TurnMaker:
         if run.interrupted is not None:
             self._note_interruptions(run.interrupted)
         self._end_what_began_elsewhere()
-        late_start = run.deadline is not None and run.deadline <= self._now
-        if not run.begun and not late_start:
-            self._first_turn()
+        if not run.begun:
+            if run.deadline is not None and run.deadline <= self._now:
+                # Its code never runs: what was sent is not its to see, and is kept as unread.
+                self._time_out(run.deadline)
+            else:
+                self._first_turn()
         for timer in run.work.timers.values():
             self._push_if_due(timer)
         self._expire_waiting()
@@ -226,8 +235,11 @@ class TurnMaker:
                 if self._is_held(at, parse_instant(self._run.row.created_at)):
                     self._held.append(entry)
                 else:
-                    position, time = self._next()
-                    self._close(e.WorkflowTimedOut(position=position, time=time, at=at))
+                    self._time_out(at)
+
+    def _time_out(self, deadline: int) -> None:
+        position, time = self._next()
+        self._close(e.WorkflowTimedOut(position=position, time=time, at=deadline))
 
     def _take_timer(self, entry: Entry, timer: e.TimerStarted) -> None:
         if timer.seq not in self._run.work.timers:
@@ -242,7 +254,7 @@ class TurnMaker:
         run = self._run
         if not run.is_late(due_at) or not run.holds(self._now):
             return False
-        return self._now < run.picked_up_at + (due_at - started_at)
+        return self._now < run.held_until(due_at, started_at)
 
     def _release_held(self) -> None:
         if self._held and not self._run.holds(self._now):

@@ -133,6 +133,30 @@ async def reminding(ctx: WorkflowContext) -> str:
         return "nobody answered"
 
 
+@activity
+async def never_ending() -> None:
+    await asyncio.Event().wait()
+
+
+@workflow
+async def reminding_in_vain(ctx: WorkflowContext) -> str:
+    async def remind() -> None:
+        await ctx.sleep(0.05)
+        await ctx.execute_activity(never_ending)
+
+    reminder = asyncio.ensure_future(remind())
+    try:
+        await ctx.wait_for_signal("approval", timeout=0.1)
+    except SignalTimeoutError:
+        reminder.cancel()
+    return "nobody answered"
+
+
+@workflow
+async def working(ctx: WorkflowContext) -> None:
+    await ctx.execute_activity(never_ending)
+
+
 CALLS: list[int] = []
 BLOCKING: list[bool] = []
 
@@ -418,3 +442,50 @@ async def test_a_worker_may_be_cancelled_just_before_leaving(tmp_path: Path) -> 
     with pytest.raises(asyncio.CancelledError):
         await worker
     assert presence is not None and executor._presence is None
+
+
+async def test_a_reminder_that_hangs_holds_a_late_timeout_only_for_its_own_length(
+    tmp_path: Path,
+) -> None:
+    """Nothing else happens to the run, and still its timeout comes."""
+    async with open_executor(tmp_path, reminding_in_vain) as executor:
+        await executor.execute(reminding_in_vain, id="one", detach=True)
+        await executor.resume("one", patience=0)
+    await asyncio.sleep(0.15)  # both timers are overdue when the run is picked up again
+    async with open_executor(tmp_path, reminding_in_vain) as executor, asyncio.timeout(10):
+        assert await executor.handle("one").result() == "nobody answered"
+
+
+async def test_a_run_that_is_over_before_it_began_leaves_its_signals_unread(
+    tmp_path: Path,
+) -> None:
+    """Its deadline passed before its first turn: no code has seen what was sent in time."""
+    async with open_executor(tmp_path, patient) as executor:
+        await executor.execute(patient, id="one", timeout=0.05, detach=True)
+        await executor.signal("one", "go", drive=False)
+        await asyncio.sleep(0.1)  # until the deadline has passed
+        await executor.resume("one")
+        _, signal, end = await executor.history("one")
+        assert isinstance(signal, e.SignalReceived) and signal.unread
+        assert isinstance(end, e.WorkflowTimedOut)
+
+
+async def test_runs_of_a_busy_worker_hide_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many runs as one look claims are held by another; what is free is found all the same."""
+    monkeypatch.setattr("belugawf.local.engine.CLAIM_AT_ONCE", 2)
+    async with (
+        open_executor(tmp_path, working, napping) as busy,
+        open_executor(tmp_path, working, napping) as free,
+    ):
+        for _ in range(3):
+            await busy.execute(working)
+        async with asyncio.timeout(10):
+            while busy.in_flight() < 3:
+                await asyncio.sleep(0.01)
+        await free.execute(napping, id="one", input=0, detach=True)
+        worker = asyncio.create_task(free.work())
+        assert (await free.wait("one", max_wait=10)).status == "completed"
+        worker.cancel()
+        engine_of(busy).cut()
