@@ -8,12 +8,13 @@ wall clock (`expire`), because the monotonic clock stands still while a laptop s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import inspect
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -30,7 +31,7 @@ from belugawf.model.durations import (
     ns_datetime,
     parse_duration,
 )
-from belugawf.model.errors import Failure
+from belugawf.model.errors import DurationError, Failure
 from belugawf.model.policy import ActivityOptions
 from belugawf.replay.failures import describe_failure
 
@@ -105,6 +106,21 @@ class Attempt:
     over: bool = False
     beats: dict[Key, str] = field(default_factory=dict)
     alive_at: int = 0
+    begun: bool = False
+
+    def begin(self) -> None:
+        """It starts now: its limits count from here, not from when it began to queue."""
+        now = self.clock.now()
+        self.started_at = self.alive_at = now
+        options, expires_at = self.spec.options, self.spec.expires_at
+        self.deadline, self.limit = expires_at, "total_timeout"
+        if options.timeout is not None:
+            end = now + duration_ns(options.timeout)
+            if expires_at is None or end < expires_at:
+                self.deadline, self.limit = end, "timeout"
+        deadline = None if self.deadline is None else ns_datetime(self.deadline)
+        self.info = replace(self.info, deadline=deadline)
+        self.begun = True
 
     def heartbeat(self, details: Any) -> None:
         """Told by the activity, on any thread: it lives; `details` go to the next attempt."""
@@ -122,7 +138,7 @@ class Attempt:
         if self.deadline is not None and self.deadline <= now:
             return self.limit
         silence = self.spec.options.heartbeat_timeout
-        if silence is not None and self.alive_at + duration_ns(silence) <= now:
+        if self.begun and silence is not None and self.alive_at + duration_ns(silence) <= now:
             return "heartbeat_timeout"
         return None
 
@@ -130,7 +146,7 @@ class Attempt:
         """The next moment at which it may run over a limit."""
         moments = [] if self.deadline is None else [self.deadline]
         silence = self.spec.options.heartbeat_timeout
-        if silence is not None:
+        if self.begun and silence is not None:
             moments.append(self.alive_at + duration_ns(silence))
         return min(moments, default=None)
 
@@ -140,6 +156,7 @@ class AttemptRunner:
 
     `deliver` is called on the loop with each outcome. `keep` are descriptors that child processes
     hold while they live, so that a run is not taken over before its isolated activity is gone.
+    `began` is told when a queued attempt has found a thread, so that its limits are looked at.
     `thread_ended` is told of a run whose thread has ended at last, after nobody waited for it.
     """
 
@@ -152,7 +169,9 @@ class AttemptRunner:
         payload_limit: int,
         keep: Callable[[], tuple[int, ...]] = tuple,
         thread_ended: Callable[[int], None] = lambda run: None,
+        began: Callable[[], None] = lambda: None,
     ) -> None:
+        self._began = began
         self._thread_ended = thread_ended
         self._deliver = deliver
         self._clock = clock
@@ -203,8 +222,10 @@ class AttemptRunner:
         context = contextvars.copy_context()
         context.run(current_attempt.set, attempt)
         if spec.options.isolation == "process":
+            attempt.begin()
             self._start_task(attempt, self._in_process(attempt), context)
         elif inspect.iscoroutinefunction(spec.function):
+            attempt.begin()
             self._start_task(attempt, self._on_loop(attempt), context)
         else:
             self._in_thread(attempt, context)
@@ -263,12 +284,6 @@ class AttemptRunner:
     # -- the life of an attempt ------------------------------------------------------------------
 
     def _make(self, spec: AttemptSpec) -> Attempt:
-        now = self._clock.now()
-        deadline, limit = None, ""
-        if spec.options.timeout is not None:
-            deadline, limit = now + duration_ns(spec.options.timeout), "timeout"
-        if spec.expires_at is not None and (deadline is None or spec.expires_at < deadline):
-            deadline, limit = spec.expires_at, "total_timeout"
         info = ActivityInfo(
             workflow_id=spec.workflow_id,
             run_id=spec.run_id,
@@ -276,18 +291,16 @@ class AttemptRunner:
             activity=spec.name,
             attempt=spec.attempt,
             idempotency_key=f"{spec.run_id}:{spec.activity_id}",
-            deadline=None if deadline is None else ns_datetime(deadline),
             heartbeat_details=spec.heartbeat_details,
         )
         return Attempt(
             spec=spec,
             info=info,
-            started_at=now,
-            deadline=deadline,
-            limit=limit,
+            started_at=self._clock.now(),
+            deadline=spec.expires_at,
+            limit="total_timeout",
             clock=self._clock,
             beats=self._beats,
-            alive_at=now,
         )
 
     def _start_task(self, attempt: Attempt, work: Any, context: contextvars.Context) -> None:
@@ -341,6 +354,9 @@ class AttemptRunner:
                 loop.call_soon_threadsafe(ended, outcome)
 
         def call() -> Outcome:
+            attempt.begin()
+            with contextlib.suppress(RuntimeError):  # nobody looks any more: the loop is closed
+                loop.call_soon_threadsafe(self._began)
             try:
                 arguments = positional(spec.function, spec.arguments, spec.name)
                 return self._completed(attempt, context.run(spec.function, *arguments))
@@ -399,9 +415,7 @@ class AttemptRunner:
         return self._outcome(attempt, "completed", text)
 
     def _failed(self, attempt: Attempt, error: BaseException) -> Outcome:
-        wish = getattr(error, "retry_after", None)
-        text = None if wish is None else format_duration(parse_duration(wish))
-        return self._failed_as(attempt, describe_failure(error).to_json(), text)
+        return self._failed_as(attempt, describe_failure(error).to_json(), wished_delay(error))
 
     def _failed_as(
         self, attempt: Attempt, failure: dict[str, Any], retry_after: str | None
@@ -427,6 +441,18 @@ class AttemptRunner:
             payload=payload,
             **more,
         )
+
+
+def wished_delay(error: BaseException) -> str | None:
+    """The delay that an exception asks for as `retry_after`, as text.
+
+    `None` where it has none, or one that is no duration: exceptions of libraries have such too.
+    """
+    wish = getattr(error, "retry_after", None)
+    try:
+        return None if wish is None else format_duration(parse_duration(wish))
+    except DurationError:
+        return None
 
 
 def timed_out(spec: AttemptSpec, limit: str, at: int, started_at: int) -> Outcome:

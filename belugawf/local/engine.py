@@ -94,6 +94,7 @@ class Engine:
             payload_limit=options.payload_limit,
             keep=presence.kept_descriptors,
             thread_ended=self._reconsider,
+            began=self.wake,
         )
         self._starter = Starter(self._attempts, store, options, self._on_start, self.wake)
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="belugawf-commit")
@@ -602,9 +603,8 @@ class Engine:
         if not pairs:
             return
         turns = [turn for _, turn in pairs]
-        owner = self._presence.id
         try:
-            verdicts = await self._off_loop(lambda: self._store.commit(turns, owner))
+            verdicts = await self._off_loop(lambda: self._store.commit(turns, self._presence.id))
         except BelugaError:
             for m, _ in pairs:
                 self._forget_turn(m)
@@ -625,7 +625,7 @@ class Engine:
         assert replayer is not None
         now = self._clock.now()
         moments = run.moments(now)
-        due_at = run.last_time if run.runnable() else min(moments, default=None)
+        due_at = min(run.last_time, now) if run.runnable() else min(moments, default=None)
         # What has fallen due since the turn was made is the next turn's, so `now` does not count.
         run.next_at = min((moment for moment in moments if moment > made.now), default=None)
         rests = not run.runnable() and (
@@ -633,7 +633,7 @@ class Engine:
         )
         lingers = self._attempts.lingers(run.key)
         run.resting = rests and lingers
-        progress = replayer.take_progress()
+        said = replayer.take_progress()
         return Turn(
             run=run.key,
             length=made.length,
@@ -641,7 +641,7 @@ class Engine:
             read_to=made.read_to,
             due_at=due_at,
             release=rests and not lingers,
-            progress=None if progress is None else json.dumps(progress),
+            progress=None if said is None else json.dumps(said),
         )
 
     def _says_something(self, made: MadeTurn, turn: Turn) -> bool:

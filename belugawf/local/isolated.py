@@ -22,6 +22,7 @@ from typing import Any
 
 from belugawf.authoring.activity import ActivityInfo, current_attempt
 from belugawf.authoring.loader import import_file
+from belugawf.local.activities import wished_delay
 from belugawf.local.calling import encode_result, positional
 from belugawf.replay.failures import describe_failure
 
@@ -57,7 +58,7 @@ def main() -> None:
     try:
         report({"result": _run(task, report)})
     except BaseException as error:
-        report({"failure": describe_failure(error).to_json(), "retry_after": _retry_after(error)})
+        report({"failure": describe_failure(error).to_json(), "retry_after": wished_delay(error)})
     outcomes.close()
     os._exit(0)
 
@@ -90,13 +91,6 @@ def _find(file: str, qualname: str) -> Callable[..., Any]:
         target = getattr(target, part)
     found: Callable[..., Any] = target
     return found
-
-
-def _retry_after(error: BaseException) -> Any:
-    from belugawf.model.durations import format_duration, parse_duration
-
-    wish = getattr(error, "retry_after", None)
-    return None if wish is None else format_duration(parse_duration(wish))
 
 
 def _die_with_parent() -> None:

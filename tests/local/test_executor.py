@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -244,6 +245,34 @@ async def test_heartbeats(tmp_path: Path) -> None:
         handle = await executor.execute(beaten)
         assert await handle.result() == "3 heartbeat_timeout of 200ms is over"
     assert BEATS == [0, 1, 2, 3]
+
+
+class TheirError(Exception):
+    retry_after = "soon"
+
+
+@activity(timeout=0.4, retry=RetryPolicy(max_attempts=2, initial_delay=0.01))
+def waits_for_a_thread(number: int) -> int:
+    time.sleep(0.2)
+    if number == 0 and activity.info().attempt == 1:
+        raise TheirError("of a library")
+    return number
+
+
+@workflow
+async def crowded(ctx: WorkflowContext) -> int:
+    calls = (ctx.execute_activity(waits_for_a_thread, number) for number in range(5))
+    return sum(await asyncio.gather(*calls))
+
+
+async def test_limits_count_from_the_thread(tmp_path: Path) -> None:
+    """An attempt's timeout does not run while it waits for a thread; odd wishes are ignored."""
+    options = {"db": tmp_path / "c.db", "workflows": [crowded], "threads": 1}
+    async with new_executor("default", **options) as executor:
+        handle = await executor.execute(crowded)
+        assert await handle.result() == 10
+        kinds = [type(event).__name__ for event in await executor.history(handle.run_id)]
+    assert kinds.count("AttemptFailed") == 1
 
 
 async def test_endings(tmp_path: Path) -> None:
