@@ -29,10 +29,12 @@ LAYERS["replay"] = {"model", "authoring"}
 LAYERS["blocking"] = set()
 LAYERS["executor"] = {"model", "authoring", "blocking"}
 LAYERS["config"] = {"model", "executor"}
-LAYERS["local"] = {"model", "authoring", "replay", "blocking", "executor", "config"}
-LAYERS["temporal"] = {"model", "authoring", "blocking", "executor", "config"}
+LAYERS["checks"] = {"model", "executor"}
+LAYERS["host"] = {"model", "authoring", "replay", "executor"}
+LAYERS["local"] = {*LAYERS["config"], *LAYERS["host"], "blocking", "config", "checks", "host"}
+LAYERS["temporal"] = LAYERS["local"]
 LAYERS["testing"] = {*LAYERS["local"], "local"}
-LAYERS["cli"] = {"model", "authoring", "blocking", "executor", "config", "local"}
+LAYERS["cli"] = {"model", "authoring", "blocking", "executor", "config", "host", "local"}
 LAYERS["__main__"] = {"cli"}
 LAYERS["__init__"] = {"model", "authoring", "executor"}
 

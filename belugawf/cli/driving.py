@@ -153,8 +153,8 @@ def live_worker(session: Session, workflow: str) -> Owner | None:
     if session.settings.provider != "default":
         return None
     from belugawf.executor import Owner
+    from belugawf.host.clock import SystemClock
     from belugawf.local import ownership
-    from belugawf.local.clock import SystemClock
     from belugawf.local.database import Database
     from belugawf.local.store import Store
     from belugawf.model.durations import parse_instant

@@ -74,7 +74,7 @@ def _is_idle(session: Session) -> bool:
     # A person at a terminal is told when something will be due; that takes the executor.
     if session.settings.provider != "default" or session.talk_terminal or session.verbose:
         return False
-    from belugawf.local.clock import SystemClock
+    from belugawf.host.clock import SystemClock
     from belugawf.local.idle import nothing_due
 
     return nothing_due(session.settings.db, SystemClock().now())

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from belugawf.local import knobs
+from belugawf.host import knobs
 from belugawf.local.filesystem import (
     check_location,
     private_umask,

@@ -27,9 +27,9 @@ from typing import Any
 
 from belugawf.authoring.loader import Catalog
 from belugawf.executor import Hooks
-from belugawf.local import knobs
-from belugawf.local.activities import AttemptRunner, Outcome
-from belugawf.local.clock import Clock
+from belugawf.host import knobs
+from belugawf.host.attempts import AttemptRunner, Outcome
+from belugawf.host.clock import Clock
 from belugawf.local.guard import TurnGuard
 from belugawf.local.options import EngineOptions
 from belugawf.local.presence import Presence

@@ -18,6 +18,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from belugawf import __version__
 from belugawf.authoring.loader import Catalog
 from belugawf.authoring.workflow import WorkflowDefinition
+from belugawf.checks import (
+    check_payload,
+    checked_id,
+    checked_labels,
+    condition,
+    outcome_error,
+)
 from belugawf.executor import (
     ActivityState,
     Delivery,
@@ -28,11 +35,10 @@ from belugawf.executor import (
     RunInfo,
     Summary,
 )
+from belugawf.host.clock import Clock, SystemClock
 from belugawf.local import ownership
-from belugawf.local.checks import check_payload, checked_id, checked_labels, condition
-from belugawf.local.clock import Clock, SystemClock
 from belugawf.local.database import Database
-from belugawf.local.handle import LocalHandle, outcome_error
+from belugawf.local.handle import LocalHandle
 from belugawf.local.options import EngineOptions
 from belugawf.local.presence import Presence, wake_owner
 from belugawf.local.rows import NewRun, OwnerRow, RunRow, WaitRow

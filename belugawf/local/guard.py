@@ -1,9 +1,9 @@
 """What a turn may not do: touch the world, or take long.
 
-While workflow code runs, its thread is watched in two ways. An audit hook refuses sockets, threads
-and processes, naming the line. And a watching thread looks whether the same fact has been worked
-on for more than 2 seconds; then it notes the stack, and throws an exception into the turn, which
-ends a loop in Python (a call such as `time.sleep` ends first).
+While workflow code runs, its thread is watched in two ways. `host.forbidding` refuses sockets,
+threads and processes, naming the line. And a watching thread looks whether the same fact has been
+worked on for more than 2 seconds; then it notes the stack, and throws an exception into the turn,
+which ends a loop in Python (a call such as `time.sleep` ends first).
 
 A long replay is no long turn: each fact that is applied starts the time anew.
 """
@@ -17,10 +17,10 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from belugawf.model.errors import WorkflowBlockedError, WorkflowCodeError
-from belugawf.replay.loop import user_location
+from belugawf.host import forbidding
+from belugawf.model.errors import WorkflowBlockedError
 
 T = TypeVar("T")
 
@@ -31,24 +31,7 @@ _DOZE_AFTER_S = 5.0
 # After so many times the limit a turn that could not be interrupted is told of while it lasts.
 _PATIENCE = 5
 
-_FORBIDDEN = {
-    "socket.__new__": "open a socket",
-    "socket.connect": "open a connection",
-    "subprocess.Popen": "start a process",
-    "os.system": "start a process",
-    "os.exec": "start a process",
-    "os.fork": "fork",
-    "os.forkpty": "fork",
-    "os.posix_spawn": "start a process",
-    "os.spawn": "start a process",
-    "_thread.start_new_thread": "start a thread",
-    "_thread.start_joinable_thread": "start a thread",
-}
-
 logger = logging.getLogger("belugawf.engine")
-
-_turn_thread: int | None = None
-_hooked = False
 
 
 class Counting(Protocol):
@@ -98,8 +81,6 @@ class TurnGuard:
         self._awake.set()
 
     def _begin(self, watched: Counting) -> None:
-        global _turn_thread
-        _install_hooks()
         if self._watcher is None:
             self._watcher = threading.Thread(target=self._watch, name="belugawf-guard", daemon=True)
             self._watcher.start()
@@ -107,11 +88,10 @@ class TurnGuard:
         self._thread = threading.get_ident()
         self._turn = watched
         self._awake.set()
-        _turn_thread = self._thread
+        forbidding.begin()
 
     def _end(self) -> None:
-        global _turn_thread
-        _turn_thread = None
+        forbidding.end()
         with self._lock:
             self._turn = None
             if self._stack is not None:
@@ -167,52 +147,3 @@ def _stack_of(thread: int) -> str:
             frames.append(f"{name}:{frame.f_lineno} in {frame.f_code.co_name}")
         frame = frame.f_back
     return ", called from ".join(frames[:5]) or "an unknown place"
-
-
-def _install_hooks() -> None:
-    global _hooked
-    if _hooked:
-        return
-    _hooked = True
-    sys.addaudithook(_audit)
-    if sys.version_info < (3, 12):
-        # Python reports new threads to audit hooks from 3.12 on.
-        threading._start_new_thread = _guarded(threading._start_new_thread)  # type: ignore[attr-defined]
-
-
-def _audit(event: str, args: tuple[Any, ...]) -> None:
-    if _turn_thread is None or event not in _FORBIDDEN:
-        return
-    if threading.get_ident() == _turn_thread:
-        _refuse(_FORBIDDEN[event])
-
-
-def _guarded(start: Callable[..., Any]) -> Callable[..., Any]:
-    def start_new_thread(*args: Any, **kwargs: Any) -> Any:
-        if _turn_thread is not None and threading.get_ident() == _turn_thread:
-            _refuse("start a thread")
-        return start(*args, **kwargs)
-
-    return start_new_thread
-
-
-def _refuse(what: str) -> None:
-    location = _calling_line()
-    raise WorkflowCodeError(
-        f"workflow code cannot {what}{f' ({location})' if location else ''}",
-        hint="do it in an activity: its result is recorded, and replay gives it back",
-    )
-
-
-def _calling_line() -> str | None:
-    """The workflow's own line, below the library that was about to touch the world."""
-    frame: Any = sys._getframe(2)
-    fallback = user_location(3)
-    library = str(Path(threading.__file__).parent)
-    while frame is not None:
-        filename = frame.f_code.co_filename
-        module = frame.f_globals.get("__name__", "")
-        if not module.startswith("belugawf.") and not filename.startswith((library, "<")):
-            return f"{filename}:{frame.f_lineno}"
-        frame = frame.f_back
-    return fallback

@@ -1,4 +1,4 @@
-"""One run from the outside, and how it ended as an exception."""
+"""One run from the outside."""
 
 from __future__ import annotations
 
@@ -6,13 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from belugawf.executor import Delivery, RunInfo
 from belugawf.local.rows import RunRow
-from belugawf.model.errors import (
-    BelugaError,
-    WorkflowCancelledError,
-    WorkflowFailedError,
-    WorkflowTerminatedError,
-    WorkflowTimedOutError,
-)
 from belugawf.model.messages import Signal
 
 if TYPE_CHECKING:
@@ -63,22 +56,3 @@ class LocalHandle:
     async def terminate(self, reason: str | None = None) -> RunInfo:
         """End the run at once, without running its code."""
         return await self._executor.terminate(self.run_id, reason)
-
-
-def outcome_error(info: RunInfo) -> BelugaError:
-    """The exception that says how a run ended which did not complete."""
-    kinds = {
-        "failed": WorkflowFailedError,
-        "cancelled": WorkflowCancelledError,
-        "terminated": WorkflowTerminatedError,
-        "timed_out": WorkflowTimedOutError,
-    }
-    words = info.status.replace("_", " ")
-    message = f"run {info.workflow_id!r} {'was ' if words.endswith('ed') else ''}{words}"
-    if info.status in ("failed", "timed_out"):
-        message = f"run {info.workflow_id!r} {words}"
-    if info.error is not None:
-        message += f": {info.error.type}: {info.error.message}"
-    return kinds[info.status](
-        message, workflow_id=info.workflow_id, run_id=info.run_id, failure=info.error
-    )

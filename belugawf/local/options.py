@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from belugawf.local import knobs
+from belugawf.host import knobs
 from belugawf.model.policy import ActivityDefaults
 
 

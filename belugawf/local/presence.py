@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from belugawf.host.clock import Clock
 from belugawf.local import ownership
-from belugawf.local.clock import Clock
 from belugawf.local.ownership import OwnerLock
 from belugawf.local.rows import OwnerRow
 from belugawf.local.store import Store

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
-from belugawf.local.activities import AttemptRunner, AttemptSpec
+from belugawf.host.attempts import AttemptRunner, AttemptSpec
 from belugawf.local.options import EngineOptions
 from belugawf.local.store import Store
 from belugawf.local.turns import DrivenRun

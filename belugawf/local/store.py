@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from belugawf.local.clock import Clock
+from belugawf.host.clock import Clock
 from belugawf.local.database import Database
 from belugawf.local.rows import (
     Fate,

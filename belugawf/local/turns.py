@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from belugawf.local.activities import Outcome
+from belugawf.host.attempts import Outcome
 from belugawf.local.rows import Message, RunRow, signal_received, unread_signal
 from belugawf.model import codec
 from belugawf.model import commands as c

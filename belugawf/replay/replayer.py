@@ -29,6 +29,7 @@ from belugawf.authoring.context import (
     WorkflowContext,
     WorkflowInfo,
 )
+from belugawf.authoring.failures import describe_failure
 from belugawf.authoring.signals import BufferedSignal, SignalBuffer
 from belugawf.authoring.workflow import WorkflowDefinition
 from belugawf.model import codec
@@ -51,7 +52,6 @@ from belugawf.model.history import (
     python_version,
 )
 from belugawf.model.policy import ONE_ATTEMPT, ActivityDefaults, ActivityOptions
-from belugawf.replay.failures import describe_failure
 from belugawf.replay.loop import DeterministicLoop, DurableTimer, user_location
 
 _ENDINGS = (c.CompleteWorkflow, c.FailWorkflow, c.CancelWorkflow)

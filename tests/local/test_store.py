@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from belugawf.local.clock import SystemClock
+from belugawf.host.clock import SystemClock
 from belugawf.local.database import APPLICATION_ID, SCHEMA_VERSION, Database
 from belugawf.local.idle import nothing_due
 from belugawf.local.rows import Fate, NewRun, Turn

@@ -1,20 +1,37 @@
-"""What callers pass, checked before anything is written."""
+"""What both providers check of what callers pass, and how an ended run is raised."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from belugawf.executor import RunInfo
-from belugawf.local.rows import WaitRow
 from belugawf.model import codec
-from belugawf.model.errors import PayloadTypeError, UsageError
+from belugawf.model.errors import (
+    BelugaError,
+    PayloadTypeError,
+    UsageError,
+    WorkflowCancelledError,
+    WorkflowFailedError,
+    WorkflowTerminatedError,
+    WorkflowTimedOutError,
+)
 
 # As on Temporal.
 _LONGEST_ID = 1_000
 
 
-def check_payload(signal: str, text: str, waits: Sequence[WaitRow]) -> None:
+class TypedWait(Protocol):
+    """An open wait for a signal: its type's JSON schema and its name for people, `None` is any."""
+
+    @property
+    def schema(self) -> str | None: ...
+    @property
+    def expected(self) -> str | None: ...
+
+
+def check_payload(signal: str, text: str, waits: Sequence[TypedWait]) -> None:
     """Raise `PayloadTypeError` where no open wait for the signal could take this payload."""
     problem: PayloadTypeError | None = None
     for wait in waits:
@@ -64,3 +81,22 @@ def checked_labels(labels: Mapping[str, str]) -> dict[str, str]:
         if not isinstance(name, str) or not isinstance(value, str) or not name:
             raise UsageError(f"a label is a pair of texts, not {name!r}: {value!r}")
     return dict(labels)
+
+
+def outcome_error(info: RunInfo) -> BelugaError:
+    """The exception that says how a run ended which did not complete."""
+    kinds = {
+        "failed": WorkflowFailedError,
+        "cancelled": WorkflowCancelledError,
+        "terminated": WorkflowTerminatedError,
+        "timed_out": WorkflowTimedOutError,
+    }
+    words = info.status.replace("_", " ")
+    message = f"run {info.workflow_id!r} {'was ' if words.endswith('ed') else ''}{words}"
+    if info.status in ("failed", "timed_out"):
+        message = f"run {info.workflow_id!r} {words}"
+    if info.error is not None:
+        message += f": {info.error.type}: {info.error.message}"
+    return kinds[info.status](
+        message, workflow_id=info.workflow_id, run_id=info.run_id, failure=info.error
+    )

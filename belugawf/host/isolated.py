@@ -1,4 +1,4 @@
-"""The child process of an isolated activity: `python -m belugawf.local.isolated`.
+"""The child process of an isolated activity: `python -m belugawf.host.isolated`.
 
 It reads one JSON line that says what to run, writes one JSON line with the outcome, and dies with
 its parent: the kernel kills it on Linux, and everywhere the end of its standard input does.
@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from belugawf.authoring.activity import ActivityInfo, current_attempt
+from belugawf.authoring.failures import describe_failure
 from belugawf.authoring.loader import import_file
-from belugawf.local.activities import wished_delay
-from belugawf.local.calling import encode_result, positional
-from belugawf.replay.failures import describe_failure
+from belugawf.host.attempts import wished_delay
+from belugawf.host.calling import encode_result, positional
 
 _PR_SET_PDEATHSIG = 1
 

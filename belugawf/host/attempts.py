@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from belugawf.authoring.activity import ActivityInfo, current_attempt
-from belugawf.local.calling import encode_result, positional
-from belugawf.local.clock import Clock
-from belugawf.local.threads import DaemonPool
+from belugawf.authoring.failures import describe_failure
+from belugawf.host.calling import encode_result, positional
+from belugawf.host.clock import Clock
+from belugawf.host.threads import DaemonPool
 from belugawf.model import codec
 from belugawf.model.durations import (
     duration_ns,
@@ -33,7 +34,6 @@ from belugawf.model.durations import (
 )
 from belugawf.model.errors import DurationError, Failure
 from belugawf.model.policy import ActivityOptions
-from belugawf.replay.failures import describe_failure
 
 Key: TypeAlias = tuple[int, int]
 Status: TypeAlias = Literal["completed", "failed", "timed_out", "interrupted"]
@@ -380,7 +380,7 @@ class AttemptRunner:
         child = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "belugawf.local.isolated",
+            "belugawf.host.isolated",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             pass_fds=keep,

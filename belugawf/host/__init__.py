@@ -1,0 +1,1 @@
+"""The process that runs user code: its clock, threads and children, and what it refuses."""
