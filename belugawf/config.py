@@ -38,11 +38,14 @@ _SHOWN_CHARACTERS = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsFiles:
-    """PEM files for TLS: the authority to trust, and the client's own certificate and key."""
+    """PEM for TLS, as files or as their content: the authority to trust, and the client's own
+    certificate and key. `server_name` is the name that the server's certificate must have, where
+    that is not the host's."""
 
-    ca: Path | None = None
-    cert: Path | None = None
-    key: Path | None = None
+    ca: Path | bytes | None = None
+    cert: Path | bytes | None = None
+    key: Path | bytes | None = field(default=None, repr=False)
+    server_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +160,13 @@ def _read_boolean(given: Given) -> bool:
     return given.value
 
 
+def _read_switch(given: Given) -> bool:
+    """A boolean, also as the text of an environment variable."""
+    if isinstance(given.value, str) and given.value.lower() in ("true", "1", "false", "0"):
+        return given.value.lower() in ("true", "1")
+    return _read_boolean(given)
+
+
 def _read_duration(given: Given) -> timedelta:
     value = given.value
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -267,7 +277,8 @@ def _shown(given: Given) -> str:
 class Key:
     """One key: its dotted name, how its value is read, its default for people.
 
-    `variable` is the environment variable that says it, `read_file` how it is read from a file
+    `variable` is the environment variable that says it, `temporal_variable` the one by which
+    Temporal's own tools are told and which counts less, `read_file` how it is read from a file
     where that differs.
     """
 
@@ -275,7 +286,13 @@ class Key:
     read: Reader
     default: str
     variable: str | None = None
+    temporal_variable: str | None = None
     read_file: Reader | None = None
+
+    @property
+    def variables(self) -> Iterator[str]:
+        """The environment variables that say it; the first one that is set counts."""
+        return (name for name in (self.variable, self.temporal_variable) if name)
 
 
 KEYS = (
@@ -296,22 +313,68 @@ KEYS = (
     Key("payload_limit", _read_size, "2MiB"),
     Key("worker.concurrency", _whole_number(1, 100_000), "100"),
     Key("worker.threads", _whole_number(1, 10_000), "64"),
-    Key("temporal.host", _read_text, "localhost:7233", "BELUGAWF_TEMPORAL_HOST"),
-    Key("temporal.namespace", _read_text, "default", "BELUGAWF_TEMPORAL_NAMESPACE"),
+    Key(
+        "temporal.host",
+        _read_text,
+        "localhost:7233",
+        "BELUGAWF_TEMPORAL_HOST",
+        "TEMPORAL_ADDRESS",
+    ),
+    Key(
+        "temporal.namespace",
+        _read_text,
+        "default",
+        "BELUGAWF_TEMPORAL_NAMESPACE",
+        "TEMPORAL_NAMESPACE",
+    ),
     Key("temporal.task_queue", _read_text, "beluga-tasks", "BELUGAWF_TEMPORAL_TASK_QUEUE"),
-    Key("temporal.tls", _read_boolean, "false"),
-    Key("temporal.tls.ca", _read_path, "none"),
-    Key("temporal.tls.cert", _read_path, "none"),
-    Key("temporal.tls.key", _read_path, "none"),
+    Key(
+        "temporal.tls",
+        _read_switch,
+        "false",
+        temporal_variable="TEMPORAL_TLS",
+        read_file=_read_boolean,
+    ),
+    Key(
+        "temporal.tls.ca",
+        _read_path,
+        "none",
+        temporal_variable="TEMPORAL_TLS_SERVER_CA_CERT_PATH",
+    ),
+    Key(
+        "temporal.tls.cert",
+        _read_path,
+        "none",
+        temporal_variable="TEMPORAL_TLS_CLIENT_CERT_PATH",
+    ),
+    Key(
+        "temporal.tls.key",
+        _read_path,
+        "none",
+        temporal_variable="TEMPORAL_TLS_CLIENT_KEY_PATH",
+    ),
+    Key(
+        "temporal.tls.server_name",
+        _read_text,
+        "none",
+        temporal_variable="TEMPORAL_TLS_SERVER_NAME",
+    ),
     Key(
         "temporal.api_key",
         _read_secret,
         "none",
         "BELUGAWF_TEMPORAL_API_KEY",
+        "TEMPORAL_API_KEY",
         read_file=_read_secret_reference,
     ),
 )
 CONFIG_VARIABLE = "BELUGAWF_CONFIG"
+# PEM itself in the environment, as Temporal's own tools take it: where no file is named.
+_TLS_DATA = {
+    "ca": "TEMPORAL_TLS_SERVER_CA_CERT_DATA",
+    "cert": "TEMPORAL_TLS_CLIENT_CERT_DATA",
+    "key": "TEMPORAL_TLS_CLIENT_KEY_DATA",
+}
 
 _BY_NAME = {key.name: key for key in KEYS}
 # Beside the keys themselves: "defaults", "defaults.retry", "temporal.tls" ...
@@ -346,8 +409,9 @@ def load_settings(
     for name, value in overrides.items():
         said.take_flag(name, value, start)
     for key in KEYS:
-        if key.variable and environ.get(key.variable):
-            said.take_variable(key, environ[key.variable], start)
+        for variable in key.variables:
+            if environ.get(variable):
+                said.take_variable(key, variable, environ[variable], start)
     if file is not None:
         _FileReader(file, said).read()
     settings = _Assembly(said, file, start if file is None else file.parent, environ).settings()
@@ -408,9 +472,9 @@ class _Said:
             given = Given(value, str(value), base)
             self._take(key, key.read, given, "flag", (name, None, None))
 
-    def take_variable(self, key: Key, text: str, base: Path) -> None:
+    def take_variable(self, key: Key, variable: str, text: str, base: Path) -> None:
         given = Given(text, text, base)
-        self._take(key, key.read, given, "environment", (key.variable or key.name, None, None))
+        self._take(key, key.read, given, "environment", (variable, None, None))
 
     def take_file(self, key: Key, given: Given, place: tuple[str, int, int]) -> None:
         self._take(key, key.read_file or key.read, given, "file", place)
@@ -637,8 +701,12 @@ class _Assembly:
         return RetryPolicy(**said) if said else None
 
     def _tls(self) -> bool | TlsFiles:
-        files = _part(self.said.values, "temporal.tls", "ca", "cert", "key")
-        if not files or "temporal.tls" in self.said.values:
+        files = _part(self.said.values, "temporal.tls", "ca", "cert", "key", "server_name")
+        for name, variable in _TLS_DATA.items():
+            if name not in files and self.environ.get(variable):
+                files[name] = self.environ[variable].encode()
+                self.said.places.setdefault(f"temporal.tls.{name}", (variable, None, None))
+        if not files or self.said.values.get("temporal.tls") is False:
             return bool(self.said.values.get("temporal.tls", False))
         if ("cert" in files) != ("key" in files):
             alone = "cert" if "cert" in files else "key"

@@ -18,7 +18,13 @@ from typing import Any, Protocol, TypeVar, overload
 from belugawf.authoring.workflow import resolved_signature
 from belugawf.model.durations import Duration, parse_duration
 from belugawf.model.errors import UsageError
-from belugawf.model.policy import Isolation, RetryPolicy
+from belugawf.model.policy import (
+    ONE_ATTEMPT,
+    ActivityDefaults,
+    ActivityOptions,
+    Isolation,
+    RetryPolicy,
+)
 
 MARK = "__belugawf_activity__"
 
@@ -36,6 +42,20 @@ class ActivityMark:
     heartbeat_timeout: timedelta | None = None
     at_most_once: bool = False
     isolation: Isolation = "none"
+
+    def options(self, defaults: ActivityDefaults) -> ActivityOptions:
+        """What is in force where these defaults fill in what was not said."""
+        retry = self.retry
+        if retry is None and not self.at_most_once:
+            retry = defaults.retry
+        return ActivityOptions(
+            retry=retry or ONE_ATTEMPT,
+            timeout=defaults.timeout if self.timeout is None else self.timeout,
+            total_timeout=self.total_timeout,
+            heartbeat_timeout=self.heartbeat_timeout,
+            at_most_once=self.at_most_once,
+            isolation=self.isolation,
+        )
 
 
 @dataclass(frozen=True, slots=True)

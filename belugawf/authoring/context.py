@@ -69,8 +69,12 @@ class Runtime(Protocol):
     """What differs between the providers."""
 
     info: WorkflowInfo
-    cancel_requested: bool
     payload_limit: int
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Whether somebody asked the run to stop."""
+        ...
 
     def schedule_activity(self, request: ActivityRequest) -> asyncio.Future[str]:
         """Schedule it; the future has the result's JSON text, or an `ActivityError`."""

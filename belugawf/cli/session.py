@@ -95,6 +95,9 @@ class Session:
         if self.settings.provider == "default":
             # `main` ends by os._exit: what is suspended in memory is left as it is.
             options |= {"create": create, "process_ends": True}
+        elif self.settings.provider == "temporal":
+            # Workers drive there: `worker`, or `resume` for a while.
+            options["drives"] = False
         return new_executor(self.settings.provider, **options)
 
     def run(self, work: Callable[[DurableExecutor], Awaitable[T]], *, create: bool = False) -> T:

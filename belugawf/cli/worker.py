@@ -67,8 +67,17 @@ def _say_what_is_driven(session: Session, executor: DurableExecutor) -> None:
     for problem in catalog.problems:
         STREAMS.say(f"error: {escape(problem)}")
     names = ", ".join(escape(name) for name in catalog.workflows) or "no workflows"
-    where = escape(session.settings.db) if executor.provider == "default" else executor.provider
-    session.say(f"driving {names} on {where}")
+    session.say(f"driving {names} {_where(session)}")
+
+
+def _where(session: Session) -> str:
+    settings = session.settings
+    if settings.provider == "default":
+        return f"on {escape(settings.db)}"
+    if settings.provider == "temporal":
+        place = settings.temporal
+        return f"from task queue {escape(place.task_queue)} at {escape(place.host)}"
+    return f"on {escape(settings.provider)}"
 
 
 class _Talk:

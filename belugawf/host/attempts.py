@@ -455,6 +455,41 @@ def wished_delay(error: BaseException) -> str | None:
         return None
 
 
+def next_attempt_at(
+    outcome: Outcome, options: ActivityOptions, failures: int, chance: float
+) -> int | None:
+    """When the attempt after the `failures`-th failure (from 1) is due; `None`: there is none.
+
+    `chance` (0 to 1) places it within the policy's jitter.
+    """
+    retry = options.retry
+    last = outcome.non_retryable or outcome.limit == "total_timeout"
+    if last or not retry.allows_another(failures, outcome.error_type):
+        return None
+    return outcome.at + duration_ns(outcome.retry_after or retry.delay_after(failures, chance))
+
+
+def out_of_time(outcome: Outcome, options: ActivityOptions) -> Outcome:
+    """That outcome, where the next attempt would start after `total_timeout`: it is over now."""
+    error = codec.parse_json(outcome.payload)
+    return replace(
+        outcome,
+        status="timed_out",
+        payload=total_timeout_over(options, f"{error['type']}: {error['message']}"),
+        error_type="TimeoutError",
+        limit="total_timeout",
+    )
+
+
+def total_timeout_over(options: ActivityOptions, last_error: str | None) -> str:
+    """The failure's JSON text where `total_timeout` is over; `last_error` is for people."""
+    assert options.total_timeout is not None
+    message = f"total_timeout of {format_duration(options.total_timeout)} is over"
+    if last_error:
+        message += f"; the last error was {last_error}"
+    return codec.encode(Failure("TimeoutError", message, kind="timeout").to_json())
+
+
 def timed_out(spec: AttemptSpec, limit: str, at: int, started_at: int) -> Outcome:
     """The outcome of an attempt that ran over the limit of that name."""
     duration = getattr(spec.options, limit)

@@ -35,15 +35,15 @@ from belugawf.executor import (
     RunInfo,
     Summary,
 )
+from belugawf.handle import RunHandle
 from belugawf.host.clock import Clock, SystemClock
 from belugawf.local import ownership
 from belugawf.local.database import Database
-from belugawf.local.handle import LocalHandle
 from belugawf.local.options import EngineOptions
 from belugawf.local.presence import Presence, wake_owner
 from belugawf.local.rows import NewRun, OwnerRow, RunRow, WaitRow
 from belugawf.local.store import Store
-from belugawf.local.view import Viewer, activity_states, open_wait
+from belugawf.local.view import Viewer, open_wait
 from belugawf.model import codec
 from belugawf.model import events as e
 from belugawf.model.durations import Duration, duration_ns, format_instant, parse_duration
@@ -58,6 +58,7 @@ from belugawf.model.errors import (
 )
 from belugawf.model.history import python_version
 from belugawf.model.messages import UNSET, Signal
+from belugawf.views import activity_states
 
 if TYPE_CHECKING:
     from belugawf.blocking import BlockingExecutor
@@ -164,7 +165,7 @@ class LocalExecutor:
         if_exists: IfExists = "fail",
         labels: Mapping[str, str] | None = None,
         detach: bool = False,
-    ) -> LocalHandle:
+    ) -> RunHandle:
         """See `DurableExecutor.execute`."""
         definition = self._definition(workflow)
         limit = definition.timeout if timeout is None else parse_duration(timeout)
@@ -188,7 +189,7 @@ class LocalExecutor:
             engine.adopt(row, _patience(DEFAULT_PATIENCE))
         elif created:
             self._wake_workers(row.workflow)
-        return LocalHandle(self, row)
+        return RunHandle(self, row.workflow_id, row.run_id)
 
     def _definition(self, workflow: Callable[..., Any] | str) -> WorkflowDefinition:
         if isinstance(workflow, str):
@@ -477,9 +478,10 @@ class LocalExecutor:
             return info.result
         return [waiting.to_json() for waiting in info.waiting_for]
 
-    def handle(self, run: str) -> LocalHandle:
+    def handle(self, run: str) -> RunHandle:
         """See `DurableExecutor.handle`."""
-        return LocalHandle(self, self._resolve(run))
+        row = self._resolve(run)
+        return RunHandle(self, row.workflow_id, row.run_id)
 
     async def describe(self, run: str) -> RunInfo:
         """The run as it is now."""
@@ -591,14 +593,14 @@ class LocalExecutor:
         due = row.due_at is not None and row.due_at <= format_instant(self._clock.now())
         return (due or row.key in self._store.mail()) and bool(self._workers(row.workflow))
 
-    async def result_of(self, key: int) -> Any:
-        """The result of a run, followed until it ends; raises how it ended otherwise."""
-        row = self._store.by_key(key)
+    async def result_of(self, run_id: str) -> Any:
+        """See `RunHandle.result`."""
+        row = self._resolve(run_id)
         definition = self.catalog.workflows.get(row.workflow)
         while row.status == "running":
             self._require_driver(row)
             await self._pause(1.0)
-            row = self._store.by_key(key)
+            row = self._store.by_key(row.key)
         if row.status == "completed":
             annotation = Any if definition is None else definition.result_annotation
             return codec.decode(row.result or "null", annotation, what="result")

@@ -10,15 +10,8 @@ from belugawf.authoring.workflow import WorkflowDefinition
 from belugawf.local.guard import TurnGuard
 from belugawf.local.options import EngineOptions
 from belugawf.model import events as e
-from belugawf.model.errors import BelugaError, QueryNotFoundError
+from belugawf.model.errors import BelugaError, QueryFailedError
 from belugawf.replay.replayer import Replayer
-
-
-class QueryFailedError(QueryNotFoundError):
-    """The workflow's own query function raised."""
-
-    code = "query_failed"
-    exit_code = 3
 
 
 def ask(

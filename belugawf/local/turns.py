@@ -19,12 +19,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from belugawf.host.attempts import Outcome
+from belugawf.host.attempts import Outcome, next_attempt_at, out_of_time, total_timeout_over
 from belugawf.local.rows import Message, RunRow, signal_received, unread_signal
 from belugawf.model import codec
 from belugawf.model import commands as c
 from belugawf.model import events as e
-from belugawf.model.durations import duration_ns, format_duration, parse_instant
+from belugawf.model.durations import duration_ns, parse_instant
 from belugawf.model.errors import Failure
 from belugawf.model.history import OpenActivity, OpenWork, record
 from belugawf.replay.replayer import Replayer
@@ -355,15 +355,13 @@ class TurnMaker:
 
     def _take_failure(self, activity: OpenActivity, outcome: Outcome) -> None:
         failures = activity.failures + 1
-        retry = activity.options.retry
-        last = outcome.non_retryable or outcome.limit == "total_timeout"
-        if not last and retry.allows_another(failures, outcome.error_type):
-            delay = outcome.retry_after or retry.delay_after(failures, random.random())  # noqa: S311
-            retry_at = outcome.at + duration_ns(delay)
+        chance = random.random()  # noqa: S311 - spreads retries
+        retry_at = next_attempt_at(outcome, activity.options, failures, chance)
+        if retry_at is not None:
             if activity.expires_at is None or retry_at < activity.expires_at:
                 self._note_failure(outcome, retry_at)
                 return
-            outcome = _out_of_time(activity, outcome)
+            outcome = out_of_time(outcome, activity.options)
         self._fail_activity(activity, outcome, failures)
 
     def _note_failure(self, outcome: Outcome, retry_at: int) -> None:
@@ -420,7 +418,7 @@ class TurnMaker:
             if expires_at is None or seq in self._run.launched:
                 continue
             if expires_at <= self._now:
-                outcome = _out_of_time(activity, None)
+                outcome = _expired(activity)
                 self._push(expires_at, _ACTIVITY, seq, outcome)
 
     # -- crashes ---------------------------------------------------------------------------------
@@ -513,25 +511,16 @@ def _may_have_been_running(activity: OpenActivity) -> bool:
     return activity.begun or (activity.attempt == 1 and activity.retry_at is None)
 
 
-def _out_of_time(activity: OpenActivity, outcome: Outcome | None) -> Outcome:
-    """The next attempt would start after `total_timeout`: it is over now."""
-    assert activity.options.total_timeout is not None
-    limit = format_duration(activity.options.total_timeout)
-    message = f"total_timeout of {limit} is over"
-    if outcome is not None:
-        error = codec.parse_json(outcome.payload)
-        message += f"; the last error was {error['type']}: {error['message']}"
-    elif activity.last_error:
-        message += f"; the last error was {activity.last_error}"
-    failure = Failure("TimeoutError", message, kind="timeout")
+def _expired(activity: OpenActivity) -> Outcome:
+    """`total_timeout` was over while no attempt ran."""
     return Outcome(
-        run=0 if outcome is None else outcome.run,
+        run=0,
         seq=activity.scheduled.seq,
-        attempt=activity.attempt if outcome is None else outcome.attempt,
+        attempt=activity.attempt,
         status="timed_out",
-        at=outcome.at if outcome is not None else activity.expires_at or 0,
-        started_at=activity.scheduled.time if outcome is None else outcome.started_at,
-        payload=codec.encode(failure.to_json()),
+        at=activity.expires_at or 0,
+        started_at=activity.scheduled.time,
+        payload=total_timeout_over(activity.options, activity.last_error),
         error_type="TimeoutError",
         limit="total_timeout",
     )

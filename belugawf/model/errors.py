@@ -17,6 +17,7 @@ The type says whose fault it is, and `exit_code` what a script is told::
     │   ├── WorkflowNotFoundError 10
     │   ├── SignalNotAwaitedError 10
     │   └── QueryNotFoundError 10
+    │       └── QueryFailedError 3   the workflow's own function raised
     ├── BusyError              11    another live process holds it
     ├── UnavailableError       12    the environment: disk, server, missing extra
     ├── ConfigurationError     14    .belugawf.yaml
@@ -163,6 +164,13 @@ class SignalNotAwaitedError(NotFoundError):
 
 class QueryNotFoundError(NotFoundError):
     code = "query_not_found"
+
+
+class QueryFailedError(QueryNotFoundError):
+    """The workflow's own query function raised."""
+
+    code = "query_failed"
+    exit_code = 3
 
 
 class BusyError(BelugaError):

@@ -60,7 +60,7 @@ class TimerDriver(Protocol):
 class CountedFuture(asyncio.Future[Any]):
     """A future whose hash is its creation number."""
 
-    def __init__(self, *, loop: DeterministicLoop) -> None:
+    def __init__(self, *, loop: NumberingLoop) -> None:
         self._number = loop.next_number()
         super().__init__(loop=loop)
 
@@ -78,7 +78,7 @@ class CountedTask(asyncio.Task[Any]):
         self,
         coro: Coroutine[Any, Any, Any],
         *,
-        loop: DeterministicLoop,
+        loop: NumberingLoop,
         name: str | None = None,
         context: Context | None = None,
     ) -> None:
@@ -96,7 +96,7 @@ class _CountedGathering(asyncio.tasks._GatheringFuture):  # type: ignore[name-de
     """What `asyncio.gather` returns; on a deterministic loop it hashes as other futures do."""
 
     def __init__(self, children: Any, *, loop: asyncio.AbstractEventLoop) -> None:
-        if isinstance(loop, DeterministicLoop):
+        if isinstance(loop, NumberingLoop):
             self._number = loop.next_number()
         else:
             self._number = object.__hash__(self)
@@ -132,12 +132,21 @@ def _refuse(name: str) -> Any:
     return refuse
 
 
-class _Worldless(asyncio.AbstractEventLoop):
-    """Every method of a loop that would touch the world, refused."""
+class NumberingLoop(asyncio.AbstractEventLoop):
+    """A loop for workflow code: it numbers what it creates, and refuses to touch the world."""
+
+    evicting = False
+    _created = 0
 
     def check(self) -> None:
         """Raises where the loop is of no use any more."""
         raise NotImplementedError
+
+    def next_number(self) -> int:
+        """The creation number of the next task or future."""
+        self.check()
+        self._created += 1
+        return self._created
 
     run_in_executor = _refuse("run_in_executor")
     set_default_executor = _refuse("set_default_executor")
@@ -181,14 +190,13 @@ class _Worldless(asyncio.AbstractEventLoop):
     shutdown_default_executor = _refuse("shutdown_default_executor")
 
 
-class DeterministicLoop(_Worldless):
+class DeterministicLoop(NumberingLoop):
     """See the module's docstring. Not for use outside of a driver."""
 
     def __init__(self, driver: TimerDriver) -> None:
         self._driver = driver
         self._ready: deque[events.Handle] = deque()
         self._now = 0.0
-        self._created = 0
         self._tasks: dict[int, CountedTask] = {}
         self._prune_at = 64
         self._generators: list[Any] = []
@@ -233,14 +241,12 @@ class DeterministicLoop(_Worldless):
         outer_task = None if outer is None else asyncio.current_task(outer)
         if outer is not None and outer_task is not None:
             asyncio.tasks._leave_task(outer, outer_task)
-        hooks = sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(firstiter=self._generators.append, finalizer=_forget)
         events._set_running_loop(self)
         try:
-            yield
+            with kept_generators(self._generators):
+                yield
         finally:
             events._set_running_loop(outer)
-            sys.set_asyncgen_hooks(*hooks)
             if outer is not None and outer_task is not None:
                 asyncio.tasks._enter_task(outer, outer_task)
 
@@ -282,28 +288,12 @@ class DeterministicLoop(_Worldless):
         self.evicting = True
         self._ready.clear()
         with self._as_running_loop():
-            self._unwind_all()
+            unwind(self._tasks.values(), self._generators)
         self._tasks.clear()
         self._generators.clear()
         self._ready.clear()
 
-    def _unwind_all(self) -> None:
-        for task in list(self._tasks.values()):
-            if not task.done():
-                task._log_destroy_pending = False  # type: ignore[attr-defined]
-                coroutine = task.get_coro()
-                if coroutine is not None:
-                    _unwind(coroutine, coroutine.throw)
-        for generator in list(self._generators):
-            _unwind(generator, _thrower(generator))
-
     # -- what asyncio calls ----------------------------------------------------------------------
-
-    def next_number(self) -> int:
-        """The creation number of the next task or future."""
-        self.check()
-        self._created += 1
-        return self._created
 
     def time(self) -> float:
         return self._now
@@ -415,6 +405,29 @@ class DeterministicLoop(_Worldless):
             self._prune_at = max(64, 2 * len(self._tasks))
 
 
+@contextlib.contextmanager
+def kept_generators(generators: list[Any]) -> Iterator[None]:
+    """Async generators that start here are kept in the list, and not run on when dropped."""
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(firstiter=generators.append, finalizer=_forget)
+    try:
+        yield
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+
+
+def unwind(tasks: Iterable[asyncio.Task[Any]], generators: Iterable[Any]) -> None:
+    """Throw `RunEvicted` into every task that is not done, in this order, then into generators."""
+    for task in list(tasks):
+        if not task.done():
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            coroutine = task.get_coro()
+            if coroutine is not None:
+                _unwind(coroutine, coroutine.throw)
+    for generator in list(generators):
+        _unwind(generator, _thrower(generator))
+
+
 def _unwind(code: Any, throw: Callable[[BaseException], Any]) -> None:
     """Throw until the coroutine is finished; one that awaits again is told again."""
     for _ in range(_MAX_THROWS):
@@ -463,7 +476,7 @@ _warn_unawaited = warnings._warn_unawaited_coroutine  # type: ignore[attr-define
 def _warn_unless_evicting(coroutine: Any) -> None:
     """Code that is let go makes coroutines in its `finally` which it cannot await any more."""
     loop = events._get_running_loop()
-    if not (isinstance(loop, DeterministicLoop) and loop.evicting):
+    if not (isinstance(loop, NumberingLoop) and loop.evicting):
         _warn_unawaited(coroutine)
 
 
@@ -484,7 +497,7 @@ def user_location(depth: int = 1) -> str | None:
     return None
 
 
-_MACHINERY = ("asyncio", "belugawf.", "concurrent.", "threading")
+_MACHINERY = ("asyncio", "belugawf.", "concurrent.", "temporalio.", "threading")
 _RUN_CALLBACKS = DeterministicLoop._run_callbacks.__code__
 
 
@@ -500,7 +513,7 @@ _as_completed = _copy(cast(FunctionType, asyncio.as_completed))
 def _ordered_as_completed(fs: Iterable[Any], *, timeout: float | None = None) -> Any:
     """`asyncio.as_completed`; on a deterministic loop its tasks start in the order given."""
     is_one = asyncio.isfuture(fs) or asyncio.iscoroutine(fs)
-    if isinstance(events._get_running_loop(), DeterministicLoop) and not is_one:
+    if isinstance(events._get_running_loop(), NumberingLoop) and not is_one:
         fs = [asyncio.ensure_future(awaitable) for awaitable in dict.fromkeys(fs)]
     return _as_completed(fs, timeout=timeout)
 

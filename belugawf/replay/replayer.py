@@ -51,7 +51,7 @@ from belugawf.model.history import (
     is_recorded_command,
     python_version,
 )
-from belugawf.model.policy import ONE_ATTEMPT, ActivityDefaults, ActivityOptions
+from belugawf.model.policy import ActivityDefaults
 from belugawf.replay.loop import DeterministicLoop, DurableTimer, user_location
 
 _ENDINGS = (c.CompleteWorkflow, c.FailWorkflow, c.CancelWorkflow)
@@ -345,7 +345,7 @@ class Replayer:
                 name=request.mark.name,
                 arguments=request.arguments,
                 activity_id=request.activity_id or str(seq),
-                options=self._options(request),
+                options=request.mark.options(self._defaults),
                 function=request.function,
                 location=request.location,
             )
@@ -356,20 +356,6 @@ class Replayer:
         result: asyncio.Future[str] = self._loop.create_future()
         self._results[seq] = result
         return result
-
-    def _options(self, request: ActivityRequest) -> ActivityOptions:
-        mark = request.mark
-        retry = mark.retry
-        if retry is None and not mark.at_most_once:
-            retry = self._defaults.retry
-        return ActivityOptions(
-            retry=retry or ONE_ATTEMPT,
-            timeout=self._defaults.timeout if mark.timeout is None else mark.timeout,
-            total_timeout=mark.total_timeout,
-            heartbeat_timeout=mark.heartbeat_timeout,
-            at_most_once=mark.at_most_once,
-            isolation=mark.isolation,
-        )
 
     def cancel_activity(self, result: asyncio.Future[str]) -> None:
         self._check()

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from belugawf.executor import Delivery, RunInfo
-from belugawf.local.rows import RunRow
+from belugawf.executor import Delivery, DurableExecutor, RunInfo
 from belugawf.model.messages import Signal
 
-if TYPE_CHECKING:
-    from belugawf.local.executor import LocalExecutor
+
+class FollowingExecutor(DurableExecutor, Protocol):
+    """An executor that follows a run to its result."""
+
+    async def result_of(self, run_id: str) -> Any:
+        """See `RunHandle.result`."""
+        ...
 
 
-class LocalHandle:
-    """One run of a `LocalExecutor`."""
+class RunHandle:
+    """One run of an executor."""
 
-    def __init__(self, executor: LocalExecutor, row: RunRow) -> None:
+    def __init__(self, executor: FollowingExecutor, workflow_id: str, run_id: str) -> None:
         self._executor = executor
-        self._key = row.key
-        self.id = row.workflow_id
-        self.run_id = row.run_id
+        self.id = workflow_id
+        self.run_id = run_id
 
     def __repr__(self) -> str:
-        return f"LocalHandle({self.id!r}, {self.run_id!r})"
+        return f"RunHandle({self.id!r}, {self.run_id!r})"
 
     async def status(self) -> str:
         """The status word, such as "running"."""
@@ -39,11 +42,12 @@ class LocalHandle:
         `WorkflowTimedOutError`; `NotFinishedError` where nobody drives it; the `TurnError` that
         keeps it from moving.
         """
-        return await self._executor.result_of(self._key)
+        return await self._executor.result_of(self.run_id)
 
     async def signal(self, signal: Signal | str, payload: Any = None) -> Delivery:
         """See `DurableExecutor.signal`."""
-        return await self._executor.signal(self.run_id, signal, payload)
+        message = Signal(signal, payload) if isinstance(signal, str) else signal
+        return await self._executor.signal(self.run_id, message)
 
     async def query(self, name: str, *args: Any) -> Any:
         """See `DurableExecutor.query`."""

@@ -1,0 +1,282 @@
+"""Activities on Temporal: each attempt runs in `host.attempts`, as on the local provider."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from temporalio import activity
+from temporalio.common import RawValue
+
+from belugawf.host.attempts import AttemptRunner, AttemptSpec, Outcome, next_attempt_at, out_of_time
+from belugawf.host.clock import Clock
+from belugawf.model import codec
+from belugawf.model.durations import (
+    datetime_ns,
+    duration_ns,
+    format_instant,
+    ns_duration,
+)
+from belugawf.model.errors import Failure
+from belugawf.model.policy import ActivityOptions
+from belugawf.temporal.book import Book
+from belugawf.temporal.environment import Environment
+from belugawf.temporal.payloads import ATTEMPTS, RecordedFailure, join, raw, read_header, to_payload
+from belugawf.temporal.runtime import headers_of_message
+from belugawf.temporal.scheduling import LIVENESS, read_options
+
+_SHORTEST = timedelta(milliseconds=1)
+_RETRY_ELSEWHERE = timedelta(seconds=1)
+
+
+@dataclass
+class _Running:
+    """One attempt of one activity in this worker."""
+
+    info: activity.Info
+    options: ActivityOptions
+    activity_id: str
+    book: Book
+    details: str = "null"
+    ended: asyncio.Future[Outcome] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+    @property
+    def expires_at(self) -> int | None:
+        """When `total_timeout` is over; `None`: never."""
+        if self.options.total_timeout is None:
+            return None
+        return datetime_ns(self.info.scheduled_time) + duration_ns(self.options.total_timeout)
+
+    def report(self) -> None:
+        """Tell the server that the attempt lives; the next one is handed details and book."""
+        activity.heartbeat(raw(self.details), raw(codec.encode(self.book.to_json())))
+
+
+class ActivityHost:
+    """Runs the attempts that the server hands to this worker."""
+
+    def __init__(self, environment: Environment, clock: Clock) -> None:
+        options = environment.options
+        self._environment = environment
+        self._clock = clock
+        self._running: dict[int, _Running] = {}
+        self._number = 0
+        self._wake = asyncio.Event()
+        self._runner = AttemptRunner(
+            self._deliver,
+            clock,
+            threads=options.threads,
+            payload_limit=options.payload_limit,
+            began=self._wake.set,
+        )
+        self._watcher = asyncio.create_task(self._watch())
+
+    @property
+    def count(self) -> int:
+        """How many attempts are in flight."""
+        return self._runner.count
+
+    def cut(self) -> None:
+        """Stop every attempt; each is tried again elsewhere, and none of it counts."""
+        self._runner.cut()
+
+    async def close(self) -> None:
+        """Stop what is left."""
+        self._watcher.cancel()
+        await self._runner.close()
+
+    @activity.defn(dynamic=True)
+    async def execute(self, args: Sequence[RawValue]) -> RawValue:
+        """One attempt of any activity."""
+        info = activity.info()
+        data = read_header(headers_of_message.get())
+        running = _Running(
+            info=info,
+            options=read_options(data),
+            activity_id=info.activity_id,
+            book=Book.read(info.heartbeat_details),
+        )
+        if info.heartbeat_details:
+            running.details = codec.encode(info.heartbeat_details[0])
+        self._refuse_the_deadly(running, data.get("max_crashes", 0))
+        self._environment.active(info.workflow_id or "", info.workflow_run_id or "")
+        self._tell("on_activity_start", running)
+        try:
+            outcome = await self._run(running, join([arg.payload for arg in args]))
+        finally:
+            self._environment.active(info.workflow_id or "", info.workflow_run_id or "")
+        if outcome.status == "completed":
+            self._tell("on_activity_complete", running)
+            return self._result(running, outcome)
+        raise self._failure(running, outcome)
+
+    # -- one attempt -----------------------------------------------------------------------------
+
+    def _refuse_the_deadly(self, running: _Running, max_crashes: int) -> None:
+        book, attempt = running.book, running.info.attempt
+        deaths = attempt - 1 - book.failures - book.shutdowns
+        if 0 < max_crashes <= deaths:
+            message = f"its process died {deaths} times while it ran"
+            raise self._for_good(running, _interrupted(message), limit="", at=self._clock.now())
+
+    async def _run(self, running: _Running, arguments: str) -> Outcome:
+        info = running.info
+        function = self._environment.activity(info.activity_type)
+        if function is None:
+            raise self._elsewhere(running, f"this worker has no activity {info.activity_type!r}")
+        self._number += 1
+        number = self._number
+        self._running[number] = running
+        details = json.loads(running.details)
+        self._runner.start(
+            AttemptSpec(
+                run=number,
+                seq=0,
+                workflow_id=info.workflow_id or "",
+                run_id=info.workflow_run_id or "",
+                activity_id=running.activity_id,
+                name=info.activity_type,
+                function=function,
+                arguments=arguments,
+                options=running.options,
+                attempt=info.attempt,
+                expires_at=running.expires_at,
+                heartbeat_details=details,
+            )
+        )
+        self._wake.set()
+        try:
+            return await self._supervise(running)
+        except asyncio.CancelledError:
+            self._runner.cancel(number, 0)
+            raise
+        finally:
+            del self._running[number]
+
+    async def _supervise(self, running: _Running) -> Outcome:
+        """Report it alive until it ends."""
+        pulse = LIVENESS.total_seconds() / 4
+        while True:
+            running.report()
+            await asyncio.wait([running.ended], timeout=pulse)
+            if running.ended.done():
+                self._take_heartbeats()
+                return running.ended.result()
+
+    def _deliver(self, outcome: Outcome) -> None:
+        running = self._running.get(outcome.run)
+        if running is not None and not running.ended.done():
+            running.ended.set_result(outcome)
+
+    async def _watch(self) -> None:
+        """Keep the limits of what runs, by the wall clock; pass heartbeats on."""
+        while True:
+            if not self._running:
+                self._wake.clear()
+                await self._wake.wait()
+            self._runner.expire(self._clock.now())
+            self._take_heartbeats()
+            limit = self._runner.next_limit()
+            pause = 0.25
+            if limit is not None:
+                pause = min(pause, max((limit - self._clock.now()) / 1e9, 0.005))
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    def _take_heartbeats(self) -> None:
+        for number, _, text in self._runner.take_heartbeats():
+            running = self._running.get(number)
+            if running is not None:
+                running.details = text
+
+    # -- how it ends -----------------------------------------------------------------------------
+
+    def _result(self, running: _Running, outcome: Outcome) -> RawValue:
+        ended = {
+            "attempt": outcome.attempt,
+            "at": format_instant(outcome.at),
+            "started_at": format_instant(outcome.started_at),
+            "attempts": list(running.book.attempts),
+        }
+        metadata = {ATTEMPTS: codec.encode(ended).encode()}
+        return RawValue(to_payload(outcome.payload, **metadata))
+
+    def _failure(self, running: _Running, outcome: Outcome) -> RecordedFailure:
+        """The failure that the server retries, or does not."""
+        if outcome.status == "interrupted":
+            if running.options.at_most_once:
+                failure = _interrupted("it was stopped in the middle of it")
+                return self._for_good(running, failure, limit="", at=outcome.at)
+            return self._elsewhere(running, "the worker was shut down")
+        failures = running.book.failures + 1
+        options, expires_at = running.options, running.expires_at
+        chance = random.random()  # noqa: S311 - spreads retries
+        retry_at = next_attempt_at(outcome, options, failures, chance)
+        if retry_at is not None and expires_at is not None and retry_at >= expires_at:
+            retry_at, outcome = None, out_of_time(outcome, options)
+        failure = Failure.from_json(json.loads(outcome.payload))
+        if retry_at is None:
+            running.book = replace(running.book, failures=failures)
+            return self._for_good(
+                running, failure, limit=outcome.limit, at=outcome.at, started_at=outcome.started_at
+            )
+        running.book = running.book.failed(outcome, retry_at)
+        running.report()
+        self._tell("on_retry", running)
+        delay = max(ns_duration(retry_at - self._clock.now()), _SHORTEST)
+        return RecordedFailure(failure, non_retryable=False, next_retry_delay=delay)
+
+    def _for_good(
+        self,
+        running: _Running,
+        failure: Failure,
+        *,
+        limit: str,
+        at: int,
+        started_at: int | None = None,
+    ) -> RecordedFailure:
+        failure = replace(
+            failure,
+            activity=running.info.activity_type,
+            attempts=max(running.book.failures, 1),
+        )
+        beside = {
+            "limit": limit,
+            "attempt": running.info.attempt,
+            "at": format_instant(at),
+            "started_at": None if started_at is None else format_instant(started_at),
+            "attempts": list(running.book.attempts),
+        }
+        return RecordedFailure(failure, beside=beside)
+
+    def _elsewhere(self, running: _Running, message: str) -> RecordedFailure:
+        """Not the activity's fault: it is tried again, here or elsewhere, and this counts not."""
+        running.book = replace(running.book, shutdowns=running.book.shutdowns + 1)
+        running.report()
+        failure = Failure("Interrupted", message, kind="interrupted")
+        return RecordedFailure(failure, non_retryable=False, next_retry_delay=_RETRY_ELSEWHERE)
+
+    def _tell(self, hook: str, running: _Running) -> None:
+        info = running.info
+        event = {
+            "workflow_id": info.workflow_id,
+            "run_id": info.workflow_run_id,
+            "workflow": info.workflow_type,
+            "activity": info.activity_type,
+            "attempt": info.attempt,
+        }
+        self._environment.tell(hook, event)
+
+
+def _interrupted(message: str) -> Failure:
+    return Failure("Interrupted", message, non_retryable=True, kind="interrupted")

@@ -1,0 +1,138 @@
+"""The connection to the server, and what its errors mean to the person at the keyboard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from temporalio.client import Client
+from temporalio.service import KeepAliveConfig, RPCError, RPCStatusCode, TLSConfig
+
+from belugawf.config import TemporalSettings, TlsFiles
+from belugawf.model.errors import (
+    BelugaError,
+    ConfigurationError,
+    QueryFailedError,
+    QueryNotFoundError,
+    UnavailableError,
+)
+from belugawf.temporal.payloads import DATA_CONVERTER
+
+# A server that does not answer within this is told to be unreachable.
+CONNECT_S = 5.0
+# Every call after that; the SDK repeats what failed for a passing reason.
+CALL_TIMEOUT = timedelta(seconds=10)
+
+
+class ServerError(BelugaError):
+    """The server refused for a reason that has no exception of its own here."""
+
+    code = "temporal"
+    exit_code = 12
+
+
+async def connect(settings: TemporalSettings) -> Client:
+    """A connected client. Raises `UnavailableError` within seconds where nobody answers."""
+    tls = _tls(settings)
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            return await Client.connect(
+                settings.host,
+                namespace=settings.namespace,
+                api_key=settings.api_key,
+                tls=tls,
+                data_converter=DATA_CONVERTER,
+                connect_timeout=timedelta(seconds=CONNECT_S),
+                keep_alive_config=KeepAliveConfig(interval_millis=10_000, timeout_millis=10_000),
+            )
+    except TimeoutError:
+        raise _unreachable(settings, f"no answer within {CONNECT_S:g} s") from None
+    except (RuntimeError, ValueError, OSError) as error:
+        raise _unreachable(settings, _reason(error)) from None
+
+
+def _unreachable(settings: TemporalSettings, reason: str) -> UnavailableError:
+    return UnavailableError(
+        f"the Temporal server at {settings.host} cannot be reached: {reason}",
+        hint="start it (temporal server start-dev), or set temporal.host; check: belugawf doctor",
+    )
+
+
+def _reason(error: Exception) -> str:
+    """The SDK's message without its layers of wrapping."""
+    text = str(error)
+    for known in ("Connection refused", "dns error", "certificate", "InvalidUri", "timed out"):
+        if known in text:
+            return known if known[0].isupper() else _sentence(text, known)
+    return text.splitlines()[0][:200] if text else type(error).__name__
+
+
+def _sentence(text: str, known: str) -> str:
+    start = text.index(known)
+    return text[start : start + 120].split("\n")[0].strip(" )\"'")
+
+
+def _tls(settings: TemporalSettings) -> bool | TLSConfig:
+    if not isinstance(settings.tls, TlsFiles):
+        # A key is never sent in the clear.
+        return settings.tls or settings.api_key is not None
+    files = settings.tls
+    return TLSConfig(
+        server_root_ca_cert=_content(files.ca),
+        domain=files.server_name,
+        client_cert=_content(files.cert),
+        client_private_key=_content(files.key),
+    )
+
+
+def _content(file: Path | bytes | None) -> bytes | None:
+    if not isinstance(file, Path):
+        return file
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot read {str(file)!r}: {error.strerror}", hint="see temporal.tls"
+        ) from None
+
+
+@contextmanager
+def translated(settings: TemporalSettings) -> Iterator[None]:
+    """What the server answers with, as exceptions of ours.
+
+    `RPCError` goes through where the caller has to tell what it means.
+    """
+    try:
+        yield
+    except RPCError as error:
+        raise server_error(error, settings) from error
+
+
+def server_error(error: RPCError, settings: TemporalSettings) -> BelugaError:
+    """The exception for an answer of the server that no caller expected."""
+    if error.status in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED):
+        return _unreachable(settings, _reason(error))
+    if error.status in (RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED):
+        return UnavailableError(
+            f"the Temporal server at {settings.host} refuses: {error.message}",
+            hint="check temporal.api_key, temporal.tls and temporal.namespace",
+        )
+    if error.status is RPCStatusCode.NOT_FOUND and "amespace" in error.message:
+        return UnavailableError(
+            f"the Temporal server at {settings.host} has no namespace {settings.namespace!r}",
+            hint=f"temporal operator namespace create --namespace {settings.namespace}",
+        )
+    return ServerError(f"the Temporal server answered: {error.message}")
+
+
+def query_error(error: Exception) -> BelugaError:
+    """A query that the workflow could not answer."""
+    message = str(error)
+    if "has no query" in message:
+        return QueryNotFoundError(message, hint="built in are: status, result, waiting")
+    return QueryFailedError(
+        f"the query failed: {message}", hint="look at the function given to ctx.set_query"
+    )

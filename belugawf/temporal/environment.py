@@ -1,0 +1,144 @@
+"""What a worker's workflow code and its activities share: the catalog, options, and who is told."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from temporalio.api.failure.v1 import Failure as ProtoFailure
+
+from belugawf.authoring.loader import Catalog
+from belugawf.executor import Hooks, Problem
+from belugawf.model.policy import ActivityDefaults
+from belugawf.temporal.payloads import recorded_in
+
+logger = logging.getLogger("belugawf.temporal")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """How a worker drives.
+
+    `concurrency` bounds attempts in flight, `threads` plain-function activities at a time,
+    `payload_limit` is in bytes, `cache_runs` is how many runs are kept in memory between turns.
+    """
+
+    defaults: ActivityDefaults = field(default_factory=ActivityDefaults)
+    payload_limit: int = 2 * 1024 * 1024
+    max_crashes: int = 3
+    concurrency: int = 100
+    threads: int = 64
+    cache_runs: int = 256
+
+
+class Environment:
+    """Shared by everything that runs in one worker. Workflow code runs on several threads.
+
+    `problems` are the runs whose last turn here could not be taken, `functions` the activities
+    that workflow code passed as functions, `touched` the workflow ids of the runs for which
+    something was done, by their run ids, `active_at` when something last happened, by the
+    monotonic clock in seconds.
+    """
+
+    def __init__(self, catalog: Catalog, options: WorkerOptions, hooks: Sequence[Hooks]) -> None:
+        self.catalog = catalog
+        self.options = options
+        self.problems: dict[str, Problem] = {}
+        self.functions: dict[str, Callable[..., Any]] = {}
+        self.touched: dict[str, str] = {}
+        self.active_at = time.monotonic()
+        self._hooks = hooks
+        self._loop = asyncio.get_running_loop()
+        self._background: set[asyncio.Future[Any]] = set()
+
+    def activity(self, name: str) -> Callable[..., Any] | None:
+        """The activity of that name. Raises `WorkflowLoadError` where two modules claim it."""
+        return self.catalog.activity(name) or self.functions.get(name)
+
+    def active(self, workflow_id: str, run_id: str) -> None:
+        """Something was done for that run."""
+        self.active_at = time.monotonic()
+        self.touched[run_id] = workflow_id
+
+    def note_problem(self, run_id: str, problem: Problem | None) -> None:
+        """The last turn of that run could not be taken; `None`: it could."""
+        if problem is None:
+            self.problems.pop(run_id, None)
+        else:
+            self.problems[run_id] = problem
+
+    def tell(self, hook: str, event: Mapping[str, Any]) -> None:
+        """Call the hooks of that name on the worker's loop, from any thread."""
+        if self._hooks:
+            self._loop.call_soon_threadsafe(self._call, hook, event)
+
+    def _call(self, name: str, event: Mapping[str, Any]) -> None:
+        for hooks in self._hooks:
+            hook = getattr(hooks, name)
+            if hook is None:
+                continue
+            try:
+                answer = hook(event)
+            except Exception:
+                logger.exception("hook %s failed", name)
+                continue
+            if inspect.isawaitable(answer):
+                future = asyncio.ensure_future(answer)
+                self._background.add(future)
+                future.add_done_callback(self._ended)
+
+    def _ended(self, future: asyncio.Future[Any]) -> None:
+        self._background.discard(future)
+        error = None if future.cancelled() else future.exception()
+        if error is not None:
+            logger.error("a hook failed", exc_info=error)
+
+    async def close(self) -> None:
+        """Wait for the hooks that are still running."""
+        await asyncio.gather(*self._background, return_exceptions=True)
+
+
+def problem_of(failure: ProtoFailure, *, new: bool = False) -> Problem:
+    """Why a turn could not be taken, from the failure of its workflow task."""
+    ours = recorded_in(failure)
+    if ours is not None:
+        recorded, beside = ours
+        return Problem(
+            code=recorded.type,
+            message=recorded.message,
+            hint=beside.get("hint"),
+            exit_code=beside.get("exit_code", 13),
+            new=new,
+        )
+    message = failure.message
+    if "deadlock" in message.lower():
+        return Problem(
+            code="workflow_blocked",
+            message="the workflow blocked its worker for more than 2 s",
+            hint="move what takes long into an activity, and use asyncio.sleep to wait",
+            new=new,
+        )
+    return nondeterminism(message, new=new)
+
+
+def nondeterminism(message: str, *, new: bool = False) -> Problem:
+    """What the SDK found where code and history differ."""
+    return Problem(
+        code="nondeterminism",
+        message=f"the code no longer matches the history: {_plain(message)}",
+        hint="the workflow's code was changed while this run was open: put the old code back, or "
+        "start a new run",
+        new=new,
+    )
+
+
+def _plain(message: str) -> str:
+    """The SDK's message without its error number and its words for its own machinery."""
+    for prefix in ("[TMPRL1100]", "Nondeterminism error:"):
+        message = message.replace(prefix, "")
+    return message.strip().rstrip(".")

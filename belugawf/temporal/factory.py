@@ -1,0 +1,70 @@
+"""How `new_executor("temporal", ...)` makes its executor. Imports `temporalio` only then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from belugawf.config import TemporalSettings
+from belugawf.executor import Hooks
+from belugawf.model.errors import ConfigurationError, UnavailableError
+
+if TYPE_CHECKING:
+    from belugawf.config import Settings
+    from belugawf.temporal.executor import TemporalExecutor
+
+_PLACE = ("host", "namespace", "task_queue", "tls", "api_key")
+_DRIVING = ("defaults", "payload_limit", "max_crashes", "concurrency", "threads", "cache_runs")
+
+
+def make_executor(
+    *,
+    workflows: str | Path | Sequence[Callable[..., Any]] | None = None,
+    settings: Settings | None = None,
+    hooks: Sequence[Hooks] = (),
+    drives: bool = True,
+    **options: Any,
+) -> TemporalExecutor:
+    """See `belugawf.new_executor` and `TemporalExecutor`.
+
+    Raises `ConfigurationError` for an option that does not exist, `UnavailableError` where the
+    extra is not installed.
+    """
+    unknown = sorted(options.keys() - {*_PLACE, *_DRIVING})
+    if unknown:
+        raise ConfigurationError(
+            f"provider 'temporal' has no option {unknown[0]!r}",
+            hint=f"it has workflows, {', '.join((*_PLACE, *_DRIVING))}",
+        )
+    try:
+        from belugawf.temporal.environment import WorkerOptions
+        from belugawf.temporal.executor import TemporalExecutor
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != "temporalio":
+            raise
+        raise UnavailableError(
+            "provider 'temporal' needs the Temporal SDK, which is not installed",
+            hint="pip install 'belugawf[temporal]'",
+        ) from None
+    place, driving = TemporalSettings(), WorkerOptions()
+    if settings is not None:
+        place = settings.temporal
+        workflows = settings.workflows if workflows is None else workflows
+        driving = WorkerOptions(
+            defaults=settings.activity_defaults,
+            payload_limit=settings.payload_limit,
+            max_crashes=settings.max_crashes,
+            concurrency=settings.worker_concurrency,
+            threads=settings.threads,
+        )
+    if isinstance(workflows, str):
+        workflows = Path(workflows)
+    return TemporalExecutor(
+        replace(place, **{name: options[name] for name in _PLACE if name in options}),
+        workflows,
+        options=replace(driving, **{name: options[name] for name in _DRIVING if name in options}),
+        hooks=hooks,
+        drives=drives,
+    )

@@ -1,0 +1,255 @@
+"""Payloads and failures in Temporal's form: the same JSON, and the same `Failure`, inside.
+
+A payload is JSON text as `json/plain`, so Temporal's web UI shows it and clients of other languages
+can read and write it. It travels as `RawValue`: the SDK's converters are never asked, and our codec
+decodes strictly. Failures of user code carry our `Failure` as their first detail.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from temporalio.api.common.v1 import Payload
+from temporalio.api.failure.v1 import Failure as ProtoFailure
+from temporalio.common import RawValue
+from temporalio.converter import (
+    DataConverter,
+    DefaultFailureConverter,
+    PayloadConverter,
+)
+from temporalio.exceptions import (
+    ActivityError as TemporalActivityError,
+)
+from temporalio.exceptions import (
+    ApplicationError as TemporalApplicationError,
+)
+from temporalio.exceptions import (
+    CancelledError as TemporalCancelledError,
+)
+from temporalio.exceptions import (
+    FailureError,
+    RetryState,
+    TimeoutType,
+)
+from temporalio.exceptions import (
+    TimeoutError as TemporalTimeoutError,
+)
+
+from belugawf.authoring.failures import describe_failure
+from belugawf.model import codec
+from belugawf.model.errors import (
+    ActivityError,
+    BelugaError,
+    Failure,
+    PayloadTypeError,
+    failure_error,
+)
+from belugawf.model.policy import ActivityOptions
+
+JSON_PLAIN = b"json/plain"
+# Under this header travel the options of an activity, and the sender of a signal.
+HEADER = "belugawf"
+# Under this key a result's metadata holds the attempts that failed before.
+ATTEMPTS = "belugawf-attempts"
+# What stands in a run's memo: its open waits for signals, its progress, its labels.
+WAITS_MEMO = "belugawf.waits"
+PROGRESS_MEMO = "belugawf.progress"
+LABELS_MEMO = "belugawf.labels"
+
+
+def to_payload(text: str, **metadata: bytes) -> Payload:
+    """JSON text as a payload."""
+    return Payload(metadata={"encoding": JSON_PLAIN, **metadata}, data=text.encode())
+
+
+def to_text(payload: Payload) -> str:
+    """A payload's JSON text. Raises `PayloadTypeError` where it holds something else."""
+    encoding = payload.metadata.get("encoding", b"")
+    if encoding == b"binary/null":
+        return "null"
+    if encoding not in (JSON_PLAIN, b"json/protobuf"):
+        raise PayloadTypeError("payload", "JSON", f"encoding {encoding.decode(errors='replace')}")
+    return payload.data.decode()
+
+
+def raw(text: str) -> RawValue:
+    """JSON text as the value that the SDK passes on as it is."""
+    return RawValue(to_payload(text))
+
+
+def join(payloads: Sequence[Payload]) -> str:
+    """The JSON array of several payloads: the arguments of an activity."""
+    return f"[{','.join(to_text(payload) for payload in payloads)}]"
+
+
+def split(array: str) -> list[RawValue]:
+    """The elements of a JSON array, each as a payload."""
+    return [raw(codec.encode(item)) for item in json.loads(array)]
+
+
+def one(payloads: Sequence[Payload]) -> str | None:
+    """A message's JSON text: `None` where it has none, an array where others sent several."""
+    if not payloads:
+        return None
+    return to_text(payloads[0]) if len(payloads) == 1 else join(payloads)
+
+
+def header(data: Mapping[str, Any]) -> dict[str, Payload]:
+    """A header of ours, without what is `None`."""
+    said = {key: value for key, value in data.items() if value is not None}
+    return {HEADER: to_payload(codec.encode(said))} if said else {}
+
+
+def read_header(headers: Mapping[str, Payload]) -> dict[str, Any]:
+    """What `header` wrote; empty where others sent the message."""
+    payload = headers.get(HEADER)
+    data = None if payload is None else json.loads(to_text(payload))
+    return data if isinstance(data, dict) else {}
+
+
+# -- failures ------------------------------------------------------------------------------------
+
+
+class RecordedFailure(TemporalApplicationError):
+    """A failure of user code on its way to the server; `beside` is what goes along with it."""
+
+    def __init__(
+        self,
+        failure: Failure,
+        *,
+        non_retryable: bool = True,
+        beside: Mapping[str, Any] | None = None,
+        next_retry_delay: timedelta | None = None,
+    ) -> None:
+        super().__init__(
+            failure.message,
+            failure.to_json(),
+            beside or {},
+            type=failure.type,
+            non_retryable=non_retryable,
+            next_retry_delay=next_retry_delay,
+        )
+        self.recorded = failure
+
+
+class FailureConverter(DefaultFailureConverter):
+    """Shows the user's own frames as the stack trace, and no causes of ours."""
+
+    def to_failure(
+        self,
+        exception: BaseException,
+        payload_converter: PayloadConverter,
+        failure: ProtoFailure,
+    ) -> None:
+        if isinstance(exception, BelugaError) and not isinstance(exception, FailureError):
+            exception = _problem_failure(exception)
+        if isinstance(exception, RecordedFailure):
+            traceback = exception.recorded.traceback
+            exception.__traceback__ = None
+            exception.__cause__ = None
+            exception.__suppress_context__ = True
+            super().to_failure(exception, payload_converter, failure)
+            failure.source = "belugawf"
+            failure.stack_trace = traceback or ""
+        else:
+            super().to_failure(exception, payload_converter, failure)
+
+
+def _problem_failure(error: BelugaError) -> RecordedFailure:
+    """An error of ours that keeps a turn from being taken, with its code, hint and exit code."""
+    failure = replace(describe_failure(error), type=error.code)
+    beside = {"hint": error.hint, "exit_code": error.exit_code}
+    return RecordedFailure(failure, non_retryable=False, beside=beside)
+
+
+DATA_CONVERTER = replace(DataConverter.default, failure_converter_class=FailureConverter)
+
+
+def recorded_in(proto: ProtoFailure) -> tuple[Failure, dict[str, Any]] | None:
+    """Our `Failure` in a recorded failure, and what stands beside it; `None` if it is not ours."""
+    payloads = proto.application_failure_info.details.payloads
+    if not proto.HasField("application_failure_info") or proto.source != "belugawf" or not payloads:
+        return None
+    beside = json.loads(to_text(payloads[1])) if len(payloads) > 1 else {}
+    return Failure.from_json(json.loads(to_text(payloads[0]))), beside
+
+
+def failure_of(proto: ProtoFailure) -> Failure:
+    """Any recorded failure as ours; what other SDKs wrote keeps its type, message and trace."""
+    ours = recorded_in(proto)
+    if ours is not None:
+        return ours[0]
+    kind = proto.WhichOneof("failure_info") or ""
+    if kind == "application_failure_info":
+        info = proto.application_failure_info
+        return Failure(
+            type=info.type or "ApplicationError",
+            message=proto.message,
+            traceback=proto.stack_trace or None,
+            non_retryable=info.non_retryable,
+        )
+    if kind == "activity_failure_info":
+        inner = failure_of(proto.cause)
+        return replace(inner, activity=proto.activity_failure_info.activity_type.name)
+    kinds = {"timeout_failure_info": "timeout", "canceled_failure_info": "cancelled"}
+    names = {"timeout_failure_info": "TimeoutError", "canceled_failure_info": "CancelledError"}
+    return Failure(
+        type=names.get(kind, "ServerError"),
+        message=proto.message,
+        traceback=proto.stack_trace or None,
+        kind=kinds.get(kind, "application"),
+    )
+
+
+_LIMITS = {
+    TimeoutType.START_TO_CLOSE: "timeout",
+    TimeoutType.SCHEDULE_TO_CLOSE: "total_timeout",
+    TimeoutType.SCHEDULE_TO_START: "total_timeout",
+    TimeoutType.HEARTBEAT: "heartbeat_timeout",
+}
+
+
+def activity_error(error: BaseException, name: str, options: ActivityOptions) -> ActivityError:
+    """What workflow code sees of an activity that the SDK says has failed."""
+    cause = error.cause if isinstance(error, TemporalActivityError) else error
+    if isinstance(cause, FailureError) and cause.failure is not None:
+        ours = recorded_in(cause.failure)
+        if ours is not None:
+            failure = replace(ours[0], activity=name, attempts=ours[0].attempts or 1)
+            if _out_of_time(error):
+                failure = replace(failure, kind="timeout")
+            return failure_error(failure)
+    if isinstance(cause, TemporalTimeoutError):
+        return failure_error(replace(timeout_failure(cause, options), activity=name))
+    if isinstance(cause, TemporalCancelledError):
+        failure = Failure("CancelledError", "the activity was cancelled", kind="cancelled")
+        return failure_error(replace(failure, activity=name))
+    if isinstance(cause, TemporalApplicationError):
+        failure = Failure(
+            cause.type or "ApplicationError", cause.message, non_retryable=cause.non_retryable
+        )
+        return failure_error(replace(failure, activity=name))
+    return failure_error(Failure(type(cause).__name__, str(cause), activity=name))
+
+
+def _out_of_time(error: BaseException) -> bool:
+    """Whether another attempt was due, and there was no time left for it."""
+    return isinstance(error, TemporalActivityError) and error.retry_state is RetryState.TIMEOUT
+
+
+def timeout_failure(cause: TemporalTimeoutError, options: ActivityOptions) -> Failure:
+    """A limit that the server kept, in our words.
+
+    A silent attempt is one whose worker died: silence of the user's own code is found in the
+    worker itself, before the server sees it.
+    """
+    if cause.type is TimeoutType.HEARTBEAT:
+        return Failure(
+            "Interrupted", "the worker of the activity died in the middle", kind="interrupted"
+        )
+    limit = _LIMITS.get(cause.type or TimeoutType.START_TO_CLOSE, "timeout")
+    return Failure("TimeoutError", f"{limit} is over", kind="timeout")

@@ -1,0 +1,570 @@
+"""Workflow code on Temporal: the one `WorkflowContext` over `temporalio.workflow`.
+
+A turn here is what the SDK calls an activation: it hands over what happened, lets the code run
+until nothing is ready, and takes the commands. The SDK's own event loop runs the code; `_Instance`
+makes it as deterministic as ours is (tasks and futures whose hash is a number) and lets runs go
+from memory without running their code, as `replay.loop` does.
+
+When a run comes to rest, what it waits for stands in its memo, for those who look from outside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+from contextvars import Context, ContextVar
+from typing import Any, TypeVarTuple, Unpack
+
+import temporalio.worker
+from temporalio import workflow
+from temporalio.api.common.v1 import Payload
+from temporalio.bridge.proto.workflow_activation import RemoveFromCache, WorkflowActivation
+from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
+from temporalio.common import Priority, RawValue
+from temporalio.common import RetryPolicy as TemporalRetryPolicy
+from temporalio.worker import (
+    ExecuteActivityInput,
+    HandleSignalInput,
+    StartActivityInput,
+    UnsandboxedWorkflowRunner,
+    WorkflowInstance,
+    WorkflowInstanceDetails,
+)
+from temporalio.worker._workflow_instance import _TimerHandle, _WorkflowInstanceImpl
+
+from belugawf.authoring.context import (
+    ActivityRequest,
+    SignalWait,
+    WorkflowContext,
+    WorkflowInfo,
+)
+from belugawf.authoring.failures import describe_failure
+from belugawf.authoring.signals import BufferedSignal, SignalBuffer
+from belugawf.host import forbidding
+from belugawf.model import codec
+from belugawf.model.durations import duration_ns, format_instant, parse_instant
+from belugawf.model.errors import (
+    PayloadTypeError,
+    QueryNotFoundError,
+    RunEvicted,
+    TurnError,
+)
+from belugawf.model.policy import ActivityOptions
+from belugawf.replay.loop import (
+    CountedFuture,
+    CountedTask,
+    NumberingLoop,
+    kept_generators,
+    unwind,
+)
+from belugawf.replay.replayer import InputMismatchError
+from belugawf.temporal.environment import Environment, nondeterminism, problem_of
+from belugawf.temporal.payloads import (
+    PROGRESS_MEMO,
+    WAITS_MEMO,
+    RecordedFailure,
+    activity_error,
+    header,
+    one,
+    raw,
+    read_header,
+    split,
+    to_text,
+)
+from belugawf.temporal.scheduling import limits_on_server, options_header
+
+_Ts = TypeVarTuple("_Ts")
+
+# What the SDK's dynamic handlers are not handed themselves.
+headers_of_message: ContextVar[Any] = ContextVar("belugawf_headers")
+
+
+class UnknownActivityError(TurnError):
+    """The code names an activity that this worker does not have."""
+
+    code = "unknown_activity"
+
+
+class TemporalRuntime:
+    """One run in memory. Implements `Runtime` for its context."""
+
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+        self._environment = instance.environment
+        self.payload_limit = self._environment.options.payload_limit
+        info = workflow.info()
+        deadline = None
+        if info.execution_timeout is not None:
+            deadline = info.workflow_start_time + info.execution_timeout
+        self.info = WorkflowInfo(
+            workflow_id=info.workflow_id,
+            run_id=info.run_id,
+            workflow=info.workflow_type,
+            started_at=info.start_time,
+            deadline=deadline,
+            parent=None if info.parent is None else info.parent.run_id,
+        )
+        self._signals = SignalBuffer()
+        self._keys: set[str] = set()
+        self._queries: dict[str, Callable[..., Any]] = {}
+        self._handles: dict[asyncio.Future[str], workflow.ActivityHandle[Any]] = {}
+        self._activities = 0
+        self._tokens = 0
+        self._waits: dict[int, dict[str, Any]] = {}
+        self._published: list[dict[str, Any]] = []
+        self._progress: str | float | None = None
+        self._logs: list[logging.LogRecord] = []
+
+    # -- the run's life --------------------------------------------------------------------------
+
+    async def run(self, text: str | None) -> RawValue:
+        """Run the workflow's code; its exceptions fail the run, ours only the turn."""
+        definition = self._environment.catalog.workflow(self.info.workflow)
+        try:
+            arguments = definition.arguments(text)
+        except Exception as error:
+            raise InputMismatchError(
+                f"the input does not fit workflow {self.info.workflow!r}: {error}",
+                hint="put the parameters back as they were when the run started",
+            ) from None
+        context = WorkflowContext(self, self._signals, self._queries)
+        try:
+            result = await definition.function(context, **arguments)
+            return raw(codec.encode(result, what="result", limit=self.payload_limit))
+        except (TurnError, workflow.NondeterminismError):
+            raise
+        except asyncio.CancelledError:
+            self._instance.cancelled()
+            raise
+        except Exception as error:
+            raise RecordedFailure(describe_failure(error)) from None
+
+    def receive(self, name: str, payloads: Sequence[Payload], data: dict[str, Any]) -> None:
+        """A signal arrived; `data` is what its sender wrote beside it, if it was one of ours."""
+        key = data.get("key")
+        if key is not None and key in self._keys:
+            return
+        if key is not None:
+            self._keys.add(key)
+        try:
+            text = one(payloads) or "null"
+        except PayloadTypeError as error:
+            # Not ours to read; the wait tells by its type, and the run goes on.
+            text = codec.encode({"unreadable": error.found})
+        sent_at = parse_instant(data["sent_at"]) if "sent_at" in data else self.now()
+        self._signals.deliver(BufferedSignal(name, text, sent_at, data.get("sender")))
+        if not self.is_replaying():
+            self.tell("on_signal", signal=name)
+
+    def query(self, name: str, text: str | None) -> RawValue:
+        """The answer of the code's query. Raises `QueryNotFoundError`."""
+        function = self._queries.get(name)
+        if function is None:
+            names = ", ".join(sorted(self._queries)) or "none of its own"
+            raise QueryNotFoundError(
+                f"workflow {self.info.workflow!r} has no query {name!r}",
+                hint=f"it has status, result, waiting, and {names}",
+            )
+        args = [] if text is None else codec.decode(text, list[Any], what="arguments")
+        return raw(codec.encode(function(*args), what=f"query {name}", limit=self.payload_limit))
+
+    def came_to_rest(self) -> dict[str, Any]:
+        """A turn was taken: emit its log lines; returns what the memo is to say newly."""
+        for record in self._logs:
+            target = logging.getLogger(record.name)
+            if target.isEnabledFor(record.levelno):
+                target.handle(record)
+        self._logs.clear()
+        news: dict[str, Any] = {}
+        waits = list(self._waits.values())
+        if waits != self._published:
+            self._published = waits
+            news[WAITS_MEMO] = waits or None
+        if self._progress is not None:
+            news[PROGRESS_MEMO], self._progress = self._progress, None
+        return news
+
+    def tell(self, hook: str, **details: Any) -> None:
+        """Tell the hooks of this worker."""
+        info = self.info
+        about = {
+            "workflow_id": info.workflow_id,
+            "run_id": info.run_id,
+            "workflow": info.workflow,
+        }
+        self._environment.tell(hook, {**about, **details})
+
+    # -- Runtime: what the context calls ---------------------------------------------------------
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Whether somebody asked this run to stop."""
+        return workflow.cancellation_reason() is not None
+
+    def schedule_activity(self, request: ActivityRequest) -> asyncio.Future[str]:
+        self._instance.check()
+        options = request.mark.options(self._environment.options.defaults)
+        name = request.mark.name
+        self._know(name, request.function)
+        self._activities += 1
+        activity_id = request.activity_id or str(self._activities)
+        result: asyncio.Future[str] = self._instance.create_future()
+        handle = self._instance.start_activity(
+            name, request.arguments, activity_id, options, self._environment.options.max_crashes
+        )
+        self._handles[result] = handle
+
+        def ended(task: asyncio.Task[Any]) -> None:
+            self._handles.pop(result, None)
+            error = None if task.cancelled() else task.exception()
+            if result.done():
+                return
+            if task.cancelled():
+                result.cancel()
+            elif error is None:
+                result.set_result(to_text(task.result().payload))
+            else:
+                result.set_exception(activity_error(error, name, options))
+
+        handle.add_done_callback(ended)
+        return result
+
+    def _know(self, name: str, function: Callable[..., Any] | None) -> None:
+        if function is not None:
+            self._environment.catalog.check_activity(name)
+            self._environment.functions[name] = function
+        elif self._environment.activity(name) is None and not self.is_replaying():
+            raise self._instance.refuse(
+                UnknownActivityError(
+                    f"there is no activity {name!r}",
+                    hint="define it in a workflow module, then restart the worker",
+                )
+            )
+
+    def cancel_activity(self, result: asyncio.Future[str]) -> None:
+        self._instance.check()
+        handle = self._handles.get(result)
+        if handle is not None:
+            handle.cancel()
+
+    def begin_wait(self, wait: SignalWait) -> int:
+        self._instance.check()
+        self._tokens += 1
+        now = self.now()
+        until = None if wait.timeout is None else format_instant(now + duration_ns(wait.timeout))
+        self._waits[self._tokens] = {
+            "seq": self._tokens,
+            "signal": wait.name,
+            "since": format_instant(now),
+            "until": until,
+            "prompt": wait.prompt,
+            "expected": wait.expected,
+            "schema": wait.schema,
+        }
+        return self._tokens
+
+    def end_wait(self, token: int, outcome: str) -> None:
+        self._instance.check()
+        self._waits.pop(token, None)
+
+    def wait_condition(self, predicate: Callable[[], bool]) -> asyncio.Future[None]:
+        self._instance.check()
+        future: asyncio.Future[None] = self._instance.create_future()
+
+        def over() -> bool:
+            if future.done():
+                return True
+            try:
+                if not predicate():
+                    return False
+            except Exception as error:
+                future.set_exception(error)
+            else:
+                future.set_result(None)
+            return True
+
+        self._instance.create_task(workflow.wait_condition(over))
+        return future
+
+    def new_future(self) -> asyncio.Future[Any]:
+        return self._instance.create_future()
+
+    def now(self) -> int:
+        self._instance.check()
+        return workflow.time_ns() // 1000 * 1000
+
+    def random(self, purpose: str) -> random.Random:
+        return workflow.random()
+
+    def is_replaying(self) -> bool:
+        return workflow.unsafe.is_replaying()
+
+    def emit_log(self, record: logging.LogRecord) -> None:
+        if not self.is_replaying() and not self._instance.evicting:
+            self._logs.append(record)
+
+    def publish_progress(self, progress: str | float) -> None:
+        self._instance.check()
+        self._progress = progress
+
+
+@workflow.defn(dynamic=True)
+class DurableRun:
+    """Every workflow of a worker, whatever its name."""
+
+    def __init__(self) -> None:
+        instance = asyncio.get_running_loop()
+        assert isinstance(instance, Instance)
+        self.runtime = TemporalRuntime(instance)
+
+    @workflow.run
+    async def run(self, args: Sequence[RawValue]) -> RawValue:
+        """Run the code of the workflow that has the run's name."""
+        return await self.runtime.run(one([arg.payload for arg in args]))
+
+    @workflow.signal(dynamic=True)
+    def receive(self, name: str, args: Sequence[RawValue]) -> None:
+        """Buffer a signal of any name."""
+        data = read_header(headers_of_message.get())
+        self.runtime.receive(name, [arg.payload for arg in args], data)
+
+    @workflow.query(dynamic=True)
+    def ask(self, name: str, args: Sequence[RawValue]) -> RawValue:
+        """Answer a query of the workflow's own."""
+        return self.runtime.query(name, one([arg.payload for arg in args]))
+
+
+class Instance(_WorkflowInstanceImpl, NumberingLoop):
+    """The SDK's run in memory and event loop in one, with our rules for both."""
+
+    def __init__(self, details: WorkflowInstanceDetails, environment: Environment) -> None:
+        self.environment = environment
+        self._in_order: dict[asyncio.Task[Any], None] = {}
+        self._generators: list[Any] = []
+        super().__init__(details)
+
+    # -- a turn ----------------------------------------------------------------------------------
+
+    def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
+        """Take a turn."""
+        run_id = self._info.run_id
+        forbidding.begin()
+        try:
+            with kept_generators(self._generators):
+                completion = super().activate(act)
+        finally:
+            forbidding.end()
+        only_asked = all(job.HasField("query_workflow") for job in act.jobs)
+        if self._deleting or only_asked:
+            return completion
+        self.environment.active(self._info.workflow_id, run_id)
+        if completion.HasField("failed"):
+            self.environment.note_problem(run_id, problem_of(completion.failed.failure, new=True))
+            return completion
+        self.environment.note_problem(run_id, None)
+        run = self._object
+        if isinstance(run, DurableRun):
+            self._publish(run.runtime, act, completion)
+        return completion
+
+    def _publish(
+        self,
+        runtime: TemporalRuntime,
+        act: WorkflowActivation,
+        completion: WorkflowActivationCompletion,
+    ) -> None:
+        news = runtime.came_to_rest()
+        commands = completion.successful.commands
+        ends = {str(command.WhichOneof("variant")) for command in commands} & _ENDS.keys()
+        if news and not ends:
+            self.workflow_upsert_memo(news)
+        if act.is_replaying:
+            return
+        if any(job.HasField("initialize_workflow") for job in act.jobs):
+            runtime.tell("on_workflow_start")
+        for end in ends:
+            runtime.tell(_ENDS[end])
+
+    def refuse(self, error: TurnError) -> TurnError:
+        """This turn cannot be taken, even if the code catches the error."""
+        self._current_activation_error = error
+        return error
+
+    def cancelled(self) -> None:
+        """CancelledError left the workflow: it ends as cancelled, whoever threw it."""
+        if self._cancel_reason is None:
+            self._cancel_reason = ""
+
+    def start_activity(
+        self,
+        name: str,
+        arguments: str,
+        activity_id: str,
+        options: ActivityOptions,
+        max_crashes: int,
+    ) -> workflow.ActivityHandle[Any]:
+        """Schedule it on the server, with its options in a header."""
+        self._assert_not_read_only("start activity")
+        limits = limits_on_server(options, max_crashes)
+        policy = options.retry
+        return self._outbound.start_activity(
+            StartActivityInput(
+                activity=name,
+                args=split(arguments),
+                activity_id=activity_id,
+                task_queue=None,
+                schedule_to_close_timeout=options.total_timeout,
+                schedule_to_start_timeout=None,
+                start_to_close_timeout=limits.start_to_close,
+                heartbeat_timeout=limits.heartbeat,
+                retry_policy=TemporalRetryPolicy(
+                    initial_interval=limits.initial_interval,
+                    backoff_coefficient=policy.backoff_coefficient,
+                    maximum_interval=max(policy.max_delay, limits.initial_interval),
+                    maximum_attempts=limits.attempts,
+                    non_retryable_error_types=policy.non_retryable or None,
+                ),
+                cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
+                headers=header(options_header(options, max_crashes)),
+                disable_eager_execution=self._disable_eager_activity_execution,
+                versioning_intent=None,
+                summary=None,
+                priority=Priority.default,
+                arg_types=None,
+                ret_type=RawValue,
+            )
+        )
+
+    # -- letting go ------------------------------------------------------------------------------
+
+    @property
+    def evicting(self) -> bool:  # type: ignore[override]
+        """Whether the run is being let go from memory."""
+        return self._deleting
+
+    def check(self) -> None:
+        """Raise `RunEvicted` once the run is let go."""
+        if self._deleting:
+            raise RunEvicted
+
+    def _apply_remove_from_cache(self, job: RemoveFromCache) -> None:
+        """Unwind the code as `replay.loop` does: the SDK would cancel it, and run its cleanup."""
+        if job.reason == RemoveFromCache.EvictionReason.NONDETERMINISM:
+            problem = nondeterminism(job.message, new=True)
+            self.environment.note_problem(self._info.run_id, problem)
+            self.environment.active(self._info.workflow_id, self._info.run_id)
+        self._deleting = True
+        self._is_replaying = True
+        asyncio._set_running_loop(self)
+        try:
+            unwind(self._in_order, self._generators)
+        finally:
+            asyncio._set_running_loop(None)
+        self._in_order.clear()
+        self._tasks.clear()
+        self._generators.clear()
+        self._ready.clear()
+
+    # -- what asyncio calls ----------------------------------------------------------------------
+
+    def _register_task(self, task: asyncio.Task[Any], *, name: str | None) -> None:
+        super()._register_task(task, name=name)
+        self._in_order[task] = None
+        task.add_done_callback(lambda task: self._in_order.pop(task, None))
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return CountedFuture(loop=self)
+
+    def create_task(
+        self,
+        coro: Any,
+        *,
+        name: str | None = None,
+        context: Context | None = None,
+        **_ignored: Any,
+    ) -> asyncio.Task[Any]:
+        if self._deleting:
+            coro.close()
+        task = CountedTask(coro, loop=self, name=name, context=context)
+        self._register_task(task, name=name)
+        return task
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[Unpack[_Ts]], object],
+        *args: *_Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        return self.call_later(when - self.time(), callback, *args, context=context)
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[Unpack[_Ts]], object],
+        *args: *_Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """The server's timers have milliseconds; what is due already needs none."""
+        self.check()
+        if delay <= 0:
+            due = asyncio.TimerHandle(self.time() + delay, callback, args, self, context)
+            self._ready.append(due)
+            return due
+        rounded = max(round(delay, 3), 0.001)
+        return super().call_later(rounded, callback, *args, context=context)
+
+    def is_closed(self) -> bool:
+        return False
+
+    async def shutdown_asyncgens(self) -> None:
+        """Generators live as long as their run."""
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        if isinstance(handle, _TimerHandle) and not self._deleting:
+            super()._timer_handle_cancelled(handle)
+
+
+_ENDS = {
+    "complete_workflow_execution": "on_workflow_complete",
+    "fail_workflow_execution": "on_workflow_fail",
+    "cancel_workflow_execution": "on_workflow_fail",
+}
+
+
+class Runner(UnsandboxedWorkflowRunner):
+    """Makes our instances. No sandbox: modules are imported once, as on the local provider."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+
+    def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
+        return Instance(det, self._environment)
+
+
+class Headers(temporalio.worker.Interceptor):
+    """Hands the headers of signals and activities to our dynamic handlers."""
+
+    def workflow_interceptor_class(
+        self, input: temporalio.worker.WorkflowInterceptorClassInput
+    ) -> type[temporalio.worker.WorkflowInboundInterceptor]:
+        return _SignalHeaders
+
+    def intercept_activity(
+        self, next: temporalio.worker.ActivityInboundInterceptor
+    ) -> temporalio.worker.ActivityInboundInterceptor:
+        return _ActivityHeaders(next)
+
+
+class _SignalHeaders(temporalio.worker.WorkflowInboundInterceptor):
+    async def handle_signal(self, input: HandleSignalInput) -> None:
+        headers_of_message.set(input.headers)
+        await super().handle_signal(input)
+
+
+class _ActivityHeaders(temporalio.worker.ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        headers_of_message.set(input.headers)
+        return await super().execute_activity(input)

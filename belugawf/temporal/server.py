@@ -1,0 +1,405 @@
+"""The server as the executor asks it: runs by name, their histories, and messages to them."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import socket
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from temporalio.api.common.v1 import Header, Memo, Payloads, WorkflowExecution, WorkflowType
+from temporalio.api.enums.v1 import TaskQueueType, WorkflowIdConflictPolicy, WorkflowIdReusePolicy
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflow.v1 import WorkflowExecutionInfo
+from temporalio.api.workflowservice.v1 import (
+    DescribeTaskQueueRequest,
+    DescribeWorkflowExecutionRequest,
+    DescribeWorkflowExecutionResponse,
+    GetWorkflowExecutionHistoryRequest,
+    ListWorkflowExecutionsRequest,
+    RequestCancelWorkflowExecutionRequest,
+    SignalWorkflowExecutionRequest,
+    StartWorkflowExecutionRequest,
+    TerminateWorkflowExecutionRequest,
+)
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from belugawf.config import TemporalSettings
+from belugawf.executor import Owner
+from belugawf.model.errors import (
+    AmbiguousRunError,
+    RunEndedError,
+    RunNotFoundError,
+    UsageError,
+)
+from belugawf.temporal.connection import CALL_TIMEOUT, connect, server_error, translated
+from belugawf.temporal.histories import instant
+from belugawf.temporal.payloads import header, to_payload
+
+_SHORTEST_PREFIX = 4
+_PAGE = 1_000
+_KNOWN = 10_000
+# Recent ids that a mistyped one is compared with.
+_NEAR = 200
+# A worker that polls is seen at least this often.
+_POLLS_EVERY_S = 70
+
+
+@dataclass(frozen=True, slots=True)
+class RunName:
+    """One run of one workflow id."""
+
+    workflow_id: str
+    run_id: str
+
+    @property
+    def execution(self) -> WorkflowExecution:
+        """As the server takes it."""
+        return WorkflowExecution(workflow_id=self.workflow_id, run_id=self.run_id)
+
+
+class Server:
+    """Calls to the server. All raise `UnavailableError` where it does not answer."""
+
+    def __init__(self, client: Client, settings: TemporalSettings) -> None:
+        self.client = client
+        self.settings = settings
+        self._service = client.workflow_service
+        self._histories: dict[str, list[HistoryEvent]] = {}
+        # Runs that were met before: a new one is not visible to queries at once.
+        self._known: dict[str, RunName] = {}
+
+    @classmethod
+    async def connected(cls, settings: TemporalSettings) -> Server:
+        """Raises `UnavailableError` within seconds where nobody answers."""
+        return cls(await connect(settings), settings)
+
+    @property
+    def _namespace(self) -> str:
+        return self.settings.namespace
+
+    # -- finding runs ----------------------------------------------------------------------------
+
+    async def resolve(self, text: str) -> RunName:
+        """The run that a person means: see `DurableExecutor`."""
+        if not isinstance(text, str) or not text:
+            raise UsageError(f"a run is named by a text, not {text!r}")
+        if text == "@latest":
+            async for info in self.list(limit=1):
+                return _name(info)
+            raise RunNotFoundError("there is no run yet", hint="start one with: belugawf run")
+        if text in self._known:
+            return self._known[text]
+        exact = await self._by_workflow_id(text)
+        if exact is not None:
+            return exact
+        found = await self._matching(f"RunId = {_quoted(text)}")
+        if not found and len(text) >= _SHORTEST_PREFIX:
+            prefix = _quoted(text)
+            found = await self._matching(
+                f"WorkflowId STARTS_WITH {prefix} OR RunId STARTS_WITH {prefix}"
+            )
+        if len(found) == 1:
+            return next(iter(found.values()))
+        if found:
+            raise AmbiguousRunError(
+                f"{text!r} may be {len(found)} runs: {', '.join(found)}",
+                list(found),
+                hint="type more of its name",
+            )
+        raise await self._not_found(text)
+
+    async def _by_workflow_id(self, text: str) -> RunName | None:
+        try:
+            described = await self._describe(WorkflowExecution(workflow_id=text))
+        except RPCError as error:
+            if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
+                if "amespace" in error.message:
+                    raise server_error(error, self.settings) from error
+                return None
+            raise server_error(error, self.settings) from error
+        return self._remember(_name(described.workflow_execution_info))
+
+    async def _matching(self, query: str) -> dict[str, RunName]:
+        """The latest run of each workflow id that the query finds."""
+        found: dict[str, RunName] = {}
+        async for info in self.list(query, limit=20, ours=False):
+            found.setdefault(info.execution.workflow_id, self._remember(_name(info)))
+        return found
+
+    async def _not_found(self, text: str) -> RunNotFoundError:
+        recent = [info.execution.workflow_id async for info in self.list(limit=_NEAR)]
+        near = difflib.get_close_matches(text, recent, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "see what there is: belugawf list"
+        return RunNotFoundError(f"there is no run {text!r}", hint=hint)
+
+    async def list(
+        self, query: str = "", *, limit: int | None = None, ours: bool = True
+    ) -> AsyncIterator[WorkflowExecutionInfo]:
+        """Runs, newest first; `ours` are those of our task queue."""
+        if ours:
+            queue = f"TaskQueue = {_quoted(self.settings.task_queue)}"
+            query = f"{queue} AND ({query})" if query else queue
+        token = b""
+        left = limit
+        while left is None or left > 0:
+            with translated(self.settings):
+                page = await self._service.list_workflow_executions(
+                    ListWorkflowExecutionsRequest(
+                        namespace=self._namespace,
+                        page_size=_PAGE if left is None else min(left, _PAGE),
+                        query=query,
+                        next_page_token=token,
+                    ),
+                    retry=True,
+                    timeout=CALL_TIMEOUT,
+                )
+            for info in page.executions:
+                yield info
+            left = None if left is None else left - len(page.executions)
+            token = page.next_page_token
+            if not token:
+                return
+
+    # -- one run ---------------------------------------------------------------------------------
+
+    async def _describe(self, execution: WorkflowExecution) -> DescribeWorkflowExecutionResponse:
+        return await self._service.describe_workflow_execution(
+            DescribeWorkflowExecutionRequest(namespace=self._namespace, execution=execution),
+            retry=True,
+            timeout=CALL_TIMEOUT,
+        )
+
+    async def describe(self, run: RunName) -> DescribeWorkflowExecutionResponse:
+        """The run as the server sees it now."""
+        try:
+            return await self._describe(run.execution)
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                raise RunNotFoundError(
+                    f"the server no longer has run {run.workflow_id!r}",
+                    hint="its retention has passed: belugawf list",
+                ) from None
+            raise server_error(error, self.settings) from error
+
+    async def history(self, run: RunName, length: int | None = None) -> Sequence[HistoryEvent]:
+        """The run's events; those read before are kept while the history is `length` long."""
+        known = self._histories.get(run.run_id)
+        if known is not None and length is not None and known[-1].event_id >= length:
+            return known
+        events: list[HistoryEvent] = []
+        token = b""
+        while True:
+            with translated(self.settings):
+                page = await self._service.get_workflow_execution_history(
+                    GetWorkflowExecutionHistoryRequest(
+                        namespace=self._namespace,
+                        execution=run.execution,
+                        next_page_token=token,
+                    ),
+                    retry=True,
+                    timeout=CALL_TIMEOUT,
+                )
+            events.extend(page.history.events)
+            token = page.next_page_token
+            if not token:
+                break
+        if len(self._histories) > 64:
+            self._histories.clear()
+        self._histories[run.run_id] = events
+        return events
+
+    # -- messages --------------------------------------------------------------------------------
+
+    async def start(
+        self,
+        workflow: str,
+        workflow_id: str,
+        input: str | None,
+        *,
+        timeout: timedelta | None,
+        replace: bool,
+        memo: Mapping[str, str],
+        beside: Mapping[str, Any],
+    ) -> RunName | None:
+        """Start a run; `None` where one with that id is stored and is not to be replaced.
+
+        Sending the same request again, as the SDK does after a lost answer, starts nothing more.
+        """
+        reuse, conflict = WorkflowIdReusePolicy, WorkflowIdConflictPolicy
+        request = StartWorkflowExecutionRequest(
+            namespace=self._namespace,
+            workflow_id=workflow_id,
+            workflow_type=WorkflowType(name=workflow),
+            task_queue=TaskQueue(name=self.settings.task_queue),
+            input=None if input is None else Payloads(payloads=[to_payload(input)]),
+            identity=self.client.identity,
+            request_id=str(uuid.uuid4()),
+            workflow_id_reuse_policy=reuse.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
+            if replace
+            else reuse.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
+            workflow_id_conflict_policy=conflict.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING
+            if replace
+            else conflict.WORKFLOW_ID_CONFLICT_POLICY_FAIL,
+            memo=Memo(fields={key: to_payload(text) for key, text in memo.items()}),
+            header=Header(fields=header(beside)),
+        )
+        if timeout is not None:
+            request.workflow_execution_timeout.FromTimedelta(timeout)
+        try:
+            answer = await self._service.start_workflow_execution(
+                request, retry=True, timeout=CALL_TIMEOUT
+            )
+        except RPCError as error:
+            if error.status is RPCStatusCode.ALREADY_EXISTS:
+                return None
+            raise server_error(error, self.settings) from error
+        return self._remember(RunName(workflow_id, answer.run_id))
+
+    def _remember(self, run: RunName) -> RunName:
+        if len(self._known) > _KNOWN:
+            self._known.clear()
+        self._known[run.run_id] = run
+        return run
+
+    async def signal(
+        self,
+        run: RunName,
+        name: str,
+        payload: str,
+        beside: Mapping[str, Any],
+        request_id: str | None,
+    ) -> None:
+        """Deliver a signal. Raises `RunEndedError`."""
+        request = SignalWorkflowExecutionRequest(
+            namespace=self._namespace,
+            workflow_execution=run.execution,
+            signal_name=name,
+            input=Payloads(payloads=[to_payload(payload)]),
+            identity=self.client.identity,
+            request_id=request_id or "",
+            header=Header(fields=header(beside)),
+        )
+        with self._ended(run):
+            await self._service.signal_workflow_execution(request, retry=True, timeout=CALL_TIMEOUT)
+
+    async def cancel(self, run: RunName, reason: str | None) -> None:
+        """Ask it to stop; asking again is no error. Raises `RunEndedError`."""
+        request = RequestCancelWorkflowExecutionRequest(
+            namespace=self._namespace,
+            workflow_execution=run.execution,
+            identity=self.client.identity,
+            reason=reason or "",
+        )
+        try:
+            with self._ended(run):
+                await self._service.request_cancel_workflow_execution(
+                    request, retry=True, timeout=CALL_TIMEOUT
+                )
+        except RPCError as error:
+            if error.status is not RPCStatusCode.ALREADY_EXISTS:
+                raise server_error(error, self.settings) from error
+
+    async def terminate(self, run: RunName, reason: str | None) -> None:
+        """End it at once. Raises `RunEndedError`."""
+        request = TerminateWorkflowExecutionRequest(
+            namespace=self._namespace,
+            workflow_execution=run.execution,
+            identity=self.client.identity,
+            reason=reason or "",
+        )
+        with self._ended(run):
+            await self._service.terminate_workflow_execution(
+                request, retry=True, timeout=CALL_TIMEOUT
+            )
+
+    def _ended(self, run: RunName) -> _Ended:
+        return _Ended(run, self.settings)
+
+    # -- workers ---------------------------------------------------------------------------------
+
+    async def workers(self) -> Sequence[Owner]:
+        """Who polled our task queue for turns within the last minute or so."""
+        with translated(self.settings):
+            described = await self._service.describe_task_queue(
+                DescribeTaskQueueRequest(
+                    namespace=self._namespace,
+                    task_queue=TaskQueue(name=self.settings.task_queue),
+                    task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+                ),
+                retry=True,
+                timeout=CALL_TIMEOUT,
+            )
+        recent = (time.time() - _POLLS_EVERY_S) * 1e9
+        owners = [
+            owner_of(poller.identity, instant(poller.last_access_time))
+            for poller in described.pollers
+            if poller.last_access_time.ToNanoseconds() >= recent
+        ]
+        return [owner for owner in owners if owner.alive]
+
+
+class _Ended:
+    """Turns "there is no open run" into `RunEndedError`, and other answers into ours."""
+
+    def __init__(self, run: RunName, settings: TemporalSettings) -> None:
+        self._run = run
+        self._settings = settings
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if not isinstance(error, RPCError):
+            return
+        if error.status is RPCStatusCode.NOT_FOUND and "amespace" not in error.message:
+            raise ended(self._run) from None
+        if error.status is not RPCStatusCode.ALREADY_EXISTS:
+            raise server_error(error, self._settings) from error
+
+
+def ended(run: RunName) -> RunEndedError:
+    """A message to a run that has ended."""
+    return RunEndedError(
+        f"run {run.workflow_id!r} has ended and takes no more messages",
+        hint=f"see how: belugawf status {run.workflow_id}",
+    )
+
+
+def owner_of(identity: str, since: int) -> Owner:
+    """The process behind a worker's identity, "pid@host" as the SDK makes it.
+
+    Whether it lives can be seen on this host alone; elsewhere it is taken to.
+    """
+    pid, _, host = identity.partition("@")
+    if not pid.isdecimal():
+        return Owner(pid=0, host=identity, since=since)
+    alive = host != socket.gethostname() or _is_alive(int(pid))
+    return Owner(pid=int(pid), host=host, since=since, alive=alive)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _name(info: WorkflowExecutionInfo) -> RunName:
+    return RunName(info.execution.workflow_id, info.execution.run_id)
+
+
+def _quoted(text: str) -> str:
+    """A text in a query of the server's."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

@@ -1,0 +1,124 @@
+"""A worker in this process: it polls the task queue, and drives whatever the server hands out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from belugawf.authoring.loader import Catalog
+from belugawf.executor import Hooks
+from belugawf.host.clock import SystemClock
+from belugawf.host.knobs import number
+from belugawf.model.errors import UnavailableError
+from belugawf.temporal.attempts import ActivityHost
+from belugawf.temporal.environment import Environment, WorkerOptions
+from belugawf.temporal.runtime import DurableRun, Headers, Runner
+from belugawf.temporal.scheduling import LIVENESS
+
+# Until it is cut, a worker that shuts down waits for its attempts; they have limits of their own.
+_GRACE = timedelta(days=3_650)
+# A run whose worker died is handed to another one after this.
+_STICKY = timedelta(seconds=number("BELUGAWF_TEST_STICKY", 10))
+# As many workflow tasks at a time as threads to run them; each takes a few milliseconds.
+_TURNS_AT_ONCE = 32
+
+
+class _ToldByUs(logging.Filter):
+    """Drops the SDK's own lines about failed turns and attempts: they are told as problems and
+    failures, without the traceback of its machinery."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not hasattr(record, "__temporal_error_identifier")
+
+
+_FILTER = _ToldByUs()
+for _name in ("temporalio.worker._workflow_instance", "temporalio.activity"):
+    logging.getLogger(_name).addFilter(_FILTER)
+
+
+class TemporalWorker:
+    """One worker, from its start to the end of its last attempt. Lives on one event loop."""
+
+    def __init__(
+        self,
+        client: Client,
+        task_queue: str,
+        catalog: Catalog,
+        options: WorkerOptions,
+        hooks: Sequence[Hooks],
+    ) -> None:
+        self.environment = Environment(catalog, options, hooks)
+        self._activities = ActivityHost(self.environment, SystemClock())
+        self._turns = ThreadPoolExecutor(_TURNS_AT_ONCE, thread_name_prefix="belugawf-workflow")
+        self._worker = Worker(
+            client,
+            task_queue=task_queue,
+            workflows=[DurableRun],
+            activities=[self._activities.execute],
+            workflow_runner=Runner(self.environment),
+            workflow_task_executor=self._turns,
+            interceptors=[Headers()],
+            max_cached_workflows=options.cache_runs,
+            max_concurrent_workflow_tasks=max(min(_TURNS_AT_ONCE, options.cache_runs), 2),
+            max_concurrent_activities=options.concurrency,
+            sticky_queue_schedule_to_start_timeout=_STICKY,
+            max_heartbeat_throttle_interval=LIVENESS / 4,
+            default_heartbeat_throttle_interval=LIVENESS / 4,
+            graceful_shutdown_timeout=_GRACE,
+        )
+        self._running = asyncio.create_task(self._worker.run())
+        self._stopping: asyncio.Task[None] | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """How many attempts of activities are running here."""
+        return self._activities.count
+
+    @property
+    def done(self) -> bool:
+        """Whether it has stopped."""
+        return self._running.done()
+
+    def raise_if_broken(self) -> None:
+        """Raise `UnavailableError` where it stopped by itself, as without permission to poll."""
+        if self._running.done() and not self._running.cancelled():
+            error = self._running.exception()
+            if error is not None:
+                cause = error.__cause__ or error
+                raise UnavailableError(
+                    f"the worker has stopped: {cause}", hint="check it with: belugawf doctor"
+                ) from error
+
+    def stop(self) -> None:
+        """Take nothing more; attempts in flight go on, and are reported as they end."""
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._shut_down())
+
+    async def _shut_down(self) -> None:
+        if not self._running.done():
+            await self._worker.shutdown()
+
+    def cut(self) -> None:
+        """Stop the attempts in flight: the server hands them to another worker."""
+        self._activities.cut()
+
+    async def drained(self, timeout_s: float | None) -> bool:
+        """Wait until it has stopped, for so many seconds at most; whether it has."""
+        waits = [self._running] if self._stopping is None else [self._running, self._stopping]
+        _, pending = await asyncio.wait(waits, timeout=timeout_s)
+        return not pending
+
+    async def close(self) -> None:
+        """Stop and wait for what is in flight."""
+        self.stop()
+        assert self._stopping is not None
+        await asyncio.wait([self._stopping, self._running])
+        await self._activities.close()
+        await self.environment.close()
+        self._turns.shutdown(wait=False)
