@@ -420,6 +420,25 @@ def load_settings(
     return settings
 
 
+def temporal_settings(environ: Mapping[str, str] | None = None) -> TemporalSettings:
+    """Where the environment alone says that the Temporal server is.
+
+    Raises `ConfigurationError`.
+    """
+    environ = os.environ if environ is None else environ
+    said = _Said()
+    base = Path.cwd()
+    for key in KEYS:
+        if key.name.startswith("temporal."):
+            for variable in key.variables:
+                if environ.get(variable):
+                    said.take_variable(key, variable, environ[variable], base)
+    settings = _Assembly(said, None, base, environ).settings()
+    if said.problems:
+        raise ConfigFileError(_in_order(said.problems))
+    return settings.temporal
+
+
 def _start_directory(directory: Path | None) -> Path:
     start = Path.cwd() if directory is None else Path(directory).absolute()
     if not start.is_dir():

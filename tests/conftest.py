@@ -11,6 +11,11 @@ from tests.conformance.summary import (
     pytest_runtest_logreport as pytest_runtest_logreport,
 )
 from tests.conformance.summary import pytest_terminal_summary as pytest_terminal_summary
+from tests.devserver import pytest_collection_modifyitems as pytest_collection_modifyitems
+from tests.devserver import pytest_configure as pytest_configure
+from tests.devserver import pytest_unconfigure as pytest_unconfigure
+from tests.devserver import temporal_namespace as temporal_namespace
+from tests.devserver import temporal_server as temporal_server
 
 
 @pytest.hookimpl(tryfirst=True)

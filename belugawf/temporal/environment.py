@@ -14,6 +14,7 @@ from temporalio.api.failure.v1 import Failure as ProtoFailure
 
 from belugawf.authoring.loader import Catalog
 from belugawf.executor import Hooks, Problem
+from belugawf.host.knobs import CACHE_RUNS
 from belugawf.model.policy import ActivityDefaults
 from belugawf.temporal.payloads import recorded_in
 
@@ -33,7 +34,7 @@ class WorkerOptions:
     max_crashes: int = 3
     concurrency: int = 100
     threads: int = 64
-    cache_runs: int = 256
+    cache_runs: int = CACHE_RUNS
 
 
 class Environment:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from belugawf.config import TemporalSettings
+from belugawf.config import temporal_settings
 from belugawf.executor import Hooks
 from belugawf.model.errors import ConfigurationError, UnavailableError
 
@@ -48,9 +48,9 @@ def make_executor(
             "provider 'temporal' needs the Temporal SDK, which is not installed",
             hint="pip install 'belugawf[temporal]'",
         ) from None
-    place, driving = TemporalSettings(), WorkerOptions()
+    driving = WorkerOptions()
+    place = temporal_settings() if settings is None else settings.temporal
     if settings is not None:
-        place = settings.temporal
         workflows = settings.workflows if workflows is None else workflows
         driving = WorkerOptions(
             defaults=settings.activity_defaults,

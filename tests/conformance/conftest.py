@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.harness import PROVIDERS, Project, Provider
+from tests.conformance.harness import PROVIDERS, Project, Provider, with_env
 from tests.conformance.summary import NOTE
+from tests.devserver import DevServer
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -31,8 +32,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-def project(tmp_path: Path, provider: Provider) -> Iterator[Project]:
+def project(
+    tmp_path: Path, provider: Provider, request: pytest.FixtureRequest
+) -> Iterator[Project]:
     """An empty project folder; its processes are killed after the test."""
+    if provider.name == "temporal":
+        server: DevServer = request.getfixturevalue("temporal_server")
+        provider = with_env(
+            provider,
+            BELUGAWF_TEMPORAL_HOST=server.address,
+            BELUGAWF_TEMPORAL_NAMESPACE=request.getfixturevalue("temporal_namespace"),
+        )
     project = Project(tmp_path / "project", provider)
     yield project
     project.close()

@@ -104,6 +104,17 @@ PROVIDERS = {
     "default": Provider("default"),
     # Nothing is kept in memory between turns: every turn replays the history.
     "uncached": Provider("uncached", {"BELUGAWF_CACHE_RUNS": "0"}),
+    # A real server; which one and which namespace, each test is told.
+    "temporal": Provider(
+        "temporal",
+        {
+            "BELUGAWF_PROVIDER": "temporal",
+            # A dead worker is found within seconds.
+            "BELUGAWF_TEST_STICKY": "1",
+            "BELUGAWF_TEST_LIVENESS": "2",
+        },
+        local=False,
+    ),
 }
 
 
@@ -221,8 +232,60 @@ class Process:
         return str(Result(self.args, self.code if self.code is not None else 0, self.out, self.err))
 
 
+class Driver:
+    """On Temporal, what drives a run is a worker: a command and a worker beside it, as one."""
+
+    def __init__(self, worker: Process, command: Process) -> None:
+        self._worker = worker
+        self._command = command
+        self._signalled = False
+
+    @property
+    def pid(self) -> int:
+        return self._worker.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._worker.alive
+
+    @property
+    def out(self) -> str:
+        return self._command.out
+
+    @property
+    def err(self) -> str:
+        return self._worker.err + self._command.err
+
+    def send(self, number: int) -> None:
+        """Send both a signal."""
+        self._signalled = True
+        for process in (self._worker, self._command):
+            if process.alive:
+                process.send(number)
+
+    def kill(self) -> None:
+        """SIGKILL both, as the one process that drives elsewhere."""
+        self._worker.kill()
+        self._command.kill()
+
+    def wait(self, *, check: int | None = 0, timeout: float = PATIENCE_S) -> Result:
+        """Until the command ends; where they were sent a signal, both end with that code."""
+        if self._signalled:
+            ended = self._worker.wait(check=check, timeout=timeout)
+            self._command.wait(check=None, timeout=timeout)
+            return ended
+        result = self._command.wait(check=check, timeout=timeout)
+        if self._worker.alive:
+            self._worker.send(signal.SIGTERM)
+            self._worker.wait(check=143)
+        return result
+
+    def __str__(self) -> str:
+        return f"{self._worker}\n{self._command}"
+
+
 def wait_for(
-    condition: Callable[[], T | None], what: str = "", *, process: Process | None = None
+    condition: Callable[[], T | None], what: str = "", *, process: Process | Driver | None = None
 ) -> T:
     """Poll until the condition is true and return its value.
 
@@ -270,11 +333,14 @@ class Project:
         self.modules.mkdir(parents=True, exist_ok=True)
         self.db = root / ".belugawf" / "state.db"
         self._processes: list[Process] = []
+        self._worker: Process | None = None
+        self._worker_env: dict[str, str] = {}
 
     # -- files -----------------------------------------------------------------------------------
 
     def write_module(self, name: str, source: str, *, prelude: bool = True) -> Path:
         """Write `workflows/NAME.py`: the prelude's imports and helpers, then the source."""
+        self.stop_worker()
         path = self.modules / f"{name}.py"
         text = textwrap.dedent(source)
         path.write_text(PRELUDE + text if prelude else text)
@@ -283,6 +349,7 @@ class Project:
         return path
 
     def remove_module(self, name: str) -> None:
+        self.stop_worker()
         (self.modules / f"{name}.py").unlink()
         shutil.rmtree(self.modules / "__pycache__", ignore_errors=True)
 
@@ -345,7 +412,12 @@ class Project:
         clock: float | None = None,
         timeout: float = PATIENCE_S,
     ) -> Result:
-        """Run `belugawf ARGS` to its end; `check` is the exit code it must have, None any."""
+        """Run `belugawf ARGS` to its end; `check` is the exit code it must have, None any.
+
+        On Temporal, what drives runs locally has a worker beside it, which stays.
+        """
+        if not self.provider.local:
+            self._see_to_a_worker(args, dict(env or {}))
         return self._run(
             [sys.executable, "-m", "belugawf", *args], check, input, self.env(env, clock), timeout
         )
@@ -359,7 +431,8 @@ class Project:
         clock: float | None = None,
         timeout: float = PATIENCE_S,
     ) -> Result:
-        """Run a Python script in the project's folder."""
+        """Run a Python script in the project's folder; on Temporal it drives alone."""
+        self.stop_worker()
         return self._run(
             [sys.executable, "-c", textwrap.dedent(source), *args],
             check,
@@ -403,9 +476,36 @@ class Project:
 
     def start(
         self, *args: str, env: Mapping[str, str] | None = None, clock: float | None = None
-    ) -> Process:
+    ) -> Process | Driver:
         """Start `belugawf ARGS` in the background; it is killed with the project."""
-        return self._start([sys.executable, "-m", "belugawf", *args], self.env(env, clock))
+        command = [sys.executable, "-m", "belugawf"]
+        if self.provider.local or not _drives_locally(args):
+            return self._start([*command, *args], self.env(env, clock))
+        self.stop_worker()
+        worker = self._start([*command, "worker"], self.env(env))
+        return Driver(worker, self._start([*command, *args], self.env(env)))
+
+    def _see_to_a_worker(self, args: Sequence[str], env: dict[str, str]) -> None:
+        """A worker where the command would drive locally, none where it says not to."""
+        if "--no-resume" in args:
+            self.stop_worker()
+        elif _drives_locally(args) and not any(p.alive for p in self._processes):
+            self._start_worker(env)
+        elif _drives_locally(args) and self._worker is not None and env != self._worker_env:
+            self.stop_worker()
+            self._start_worker(env)
+
+    def _start_worker(self, env: dict[str, str]) -> None:
+        self._worker_env = env
+        command = [sys.executable, "-m", "belugawf", "worker"]
+        self._worker = self._start(command, self.env(env))
+
+    def stop_worker(self) -> None:
+        """Let the worker beside the commands drain and end, as before a deploy."""
+        worker, self._worker = self._worker, None
+        if worker is not None and worker.alive:
+            worker.send(signal.SIGTERM)
+            worker.wait(check=None)
 
     def start_python(
         self, source: str, *args: str, env: Mapping[str, str] | None = None
@@ -502,6 +602,11 @@ class Project:
                 workflow_id,
             )
         ]
+
+
+def _drives_locally(args: Sequence[str]) -> bool:
+    """Whether the command drives runs itself where time is local."""
+    return args[0] in ("run", "signal", "cancel") and not {"-d", "--detach"} & {*args}
 
 
 def with_env(provider: Provider, **env: str) -> Provider:
