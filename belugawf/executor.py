@@ -138,7 +138,11 @@ class ActivityState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunInfo:
-    """A run as everybody may see it; `to_json` is `belugawf.run/1` of CLI.md."""
+    """A run as everybody may see it; `to_json` is `belugawf.run/1` of CLI.md.
+
+    `unattended` says that the run is ready to move and no worker takes it, where the provider
+    needs workers; it is in the JSON only then.
+    """
 
     workflow_id: str
     run_id: str
@@ -160,6 +164,7 @@ class RunInfo:
     progress: Any
     history_length: int
     cancel_requested: bool = False
+    unattended: str | None = None
 
     @property
     def open(self) -> bool:
@@ -175,7 +180,7 @@ class RunInfo:
                 "activity": self.error.activity,
                 "traceback": self.error.traceback,
             }
-        return {
+        data: dict[str, Any] = {
             "schema": "belugawf.run/1",
             "workflow_id": self.workflow_id,
             "run_id": self.run_id,
@@ -197,6 +202,9 @@ class RunInfo:
             "progress": self.progress,
             "history_length": self.history_length,
         }
+        if self.unattended is not None:
+            data["unattended"] = self.unattended
+        return data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -374,8 +382,12 @@ class DurableExecutor(Protocol):
 
     async def summary(self) -> Summary: ...
 
-    async def history(self, run: str, *, after: int = 0) -> Sequence[Event]:
-        """The events with a position greater than `after`."""
+    async def history(self, run: str, *, after: int | None = None) -> Sequence[Event]:
+        """The events; with `after` those whose position is greater, and will stay so.
+
+        Where a provider knows of failed attempts before they have a place in the history, they
+        come last, and only without `after`.
+        """
         ...
 
     async def wait(

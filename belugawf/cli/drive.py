@@ -188,8 +188,6 @@ async def _run(
         return await handle.describe(), False
     session.say(f"{escape(handle.id)} started")
     (info,) = await to_rest(session, executor, [handle.run_id], until=until, max_wait=max_wait)
-    if info.open and info.problem is not None and not info.problem.exit_code:
-        session.say(telling.problem_line(info))
     rests = info.open and info.problem is None
     if rests and not session.quiet and session.interrupted is None:
         telling.say_waits(session, info, await telling.awaiting_runs(executor, [info]))
@@ -235,7 +233,7 @@ def _finish_run(session: Session, info: RunInfo, *, drove: bool) -> None:
         leave(exits.OK)
     if session.interrupted is not None and info.open:
         raise interrupted_error(session, [info])
-    if info.problem is not None and info.open and info.problem.exit_code:
+    if info.problem is not None and info.open:
         problem = info.problem
         raise CommandError(
             problem.exit_code,

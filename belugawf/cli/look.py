@@ -240,6 +240,8 @@ def _holding_rows(info: RunInfo) -> list[tuple[str, str]]:
         rows.append(("problem", escape(f"{info.problem.code}: {info.problem.message}")))
         if info.problem.hint:
             rows.append(("hint", escape(info.problem.hint)))
+    if info.unattended is not None:
+        rows.append(("waits for", f"a worker: {escape(info.unattended)}"))
     return rows
 
 
@@ -248,6 +250,8 @@ def _next_rows(session: Session, info: RunInfo) -> list[tuple[str, str]]:
     owner = info.owner
     if owner is not None and owner.alive:
         return [("next", f"kill -CONT {owner.pid}")] if owner.frozen else []
+    if info.unattended is not None:
+        return [("next", escape(session.command("worker")))]
     now = render.now_ns()
     waits = [w.until for w in info.waiting_for if w.kind == "timer" or w.state == "retrying"]
     sleeping = info.waiting_for and all(
@@ -494,7 +498,7 @@ async def _print_events(
     while True:
         # Asked before the events are read, so that the last ones are not missed.
         is_open = follow and (await executor.describe(run_id)).open
-        for event in await executor.history(run_id, after=seen):
+        for event in await executor.history(run_id, after=seen if follow else None):
             seen = event.position
             printer.print(event)
         if not is_open:

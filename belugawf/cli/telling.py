@@ -84,6 +84,10 @@ def last_error(wait: Waiting) -> str:
 
 def say_waits(session: Session, info: RunInfo, waiting_runs: Mapping[str, int]) -> None:
     """Say what the run waits for, until when, and what to type."""
+    if info.unattended is not None:
+        command = escape(session.command("worker"))
+        session.say(f"{escape(info.workflow_id)}: {escape(info.unattended)}; start one: {command}")
+        return
     for wait in info.waiting_for:
         line = f"{escape(info.workflow_id)}: {wait_text(session, wait)}"
         if wait.kind == "signal":

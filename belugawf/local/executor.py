@@ -529,9 +529,9 @@ class LocalExecutor:
             ],
         )
 
-    async def history(self, run: str, *, after: int = 0) -> Sequence[e.Event]:
+    async def history(self, run: str, *, after: int | None = None) -> Sequence[e.Event]:
         """See `DurableExecutor.history`."""
-        return self._store.history(self._resolve(run).key, after)
+        return self._store.history(self._resolve(run).key, after or 0)
 
     async def wait(
         self,

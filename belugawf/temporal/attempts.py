@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
 from temporalio import activity
 from temporalio.common import RawValue
@@ -27,7 +29,7 @@ from belugawf.temporal.book import Book
 from belugawf.temporal.environment import Environment
 from belugawf.temporal.payloads import ATTEMPTS, RecordedFailure, join, raw, read_header, to_payload
 from belugawf.temporal.runtime import headers_of_message
-from belugawf.temporal.scheduling import LIVENESS, read_options
+from belugawf.temporal.scheduling import PULSE_S, read_options
 
 _SHORTEST = timedelta(milliseconds=1)
 _RETRY_ELSEWHERE = timedelta(seconds=1)
@@ -57,6 +59,45 @@ class _Running:
         """Tell the server that the attempt lives; the next one is handed details and book."""
         activity.heartbeat(raw(self.details), raw(codec.encode(self.book.to_json())))
 
+    async def pulse(self, changed: asyncio.Event) -> None:
+        """Report it alive until the event is set, or for a while."""
+        self.report()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PULSE_S):
+                await changed.wait()
+
+
+class Room:
+    """Where attempts run: many at a time, or one alone. Who waits to be alone goes first."""
+
+    def __init__(self) -> None:
+        self._inside = 0
+        self._alone = False
+        self._waiting_alone = 0
+        self._changed = asyncio.Event()
+
+    @asynccontextmanager
+    async def entered(
+        self, *, alone: bool, wait: Callable[[asyncio.Event], Awaitable[None]]
+    ) -> AsyncIterator[None]:
+        """Inside, once there is room; `wait` passes the time until something has changed."""
+        self._waiting_alone += alone
+        try:
+            while self._alone or (self._inside if alone else self._waiting_alone):
+                self._changed.clear()
+                await wait(self._changed)
+        finally:
+            self._waiting_alone -= alone
+            self._changed.set()
+        self._inside += 1
+        self._alone = alone
+        try:
+            yield
+        finally:
+            self._inside -= 1
+            self._alone = False
+            self._changed.set()
+
 
 class ActivityHost:
     """Runs the attempts that the server hands to this worker."""
@@ -67,6 +108,8 @@ class ActivityHost:
         self._clock = clock
         self._running: dict[int, _Running] = {}
         self._number = 0
+        self._room = Room()
+        self._stopping = False
         self._wake = asyncio.Event()
         self._runner = AttemptRunner(
             self._deliver,
@@ -81,6 +124,10 @@ class ActivityHost:
     def count(self) -> int:
         """How many attempts are in flight."""
         return self._runner.count
+
+    def stop_starting(self) -> None:
+        """What has not begun yet is left to other workers."""
+        self._stopping = True
 
     def cut(self) -> None:
         """Stop every attempt; each is tried again elsewhere, and none of it counts."""
@@ -104,7 +151,11 @@ class ActivityHost:
         )
         if info.heartbeat_details:
             running.details = codec.encode(info.heartbeat_details[0])
-        self._refuse_the_deadly(running, data.get("max_crashes", 0))
+        max_crashes = data.get("max_crashes", 0)
+        running.book = running.book.opened(info.attempt, max_crashes)
+        if running.book.is_deadly(max_crashes):
+            failure = _interrupted(f"its process died {running.book.crashes} times while it ran")
+            raise self._for_good(running, failure, limit="", at=self._clock.now())
         self._environment.active(info.workflow_id or "", info.workflow_run_id or "")
         self._tell("on_activity_start", running)
         try:
@@ -118,13 +169,6 @@ class ActivityHost:
 
     # -- one attempt -----------------------------------------------------------------------------
 
-    def _refuse_the_deadly(self, running: _Running, max_crashes: int) -> None:
-        book, attempt = running.book, running.info.attempt
-        deaths = attempt - 1 - book.failures - book.shutdowns
-        if 0 < max_crashes <= deaths:
-            message = f"its process died {deaths} times while it ran"
-            raise self._for_good(running, _interrupted(message), limit="", at=self._clock.now())
-
     async def _run(self, running: _Running, arguments: str) -> Outcome:
         info = running.info
         function = self._environment.activity(info.activity_type)
@@ -132,6 +176,17 @@ class ActivityHost:
             raise self._elsewhere(running, f"this worker has no activity {info.activity_type!r}")
         self._number += 1
         number = self._number
+        async with self._room.entered(alone=running.book.doing == "waiting", wait=running.pulse):
+            if self._stopping:
+                raise self._elsewhere(running, "the worker is shutting down")
+            return await self._run_here(number, running, function, arguments)
+
+    async def _run_here(
+        self, number: int, running: _Running, function: Callable[..., Any], arguments: str
+    ) -> Outcome:
+        info = running.info
+        if running.book.doing == "waiting":
+            await self._announce_alone(running)
         self._running[number] = running
         details = json.loads(running.details)
         self._runner.start(
@@ -159,12 +214,18 @@ class ActivityHost:
         finally:
             del self._running[number]
 
+    async def _announce_alone(self, running: _Running) -> None:
+        """Let the server know before it starts: whoever finds it dead then knows the culprit."""
+        running.book = replace(running.book, doing="alone")
+        running.report()
+        # The SDK sends a heartbeat that follows another one after a while.
+        await asyncio.sleep(PULSE_S * 2)
+
     async def _supervise(self, running: _Running) -> Outcome:
         """Report it alive until it ends."""
-        pulse = LIVENESS.total_seconds() / 4
         while True:
             running.report()
-            await asyncio.wait([running.ended], timeout=pulse)
+            await asyncio.wait([running.ended], timeout=PULSE_S)
             if running.ended.done():
                 self._take_heartbeats()
                 return running.ended.result()
@@ -261,7 +322,7 @@ class ActivityHost:
 
     def _elsewhere(self, running: _Running, message: str) -> RecordedFailure:
         """Not the activity's fault: it is tried again, here or elsewhere, and this counts not."""
-        running.book = replace(running.book, shutdowns=running.book.shutdowns + 1)
+        running.book = running.book.ended(running.info.attempt)
         running.report()
         failure = Failure("Interrupted", message, kind="interrupted")
         return RecordedFailure(failure, non_retryable=False, next_retry_delay=_RETRY_ELSEWHERE)

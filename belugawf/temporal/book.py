@@ -2,8 +2,12 @@
 
 The server counts every attempt it starts; ours count failures, and a worker that dies uses up none.
 So an attempt carries a book along, in the details of its heartbeats, which the server hands to the
-next one: which attempts failed, and how many were cut by a shutdown. What is missing in the count
-died. The book ends in the history: in the metadata of the result, or beside the failure.
+next one: which attempts failed, how many were cut by a shutdown, and what this one is about to do.
+An attempt of which the book says nothing died. The book ends in the history: in the metadata of the
+result, or beside the failure.
+
+Deaths count as on the local provider: one that is shared with other attempts never counts up to
+`max_crashes`; an activity that one more death would bring there runs alone.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from belugawf.host.attempts import Outcome
 from belugawf.model.durations import format_instant
@@ -20,12 +24,22 @@ from belugawf.model.durations import format_instant
 _KEPT = 50
 
 
+Doing: TypeAlias = Literal["waiting", "shared", "alone"]
+
+
 @dataclass(frozen=True, slots=True)
 class Book:
-    """What attempts before this one came to. `failures` are counted, `attempts` show the last."""
+    """What attempts before this one came to.
+
+    `failures` are counted, `attempts` show the last of them. `told` is how many attempts the book
+    accounts for. `crashes` are the deaths that count. `doing` is what the present attempt does:
+    "waiting" until it is alone, running "alone", or "shared" with others.
+    """
 
     failures: int = 0
-    shutdowns: int = 0
+    told: int = 0
+    crashes: int = 0
+    doing: Doing = "shared"
     attempts: tuple[dict[str, Any], ...] = ()
 
     @classmethod
@@ -34,15 +48,42 @@ class Book:
         data = details[1] if len(details) > 1 else None
         if not isinstance(data, dict):
             return cls()
-        attempts = tuple(data.get("attempts", ()))
-        return cls(data.get("failures", 0), data.get("shutdowns", 0), attempts)
+        return cls(
+            failures=data.get("failures", 0),
+            told=data.get("told", 0),
+            crashes=data.get("crashes", 0),
+            doing=data.get("doing", "shared"),
+            attempts=tuple(data.get("attempts", ())),
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {
             "failures": self.failures,
-            "shutdowns": self.shutdowns,
+            "told": self.told,
+            "crashes": self.crashes,
+            "doing": self.doing,
             "attempts": list(self.attempts),
         }
+
+    def opened(self, attempt: int, max_crashes: int) -> Book:
+        """At the start of an attempt, with the deaths before it."""
+        deaths = attempt - 1 - self.told
+        crashes = self.crashes
+        if deaths > 0 and self.doing == "alone":
+            crashes += deaths
+        elif deaths > 0 and self.doing == "shared":
+            most = max(max_crashes - 1, 1) if max_crashes else crashes + deaths
+            crashes = max(crashes, min(crashes + deaths, most))
+        book = replace(self, told=attempt - 1, crashes=crashes)
+        return replace(book, doing="waiting" if book.is_suspect(max_crashes) else "shared")
+
+    def is_deadly(self, max_crashes: int) -> bool:
+        """Whether it has killed as many workers as it may."""
+        return 0 < max_crashes <= self.crashes
+
+    def is_suspect(self, max_crashes: int) -> bool:
+        """Whether one more death would be the last that it may cause: then it runs alone."""
+        return self.crashes > 0 and 0 < max_crashes <= self.crashes + 1
 
     def failed(self, outcome: Outcome, retry_at: int) -> Book:
         """With one more failure, after which the next attempt is due at `retry_at`."""
@@ -54,4 +95,8 @@ class Book:
             "error": json.loads(outcome.payload),
         }
         kept = (*self.attempts, entry)[-_KEPT:]
-        return replace(self, failures=self.failures + 1, attempts=kept)
+        return replace(self.ended(outcome.attempt), failures=self.failures + 1, attempts=kept)
+
+    def ended(self, attempt: int) -> Book:
+        """With this attempt told of: it did not die."""
+        return replace(self, told=attempt, crashes=0)

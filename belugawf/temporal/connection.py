@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 from temporalio.client import Client
+from temporalio.runtime import (
+    LogForwardingConfig,
+    LoggingConfig,
+    Runtime,
+    TelemetryConfig,
+    TelemetryFilter,
+)
 from temporalio.service import KeepAliveConfig, RPCError, RPCStatusCode, TLSConfig
 
 from belugawf.config import TemporalSettings, TlsFiles
@@ -34,6 +43,16 @@ class ServerError(BelugaError):
     exit_code = 12
 
 
+@cache
+def _runtime() -> Runtime:
+    """The SDK's core, whose log lines go to the logger `temporalio.core` and to no terminal."""
+    forwarding = LogForwardingConfig(logger=logging.getLogger("temporalio.core"))
+    levels = TelemetryFilter(core_level="ERROR", other_level="ERROR")
+    return Runtime(
+        telemetry=TelemetryConfig(logging=LoggingConfig(filter=levels, forwarding=forwarding))
+    )
+
+
 async def connect(settings: TemporalSettings) -> Client:
     """A connected client. Raises `UnavailableError` within seconds where nobody answers."""
     tls = _tls(settings)
@@ -45,6 +64,7 @@ async def connect(settings: TemporalSettings) -> Client:
                 api_key=settings.api_key,
                 tls=tls,
                 data_converter=DATA_CONVERTER,
+                runtime=_runtime(),
                 connect_timeout=timedelta(seconds=CONNECT_S),
                 keep_alive_config=KeepAliveConfig(interval_millis=10_000, timeout_millis=10_000),
             )
@@ -132,7 +152,8 @@ def query_error(error: Exception) -> BelugaError:
     """A query that the workflow could not answer."""
     message = str(error)
     if "has no query" in message:
-        return QueryNotFoundError(message, hint="built in are: status, result, waiting")
+        said, _, hint = message.partition("; ")
+        return QueryNotFoundError(said, hint=hint or None)
     return QueryFailedError(
         f"the query failed: {message}", hint="look at the function given to ctx.set_query"
     )

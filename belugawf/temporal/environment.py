@@ -6,11 +6,12 @@ import asyncio
 import inspect
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from temporalio.api.failure.v1 import Failure as ProtoFailure
+from temporalio.api.history.v1 import HistoryEvent
 
 from belugawf.authoring.loader import Catalog
 from belugawf.executor import Hooks, Problem
@@ -19,6 +20,11 @@ from belugawf.model.policy import ActivityDefaults
 from belugawf.temporal.payloads import recorded_in
 
 logger = logging.getLogger("belugawf.temporal")
+
+FetchHistory: TypeAlias = Callable[[str, str], Coroutine[Any, Any, Sequence[HistoryEvent]]]
+
+# The SDK takes a turn of more than 2 s for a deadlock.
+_FETCH_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +52,15 @@ class Environment:
     monotonic clock in seconds.
     """
 
-    def __init__(self, catalog: Catalog, options: WorkerOptions, hooks: Sequence[Hooks]) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        options: WorkerOptions,
+        hooks: Sequence[Hooks],
+        fetch: FetchHistory,
+    ) -> None:
         self.catalog = catalog
+        self._fetch = fetch
         self.options = options
         self.problems: dict[str, Problem] = {}
         self.functions: dict[str, Callable[..., Any]] = {}
@@ -72,6 +85,15 @@ class Environment:
             self.problems.pop(run_id, None)
         else:
             self.problems[run_id] = problem
+
+    def history(self, workflow_id: str, run_id: str) -> Sequence[HistoryEvent] | None:
+        """The run's history, asked for on a thread of workflow code; `None`: not to be had soon."""
+        fetching = asyncio.run_coroutine_threadsafe(self._fetch(workflow_id, run_id), self._loop)
+        try:
+            return fetching.result(_FETCH_S)
+        except Exception:
+            fetching.cancel()
+            return None
 
     def tell(self, hook: str, event: Mapping[str, Any]) -> None:
         """Call the hooks of that name on the worker's loop, from any thread."""

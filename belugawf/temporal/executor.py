@@ -97,8 +97,6 @@ _LOOKED_AT = 1_000
 _SILENCE_S = 1.0
 # Calls to the server at the same time.
 _AT_ONCE = 16
-# The problem of a run whose turn nobody takes.
-NO_WORKER = "no_worker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,8 +242,7 @@ class TemporalExecutor:
             from belugawf.temporal.worker import TemporalWorker
 
             self._worker = TemporalWorker(
-                self._server.client,
-                self.settings.task_queue,
+                self._server,
                 self.catalog,
                 self._options,
                 self._hooks,
@@ -513,16 +510,12 @@ class TemporalExecutor:
         look = await self._look(await self._server.resolve(run))
         return activity_states(look.events)
 
-    async def history(self, run: str, *, after: int = 0) -> Sequence[e.Event]:
-        """See `DurableExecutor.history`.
-
-        Failed attempts of activities that are still open come last, and not where only what is
-        new is asked for: their place is known once the activity has ended.
-        """
+    async def history(self, run: str, *, after: int | None = None) -> Sequence[e.Event]:
+        """See `DurableExecutor.history`."""
         name = await self._server.resolve(run)
-        if not after:
+        if after is None:
             return (await self._look(name)).events
-        return translated_history(await self._server.history(name))[after:]
+        return translated_history(await self._server.fetch_history(name))[after:]
 
     async def list(
         self,
@@ -634,17 +627,15 @@ class TemporalExecutor:
 
     def _require_driver(self, info: RunInfo) -> None:
         """Raise where the run cannot end: nobody takes its turns, or its code does not fit."""
-        problem = info.problem
-        if problem is None:
-            return
-        if problem.code == NO_WORKER:
+        if info.problem is not None:
+            raise TurnError(info.problem.message, hint=info.problem.hint)
+        if info.unattended is not None:
             raise NotFinishedError(
-                f"run {info.workflow_id!r} has not ended: {problem.message}",
+                f"run {info.workflow_id!r} has not ended: {info.unattended}",
                 workflow_id=info.workflow_id,
                 run_id=info.run_id,
-                hint=problem.hint,
+                hint="start a worker: belugawf worker",
             )
-        raise TurnError(problem.message, hint=problem.hint)
 
     # -- looking ---------------------------------------------------------------------------------
 
@@ -655,7 +646,9 @@ class TemporalExecutor:
         info = run_info(described, history)
         recorded = info.problem
         if info.open:
-            info = replace(info, problem=await self._problem(info, described))
+            problem = self._problem(info)
+            unattended = None if problem else await self._unattended(described)
+            info = replace(info, problem=problem, unattended=unattended)
         events = translated_history(history, described.pending_activities)
         return _Look(name, info, described, events, recorded)
 
@@ -668,26 +661,23 @@ class TemporalExecutor:
 
         return list(await asyncio.gather(*(look(run) for run in runs)))
 
-    async def _problem(
-        self, info: RunInfo, described: DescribeWorkflowExecutionResponse
-    ) -> Problem | None:
+    def _problem(self, info: RunInfo) -> Problem | None:
         """What keeps the run from moving: our own worker knows best, then the history."""
         worker = self._worker
-        if worker is not None and not worker.done:
+        if worker is not None and info.run_id in worker.environment.touched:
             return worker.environment.problems.get(info.run_id)
-        if info.problem is not None:
-            return info.problem
+        return info.problem
+
+    async def _unattended(self, described: DescribeWorkflowExecutionResponse) -> str | None:
+        """That no worker takes what the run has ready, if none does."""
+        if self._worker is not None and not self._worker.done:
+            return None
         if not is_untaken(described, polled=False):
             return None
         polled = bool(await self._server.workers())
         if not is_untaken(described, polled=polled):
             return None
-        return Problem(
-            code=NO_WORKER,
-            message=f"no worker answers on task queue {self.settings.task_queue!r}",
-            hint="start one: belugawf worker",
-            exit_code=0,
-        )
+        return f"no worker answers on task queue {self.settings.task_queue!r}"
 
 
 def _name(info: WorkflowExecutionInfo) -> RunName:

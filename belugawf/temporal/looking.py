@@ -33,7 +33,7 @@ PROVIDER = "temporal"
 # A task that no worker has taken for so long, though some polled lately: they are gone.
 _UNTAKEN_S = 12.0
 # The same where none polled lately.
-_UNPOLLED_S = 1.0
+_UNPOLLED_S = 3.0
 
 STATUSES = {
     WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING: "running",
@@ -198,7 +198,7 @@ def goes_on(
     info: RunInfo, described: DescribeWorkflowExecutionResponse, now: int, patience: int
 ) -> bool:
     """Whether the run will move within `patience` nanoseconds, where workers are there."""
-    if not info.open or info.problem is not None:
+    if not info.open or info.problem is not None or info.unattended is not None:
         return False
     if has_turn_due(described):
         return True

@@ -20,7 +20,9 @@ from typing import Any, TypeVarTuple, Unpack
 import temporalio.worker
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import WorkflowTaskFailedCause
 from temporalio.bridge.proto.workflow_activation import RemoveFromCache, WorkflowActivation
+from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.common import Priority, RawValue
 from temporalio.common import RetryPolicy as TemporalRetryPolicy
@@ -46,10 +48,13 @@ from belugawf.host import forbidding
 from belugawf.model import codec
 from belugawf.model.durations import duration_ns, format_instant, parse_instant
 from belugawf.model.errors import (
+    NondeterminismError,
     PayloadTypeError,
     QueryNotFoundError,
     RunEvicted,
     TurnError,
+    WorkflowLoadError,
+    WorkflowNotFoundError,
 )
 from belugawf.model.policy import ActivityOptions
 from belugawf.replay.loop import (
@@ -58,9 +63,11 @@ from belugawf.replay.loop import (
     NumberingLoop,
     kept_generators,
     unwind,
+    user_location,
 )
 from belugawf.replay.replayer import InputMismatchError
 from belugawf.temporal.environment import Environment, nondeterminism, problem_of
+from belugawf.temporal.matching import Matcher, asked_for
 from belugawf.temporal.payloads import (
     PROGRESS_MEMO,
     WAITS_MEMO,
@@ -84,7 +91,14 @@ headers_of_message: ContextVar[Any] = ContextVar("belugawf_headers")
 class UnknownActivityError(TurnError):
     """The code names an activity that this worker does not have."""
 
-    code = "unknown_activity"
+    code = "activity_not_found"
+
+
+class MissingWorkflowError(TurnError):
+    """The run's workflow is not in this worker's modules, or does not import."""
+
+    code = "workflow_load"
+    exit_code = 14
 
 
 class TemporalRuntime:
@@ -114,6 +128,7 @@ class TemporalRuntime:
         self._tokens = 0
         self._waits: dict[int, dict[str, Any]] = {}
         self._published: list[dict[str, Any]] = []
+        self.wait_location: str | None = None
         self._progress: str | float | None = None
         self._logs: list[logging.LogRecord] = []
 
@@ -121,7 +136,11 @@ class TemporalRuntime:
 
     async def run(self, text: str | None) -> RawValue:
         """Run the workflow's code; its exceptions fail the run, ours only the turn."""
-        definition = self._environment.catalog.workflow(self.info.workflow)
+        try:
+            definition = self._environment.catalog.workflow(self.info.workflow)
+        except (WorkflowNotFoundError, WorkflowLoadError) as error:
+            message = f"run {self.info.workflow_id!r} cannot go on: {error.message}"
+            raise MissingWorkflowError(message, hint=error.hint) from None
         try:
             arguments = definition.arguments(text)
         except Exception as error:
@@ -163,9 +182,10 @@ class TemporalRuntime:
         function = self._queries.get(name)
         if function is None:
             names = ", ".join(sorted(self._queries)) or "none of its own"
+            # Only the message comes back to who asks.
             raise QueryNotFoundError(
-                f"workflow {self.info.workflow!r} has no query {name!r}",
-                hint=f"it has status, result, waiting, and {names}",
+                f"workflow {self.info.workflow!r} has no query {name!r}; "
+                f"it has status, result, waiting, and {names}"
             )
         args = [] if text is None else codec.decode(text, list[Any], what="arguments")
         return raw(codec.encode(function(*args), what=f"query {name}", limit=self.payload_limit))
@@ -211,6 +231,7 @@ class TemporalRuntime:
         self._activities += 1
         activity_id = request.activity_id or str(self._activities)
         result: asyncio.Future[str] = self._instance.create_future()
+        self._instance._location = request.location
         handle = self._instance.start_activity(
             name, request.arguments, activity_id, options, self._environment.options.max_crashes
         )
@@ -238,8 +259,9 @@ class TemporalRuntime:
         elif self._environment.activity(name) is None and not self.is_replaying():
             raise self._instance.refuse(
                 UnknownActivityError(
-                    f"there is no activity {name!r}",
-                    hint="define it in a workflow module, then restart the worker",
+                    f"workflow {self.info.workflow!r} asks for activity {name!r}, which no module "
+                    "defines",
+                    hint="define it with @activity, or pass the function instead of its name",
                 )
             )
 
@@ -254,6 +276,7 @@ class TemporalRuntime:
         self._tokens += 1
         now = self.now()
         until = None if wait.timeout is None else format_instant(now + duration_ns(wait.timeout))
+        self.wait_location = wait.location
         self._waits[self._tokens] = {
             "seq": self._tokens,
             "signal": wait.name,
@@ -339,10 +362,16 @@ class DurableRun:
 class Instance(_WorkflowInstanceImpl, NumberingLoop):
     """The SDK's run in memory and event loop in one, with our rules for both."""
 
+    # Where the code asks for the next command, if that is known better than by its stack.
+    _location: str | None = None
+
     def __init__(self, details: WorkflowInstanceDetails, environment: Environment) -> None:
         self.environment = environment
         self._in_order: dict[asyncio.Task[Any], None] = {}
         self._generators: list[Any] = []
+        self._matcher: Matcher | None = None
+        # Where the code asks for each command of this turn, while it is compared.
+        self._locations: list[str | None] = []
         super().__init__(details)
 
     # -- a turn ----------------------------------------------------------------------------------
@@ -350,6 +379,9 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
     def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
         """Take a turn."""
         run_id = self._info.run_id
+        self._locations.clear()
+        if act.is_replaying and any(job.HasField("initialize_workflow") for job in act.jobs):
+            self._matcher = self._new_matcher()
         forbidding.begin()
         try:
             with kept_generators(self._generators):
@@ -360,14 +392,55 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
         if self._deleting or only_asked:
             return completion
         self.environment.active(self._info.workflow_id, run_id)
-        if completion.HasField("failed"):
-            self.environment.note_problem(run_id, problem_of(completion.failed.failure, new=True))
-            return completion
-        self.environment.note_problem(run_id, None)
         run = self._object
-        if isinstance(run, DurableRun):
+        if isinstance(run, DurableRun) and completion.HasField("successful"):
             self._publish(run.runtime, act, completion)
+            completion = self._compared(act, completion)
+        problem = None
+        if completion.HasField("failed"):
+            problem = problem_of(completion.failed.failure, new=True)
+        self.environment.note_problem(run_id, problem)
         return completion
+
+    # -- comparing -------------------------------------------------------------------------------
+
+    def _new_matcher(self) -> Matcher | None:
+        """What the replay is compared with; the SDK compares alone where it cannot be had soon."""
+        history = self.environment.history(self._info.workflow_id, self._info.run_id)
+        if history is None:
+            return None
+        known = self.environment.catalog.workflows.get(self._info.workflow_type)
+        return Matcher(history, "" if known is None else known.location)
+
+    def _compared(
+        self, act: WorkflowActivation, completion: WorkflowActivationCompletion
+    ) -> WorkflowActivationCompletion:
+        """The completion; one that fails the turn where the code differs from the history."""
+        matcher = self._matcher
+        if matcher is None or not matcher.covers(act.history_length):
+            self._matcher = None
+            return completion
+        try:
+            matcher.check(
+                act.history_length, asked_for(completion.successful.commands, self._locations)
+            )
+        except NondeterminismError as error:
+            refused = WorkflowActivationCompletion()
+            self._workflow_context_failure_converter.to_failure(
+                error, self._workflow_context_payload_converter, refused.failed.failure
+            )
+            refused.failed.force_cause = (
+                WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_NON_DETERMINISTIC_ERROR
+            )
+            return refused
+        return completion
+
+    def _add_command(self) -> WorkflowCommand:
+        command = super()._add_command()
+        if self._matcher is not None:
+            self._locations.append(self._location or user_location(2))
+            self._location = None
+        return command
 
     def _publish(
         self,
@@ -379,6 +452,7 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
         commands = completion.successful.commands
         ends = {str(command.WhichOneof("variant")) for command in commands} & _ENDS.keys()
         if news and not ends:
+            self._location = runtime.wait_location
             self.workflow_upsert_memo(news)
         if act.is_replaying:
             return
@@ -407,7 +481,7 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
     ) -> workflow.ActivityHandle[Any]:
         """Schedule it on the server, with its options in a header."""
         self._assert_not_read_only("start activity")
-        limits = limits_on_server(options, max_crashes)
+        limits = limits_on_server(options)
         policy = options.retry
         return self._outbound.start_activity(
             StartActivityInput(

@@ -3,8 +3,9 @@
 The worker keeps the limits itself, so that they mean the same as on the local provider; the server
 is told enough to find a dead worker, and to keep what outlives every worker. So:
 
-* It may start `max_attempts + max_crashes - 1` attempts: one of both limits is reached by then.
-  The worker makes the last failure that counts one that is not retried.
+* It may start attempts without limit, unless `at_most_once`: an attempt whose worker died uses up
+  none of `max_attempts`, and the server cannot tell. The worker makes the last failure that counts
+  one that is not retried, and refuses an activity that has killed `max_crashes` workers.
 * `timeout` is kept by the worker. The server's start-to-close is a little longer.
 * Every attempt is reported alive by its worker, whatever the user's code does. So silence on the
   server means that the worker is dead. `heartbeat_timeout` is kept by the worker.
@@ -24,6 +25,8 @@ from belugawf.model.policy import ActivityOptions, RetryPolicy
 
 # After this silence of a worker the server takes its attempts for dead.
 LIVENESS = timedelta(seconds=number("BELUGAWF_TEST_LIVENESS", 10))
+# How often a worker reports each of its attempts, in seconds.
+PULSE_S = LIVENESS.total_seconds() / 4
 # How much longer than the worker the server waits for an attempt's timeout.
 _SLACK = timedelta(seconds=30)
 # No timeout at all is none that the server knows: it wants one.
@@ -42,12 +45,10 @@ class ServerLimits:
     initial_interval: timedelta
 
 
-def limits_on_server(options: ActivityOptions, max_crashes: int) -> ServerLimits:
+def limits_on_server(options: ActivityOptions) -> ServerLimits:
     """The server's limits for these options."""
-    failures = options.retry.max_attempts
-    attempts = failures + max_crashes - 1 if failures and max_crashes else 0
     return ServerLimits(
-        attempts=1 if options.at_most_once else attempts,
+        attempts=1 if options.at_most_once else 0,
         start_to_close=_ENDLESS if options.timeout is None else options.timeout + _SLACK,
         heartbeat=LIVENESS,
         initial_interval=max(options.retry.initial_delay, _SHORTEST),

@@ -46,6 +46,7 @@ from belugawf.temporal.payloads import header, to_payload
 _SHORTEST_PREFIX = 4
 _PAGE = 1_000
 _KNOWN = 10_000
+_HISTORIES = 64
 # Recent ids that a mistyped one is compared with.
 _NEAR = 200
 # A worker that polls is seen at least this often.
@@ -72,7 +73,7 @@ class Server:
         self.client = client
         self.settings = settings
         self._service = client.workflow_service
-        self._histories: dict[str, list[HistoryEvent]] = {}
+        self._histories: dict[str, Sequence[HistoryEvent]] = {}
         # Runs that were met before: a new one is not visible to queries at once.
         self._known: dict[str, RunName] = {}
 
@@ -189,11 +190,19 @@ class Server:
                 ) from None
             raise server_error(error, self.settings) from error
 
-    async def history(self, run: RunName, length: int | None = None) -> Sequence[HistoryEvent]:
-        """The run's events; those read before are kept while the history is `length` long."""
+    async def history(self, run: RunName, length: int) -> Sequence[HistoryEvent]:
+        """The run's events; those read before are used again while the history is that long."""
         known = self._histories.get(run.run_id)
-        if known is not None and length is not None and known[-1].event_id >= length:
+        if known is not None and known[-1].event_id >= length:
             return known
+        events = await self.fetch_history(run)
+        if len(self._histories) >= _HISTORIES:
+            self._histories.clear()
+        self._histories[run.run_id] = events
+        return events
+
+    async def fetch_history(self, run: RunName) -> Sequence[HistoryEvent]:
+        """The run's events as they are now."""
         events: list[HistoryEvent] = []
         token = b""
         while True:
@@ -210,11 +219,7 @@ class Server:
             events.extend(page.history.events)
             token = page.next_page_token
             if not token:
-                break
-        if len(self._histories) > 64:
-            self._histories.clear()
-        self._histories[run.run_id] = events
-        return events
+                return events
 
     # -- messages --------------------------------------------------------------------------------
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
-from temporalio.client import Client
 from temporalio.worker import Worker
 
 from belugawf.authoring.loader import Catalog
@@ -19,7 +18,8 @@ from belugawf.model.errors import UnavailableError
 from belugawf.temporal.attempts import ActivityHost
 from belugawf.temporal.environment import Environment, WorkerOptions
 from belugawf.temporal.runtime import DurableRun, Headers, Runner
-from belugawf.temporal.scheduling import LIVENESS
+from belugawf.temporal.scheduling import PULSE_S
+from belugawf.temporal.server import RunName, Server
 
 # Until it is cut, a worker that shuts down waits for its attempts; they have limits of their own.
 _GRACE = timedelta(days=3_650)
@@ -47,18 +47,22 @@ class TemporalWorker:
 
     def __init__(
         self,
-        client: Client,
-        task_queue: str,
+        server: Server,
         catalog: Catalog,
         options: WorkerOptions,
         hooks: Sequence[Hooks],
     ) -> None:
-        self.environment = Environment(catalog, options, hooks)
+        self.environment = Environment(
+            catalog,
+            options,
+            hooks,
+            lambda workflow_id, run_id: server.fetch_history(RunName(workflow_id, run_id)),
+        )
         self._activities = ActivityHost(self.environment, SystemClock())
         self._turns = ThreadPoolExecutor(_TURNS_AT_ONCE, thread_name_prefix="belugawf-workflow")
         self._worker = Worker(
-            client,
-            task_queue=task_queue,
+            server.client,
+            task_queue=server.settings.task_queue,
             workflows=[DurableRun],
             activities=[self._activities.execute],
             workflow_runner=Runner(self.environment),
@@ -68,8 +72,8 @@ class TemporalWorker:
             max_concurrent_workflow_tasks=max(min(_TURNS_AT_ONCE, options.cache_runs), 2),
             max_concurrent_activities=options.concurrency,
             sticky_queue_schedule_to_start_timeout=_STICKY,
-            max_heartbeat_throttle_interval=LIVENESS / 4,
-            default_heartbeat_throttle_interval=LIVENESS / 4,
+            max_heartbeat_throttle_interval=timedelta(seconds=PULSE_S),
+            default_heartbeat_throttle_interval=timedelta(seconds=PULSE_S),
             graceful_shutdown_timeout=_GRACE,
         )
         self._running = asyncio.create_task(self._worker.run())
@@ -97,6 +101,7 @@ class TemporalWorker:
 
     def stop(self) -> None:
         """Take nothing more; attempts in flight go on, and are reported as they end."""
+        self._activities.stop_starting()
         if self._stopping is None:
             self._stopping = asyncio.create_task(self._shut_down())
 

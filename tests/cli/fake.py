@@ -291,9 +291,9 @@ class FakeExecutor:
             attention=[i for i in self.runs.values() if i.problem],
         )
 
-    async def history(self, run: str, *, after: int = 0) -> Sequence[ev.Event]:
+    async def history(self, run: str, *, after: int | None = None) -> Sequence[ev.Event]:
         events = self.events.get(self._find(run).run_id, [])
-        return [event for event in events if event.position > after]
+        return [event for event in events if event.position > (after or 0)]
 
 
 def soon(seconds: float) -> int:

@@ -415,6 +415,8 @@ def test_45_timeout_around_an_activity(project: Project) -> None:
     )
     done = project.cli("run", "around", "--id", "a")
     assert done.out.strip() == "TimeoutError False"
+    # A worker hears of it with its next heartbeat.
+    wait_for(lambda: project.count("slow was cancelled"), "it was told")
     assert sorted(project.log()) == ["clean", "slow", "slow was cancelled"]
     assert len(project.events("a", "ActivityCancelRequested")) == 1
     assert project.status("a")["status"] == "completed"

@@ -373,12 +373,14 @@ CRASH_LOOP = """
 def test_15_crash_loop(project: Project) -> None:
     """After `max_crashes` deaths it fails for the workflow; the fifty beside it are not blamed."""
     project.write_module("crashing", CRASH_LOOP)
-    project.cli("run", "crashing", "--id", "crashing", check=-signal.SIGKILL)
+    driver = project.start("run", "crashing", "--id", "crashing")
+    wait_for(lambda: not driver.alive, "it has killed its process")
+    driver.kill()
     assert len(project.log()) == 51
     project.open_gate("beside")
     deaths = 1
     while project.status("crashing")["status"] == "running":
-        resumed = project.cli("resume", "crashing", check=None)
+        resumed = project.cli("resume", "crashing", check=None, timeout=110)
         if resumed.code == 0:
             break
         assert resumed.code == -signal.SIGKILL, resumed

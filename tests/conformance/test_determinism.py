@@ -29,17 +29,22 @@ WAITING = """
 """
 
 
+def without_signals(history: list[dict[str, object]]) -> list[dict[str, object]]:
+    """The history without what an inbox may still hold: on Temporal a signal is in it at once."""
+    return [event for event in history if event["type"] != "SignalReceived"]
+
+
 def test_17_missing_module(project: Project) -> None:
     """A run whose module is gone is untouched and says so; it resumes when the file is back."""
     project.write_module("waiting", WAITING)
     project.cli("run", "waiting", "--id", "w")
-    before = project.history("w")
+    before = without_signals(project.history("w"))
     project.cli("signal", "go", "w", "--no-resume")
     project.remove_module("waiting")
     refused = project.cli("resume", "w", check=14).no_traceback()
     assert "waiting" in refused.err
     assert project.status("w")["status"] == "running"
-    assert project.history("w") == before
+    assert without_signals(project.history("w")) == before
     assert project.log() == ["before"]
 
     project.write_module("waiting", WAITING)
@@ -52,13 +57,13 @@ def test_17_module_that_does_not_import(project: Project) -> None:
     """The same for a module that does not import: the reason is named, nothing is lost."""
     project.write_module("waiting", WAITING)
     project.cli("run", "waiting", "--id", "w")
-    before = project.history("w")
+    before = without_signals(project.history("w"))
     project.cli("signal", "go", "w", "--no-resume")
     project.write_module("waiting", "\n    import a_library_that_is_not_installed\n" + WAITING)
     refused = project.cli("resume", "w", check=14)
     assert "waiting.py" in refused.err
     assert "a_library_that_is_not_installed" in refused.err
-    assert project.history("w") == before
+    assert without_signals(project.history("w")) == before
 
     project.write_module("waiting", WAITING)
     assert project.finish("w", check=0)["result"] == "before after"
@@ -101,13 +106,23 @@ def kill_in_second(project: Project) -> list[dict[str, object]]:
     return project.history("swap")
 
 
+def asked(history: list[dict[str, object]]) -> list[dict[str, object]]:
+    """What the code asked for."""
+    return [event for event in history if event["type"] in ("ActivityScheduled", "TimerStarted")]
+
+
 def assert_refused(project: Project, history: list[dict[str, object]], *names: str) -> None:
     """Resuming is refused, naming both sides; nothing runs and nothing is recorded."""
     refused = project.cli("resume", "swap", check=13).no_traceback()
     for name in (*names, "swap"):
         assert name in refused.err, refused
-    assert project.log() == ["first", "second"]
-    assert project.history("swap") == history
+    assert asked(project.history("swap")) == asked(history)
+    if project.provider.local:
+        assert project.log() == ["first", "second"]
+        assert project.history("swap") == history
+    else:
+        # The server goes on with what was scheduled, whether the workflow can go on or not.
+        assert set(project.log()) == {"first", "second"}
     shown = project.status("swap")
     assert shown["status"] == "running"
     assert shown["problem"]["code"] == "nondeterminism"

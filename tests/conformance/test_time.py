@@ -50,7 +50,7 @@ def test_32_sleep_survives(project: Project) -> None:
 
 def test_32_resumed_late(project: Project) -> None:
     """A sleep that ended while nothing ran is over at once."""
-    due_at = kill_asleep(project, 2)
+    due_at = kill_asleep(project, 2 if project.provider.local else 6)
     wait_for(lambda: utc_now() > due_at, "it is due")
     shown = project.finish("s", check=0)
     assert shown["result"] == "slept"

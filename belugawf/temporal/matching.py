@@ -1,0 +1,244 @@
+"""Whether replayed code asks for what the history records, told as the local provider tells it.
+
+The server's SDK compares too, but not arguments, and its words are those of its own machinery. So a
+run that is replayed is compared here first, one workflow task after the other: what the code asked
+for in it, in order, with the events that record it. Those carry the number of the event that
+completed the task, which is one more than the length of the history that the task was given.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.bridge.proto.workflow_commands import WorkflowCommand
+
+from belugawf.model import codec
+from belugawf.model.errors import NondeterminismError, PayloadTypeError
+from belugawf.temporal.histories import translated
+from belugawf.temporal.payloads import WAITS_MEMO, join, to_text
+
+_CAUSE = (
+    "the workflow's code was changed while this run was open: put the old code back, or start a "
+    "new run; if it was not changed, it depends on something that is not recorded (the clock, "
+    "random, the order of a set)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One command, as the code asked for it or as an event records it.
+
+    `kind` is "activity", "timer" and so on, `seq` the SDK's number of what it concerns. `location`
+    is "file:line" of the code, `position` that of the event among those that people see.
+    """
+
+    kind: str
+    name: str = ""
+    arguments: str = ""
+    seq: int = 0
+    location: str | None = None
+    event_id: int = 0
+
+    @property
+    def text(self) -> str:
+        """In a person's words."""
+        words = {
+            "activity": f"activity {self.name!r}",
+            "timer": f"a timer of {self.name}",
+            "wait": f"a wait for signal {self.name}" if self.name else "the end of a wait",
+            "memo": "a change of the memo",
+            "cancel_timer": "cancelling a timer",
+            "cancel_activity": "cancelling an activity",
+            "completed": "the workflow's end with a result",
+            "failed": "the workflow's end with an error",
+            "cancelled": "the workflow's end as cancelled",
+        }
+        return words.get(self.kind, self.kind)
+
+    def matches(self, other: Step) -> bool:
+        """Whether one may stand for the other."""
+        if self.kind != other.kind:
+            return False
+        if self.kind != "activity":
+            return True
+        return self.name == other.name and codec.same(self.arguments, other.arguments)
+
+
+class Matcher:
+    """Compares one run's commands with its history, as it is replayed."""
+
+    def __init__(self, history: Sequence[HistoryEvent], fallback: str) -> None:
+        self._history = history
+        self._fallback = fallback
+        self._recorded: dict[int, list[Step]] = {}
+        for event in history:
+            if event.HasField("workflow_task_completed_event_attributes"):
+                self._recorded.setdefault(event.event_id, [])
+            step = _recorded(event)
+            if step is not None:
+                task, made = step
+                self._recorded.setdefault(task, []).append(made)
+        self._asked: list[Step] = []
+        self._length = 0
+
+    def covers(self, length: int) -> bool:
+        """Whether a task that was given a history of that length is in the history."""
+        return length + 1 in self._recorded
+
+    def check(self, length: int, asked: Sequence[Step]) -> None:
+        """Take what the code asked for in a turn. Raises `NondeterminismError`."""
+        if length != self._length:
+            self._finish()
+            self._asked, self._length = [], length
+        self._asked.extend(asked)
+        self._compare()
+        # Where an activity is cancelled, the SDK lets the code run once more in the same task.
+        if not any(step.kind == "cancel_activity" for step in asked):
+            self._finish()
+
+    def _compare(self) -> None:
+        recorded = self._recorded.get(self._length + 1, [])
+        asked = _without_elided(self._asked)
+        for one, other in zip(recorded, asked, strict=False):
+            if not one.matches(other):
+                raise self._differs(one, other)
+        if len(asked) > len(recorded):
+            raise self._differs(None, asked[len(recorded)])
+
+    def _finish(self) -> None:
+        """Nothing more comes in this task: what is recorded must have been asked for."""
+        recorded = self._recorded.get(self._length + 1, [])
+        asked = _without_elided(self._asked)
+        if len(asked) < len(recorded):
+            raise self._differs(recorded[len(asked)], None)
+
+    def _differs(self, recorded: Step | None, asked: Step | None) -> NondeterminismError:
+        event_id = self._length + 1 if recorded is None else recorded.event_id
+        before = [event for event in self._history if event.event_id <= event_id]
+        requested = "nothing" if asked is None else asked.text
+        said = "nothing more" if recorded is None else recorded.text
+        if requested == said:
+            requested += " with other arguments"
+        return NondeterminismError(
+            position=len(translated(before)) + (recorded is None),
+            recorded=said,
+            requested=requested,
+            location=(None if asked is None else asked.location) or self._fallback,
+            cause=_CAUSE,
+        )
+
+
+def _without_elided(steps: Iterable[Step]) -> list[Step]:
+    """Without timers that are started and cancelled in one task: the server never sees them."""
+    kept: list[Step] = []
+    for step in steps:
+        if step.kind == "cancel_timer":
+            started = Step("timer", seq=step.seq)
+            same = [s for s in kept if s.kind == started.kind and s.seq == started.seq]
+            if same:
+                kept.remove(same[0])
+                continue
+        if step.kind == "cancel_activity":
+            same = [s for s in kept if s.kind == "activity" and s.seq == step.seq]
+            if same:
+                kept.remove(same[0])
+                continue
+        kept.append(step)
+    return kept
+
+
+def asked_for(commands: Iterable[WorkflowCommand], locations: Sequence[str | None]) -> list[Step]:
+    """The commands of a turn as steps; `locations` are where the code asks for each."""
+    steps = []
+    for index, command in enumerate(commands):
+        location = locations[index] if index < len(locations) else None
+        step = _asked(command, location)
+        if step is not None:
+            steps.append(step)
+    return steps
+
+
+def _asked(command: WorkflowCommand, location: str | None) -> Step | None:
+    kind = command.WhichOneof("variant")
+    if kind == "schedule_activity":
+        scheduled = command.schedule_activity
+        return Step(
+            "activity",
+            scheduled.activity_type,
+            _arguments(scheduled.arguments),
+            scheduled.seq,
+            location,
+        )
+    if kind == "start_timer":
+        timer = command.start_timer
+        return Step("timer", _length(timer.start_to_fire_timeout), "", timer.seq, location)
+    if kind == "cancel_timer":
+        return Step("cancel_timer", seq=command.cancel_timer.seq, location=location)
+    if kind == "request_cancel_activity":
+        seq = command.request_cancel_activity.seq
+        return Step("cancel_activity", seq=seq, location=location)
+    if kind == "modify_workflow_properties":
+        memo = command.modify_workflow_properties.upserted_memo
+        return Step(*_memo(memo.fields), location=location)
+    plain = _ENDINGS.get(str(kind))
+    return None if plain is None else Step(plain, location=location)
+
+
+def _recorded(event: HistoryEvent) -> tuple[int, Step] | None:
+    """What an event records, and the number of the task that asked for it."""
+    attributes = getattr(event, str(event.WhichOneof("attributes")))
+    task = getattr(attributes, "workflow_task_completed_event_id", 0)
+    if not task:
+        return None
+    step: Step | None = None
+    id = event.event_id
+    if event.HasField("activity_task_scheduled_event_attributes"):
+        arguments = _arguments(attributes.input.payloads)
+        step = Step("activity", attributes.activity_type.name, arguments, event_id=id)
+    elif event.HasField("timer_started_event_attributes"):
+        step = Step("timer", _length(attributes.start_to_fire_timeout), event_id=id)
+    elif event.HasField("timer_canceled_event_attributes"):
+        step = Step("cancel_timer", event_id=id)
+    elif event.HasField("activity_task_cancel_requested_event_attributes"):
+        step = Step("cancel_activity", event_id=id)
+    elif event.HasField("workflow_properties_modified_event_attributes"):
+        step = Step(*_memo(attributes.upserted_memo.fields), event_id=id)
+    else:
+        kind = str(event.WhichOneof("attributes")).removesuffix("_event_attributes")
+        plain = _RECORDED_ENDINGS.get(kind)
+        step = None if plain is None else Step(plain, event_id=id)
+    return None if step is None else (task, step)
+
+
+_ENDINGS = {
+    "complete_workflow_execution": "completed",
+    "fail_workflow_execution": "failed",
+    "cancel_workflow_execution": "cancelled",
+}
+_RECORDED_ENDINGS = {
+    "workflow_execution_completed": "completed",
+    "workflow_execution_failed": "failed",
+    "workflow_execution_canceled": "cancelled",
+}
+
+
+def _memo(fields: Any) -> tuple[str, str]:
+    if WAITS_MEMO not in fields:
+        return "memo", ""
+    waits = json.loads(to_text(fields[WAITS_MEMO])) or ()
+    return "wait", ", ".join(repr(wait["signal"]) for wait in waits)
+
+
+def _length(duration: Any) -> str:
+    return f"{duration.ToNanoseconds() / 1e9:g} s"
+
+
+def _arguments(payloads: Sequence[Any]) -> str:
+    try:
+        return join(payloads)
+    except PayloadTypeError:
+        return "null"
