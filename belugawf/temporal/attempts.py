@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 from temporalio import activity
+from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 
 from belugawf.host.attempts import AttemptRunner, AttemptSpec, Outcome, next_attempt_at, out_of_time
@@ -27,9 +28,11 @@ from belugawf.model.errors import Failure
 from belugawf.model.policy import ActivityOptions
 from belugawf.temporal.book import Book
 from belugawf.temporal.environment import Environment
-from belugawf.temporal.payloads import ATTEMPTS, RecordedFailure, join, raw, read_header, to_payload
+from belugawf.temporal.payloads import ATTEMPTS, RecordedFailure, join, read_header, to_payload
 from belugawf.temporal.runtime import headers_of_message
 from belugawf.temporal.scheduling import PULSE_S, read_options
+
+RecordHeartbeat: TypeAlias = Callable[[bytes, Sequence[Payload]], Awaitable[None]]
 
 _SHORTEST = timedelta(milliseconds=1)
 _RETRY_ELSEWHERE = timedelta(seconds=1)
@@ -57,7 +60,11 @@ class _Running:
 
     def report(self) -> None:
         """Tell the server that the attempt lives; the next one is handed details and book."""
-        activity.heartbeat(raw(self.details), raw(codec.encode(self.book.to_json())))
+        activity.heartbeat(*(RawValue(payload) for payload in self.payloads()))
+
+    def payloads(self) -> list[Payload]:
+        """What the next attempt is handed: the user's details, and the book."""
+        return [to_payload(self.details), to_payload(codec.encode(self.book.to_json()))]
 
     async def pulse(self, changed: asyncio.Event) -> None:
         """Report it alive until the event is set, or for a while."""
@@ -102,8 +109,9 @@ class Room:
 class ActivityHost:
     """Runs the attempts that the server hands to this worker."""
 
-    def __init__(self, environment: Environment, clock: Clock) -> None:
+    def __init__(self, environment: Environment, clock: Clock, record: RecordHeartbeat) -> None:
         options = environment.options
+        self._record = record
         self._environment = environment
         self._clock = clock
         self._running: dict[int, _Running] = {}
@@ -217,9 +225,8 @@ class ActivityHost:
     async def _announce_alone(self, running: _Running) -> None:
         """Let the server know before it starts: whoever finds it dead then knows the culprit."""
         running.book = replace(running.book, doing="alone")
-        running.report()
-        # The SDK sends a heartbeat that follows another one after a while.
-        await asyncio.sleep(PULSE_S * 2)
+        # The SDK would send a heartbeat that follows another one after a while.
+        await self._record(running.info.task_token, running.payloads())
 
     async def _supervise(self, running: _Running) -> Outcome:
         """Report it alive until it ends."""

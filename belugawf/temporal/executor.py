@@ -319,14 +319,20 @@ class TemporalExecutor:
         left = list(runs)
         while not self._interrupts and (end is None or time.monotonic() < end):
             worker.raise_if_broken()
+            # A problem that was recorded before is no word on the code as it is here now.
+            touched = worker.environment.touched
             looks = await self._look_at(left)
-            left = [look.run for look in looks if self._goes_on(look, patience)]
+            left = [
+                look.run
+                for look in looks
+                if self._goes_on(look, patience, anew=look.run.run_id not in touched)
+            ]
             if not named:
                 known = {run.run_id for run in left}
-                touched = await self._look_at(
+                others = await self._look_at(
                     [run for run in self._touched(worker) if run.run_id not in known]
                 )
-                left += [look.run for look in touched if self._goes_on(look, patience)]
+                left += [look.run for look in others if self._goes_on(look, patience)]
             silent = time.monotonic() - worker.environment.active_at > _SILENCE_S
             if not left and (named or (silent and not worker.in_flight)):
                 return

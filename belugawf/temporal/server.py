@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from temporalio.api.common.v1 import Header, Memo, Payloads, WorkflowExecution, WorkflowType
+from temporalio.api.common.v1 import (
+    Header,
+    Memo,
+    Payload,
+    Payloads,
+    WorkflowExecution,
+    WorkflowType,
+)
 from temporalio.api.enums.v1 import TaskQueueType, WorkflowIdConflictPolicy, WorkflowIdReusePolicy
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.taskqueue.v1 import TaskQueue
@@ -23,6 +30,7 @@ from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionResponse,
     GetWorkflowExecutionHistoryRequest,
     ListWorkflowExecutionsRequest,
+    RecordActivityTaskHeartbeatRequest,
     RequestCancelWorkflowExecutionRequest,
     SignalWorkflowExecutionRequest,
     StartWorkflowExecutionRequest,
@@ -327,6 +335,19 @@ class Server:
 
     def _ended(self, run: RunName) -> _Ended:
         return _Ended(run, self.settings)
+
+    async def heartbeat(self, task_token: bytes, details: Sequence[Payload]) -> None:
+        """Record a heartbeat at once; the SDK may hold one back for a while."""
+        request = RecordActivityTaskHeartbeatRequest(
+            namespace=self._namespace,
+            task_token=task_token,
+            details=Payloads(payloads=details),
+            identity=self.client.identity,
+        )
+        with translated(self.settings):
+            await self._service.record_activity_task_heartbeat(
+                request, retry=True, timeout=CALL_TIMEOUT
+            )
 
     # -- workers ---------------------------------------------------------------------------------
 

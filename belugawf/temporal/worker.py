@@ -58,7 +58,7 @@ class TemporalWorker:
             hooks,
             lambda workflow_id, run_id: server.fetch_history(RunName(workflow_id, run_id)),
         )
-        self._activities = ActivityHost(self.environment, SystemClock())
+        self._activities = ActivityHost(self.environment, SystemClock(), server.heartbeat)
         self._turns = ThreadPoolExecutor(_TURNS_AT_ONCE, thread_name_prefix="belugawf-workflow")
         self._worker = Worker(
             server.client,
