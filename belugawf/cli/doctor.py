@@ -28,7 +28,7 @@ from belugawf.model.errors import BelugaError, ConfigurationError
 
 if TYPE_CHECKING:
     from belugawf.config import Settings
-    from belugawf.executor import DurableExecutor
+    from belugawf.executor import DurableExecutor, Owner
 
 app = command_group()
 
@@ -125,7 +125,7 @@ def _examine(session: Session) -> Iterator[Finding]:
         yield _disk_space(database)
         yield _permissions(database)
         yield _database(database)
-    yield _provider(session)
+    yield from _provider(session)
 
 
 # -- the environment -----------------------------------------------------------------------------
@@ -186,22 +186,37 @@ def _modules(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def _provider(session: Session) -> Finding:
-    name = session.settings.provider
+def _provider(session: Session) -> Iterator[Finding]:
+    settings = session.settings
+    name = settings.provider
 
-    async def ask(executor: DurableExecutor) -> None:
+    async def ask(executor: DurableExecutor) -> Sequence[Owner] | None:
+        if name == "temporal":
+            return await executor.workers()  # type: ignore[attr-defined,no-any-return]
         await executor.summary()
+        return None
 
     if session.nothing_stored:
-        return Finding("provider", OK, "default; the first run creates its database")
-    if name == "temporal" and find_spec("belugawf.temporal") is None:
-        message = "this version of belugawf has no temporal provider yet"
-        return Finding("provider", FAIL, message, "use provider: default")
+        yield Finding("provider", OK, "default; the first run creates its database")
+        return
     try:
-        session.run(ask)
+        workers = session.run(ask)
     except BelugaError as error:
-        return Finding("provider", FAIL, f"{name}: {error.message}", error.hint, error.exit_code)
-    return Finding("provider", OK, f"{name} answers")
+        yield Finding("provider", FAIL, f"{name}: {error.message}", error.hint, error.exit_code)
+        return
+    if workers is None:
+        yield Finding("provider", OK, f"{name} answers")
+        return
+    place = settings.temporal
+    where = f"{place.host}, namespace {place.namespace}"
+    yield Finding("provider", OK, f"temporal answers at {where}")
+    queue = f"task queue {place.task_queue}"
+    if workers:
+        who = ", ".join(f"{worker.pid}@{worker.host}" for worker in workers)
+        yield Finding("workers", OK, f"{queue} is polled by {who}")
+    else:
+        fix = f"start one: {session.command('worker')}"
+        yield Finding("workers", WARN, f"nobody polls {queue}", fix)
 
 
 # -- the database --------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -84,15 +85,24 @@ def _unreachable(settings: TemporalSettings, reason: str) -> UnavailableError:
 def _reason(error: Exception) -> str:
     """The SDK's message without its layers of wrapping."""
     text = str(error)
-    for known in ("Connection refused", "dns error", "certificate", "InvalidUri", "timed out"):
-        if known in text:
-            return known if known[0].isupper() else _sentence(text, known)
-    return text.splitlines()[0][:200] if text else type(error).__name__
+    for sign, reason in _REASONS.items():
+        if sign in text:
+            return reason
+    inner = re.search(r'message: \\*"(.*?)\\*"', text)
+    return (inner[1] if inner else text.splitlines()[0])[:200] if text else type(error).__name__
 
 
-def _sentence(text: str, known: str) -> str:
-    start = text.index(known)
-    return text[start : start + 120].split("\n")[0].strip(" )\"'")
+# What an error of the connection's is recognised by.
+_REASONS = {
+    "Connection refused": "connection refused",
+    "dns error": "its name cannot be looked up",
+    "nknownIssuer": "its certificate is not trusted; see temporal.tls.ca",
+    "NotValidForName": "its certificate is for another name; see temporal.tls.server_name",
+    "CertificateRequired": "it wants a client certificate; see temporal.tls.cert",
+    "InvalidMessage": "it does not speak TLS; see temporal.tls",
+    "InvalidUri": "that is no address; write host:port",
+    "invalid authority": "that is no address; write host:port",
+}
 
 
 def _tls(settings: TemporalSettings) -> bool | TLSConfig:

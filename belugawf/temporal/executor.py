@@ -66,17 +66,15 @@ from belugawf.temporal.connection import query_error, server_error
 from belugawf.temporal.environment import WorkerOptions
 from belugawf.temporal.histories import translated as translated_history
 from belugawf.temporal.looking import (
-    QUERY_WORDS,
     goes_on,
     is_untaken,
     labels_of,
     memo_of,
     open_waits,
     run_info,
-    status_of,
 )
 from belugawf.temporal.payloads import LABELS_MEMO, WAITS_MEMO, raw, to_text
-from belugawf.temporal.server import RunName, Server, ended
+from belugawf.temporal.server import QUERY_WORDS, RunName, Server, ended
 from belugawf.views import activity_states
 
 if TYPE_CHECKING:
@@ -566,25 +564,25 @@ class TemporalExecutor:
 
     async def summary(self) -> Summary:
         """See `DurableExecutor.summary`."""
-        counts: dict[str, int] = {}
         waits: list[OpenWait] = []
         open_runs: list[RunName] = []
-        async for info in self._server.list():
-            status = status_of(info)
-            counts[status] = counts.get(status, 0) + 1
-            if status == "running":
-                waits.extend(open_waits(info))
-                open_runs.append(_name(info))
+        async for info in self._server.list("ExecutionStatus = 'Running'"):
+            waits.extend(open_waits(info))
+            open_runs.append(_name(info))
         waits.sort(key=lambda wait: wait.since)
         looks = await self._look_at(open_runs[:_SHOWN])
         due = [w.until for k in looks for w in k.info.waiting_for if w.until is not None]
         return Summary(
-            counts=counts,
+            counts=await self._server.counts(),
             waits=waits[:_SHOWN],
             waits_total=len(waits),
             next_due_at=min(due, default=None),
             attention=[look.info for look in looks if look.info.problem is not None],
         )
+
+    async def workers(self) -> Sequence[Owner]:
+        """The processes that polled the task queue lately."""
+        return await self._server.workers()
 
     # -- waiting ---------------------------------------------------------------------------------
 

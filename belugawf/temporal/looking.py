@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import (
     EventType,
     PendingActivityState,
@@ -44,17 +43,6 @@ STATUSES = {
     WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW: "continued_as_new",
     WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_TIMED_OUT: "timed_out",
 }
-# The server's word for each of our statuses, as its queries take it.
-QUERY_WORDS = {
-    "running": "Running",
-    "completed": "Completed",
-    "failed": "Failed",
-    "cancelled": "Canceled",
-    "terminated": "Terminated",
-    "continued_as_new": "ContinuedAsNew",
-    "timed_out": "TimedOut",
-}
-_NO_MEMO: Mapping[str, Payload] = {}
 
 
 def run_info(

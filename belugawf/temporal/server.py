@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import socket
 import time
@@ -25,6 +26,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import (
+    CountWorkflowExecutionsRequest,
     DescribeTaskQueueRequest,
     DescribeWorkflowExecutionRequest,
     DescribeWorkflowExecutionResponse,
@@ -55,6 +57,16 @@ _SHORTEST_PREFIX = 4
 _PAGE = 1_000
 _KNOWN = 10_000
 _HISTORIES = 64
+# The server's word for each of our statuses, as its queries take it.
+QUERY_WORDS = {
+    "running": "Running",
+    "completed": "Completed",
+    "failed": "Failed",
+    "cancelled": "Canceled",
+    "terminated": "Terminated",
+    "continued_as_new": "ContinuedAsNew",
+    "timed_out": "TimedOut",
+}
 # Recent ids that a mistyped one is compared with.
 _NEAR = 200
 # A worker that polls is seen at least this often.
@@ -176,6 +188,25 @@ class Server:
             token = page.next_page_token
             if not token:
                 return
+
+    async def counts(self) -> dict[str, int]:
+        """How many runs of our task queue have each status, in our words."""
+        with translated(self.settings):
+            answer = await self._service.count_workflow_executions(
+                CountWorkflowExecutionsRequest(
+                    namespace=self._namespace,
+                    query=f"TaskQueue = {_quoted(self.settings.task_queue)} "
+                    "GROUP BY ExecutionStatus",
+                ),
+                retry=True,
+                timeout=CALL_TIMEOUT,
+            )
+        words = {theirs: ours for ours, theirs in QUERY_WORDS.items()}
+        return {
+            words.get(word, word): group.count
+            for group in answer.groups
+            if (word := json.loads(group.group_values[0].data))
+        }
 
     # -- one run ---------------------------------------------------------------------------------
 

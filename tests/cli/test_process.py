@@ -171,15 +171,15 @@ def test_doctor(project: Path) -> None:
     assert {line.split("\t")[0] for line in lines} == {"OK"}
     (project / ".belugawf" / "state.db").write_bytes(b"no database at all" * 100)
     assert "FAIL\tdatabase" in belugawf(project, "doctor", code=12).stdout
-    (project / ".belugawf.yaml").write_text("provider: temporal\n")
+    (project / ".belugawf.yaml").write_text("provider: temporal\ntemporal: {host: 'localhost:1'}\n")
     failures = [
         line
         for line in belugawf(project, "doctor", code=12).stdout.splitlines()
         if not line.startswith("OK\t")
     ]
     assert failures == [
-        "FAIL\tprovider\tthis version of belugawf has no temporal provider yet"
-        "\tuse provider: default"
+        "FAIL\tprovider\ttemporal: the Temporal server at localhost:1 cannot be reached: connection"
+        " refused\tstart it (temporal server start-dev), or set temporal.host; check: belugawf doctor"
     ]
     (project / ".belugawf.yaml").write_text("dbb: x\n")
     assert "FAIL\tconfiguration" in belugawf(project, "doctor", code=14).stdout

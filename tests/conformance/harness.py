@@ -22,6 +22,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from belugawf import new_executor
+from belugawf.model.errors import RunNotFoundError
+
 T = TypeVar("T")
 
 # Long enough for a loaded machine; a condition that holds is seen within 20 ms.
@@ -533,9 +536,27 @@ class Project:
 
     def waits(self, run: str, name: str | None = None) -> bool:
         """Whether the run is there and waits for something (for `name`)."""
-        shown = self.cli("status", run, "--json", check=None)
-        waiting_for = shown.json["waiting_for"] if shown.code == 0 else []
-        return any(name is None or wait["name"] == name for wait in waiting_for)
+        info = self._peek(lambda executor: executor.describe(run))
+        return info is not None and any(name in (None, w.name) for w in info.waiting_for)
+
+    def _peek(self, look: Callable[[Any], T]) -> T | None:
+        """Look from this process, as polling does again and again; `None`: there is no such run."""
+        options: dict[str, Any] = {"db": self.db, "create": False}
+        if not self.provider.local:
+            env = self.provider.env
+            options = {
+                "host": env["BELUGAWF_TEMPORAL_HOST"],
+                "namespace": env["BELUGAWF_TEMPORAL_NAMESPACE"],
+            }
+        elif not self.db.exists():
+            return None
+        try:
+            with new_executor(
+                "default" if self.provider.local else "temporal", **options
+            ).sync() as e:
+                return look(e)
+        except RunNotFoundError:
+            return None
 
     def history(self, run: str) -> list[dict[str, Any]]:
         """`history RUN --json`, with its positions checked."""
@@ -549,8 +570,8 @@ class Project:
 
     def has_event(self, run: str, kind: str) -> bool:
         """Whether the run is there and its history has an event of this type."""
-        shown = self.cli("history", run, "--json", check=None)
-        return shown.code == 0 and any(event["type"] == kind for event in shown.json)
+        history = self._peek(lambda executor: executor.history(run)) or ()
+        return any(type(event).__name__ == kind for event in history)
 
     def result(self, run: str) -> Any:
         """The result of a completed run, through `result RUN --json`."""

@@ -331,7 +331,8 @@ async def test_a_resume_beside_a_worker_leaves_it_working(tmp_path: Path) -> Non
         assert (await executor.wait("b", max_wait=20)).status == "completed"
         worker.cancel()
         await asyncio.gather(worker, return_exceptions=True)
-        row = (await executor.execute(napping, id="c", input=0, detach=True))._key
+        handle = await executor.execute(napping, id="c", input=0, detach=True)
+        row = executor._resolve(handle.run_id).key
         assert not engine_of(executor).follows(row)
 
 
@@ -352,10 +353,10 @@ async def test_a_run_stays_ours_while_its_thread_works(tmp_path: Path) -> None:
     async with open_executor(tmp_path, not_waiting) as executor:
         handle = await executor.execute(not_waiting, id="one", detach=True)
         await executor.resume("one")
-        assert executor._store.by_key(handle._key).owner is not None
+        assert executor._store.by_key(executor._resolve(handle.run_id).key).owner is not None
         THREAD_MAY_END.set()
         async with asyncio.timeout(10):
-            while executor._store.by_key(handle._key).owner is not None:
+            while executor._store.by_key(executor._resolve(handle.run_id).key).owner is not None:
                 await engine_of(executor).changed(0.1)
 
 
@@ -426,7 +427,9 @@ async def test_a_timer_that_was_held_does_not_overtake_an_unread_signal(tmp_path
             while not executor.in_flight():
                 await asyncio.sleep(0.01)
         engine_of(executor)._must_look = lambda now: False  # type: ignore[method-assign]
-        executor._store.send(handle._key, "signal", name="approval", payload="true")
+        executor._store.send(
+            executor._resolve(handle.run_id).key, "signal", name="approval", payload="true"
+        )
         GATE.set()
         assert await result == "True"
 
