@@ -423,6 +423,37 @@ def test_any_text(text: str) -> None:
 # -- the documents ---------------------------------------------------------------------------------
 
 
+def test_temporals_own_variables(home: Path) -> None:
+    """What Temporal's tools are told counts, after belugawf's variables and before the file."""
+    text = "temporal: {host: 'file:1', namespace: file, tls: {ca: ca.pem}}\n"
+    environ = {
+        "TEMPORAL_ADDRESS": "theirs:1",
+        "TEMPORAL_NAMESPACE": "theirs",
+        "BELUGAWF_TEMPORAL_NAMESPACE": "ours",
+        "TEMPORAL_API_KEY": "secret",
+        "TEMPORAL_TLS_CLIENT_CERT_PATH": "client.pem",
+        "TEMPORAL_TLS_CLIENT_KEY_DATA": "PEM",
+        "TEMPORAL_TLS_SERVER_NAME": "cluster",
+    }
+    settings = load(home, text, environ=environ).temporal
+    assert (settings.host, settings.namespace) == ("theirs:1", "ours")
+    assert settings.api_key == "secret"
+    assert settings.tls == TlsFiles(
+        ca=home / "ca.pem", cert=home / "client.pem", key=b"PEM", server_name="cluster"
+    )
+    assert "secret" not in repr(settings)
+    assert "PEM" not in repr(settings)
+
+
+@pytest.mark.parametrize(("text", "tls"), [("true", True), ("1", True), ("false", False)])
+def test_temporal_tls_variable(home: Path, text: str, tls: bool) -> None:
+    """TEMPORAL_TLS is a switch."""
+    assert load(home, "", environ={"TEMPORAL_TLS": text}).temporal.tls is tls
+    assert "TEMPORAL_TLS: temporal.tls: expected true or false" in "\n".join(
+        problems(home, "", environ={"TEMPORAL_TLS": "perhaps"})
+    )
+
+
 def _doc_rows() -> dict[str, list[str]]:
     text = (ROOT / "docs" / "configuration.md").read_text()
     rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| `")]
@@ -483,7 +514,7 @@ def test_example_shows_the_defaults() -> None:
             value = found[3] if found[2] == "null" and found[3] else found[2]
             shown[found[1]] = "none" if value == "null" else value
     expected = {key.name.rsplit(".", 1)[-1]: key.default for key in KEYS}
-    for name in ("ca", "cert", "key"):
+    for name in ("ca", "cert", "key", "server_name"):
         del expected[name]
     assert shown == expected
 

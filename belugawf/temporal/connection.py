@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,6 @@ from pathlib import Path
 
 from temporalio.client import Client
 from temporalio.runtime import (
-    LogForwardingConfig,
     LoggingConfig,
     Runtime,
     TelemetryConfig,
@@ -46,12 +44,9 @@ class ServerError(BelugaError):
 
 @cache
 def _runtime() -> Runtime:
-    """The SDK's core, whose log lines go to the logger `temporalio.core` and to no terminal."""
-    forwarding = LogForwardingConfig(logger=logging.getLogger("temporalio.core"))
+    """The SDK's core, which writes errors alone: its warnings are told as problems and failures."""
     levels = TelemetryFilter(core_level="ERROR", other_level="ERROR")
-    return Runtime(
-        telemetry=TelemetryConfig(logging=LoggingConfig(filter=levels, forwarding=forwarding))
-    )
+    return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter=levels)))
 
 
 async def connect(settings: TemporalSettings) -> Client:

@@ -85,6 +85,7 @@ DEFAULT_PATIENCE = 60.0
 RESUME_PATIENCE = 5.0
 # How often a run is looked at that is followed, in seconds.
 _POLL_S = 0.1
+_HANDED_OVER_S = 0.02
 # How many runs and waits a summary names.
 _SHOWN = 20
 # What becomes visible late: how long a signal without a run is looked for, in seconds.
@@ -155,6 +156,9 @@ class TemporalExecutor:
         worker, self._worker, self._connected = self._worker, None, None
         if worker is not None:
             await worker.close()
+        # The SDK's own threads are still busy with handing over the last answer. If the process
+        # ends under them, Python kills it.
+        await asyncio.sleep(_HANDED_OVER_S)
 
     def sync(self) -> BlockingExecutor:
         """This executor for scripts without asyncio; use as `with`."""
@@ -539,14 +543,13 @@ class TemporalExecutor:
         if since is not None:
             moment = time.time_ns() - duration_ns(parse_duration(since))
             conditions.append(f"StartTime >= '{format_instant(moment)}'")
-        wanted = (labels or {}).items()
-        runs: list[RunName] = []
-        found = self._server.list(" AND ".join(conditions), limit=None if labels else limit)
-        async for info in found:
-            if wanted <= labels_of(info).items():
-                runs.append(_name(info))
-            if limit is not None and len(runs) >= limit:
-                break
+        said = (labels or {}).items()
+        found = await self._server.newest(
+            " AND ".join(conditions),
+            limit=limit,
+            wanted=lambda info: said <= labels_of(info).items(),
+        )
+        runs = [_name(info) for info in found]
         return [look.info for look in await self._look_at(runs)]
 
     async def waiting(

@@ -8,7 +8,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -113,8 +113,8 @@ class Server:
         if not isinstance(text, str) or not text:
             raise UsageError(f"a run is named by a text, not {text!r}")
         if text == "@latest":
-            async for info in self.list(limit=1):
-                return _name(info)
+            for info in await self.newest(limit=1):
+                return self._remember(_name(info))
             raise RunNotFoundError("there is no run yet", hint="start one with: belugawf run")
         if text in self._known:
             return self._known[text]
@@ -161,10 +161,38 @@ class Server:
         hint = f"did you mean {near[0]!r}?" if near else "see what there is: belugawf list"
         return RunNotFoundError(f"there is no run {text!r}", hint=hint)
 
+    async def newest(
+        self,
+        query: str = "",
+        *,
+        limit: int | None,
+        wanted: Callable[[WorkflowExecutionInfo], bool] = lambda info: True,
+    ) -> Sequence[WorkflowExecutionInfo]:
+        """The runs of our task queue that were started last, newest first.
+
+        The server lists ended runs by their end. A run cannot have started after it ended: so once
+        `limit` runs are known that started after the end of the next one, no other is newer.
+        """
+        both = f"({query}) AND " if query else ""
+        found: list[WorkflowExecutionInfo] = []
+        async for info in self.list(f"{both}ExecutionStatus = 'Running'"):
+            if wanted(info):
+                found.append(info)
+            if limit is not None and len(found) >= limit:
+                break
+        async for info in self.list(f"{both}ExecutionStatus != 'Running'"):
+            if limit is not None and len(found) >= limit:
+                found = sorted(found, key=_started, reverse=True)[:limit]
+                if _started(found[-1]) >= info.close_time.ToNanoseconds():
+                    break
+            if wanted(info):
+                found.append(info)
+        return sorted(found, key=_started, reverse=True)[:limit]
+
     async def list(
         self, query: str = "", *, limit: int | None = None, ours: bool = True
     ) -> AsyncIterator[WorkflowExecutionInfo]:
-        """Runs, newest first; `ours` are those of our task queue."""
+        """Runs, open ones first, then by their end; `ours` are those of our task queue."""
         if ours:
             queue = f"TaskQueue = {_quoted(self.settings.task_queue)}"
             query = f"{queue} AND ({query})" if query else queue
@@ -454,6 +482,10 @@ def _is_alive(pid: int) -> bool:
 
 def _name(info: WorkflowExecutionInfo) -> RunName:
     return RunName(info.execution.workflow_id, info.execution.run_id)
+
+
+def _started(info: WorkflowExecutionInfo) -> int:
+    return info.start_time.ToNanoseconds()
 
 
 def _quoted(text: str) -> str:

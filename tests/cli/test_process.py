@@ -178,8 +178,9 @@ def test_doctor(project: Path) -> None:
         if not line.startswith("OK\t")
     ]
     assert failures == [
-        "FAIL\tprovider\ttemporal: the Temporal server at localhost:1 cannot be reached: connection"
-        " refused\tstart it (temporal server start-dev), or set temporal.host; check: belugawf doctor"
+        "FAIL\tprovider\ttemporal: the Temporal server at localhost:1 cannot be reached: "
+        "connection refused\tstart it (temporal server start-dev), or set temporal.host; "
+        "check: belugawf doctor"
     ]
     (project / ".belugawf.yaml").write_text("dbb: x\n")
     assert "FAIL\tconfiguration" in belugawf(project, "doctor", code=14).stdout

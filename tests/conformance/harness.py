@@ -434,7 +434,7 @@ class Project:
         clock: float | None = None,
         timeout: float = PATIENCE_S,
     ) -> Result:
-        """Run a Python script in the project's folder; on Temporal it drives alone."""
+        """Run a Python script in the project's folder; the worker beside commands is ended."""
         self.stop_worker()
         return self._run(
             [sys.executable, "-c", textwrap.dedent(source), *args],
@@ -487,6 +487,10 @@ class Project:
         self.stop_worker()
         worker = self._start([*command, "worker"], self.env(env))
         return Driver(worker, self._start([*command, *args], self.env(env)))
+
+    def start_command(self, *args: str) -> Process:
+        """Start `belugawf ARGS` by itself: on Temporal without a worker beside it."""
+        return self._start([sys.executable, "-m", "belugawf", *args], self.env())
 
     def _see_to_a_worker(self, args: Sequence[str], env: dict[str, str]) -> None:
         """A worker where the command would drive locally, none where it says not to."""

@@ -1,4 +1,4 @@
-"""Workers of these tests report their attempts often, so that what is cancelled hears of it soon."""
+"""Workers of these tests report often, so that an activity that is cancelled hears of it soon."""
 
 import os
 
