@@ -7,6 +7,8 @@ None is documented for users, and each is off unless it is set:
   or after a commit, or before an effect. `BELUGAWF_TEST_KILL_LOG`: a file for the steps' names.
 * `BELUGAWF_TEST_BUSY_TIMEOUT`: seconds that a writer waits for the database, instead of 30.
 * `BELUGAWF_TEST_MAX_PAGES`: the most pages that the database may grow to, as on a full disk.
+* `BELUGAWF_TEST_LIVENESS`, `BELUGAWF_TEST_STICKY`: on Temporal, seconds of silence after which a
+  worker's attempts, and its runs in memory, are taken for dead, instead of 10.
 * `BELUGAWF_CACHE_RUNS`: how many runs are kept in memory between their turns, instead of 256.
 """
 

@@ -193,8 +193,10 @@ class ActivityHost:
         self, number: int, running: _Running, function: Callable[..., Any], arguments: str
     ) -> Outcome:
         info = running.info
-        if running.book.doing == "waiting":
-            await self._announce_alone(running)
+        alone = running.book.doing == "waiting"
+        if alone:
+            running.book = replace(running.book, doing="alone")
+            await self._tell_the_next(running)
         self._running[number] = running
         details = json.loads(running.details)
         self._runner.start(
@@ -215,17 +217,21 @@ class ActivityHost:
         )
         self._wake.set()
         try:
-            return await self._supervise(running)
+            outcome = await self._supervise(running)
+            if alone:
+                # Before anyone else may kill this process: it was not this one.
+                running.book = running.book.ended(info.attempt)
+                await self._tell_the_next(running)
+            return outcome
         except asyncio.CancelledError:
             self._runner.cancel(number, 0)
             raise
         finally:
             del self._running[number]
 
-    async def _announce_alone(self, running: _Running) -> None:
-        """Let the server know before it starts: whoever finds it dead then knows the culprit."""
-        running.book = replace(running.book, doing="alone")
-        # The SDK would send a heartbeat that follows another one after a while.
+    async def _tell_the_next(self, running: _Running) -> None:
+        """Hand on the book at once: whoever finds this attempt dead then knows the culprit."""
+        # The SDK would hold back a heartbeat that soon follows another one.
         await self._record(running.info.task_token, running.payloads())
 
     async def _supervise(self, running: _Running) -> Outcome:
