@@ -259,7 +259,9 @@ def _show_stored(session: Session, info: RunInfo) -> None:
     line = f"{escape(info.workflow_id)} is {info.status.replace('_', ' ')}"
     if info.open:
         driver = other_owner(info) or live_worker(session, info.workflow)
-        if driver is None:
+        if driver is None and session.settings.provider == "temporal":
+            line += f"; a worker takes it: {escape(session.command('worker'))}"
+        elif driver is None:
             line += f"; drive it with: {telling.resume_command(session, info)}"
         else:
             line += f"; {telling.owner_text(driver)} takes it"

@@ -106,8 +106,9 @@ async def _wait(
     until: str,
     max_wait: timedelta | None,
 ) -> RunInfo:
-    if info.open and info.owner is None and session.talk_terminal:
-        command = telling.resume_command(session, info)
+    workers_drive = session.settings.provider == "temporal" and info.unattended is None
+    if info.open and info.owner is None and session.talk_terminal and not workers_drive:
+        command = telling.moving_command(session, info)
         session.say(f"nobody drives {escape(info.workflow_id)} now; it goes on with: {command}")
     try:
         return await executor.wait(info.run_id, until=until, max_wait=max_wait)

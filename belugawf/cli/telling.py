@@ -100,6 +100,13 @@ def say_waits(session: Session, info: RunInfo, waiting_runs: Mapping[str, int]) 
             session.say(f"  {escape(wait.prompt)}")
 
 
+def moving_command(session: Session, info: RunInfo) -> str:
+    """What to type where nobody drives the run: a worker, where it waits for one."""
+    if info.unattended is not None:
+        return escape(session.command("worker"))
+    return resume_command(session, info)
+
+
 def resume_command(session: Session, info: RunInfo) -> str:
     return escape(session.command("resume", info.workflow_id))
 

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from temporalio.api.common.v1 import (
@@ -473,11 +474,13 @@ def owner_of(identity: str, since: int) -> Owner:
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
+        # A process that nobody has waited for yet still has its number.
+        stat = Path(f"/proc/{pid}/stat").read_text()
     except ProcessLookupError:
         return False
     except OSError:
         return True
-    return True
+    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
 
 
 def _name(info: WorkflowExecutionInfo) -> RunName:

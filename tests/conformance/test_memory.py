@@ -175,7 +175,7 @@ ONE_BY_ONE = """
                     ]
                     if len(received) > number:
                         break
-                    await asyncio.sleep(0.005)
+                    await asyncio.sleep(0.02)
 
     asyncio.run(main())
 """
