@@ -97,7 +97,7 @@ class Session:
             options |= {"create": create, "process_ends": True}
         elif self.settings.provider == "temporal":
             # Workers drive there: `worker`, or `resume` for a while.
-            options["drives"] = False
+            options |= {"drives": False, "process_ends": True}
         return new_executor(self.settings.provider, **options)
 
     def run(self, work: Callable[[DurableExecutor], Awaitable[T]], *, create: bool = False) -> T:

@@ -43,7 +43,7 @@ _EMPTY_TIMER_S = 0.001
 _MAX_THROWS = 100
 # A loop that swallows RunEvicted at every call, without awaiting, would spin for ever. After so
 # many, calls go through, unheard: its next await stands still, and it is left there.
-_MAX_REFUSALS = 10_000
+MAX_REFUSALS = 10_000
 
 
 _Ts = TypeVarTuple("_Ts")
@@ -394,7 +394,7 @@ class DeterministicLoop(NumberingLoop):
 
     def check(self) -> None:
         """Raise `RunEvicted` once the run is let go."""
-        if self.evicting and self._refusals < _MAX_REFUSALS:
+        if self.evicting and self._refusals < MAX_REFUSALS:
             self._refusals += 1
             raise RunEvicted
 

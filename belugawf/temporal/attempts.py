@@ -34,6 +34,7 @@ from belugawf.temporal.scheduling import PULSE_S, read_options
 
 RecordHeartbeat: TypeAlias = Callable[[bytes, Sequence[Payload]], Awaitable[None]]
 
+_LARGE = 1_500_000
 _SHORTEST = timedelta(milliseconds=1)
 _RETRY_ELSEWHERE = timedelta(seconds=1)
 
@@ -45,6 +46,7 @@ class _Running:
     info: activity.Info
     options: ActivityOptions
     activity_id: str
+    function: str | None
     book: Book
     details: str = "null"
     ended: asyncio.Future[Outcome] = field(
@@ -154,7 +156,8 @@ class ActivityHost:
         running = _Running(
             info=info,
             options=read_options(data),
-            activity_id=info.activity_id,
+            activity_id=data.get("id") or info.activity_id,
+            function=data.get("function"),
             book=Book.read(info.heartbeat_details),
         )
         if info.heartbeat_details:
@@ -179,13 +182,14 @@ class ActivityHost:
 
     async def _run(self, running: _Running, arguments: str) -> Outcome:
         info = running.info
-        function = self._environment.activity(info.activity_type)
+        function = self._environment.find_activity(info.activity_type, running.function)
         if function is None:
             raise self._elsewhere(running, f"this worker has no activity {info.activity_type!r}")
         self._number += 1
         number = self._number
         async with self._room.entered(alone=running.book.doing == "waiting", wait=running.pulse):
-            if self._stopping:
+            # What may run only once was handed out to us, and would be to nobody else.
+            if self._stopping and not running.options.at_most_once:
                 raise self._elsewhere(running, "the worker is shutting down")
             return await self._run_here(number, running, function, arguments)
 
@@ -282,6 +286,9 @@ class ActivityHost:
             "started_at": format_instant(outcome.started_at),
             "attempts": list(running.book.attempts),
         }
+        if len(outcome.payload) > _LARGE:
+            # The server's limit is for both together.
+            ended["attempts"] = []
         metadata = {ATTEMPTS: codec.encode(ended).encode()}
         return RawValue(to_payload(outcome.payload, **metadata))
 

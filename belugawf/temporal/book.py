@@ -20,8 +20,10 @@ from typing import Any, Literal, TypeAlias
 from belugawf.host.attempts import Outcome
 from belugawf.model.durations import format_instant
 
-# How many failed attempts are kept for the history; an activity may fail for months.
-_KEPT = 50
+# What is kept of failed attempts for the history, together some 60 KB: an activity may fail for
+# months, and the server refuses a large book.
+_KEPT = 20
+_LONGEST_TEXT = 1_500
 
 
 Doing: TypeAlias = Literal["waiting", "shared", "alone"]
@@ -92,7 +94,7 @@ class Book:
             "at": format_instant(outcome.at),
             "retry_at": format_instant(retry_at),
             "started_at": format_instant(outcome.started_at),
-            "error": json.loads(outcome.payload),
+            "error": {key: _cut(value) for key, value in json.loads(outcome.payload).items()},
         }
         kept = (*self.attempts, entry)[-_KEPT:]
         return replace(self.ended(outcome.attempt), failures=self.failures + 1, attempts=kept)
@@ -100,3 +102,9 @@ class Book:
     def ended(self, attempt: int) -> Book:
         """With this attempt told of: it did not die."""
         return replace(self, told=attempt, crashes=0, doing="shared")
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > _LONGEST_TEXT:
+        return value[:_LONGEST_TEXT] + " ..."
+    return value

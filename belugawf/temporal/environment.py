@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import inspect
 import logging
 import time
@@ -23,6 +24,8 @@ logger = logging.getLogger("belugawf.temporal")
 
 FetchHistory: TypeAlias = Callable[[str, str], Coroutine[Any, Any, Sequence[HistoryEvent]]]
 
+# How many runs a worker remembers to have touched.
+_REMEMBERED = 10_000
 # The SDK takes a turn of more than 2 s for a deadlock.
 _FETCH_S = 1.0
 
@@ -74,10 +77,28 @@ class Environment:
         """The activity of that name. Raises `WorkflowLoadError` where two modules claim it."""
         return self.catalog.activity(name) or self.functions.get(name)
 
+    def find_activity(self, name: str, path: str | None) -> Callable[..., Any] | None:
+        """The same; else the function of that import path, "module:name", if it is there."""
+        known = self.activity(name)
+        if known is not None or path is None:
+            return known
+        module, _, qualname = path.partition(":")
+        try:
+            found: Any = importlib.import_module(module)
+            for part in qualname.split("."):
+                found = getattr(found, part)
+        except Exception:
+            return None
+        function: Callable[..., Any] = found
+        self.functions[name] = function
+        return function
+
     def active(self, workflow_id: str, run_id: str) -> None:
         """Something was done for that run."""
         self.active_at = time.monotonic()
         self.touched[run_id] = workflow_id
+        if len(self.touched) > _REMEMBERED:
+            self.touched.pop(next(iter(self.touched)), None)
 
     def note_problem(self, run_id: str, problem: Problem | None) -> None:
         """The last turn of that run could not be taken; `None`: it could."""
@@ -138,7 +159,11 @@ def problem_of(failure: ProtoFailure, *, new: bool = False) -> Problem:
             exit_code=beside.get("exit_code", 13),
             new=new,
         )
-    message = failure.message
+    return eviction_problem(failure.message, new=new)
+
+
+def eviction_problem(message: str, *, new: bool = False) -> Problem:
+    """Why a turn could not be taken, from what the SDK or the server says of it."""
     if "deadlock" in message.lower():
         return Problem(
             code="workflow_blocked",
@@ -146,11 +171,13 @@ def problem_of(failure: ProtoFailure, *, new: bool = False) -> Problem:
             hint="move what takes long into an activity, and use asyncio.sleep to wait",
             new=new,
         )
-    return nondeterminism(message, new=new)
-
-
-def nondeterminism(message: str, *, new: bool = False) -> Problem:
-    """What the SDK found where code and history differ."""
+    if "ondeterminis" not in message:
+        return Problem(
+            code="turn_refused",
+            message=f"the turn was refused: {message}",
+            hint="mend the workflow's code, then restart its workers",
+            new=new,
+        )
     return Problem(
         code="nondeterminism",
         message=f"the code no longer matches the history: {_plain(message)}",

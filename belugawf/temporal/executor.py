@@ -74,7 +74,7 @@ from belugawf.temporal.looking import (
     run_info,
 )
 from belugawf.temporal.payloads import LABELS_MEMO, WAITS_MEMO, raw, to_text
-from belugawf.temporal.server import QUERY_WORDS, RunName, Server, ended
+from belugawf.temporal.server import QUERY_WORDS, RunName, Server, ended, quoted
 from belugawf.views import activity_states
 
 if TYPE_CHECKING:
@@ -94,6 +94,8 @@ _VISIBLE_S = 2.0
 _LOOKED_AT = 1_000
 # A `resume` without a name ends after this silence of the task queue, in seconds.
 _SILENCE_S = 1.0
+# How long a `resume` waits for a turn that was refused before, in seconds.
+_REFUSED_S = 30.0
 # Calls to the server at the same time.
 _AT_ONCE = 16
 
@@ -121,7 +123,8 @@ class TemporalExecutor:
     """`DurableExecutor` on a Temporal server; use as `async with`.
 
     `drives`: what it starts and signals is driven by a worker of its own. Without, that is left to
-    others, and only `resume` and `work` start a worker.
+    others, and only `resume` and `work` start a worker. `process_ends`: the process ends by
+    `os._exit` right after this executor was left; runs in memory are left as they are.
     """
 
     provider = "temporal"
@@ -134,7 +137,9 @@ class TemporalExecutor:
         options: WorkerOptions,
         hooks: Sequence[Hooks] = (),
         drives: bool = True,
+        process_ends: bool = False,
     ) -> None:
+        self._process_ends = process_ends
         self.settings = settings
         self._workflows = workflows
         self._options = options
@@ -153,9 +158,11 @@ class TemporalExecutor:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        worker, self._worker, self._connected = self._worker, None, None
+        worker = self._worker
         if worker is not None:
-            await worker.close()
+            await self._drain(worker, None)
+            await worker.close(unwind=not self._process_ends)
+        self._worker = self._connected = None
         # The SDK's own threads are still busy with handing over the last answer. If the process
         # ends under them, Python kills it.
         await asyncio.sleep(_HANDED_OVER_S)
@@ -293,7 +300,8 @@ class TemporalExecutor:
         worker = self._driving()
         end = None if max_time is None else time.monotonic() + _seconds(max_time)
         await self._until_at_rest(worker, [look.run for look in moving], bool(named), patience, end)
-        if self._interrupts or (end is not None and time.monotonic() >= end):
+        late = end is not None and time.monotonic() >= end
+        if self._interrupts or late or not self._drives:
             await self._drain(worker, grace)
         shown = [look.run for look in moving] if named else self._touched(worker)
         looks = await self._look_at(shown)
@@ -302,7 +310,7 @@ class TemporalExecutor:
     async def _open_runs(self, workflow: str | None) -> Sequence[RunName]:
         query = "ExecutionStatus = 'Running'"
         if workflow is not None:
-            query += f" AND WorkflowType = '{workflow}'"
+            query += f" AND WorkflowType = {quoted(workflow)}"
         return [_name(info) async for info in self._server.list(query, limit=_LOOKED_AT)]
 
     def _touched(self, worker: TemporalWorker) -> Sequence[RunName]:
@@ -319,15 +327,18 @@ class TemporalExecutor:
     ) -> None:
         """Until each of these runs rests, or time is up, or somebody interrupts."""
         left = list(runs)
+        began = time.monotonic()
         while not self._interrupts and (end is None or time.monotonic() < end):
             worker.raise_if_broken()
-            # A problem that was recorded before is no word on the code as it is here now.
+            # A problem that was recorded before is no word on the code as it is here now. But the
+            # server may take its time before it hands out a refused turn again.
+            waits = time.monotonic() - began < _REFUSED_S
             touched = worker.environment.touched
             looks = await self._look_at(left)
             left = [
                 look.run
                 for look in looks
-                if self._goes_on(look, patience, anew=look.run.run_id not in touched)
+                if self._goes_on(look, patience, anew=waits and look.run.run_id not in touched)
             ]
             if not named:
                 known = {run.run_id for run in left}
@@ -537,9 +548,9 @@ class TemporalExecutor:
         """See `DurableExecutor.list`."""
         conditions = []
         if status is not None:
-            conditions.append(f"ExecutionStatus = '{QUERY_WORDS.get(status, status)}'")
+            conditions.append(f"ExecutionStatus = {quoted(QUERY_WORDS.get(status, status))}")
         if workflow is not None:
-            conditions.append(f"WorkflowType = '{workflow}'")
+            conditions.append(f"WorkflowType = {quoted(workflow)}")
         if since is not None:
             moment = time.time_ns() - duration_ns(parse_duration(since))
             conditions.append(f"StartTime >= '{format_instant(moment)}'")
@@ -634,7 +645,11 @@ class TemporalExecutor:
 
     def _require_driver(self, info: RunInfo) -> None:
         """Raise where the run cannot end: nobody takes its turns, or its code does not fit."""
-        if info.problem is not None:
+        # A problem that was recorded before says nothing of the code as it is here now.
+        worker = self._worker
+        ours = worker is not None and not worker.done
+        known = worker is not None and info.run_id in worker.environment.touched
+        if info.problem is not None and (known or not ours):
             raise TurnError(info.problem.message, hint=info.problem.hint)
         if info.unattended is not None:
             raise NotFinishedError(
@@ -653,7 +668,7 @@ class TemporalExecutor:
         info = run_info(described, history)
         recorded = info.problem
         if info.open:
-            problem = self._problem(info)
+            problem = self._problem(info, described)
             unattended = None if problem else await self._unattended(described)
             info = replace(info, problem=problem, unattended=unattended)
         events = translated_history(history, described.pending_activities)
@@ -668,12 +683,18 @@ class TemporalExecutor:
 
         return list(await asyncio.gather(*(look(run) for run in runs)))
 
-    def _problem(self, info: RunInfo) -> Problem | None:
+    def _problem(
+        self, info: RunInfo, described: DescribeWorkflowExecutionResponse
+    ) -> Problem | None:
         """What keeps the run from moving: our own worker knows best, then the history."""
         worker = self._worker
-        if worker is not None and info.run_id in worker.environment.touched:
-            return worker.environment.problems.get(info.run_id)
-        return info.problem
+        if worker is None or info.run_id not in worker.environment.touched:
+            return info.problem
+        own = worker.environment.problems.get(info.run_id)
+        if own is None and described.pending_workflow_task.attempt > 1:
+            # We had nothing against the turn, and the server refused it.
+            return info.problem
+        return own
 
     async def _unattended(self, described: DescribeWorkflowExecutionResponse) -> str | None:
         """That no worker takes what the run has ready, if none does."""

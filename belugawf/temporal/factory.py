@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _PLACE = ("host", "namespace", "task_queue", "tls", "api_key")
 _DRIVING = ("defaults", "payload_limit", "max_crashes", "concurrency", "threads", "cache_runs")
 
+# The server ends a run with a payload of more than 2 MiB, what we write beside it included.
+_LARGEST_PAYLOAD = 2 * 1024 * 1024 - 64 * 1024
+
 
 def make_executor(
     *,
@@ -25,6 +28,7 @@ def make_executor(
     settings: Settings | None = None,
     hooks: Sequence[Hooks] = (),
     drives: bool = True,
+    process_ends: bool = False,
     **options: Any,
 ) -> TemporalExecutor:
     """See `belugawf.new_executor` and `TemporalExecutor`.
@@ -59,12 +63,15 @@ def make_executor(
             concurrency=settings.worker_concurrency,
             threads=settings.threads,
         )
+    driving = replace(driving, **{name: options[name] for name in _DRIVING if name in options})
+    driving = replace(driving, payload_limit=min(driving.payload_limit, _LARGEST_PAYLOAD))
     if isinstance(workflows, str):
         workflows = Path(workflows)
     return TemporalExecutor(
         replace(place, **{name: options[name] for name in _PLACE if name in options}),
         workflows,
-        options=replace(driving, **{name: options[name] for name in _DRIVING if name in options}),
+        options=driving,
         hooks=hooks,
         drives=drives,
+        process_ends=process_ends,
     )

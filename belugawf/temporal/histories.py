@@ -67,7 +67,6 @@ class _Translation:
         # When the timers of one workflow task and length are due.
         self._bounds: dict[tuple[int, int], int] = {}
         self._activities: dict[str, int] = {}
-        self._names: dict[int, str] = {}
         self._time = 0
 
     def take(self, event: HistoryEvent) -> None:
@@ -204,13 +203,14 @@ class _Translation:
     def activity_scheduled(self, event: HistoryEvent, attributes: Any) -> Iterable[Made]:
         seq = self._number("activity", event.event_id)
         self._activities[attributes.activity_id] = seq
-        name = self._names[seq] = attributes.activity_type.name
+        name = attributes.activity_type.name
+        said = read_header(attributes.header.fields)
         fields = {
             "seq": seq,
             "name": name,
             "payload": _arguments(attributes.input.payloads),
-            "activity_id": "" if attributes.activity_id == str(seq) else attributes.activity_id,
-            **_options(read_header(attributes.header.fields), attributes),
+            "activity_id": said.get("id", attributes.activity_id if not said else ""),
+            **_options(said, attributes),
         }
         yield e.ActivityScheduled, fields
 
@@ -312,7 +312,7 @@ def _options(data: Mapping[str, Any], attributes: Any) -> dict[str, Any]:
     """The limits as `ActivityScheduled` has them; the server's own where others scheduled it."""
     if "max_attempts" not in data:
         return {"max_attempts": attributes.retry_policy.maximum_attempts}
-    fields = {k: v for k, v in data.items() if k not in ("max_crashes",)}
+    fields = {k: v for k, v in data.items() if k not in ("max_crashes", "id", "function")}
     for name in ("timeout", "total_timeout", "heartbeat_timeout", "initial_delay", "max_delay"):
         if name in fields:
             fields[name] = parse_duration(fields[name])

@@ -12,6 +12,7 @@ from temporalio.api.enums.v1 import (
     PendingActivityState,
     PendingWorkflowTaskState,
     WorkflowExecutionStatus,
+    WorkflowTaskFailedCause,
 )
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
@@ -56,7 +57,6 @@ def run_info(
     status = status_of(info)
     work = OpenWork.of(events) if status == "running" else OpenWork()
     expires = described.workflow_extended_info.execution_expiration_time
-    progress = memo_of(info, PROGRESS_MEMO)
     return RunInfo(
         workflow_id=info.execution.workflow_id,
         run_id=info.execution.run_id,
@@ -64,7 +64,7 @@ def run_info(
         status=status,
         input=None if started.payload is None else json.loads(started.payload),
         result=json.loads(last.payload) if isinstance(last, e.WorkflowCompleted) else None,
-        error=_error(last, status),
+        error=_error(last),
         waiting_for=tuple(waiting_for(work)),
         problem=_problem(history) if status == "running" else None,
         created_at=instant(info.start_time),
@@ -75,7 +75,7 @@ def run_info(
         provider=PROVIDER,
         labels=labels_of(info),
         parent=info.parent_execution.run_id or None,
-        progress=progress,
+        progress=memo_of(info, PROGRESS_MEMO) if status == "running" else None,
         history_length=len(events),
         cancel_requested=work.cancel_requested,
     )
@@ -86,13 +86,9 @@ def status_of(info: WorkflowExecutionInfo) -> str:
     return STATUSES.get(info.status, "running")
 
 
-def _error(last: e.Event, status: str) -> Failure | None:
+def _error(last: e.Event) -> Failure | None:
     if isinstance(last, e.WorkflowFailed):
         return Failure.from_json(json.loads(last.payload))
-    if status == "timed_out":
-        return Failure("TimeoutError", "the run's deadline has passed", kind="timeout")
-    if isinstance(last, e.WorkflowTerminated) and last.reason:
-        return Failure("Terminated", last.reason)
     return None
 
 
@@ -102,8 +98,21 @@ def _problem(history: Sequence[HistoryEvent]) -> Problem | None:
         if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
             return None
         if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
-            return problem_of(event.workflow_task_failed_event_attributes.failure)
+            attributes = event.workflow_task_failed_event_attributes
+            if attributes.cause in _NO_FAULT:
+                return None
+            return problem_of(attributes.failure)
     return None
+
+
+# The task was given up for something that happened to the run, not for its code.
+_NO_FAULT = (
+    WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND,
+    WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW,
+    WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_FORCE_CLOSE_COMMAND,
+    WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_STICKY_TASK_QUEUE,
+    WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_FAILOVER_CLOSE_COMMAND,
+)
 
 
 def _owner(described: DescribeWorkflowExecutionResponse) -> Owner | None:

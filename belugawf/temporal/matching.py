@@ -9,7 +9,7 @@ completed the task, which is one more than the length of the history that the ta
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +84,9 @@ class Matcher:
                 self._recorded.setdefault(task, []).append(made)
         self._asked: list[Step] = []
         self._length = 0
+        # Which event records the n-th timer or activity, and which one ends it.
+        self._events: dict[tuple[str, int], int] = {}
+        self._ends = dict(_endings(history))
 
     def covers(self, length: int) -> bool:
         """Whether a task that was given a history of that length is in the history."""
@@ -102,17 +105,37 @@ class Matcher:
 
     def _compare(self) -> None:
         recorded = self._recorded.get(self._length + 1, [])
-        asked = _without_elided(self._asked)
+        asked = self._sent()
         for one, other in zip(recorded, asked, strict=False):
             if not one.matches(other):
                 raise self._differs(one, other)
+            self._events[(other.kind, other.seq)] = one.event_id
         if len(asked) > len(recorded):
             raise self._differs(None, asked[len(recorded)])
+
+    def _sent(self) -> list[Step]:
+        """What of the steps reached the server, in its order.
+
+        It never sees what was begun and cancelled in one task, nor a cancellation of what had ended
+        when the task was given: the code just had not been told. An end comes last.
+        """
+        kept: list[Step] = []
+        for step in self._asked:
+            cancelled = _opening(step)
+            if cancelled is not None:
+                same = [s for s in kept if (s.kind, s.seq) == cancelled]
+                if same:
+                    kept.remove(same[0])
+                    continue
+                if self._ends.get(self._events.get(cancelled, 0), 1 << 62) <= self._length:
+                    continue
+            kept.append(step)
+        return sorted(kept, key=lambda step: step.kind in _ENDINGS.values())
 
     def _finish(self) -> None:
         """Nothing more comes in this task: what is recorded must have been asked for."""
         recorded = self._recorded.get(self._length + 1, [])
-        asked = _without_elided(self._asked)
+        asked = self._sent()
         if len(asked) < len(recorded):
             raise self._differs(recorded[len(asked)], None)
 
@@ -132,23 +155,27 @@ class Matcher:
         )
 
 
-def _without_elided(steps: Iterable[Step]) -> list[Step]:
-    """Without timers that are started and cancelled in one task: the server never sees them."""
-    kept: list[Step] = []
-    for step in steps:
-        if step.kind == "cancel_timer":
-            started = Step("timer", seq=step.seq)
-            same = [s for s in kept if s.kind == started.kind and s.seq == started.seq]
-            if same:
-                kept.remove(same[0])
-                continue
-        if step.kind == "cancel_activity":
-            same = [s for s in kept if s.kind == "activity" and s.seq == step.seq]
-            if same:
-                kept.remove(same[0])
-                continue
-        kept.append(step)
-    return kept
+def _opening(step: Step) -> tuple[str, int] | None:
+    """What a step cancels; `None` where it cancels nothing."""
+    kinds = {"cancel_timer": "timer", "cancel_activity": "activity"}
+    kind = kinds.get(step.kind)
+    return None if kind is None else (kind, step.seq)
+
+
+def _endings(history: Iterable[HistoryEvent]) -> Iterator[tuple[int, int]]:
+    """The event that began a timer or an activity, with the event that ended it."""
+    for event in history:
+        attributes = getattr(event, str(event.WhichOneof("attributes")))
+        if event.HasField("timer_fired_event_attributes"):
+            yield attributes.started_event_id, event.event_id
+        elif event.WhichOneof("attributes") in _ACTIVITY_ENDS:
+            yield attributes.scheduled_event_id, event.event_id
+
+
+_ACTIVITY_ENDS = tuple(
+    f"activity_task_{end}_event_attributes"
+    for end in ("completed", "failed", "timed_out", "canceled")
+)
 
 
 def asked_for(commands: Iterable[WorkflowCommand], locations: Sequence[str | None]) -> list[Step]:

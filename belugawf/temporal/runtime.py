@@ -11,11 +11,13 @@ When a run comes to rest, what it waits for stands in its memo, for those who lo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context, ContextVar
 from typing import Any, TypeVarTuple, Unpack
+from weakref import WeakSet
 
 import temporalio.worker
 from temporalio import workflow
@@ -34,7 +36,12 @@ from temporalio.worker import (
     WorkflowInstance,
     WorkflowInstanceDetails,
 )
-from temporalio.worker._workflow_instance import _TimerHandle, _WorkflowInstanceImpl
+from temporalio.worker._workflow import _InterruptDeadlockError
+from temporalio.worker._workflow_instance import (
+    _TimerHandle,
+    _WorkflowBeingEvictedError,
+    _WorkflowInstanceImpl,
+)
 
 from belugawf.authoring.context import (
     ActivityRequest,
@@ -58,6 +65,7 @@ from belugawf.model.errors import (
 )
 from belugawf.model.policy import ActivityOptions
 from belugawf.replay.loop import (
+    MAX_REFUSALS,
     CountedFuture,
     CountedTask,
     NumberingLoop,
@@ -66,7 +74,7 @@ from belugawf.replay.loop import (
     user_location,
 )
 from belugawf.replay.replayer import InputMismatchError
-from belugawf.temporal.environment import Environment, nondeterminism, problem_of
+from belugawf.temporal.environment import Environment, eviction_problem, problem_of
 from belugawf.temporal.matching import Matcher, asked_for
 from belugawf.temporal.payloads import (
     PROGRESS_MEMO,
@@ -80,7 +88,7 @@ from belugawf.temporal.payloads import (
     split,
     to_text,
 )
-from belugawf.temporal.scheduling import limits_on_server, options_header
+from belugawf.temporal.scheduling import import_path, limits_on_server, options_header
 
 _Ts = TypeVarTuple("_Ts")
 
@@ -99,6 +107,10 @@ class MissingWorkflowError(TurnError):
 
     code = "workflow_load"
     exit_code = 14
+
+
+# What is thrown into code that is not to run on.
+_UNWINDING = (RunEvicted, GeneratorExit, _WorkflowBeingEvictedError, _InterruptDeadlockError)
 
 
 class TemporalRuntime:
@@ -125,6 +137,7 @@ class TemporalRuntime:
         self._queries: dict[str, Callable[..., Any]] = {}
         self._handles: dict[asyncio.Future[str], workflow.ActivityHandle[Any]] = {}
         self._activities = 0
+        self._ids: set[str] = set()
         self._tokens = 0
         self._waits: dict[int, dict[str, Any]] = {}
         self._published: list[dict[str, Any]] = []
@@ -157,7 +170,10 @@ class TemporalRuntime:
         except asyncio.CancelledError:
             self._instance.cancelled()
             raise
-        except Exception as error:
+        except _UNWINDING:
+            raise
+        except BaseException as error:
+            # Whatever leaves the code fails the run; even what would end a process.
             raise RecordedFailure(describe_failure(error)) from None
 
     def receive(self, name: str, payloads: Sequence[Payload], data: dict[str, Any]) -> None:
@@ -228,12 +244,18 @@ class TemporalRuntime:
         options = request.mark.options(self._environment.options.defaults)
         name = request.mark.name
         self._know(name, request.function)
-        self._activities += 1
-        activity_id = request.activity_id or str(self._activities)
         result: asyncio.Future[str] = self._instance.create_future()
-        self._instance._location = request.location
+        if self._instance.evicting:
+            return result
+        self._instance.location = request.location
+        max_crashes = self._environment.options.max_crashes
+        said = {
+            **options_header(options, max_crashes),
+            "id": request.activity_id,
+            "function": None if request.function is None else import_path(request.function),
+        }
         handle = self._instance.start_activity(
-            name, request.arguments, activity_id, options, self._environment.options.max_crashes
+            name, request.arguments, self._unique(request.activity_id), options, said
         )
         self._handles[result] = handle
 
@@ -251,6 +273,16 @@ class TemporalRuntime:
 
         handle.add_done_callback(ended)
         return result
+
+    def _unique(self, wished: str | None) -> str:
+        """An id that the run has not used yet: the server refuses one that is open already."""
+        self._activities += 1
+        chosen, more = wished or str(self._activities), 1
+        while chosen in self._ids:
+            more += 1
+            chosen = f"{wished or self._activities}#{more}"
+        self._ids.add(chosen)
+        return chosen
 
     def _know(self, name: str, function: Callable[..., Any] | None) -> None:
         if function is not None:
@@ -308,7 +340,8 @@ class TemporalRuntime:
                 future.set_result(None)
             return True
 
-        self._instance.create_task(workflow.wait_condition(over))
+        if not self._instance.evicting:
+            self._instance.create_task(workflow.wait_condition(over))
         return future
 
     def new_future(self) -> asyncio.Future[Any]:
@@ -359,19 +392,39 @@ class DurableRun:
         return self.runtime.query(name, one([arg.payload for arg in args]))
 
 
+class _Callback(asyncio.Handle):
+    """A task that raises SystemExit keeps it as its exception, and ends no worker."""
+
+    def _run(self) -> None:
+        with contextlib.suppress(SystemExit, KeyboardInterrupt):
+            super()._run()
+
+
+# Reasons for letting a run go that say nothing of its code.
+_HARMLESS = (
+    RemoveFromCache.EvictionReason.CACHE_FULL,
+    RemoveFromCache.EvictionReason.CACHE_MISS,
+    RemoveFromCache.EvictionReason.LANG_REQUESTED,
+    RemoveFromCache.EvictionReason.TASK_NOT_FOUND,
+    RemoveFromCache.EvictionReason.UNHANDLED_COMMAND,
+    RemoveFromCache.EvictionReason.WORKFLOW_EXECUTION_ENDING,
+)
+
+
 class Instance(_WorkflowInstanceImpl, NumberingLoop):
     """The SDK's run in memory and event loop in one, with our rules for both."""
 
     # Where the code asks for the next command, if that is known better than by its stack.
-    _location: str | None = None
+    location: str | None = None
 
     def __init__(self, details: WorkflowInstanceDetails, environment: Environment) -> None:
         self.environment = environment
         self._in_order: dict[asyncio.Task[Any], None] = {}
         self._generators: list[Any] = []
         self._matcher: Matcher | None = None
+        self._refusals = 0
         # Where the code asks for each command of this turn, while it is compared.
-        self._locations: list[str | None] = []
+        self.locations: list[str | None] = []
         super().__init__(details)
 
     # -- a turn ----------------------------------------------------------------------------------
@@ -379,7 +432,8 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
     def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
         """Take a turn."""
         run_id = self._info.run_id
-        self._locations.clear()
+        self.locations.clear()
+        created = self._created
         if act.is_replaying and any(job.HasField("initialize_workflow") for job in act.jobs):
             self._matcher = self._new_matcher()
         forbidding.begin()
@@ -389,6 +443,9 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
         finally:
             forbidding.end()
         only_asked = all(job.HasField("query_workflow") for job in act.jobs)
+        if only_asked:
+            # A replay has no queries: what they create must not shift what it numbers.
+            self._created = created
         if self._deleting or only_asked:
             return completion
         self.environment.active(self._info.workflow_id, run_id)
@@ -422,7 +479,7 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
             return completion
         try:
             matcher.check(
-                act.history_length, asked_for(completion.successful.commands, self._locations)
+                act.history_length, asked_for(completion.successful.commands, self.locations)
             )
         except NondeterminismError as error:
             refused = WorkflowActivationCompletion()
@@ -438,8 +495,8 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
     def _add_command(self) -> WorkflowCommand:
         command = super()._add_command()
         if self._matcher is not None:
-            self._locations.append(self._location or user_location(2))
-            self._location = None
+            self.locations.append(self.location or user_location(2))
+            self.location = None
         return command
 
     def _publish(
@@ -452,7 +509,7 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
         commands = completion.successful.commands
         ends = {str(command.WhichOneof("variant")) for command in commands} & _ENDS.keys()
         if news and not ends:
-            self._location = runtime.wait_location
+            self.location = runtime.wait_location
             self.workflow_upsert_memo(news)
         if act.is_replaying:
             return
@@ -477,9 +534,9 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
         arguments: str,
         activity_id: str,
         options: ActivityOptions,
-        max_crashes: int,
+        said: Mapping[str, Any],
     ) -> workflow.ActivityHandle[Any]:
-        """Schedule it on the server, with its options in a header."""
+        """Schedule it on the server; what is `said` travels in a header."""
         self._assert_not_read_only("start activity")
         limits = limits_on_server(options)
         policy = options.retry
@@ -489,7 +546,7 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
                 args=split(arguments),
                 activity_id=activity_id,
                 task_queue=None,
-                schedule_to_close_timeout=options.total_timeout,
+                schedule_to_close_timeout=limits.schedule_to_close,
                 schedule_to_start_timeout=None,
                 start_to_close_timeout=limits.start_to_close,
                 heartbeat_timeout=limits.heartbeat,
@@ -501,7 +558,7 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
                     non_retryable_error_types=policy.non_retryable or None,
                 ),
                 cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
-                headers=header(options_header(options, max_crashes)),
+                headers=header(said),
                 disable_eager_execution=self._disable_eager_activity_execution,
                 versioning_intent=None,
                 summary=None,
@@ -519,16 +576,24 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
         return self._deleting
 
     def check(self) -> None:
-        """Raise `RunEvicted` once the run is let go."""
-        if self._deleting:
+        """Raise `RunEvicted` once the run is let go; not for ever, as in `replay.loop`."""
+        if self._deleting and self._refusals < MAX_REFUSALS:
+            self._refusals += 1
             raise RunEvicted
 
     def _apply_remove_from_cache(self, job: RemoveFromCache) -> None:
         """Unwind the code as `replay.loop` does: the SDK would cancel it, and run its cleanup."""
-        if job.reason == RemoveFromCache.EvictionReason.NONDETERMINISM:
-            problem = nondeterminism(job.message, new=True)
+        problem = self.environment.problems.get(self._info.run_id)
+        if problem is None and job.reason not in _HARMLESS:
+            problem = eviction_problem(job.message, new=True)
             self.environment.note_problem(self._info.run_id, problem)
             self.environment.active(self._info.workflow_id, self._info.run_id)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Unwind the code; nothing that it does is heard."""
+        if self._deleting:
+            return
         self._deleting = True
         self._is_replaying = True
         asyncio._set_running_loop(self)
@@ -565,6 +630,17 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
         self._register_task(task, name=name)
         return task
 
+    def call_soon(
+        self,
+        callback: Callable[[Unpack[_Ts]], object],
+        *args: *_Ts,
+        context: Context | None = None,
+    ) -> asyncio.Handle:
+        self._assert_not_read_only("schedule task", allow_during_delete=True)
+        handle = _Callback(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
     def call_at(
         self,
         when: float,
@@ -583,6 +659,9 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
     ) -> asyncio.TimerHandle:
         """The server's timers have milliseconds; what is due already needs none."""
         self.check()
+        if self._deleting:
+            # It swallowed every refusal: its next await stands still.
+            return asyncio.TimerHandle(self.time() + delay, callback, args, self, context)
         if delay <= 0:
             due = asyncio.TimerHandle(self.time() + delay, callback, args, self, context)
             self._ready.append(due)
@@ -613,9 +692,12 @@ class Runner(UnsandboxedWorkflowRunner):
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
+        self.instances: WeakSet[Instance] = WeakSet()
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
-        return Instance(det, self._environment)
+        instance = Instance(det, self._environment)
+        self.instances.add(instance)
+        return instance
 
 
 class Headers(temporalio.worker.Interceptor):

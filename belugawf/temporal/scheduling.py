@@ -9,12 +9,13 @@ is told enough to find a dead worker, and to keep what outlives every worker. So
 * `timeout` is kept by the worker. The server's start-to-close is a little longer.
 * Every attempt is reported alive by its worker, whatever the user's code does. So silence on the
   server means that the worker is dead. `heartbeat_timeout` is kept by the worker.
-* `total_timeout` is the server's schedule-to-close.
+* `total_timeout` is kept by the worker, and a little later by the server's schedule-to-close: it
+  may pass while no worker is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -27,8 +28,11 @@ from belugawf.model.policy import ActivityOptions, RetryPolicy
 LIVENESS = timedelta(seconds=number("BELUGAWF_TEST_LIVENESS", 10))
 # How often a worker reports each of its attempts, in seconds.
 PULSE_S = LIVENESS.total_seconds() / 4
-# How much longer than the worker the server waits for an attempt's timeout.
-_SLACK = timedelta(seconds=30)
+# How much longer than the worker the server waits: it counts from when a worker took the attempt,
+# the worker from when there was a thread for it.
+_SLACK = timedelta(hours=1)
+# How much longer it waits for all attempts: the worker's own word says more.
+_TOTAL_SLACK = timedelta(seconds=5)
 # No timeout at all is none that the server knows: it wants one.
 _ENDLESS = timedelta(days=36_500)
 # The shortest delay that the server can keep.
@@ -43,6 +47,7 @@ class ServerLimits:
     start_to_close: timedelta
     heartbeat: timedelta
     initial_interval: timedelta
+    schedule_to_close: timedelta | None
 
 
 def limits_on_server(options: ActivityOptions) -> ServerLimits:
@@ -52,7 +57,16 @@ def limits_on_server(options: ActivityOptions) -> ServerLimits:
         start_to_close=_ENDLESS if options.timeout is None else options.timeout + _SLACK,
         heartbeat=LIVENESS,
         initial_interval=max(options.retry.initial_delay, _SHORTEST),
+        schedule_to_close=None
+        if options.total_timeout is None
+        else options.total_timeout + _TOTAL_SLACK,
     )
+
+
+def import_path(function: Callable[..., Any]) -> str | None:
+    """How another worker finds a function, as "module:name"; `None` where it cannot."""
+    qualname = function.__qualname__
+    return None if "<" in qualname else f"{function.__module__}:{qualname}"
 
 
 def options_header(options: ActivityOptions, max_crashes: int) -> dict[str, Any]:

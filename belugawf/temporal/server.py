@@ -122,9 +122,9 @@ class Server:
         exact = await self._by_workflow_id(text)
         if exact is not None:
             return exact
-        found = await self._matching(f"RunId = {_quoted(text)}")
+        found = await self._matching(f"RunId = {quoted(text)}")
         if not found and len(text) >= _SHORTEST_PREFIX:
-            prefix = _quoted(text)
+            prefix = quoted(text)
             found = await self._matching(
                 f"WorkflowId STARTS_WITH {prefix} OR RunId STARTS_WITH {prefix}"
             )
@@ -195,7 +195,7 @@ class Server:
     ) -> AsyncIterator[WorkflowExecutionInfo]:
         """Runs, open ones first, then by their end; `ours` are those of our task queue."""
         if ours:
-            queue = f"TaskQueue = {_quoted(self.settings.task_queue)}"
+            queue = f"TaskQueue = {quoted(self.settings.task_queue)}"
             query = f"{queue} AND ({query})" if query else queue
         token = b""
         left = limit
@@ -224,7 +224,7 @@ class Server:
             answer = await self._service.count_workflow_executions(
                 CountWorkflowExecutionsRequest(
                     namespace=self._namespace,
-                    query=f"TaskQueue = {_quoted(self.settings.task_queue)} "
+                    query=f"TaskQueue = {quoted(self.settings.task_queue)} "
                     "GROUP BY ExecutionStatus",
                 ),
                 retry=True,
@@ -491,7 +491,7 @@ def _started(info: WorkflowExecutionInfo) -> int:
     return info.start_time.ToNanoseconds()
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """A text in a query of the server's."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"

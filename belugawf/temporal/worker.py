@@ -17,7 +17,7 @@ from belugawf.host.knobs import number
 from belugawf.model.errors import UnavailableError
 from belugawf.temporal.attempts import ActivityHost
 from belugawf.temporal.environment import Environment, WorkerOptions
-from belugawf.temporal.runtime import DurableRun, Headers, Runner
+from belugawf.temporal.runtime import DurableRun, Headers, Instance, Runner
 from belugawf.temporal.scheduling import PULSE_S
 from belugawf.temporal.server import RunName, Server
 
@@ -29,17 +29,24 @@ _STICKY = timedelta(seconds=number("BELUGAWF_TEST_STICKY", 10))
 _TURNS_AT_ONCE = 32
 
 
+# Kept from the garbage collector, which would run their code to its end.
+_LEFT_BEHIND: list[Instance] = []
+
+
 class _ToldByUs(logging.Filter):
     """Drops the SDK's own lines about failed turns and attempts: they are told as problems and
     failures, without the traceback of its machinery."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not hasattr(record, "__temporal_error_identifier")
+        told = hasattr(record, "__temporal_error_identifier")
+        return not told and not record.getMessage().startswith(_TOLD)
 
 
+# Such lines have no mark.
+_TOLD = ("Failed handling activation", "Timed out running eviction job")
 _FILTER = _ToldByUs()
-for _name in ("temporalio.worker._workflow_instance", "temporalio.activity"):
-    logging.getLogger(_name).addFilter(_FILTER)
+for _name in ("worker._workflow_instance", "worker._workflow", "activity"):
+    logging.getLogger(f"temporalio.{_name}").addFilter(_FILTER)
 
 
 class TemporalWorker:
@@ -59,13 +66,14 @@ class TemporalWorker:
             lambda workflow_id, run_id: server.fetch_history(RunName(workflow_id, run_id)),
         )
         self._activities = ActivityHost(self.environment, SystemClock(), server.heartbeat)
+        self._runner = Runner(self.environment)
         self._turns = ThreadPoolExecutor(_TURNS_AT_ONCE, thread_name_prefix="belugawf-workflow")
         self._worker = Worker(
             server.client,
             task_queue=server.settings.task_queue,
             workflows=[DurableRun],
             activities=[self._activities.execute],
-            workflow_runner=Runner(self.environment),
+            workflow_runner=self._runner,
             workflow_task_executor=self._turns,
             interceptors=[Headers()],
             max_cached_workflows=options.cache_runs,
@@ -119,11 +127,17 @@ class TemporalWorker:
         _, pending = await asyncio.wait(waits, timeout=timeout_s)
         return not pending
 
-    async def close(self) -> None:
-        """Stop and wait for what is in flight."""
+    async def close(self, *, unwind: bool = True) -> None:
+        """Stop and wait for what is in flight; then let go of the runs in memory, or leave them."""
         self.stop()
         assert self._stopping is not None
         await asyncio.wait([self._stopping, self._running])
         await self._activities.close()
         await self.environment.close()
+        if unwind:
+            loop = asyncio.get_running_loop()
+            for instance in list(self._runner.instances):
+                await loop.run_in_executor(self._turns, instance.let_go)
+        else:
+            _LEFT_BEHIND.extend(self._runner.instances)
         self._turns.shutdown(wait=False)

@@ -257,3 +257,205 @@ def test_a_second_worker_finishes_it(project: Project) -> None:
     first, second = project.events("d", "ActivityCompleted")
     assert (first["result"], second["result"]) == ("first", "first second")
     assert second["attempt"] == 2
+
+
+TWICE = """
+    @workflow
+    async def twice(ctx: WorkflowContext) -> str:
+        first = await ctx.wait_for_signal("first")
+        second = await ctx.wait_for_signal("second")
+        return first.payload + second.payload
+"""
+
+
+def test_a_wait_that_is_over(project: Project) -> None:
+    """Once a signal was taken, nobody is told any more that it is awaited."""
+    project.write_module("twice", TWICE)
+    project.cli("run", "twice", "--id", "t")
+    assert [w["signal"] for w in project.cli("waiting", "--json").json] == ["first"]
+    project.cli("signal", "first", "--text", "a")
+    wait_for(lambda: project.waits("t", "second"), "it waits for the second")
+    assert [w["signal"] for w in project.cli("waiting", "--json").json] == ["second"]
+    assert project.cli("signal", "first", "--text", "b", "--json", check=10).error
+    started, ended = project.events("t", "WaitStarted", "WaitEnded")[:2]
+    assert (started["name"], ended["seq"]) == ("first", started["seq"])
+    project.cli("signal", "second", "--text", "b")
+    assert project.result("t") == "ab"
+
+
+STUBBORN = """
+    async def stubborn(ctx, seen):
+        while len(seen) < 5:
+            try:
+                seen.append((await ctx.wait_for_signal("go")).payload)
+            except asyncio.CancelledError:
+                note("cancelled")
+
+
+    @workflow
+    async def holding(ctx: WorkflowContext) -> list:
+        seen = []
+        await stubborn(ctx, seen)
+        return seen
+"""
+
+SEND_FIVE = """
+    import asyncio
+    from belugawf import Signal, new_executor
+
+    async def main():
+        async with new_executor("temporal", workflows="workflows") as executor:
+            await executor.resume("h")
+            for number in range(5):
+                await executor.signal("h", Signal("go", number))
+                while number < 4 and await ended(executor) <= number:
+                    await asyncio.sleep(0.02)
+            await executor.wait("h", max_wait="30s")
+
+    async def ended(executor):
+        events = await executor.history("h")
+        return sum(type(event).__name__ == "WaitEnded" for event in events)
+
+    asyncio.run(main())
+"""
+
+
+def test_code_that_swallows_cancellation_is_let_go(project: Project) -> None:
+    """Letting a run go from memory cancels nothing: its code never hears of it."""
+    project.write_module("holding", STUBBORN)
+    project.cli("run", "holding", "--id", "h", "-d")
+    done = project.python(SEND_FIVE, env={"BELUGAWF_CACHE_RUNS": "0"})
+    assert done.err == ""
+    assert project.result("h") == [0, 1, 2, 3, 4]
+    assert project.log() == []
+
+
+SWALLOWING = """
+    @workflow
+    async def swallowing(ctx: WorkflowContext) -> str:
+        while True:
+            try:
+                signal = await ctx.wait_for_signal("go")
+                if signal.payload == "stop":
+                    return "stopped"
+            except BaseException:
+                pass
+"""
+
+
+def test_code_that_swallows_everything_is_let_go(project: Project) -> None:
+    """It keeps no worker busy, and goes on when it is needed again."""
+    project.write_module("swallowing", SWALLOWING)
+    for number in range(5):
+        project.cli("run", "swallowing", "--id", f"s{number}", "-d")
+    worker = project.start("worker", env={"BELUGAWF_CACHE_RUNS": "2"})
+    for number in range(5):
+        wait_for(lambda n=number: project.waits(f"s{n}", "go"), "it waits", process=worker)
+    for number in range(5):
+        project.cli("signal", "go", f"s{number}", "--text", "stop")
+        assert project.cli("result", f"s{number}", "--wait").out.strip() == "stopped"
+    worker.send(signal.SIGTERM)
+    assert "Traceback" not in worker.wait(check=143).err
+
+
+TOGETHER = """
+    @workflow
+    async def together(ctx: WorkflowContext) -> list:
+        said = []
+        try:
+            said.append((await ctx.wait_for_signal("go", timeout=3)).payload)
+        except SignalTimeoutError:
+            said.append("timed out")
+        said.append((await ctx.wait_for_signal("end")).payload)
+        return said
+"""
+
+
+def test_signal_and_timeout_found_together(project: Project) -> None:
+    """The SDK hands over both in one task, the signal first: the code cancels a timer that fired.
+
+    No event records that, and it is no difference to the history, however often it is replayed.
+    """
+    project.write_module("together", TOGETHER)
+    project.cli("run", "together", "--id", "t", "-d")
+    first = start_worker(project)
+    wait_for(lambda: project.waits("t", "go"), "it waits", process=first)
+    first.kill()
+    project.cli("signal", "go", "t", "--text", "late", "--no-resume")
+    wait_for(lambda: project.has_event("t", "TimerFired"), "the timer has fired")
+    second = start_worker(project)
+    wait_for(lambda: project.waits("t", "end"), "it waits for the end", process=second)
+    second.kill()
+    start_worker(project)
+    project.cli("signal", "end", "t", "--text", "end")
+    assert project.cli("result", "t", "--wait", "--json").json == ["late", "end"]
+
+
+PLAIN = """
+    import helpers_of_mine
+
+
+    async def unmarked(text: str) -> str:
+        note(f"unmarked {activity.info().attempt}")
+        await await_gate("unmarked")
+        return text
+
+
+    @workflow
+    async def plain(ctx: WorkflowContext) -> str:
+        text = await ctx.execute_activity(helpers_of_mine.shout, "a")
+        return await ctx.execute_activity(unmarked, text)
+"""
+
+
+def test_functions_that_nobody_marked(project: Project) -> None:
+    """An activity that is no decorated name of a module is found by another worker as well."""
+    project.write_module("plain", PLAIN)
+    helpers = project.root / "helpers_of_mine.py"
+    helpers.write_text("def shout(text: str) -> str:\n    return text.upper()\n")
+    env = {"PYTHONPATH": str(project.root)}
+    first = project.start("worker", env=env)
+    project.cli("run", "plain", "--id", "p", "-d", env=env)
+    wait_for(lambda: project.count("unmarked 1"), "it runs", process=first)
+    first.kill()
+    project.open_gate("unmarked")
+    project.start("worker", env=env)
+    assert project.cli("result", "p", "--wait", env=env).out.strip() == "A"
+    assert project.log() == ["unmarked 1", "unmarked 2"]
+
+
+LONG = """
+    @activity
+    def held(name: str) -> str:
+        note(name)
+        pass_gate(name)
+        return name
+
+
+    @workflow
+    async def long(ctx: WorkflowContext, name: str) -> str:
+        return await ctx.execute_activity(held, name)
+
+
+    @workflow
+    async def resting(ctx: WorkflowContext) -> None:
+        await ctx.wait_for_signal("never")
+"""
+
+
+@pytest.mark.parametrize("interrupts", [0, 2])
+def test_a_resume_is_not_held_by_others(project: Project, interrupts: int) -> None:
+    """What a named resume took besides is cut at the end of its grace, or by a second Ctrl-C."""
+    project.write_module("long", LONG)
+    project.cli("run", "resting", "--id", "rests", "-d")
+    project.cli("run", "long", "-i", "b", "--id", "b", "-d")
+    grace = () if interrupts else ("--grace", "1s")
+    resume = project.start_command("resume", "rests", *grace)
+    wait_for(lambda: project.count("b"), "it took the other one", process=resume)
+    for number in range(interrupts):
+        resume.send(signal.SIGINT)
+        if not number:
+            wait_for(lambda: "cuts" in resume.err, "it was heard", process=resume)
+    resume.wait(check=130 if interrupts else 0).no_traceback()
+    project.open_gate("b")
+    assert project.finish("b", check=0)["result"] == "b"

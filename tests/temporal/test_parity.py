@@ -2,62 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
-import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Coroutine, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from belugawf import new_executor
 from belugawf.executor import DurableExecutor
 from belugawf.model import events as e
-from tests.devserver import DevServer, new_namespace
+from tests.devserver import DevServer
+from tests.temporal.both import Both
 from tests.temporal.parity import BRANCHES, LEAVES, Program, grow, parity
 
 _LONGEST_S = 60
 
 
-class Both:
-    """Both providers' executors, each driving its runs itself, on a loop in a thread."""
-
-    def __init__(self, db: Path, server: DevServer) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        self.executors = {
-            "default": new_executor("default", db=db, workflows=[parity]),
-            "temporal": self.call(self._temporal(server)),
-        }
-        for executor in self.executors.values():
-            self.call(executor.__aenter__())
-
-    async def _temporal(self, server: DevServer) -> DurableExecutor:
-        namespace = await asyncio.to_thread(new_namespace, server.address)
-        return new_executor(
-            "temporal", host=server.address, namespace=namespace, workflows=[parity]
-        )
-
-    def call(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(_LONGEST_S)
-
-    def close(self) -> None:
-        for executor in self.executors.values():
-            self.call(executor.__aexit__(None, None, None))
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory, temporal_server: DevServer) -> Iterator[Both]:
-    both = Both(tmp_path_factory.mktemp("parity") / "state.db", temporal_server)
+    both = Both(tmp_path_factory.mktemp("parity") / "state.db", temporal_server, [parity])
     yield both
     both.close()
 

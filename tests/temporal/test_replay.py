@@ -160,3 +160,58 @@ async def test_the_sdk_compares_as_well(temporal_server: DevServer) -> None:
     history = await recorded(temporal_server, [many_ways], many_ways, signal="go")
     failure = await replayed(history, changed(lambda ctx: ctx.sleep(1)), compared=False)
     assert "ondeterminis" in str(failure)
+
+
+@pytest.mark.parametrize("queries", [1, 5, 9, 14, 20, 27])
+async def test_queries_shift_nothing(temporal_server: DevServer, queries: int) -> None:
+    """However often a run was asked, its tasks are numbered as on a replay, which is not asked."""
+    namespace = await asyncio.to_thread(new_namespace, temporal_server.address)
+    place = {"host": temporal_server.address, "namespace": namespace}
+    async with new_executor("temporal", **place, workflows=[asked]) as executor:
+        handle = await executor.execute(asked, id="asked")
+        await executor.wait("asked", until="signal:go", max_wait=60)
+        for _ in range(queries):
+            assert await executor.query("asked", "count") == 7
+        await executor.signal("asked", Signal("go"))
+        await asyncio.wait_for(handle.result(), 60)
+    client = await Client.connect(temporal_server.address, namespace=namespace)
+    history = await client.get_workflow_handle("asked").fetch_history()
+    assert await replayed(history, Catalog.from_functions([asked])) is None
+
+
+@workflow
+async def asked(ctx: WorkflowContext) -> None:
+    """Cancels seven tasks as a set, each of which then asks for something."""
+    ctx.set_query("count", lambda: 7)
+    await ctx.wait_for_signal("go")
+    try:
+        async with asyncio.timeout(0.01), asyncio.TaskGroup() as group:
+            for number in range(7):
+                group.create_task(held(ctx, number))
+    except TimeoutError:
+        pass
+
+
+LET_GO: list[str] = []
+
+
+@workflow
+async def resting(ctx: WorkflowContext) -> None:
+    try:
+        await ctx.wait_for_signal("never")
+    except Exception as error:
+        LET_GO.append(f"heard {error!r}")
+    finally:
+        LET_GO.append("unwound")
+
+
+async def test_leaving_unwinds_what_is_in_memory(temporal_server: DevServer) -> None:
+    """When the executor is left, its runs hear of nothing that they could catch as an error."""
+    LET_GO.clear()
+    namespace = await asyncio.to_thread(new_namespace, temporal_server.address)
+    place = {"host": temporal_server.address, "namespace": namespace}
+    async with new_executor("temporal", **place, workflows=[resting]) as executor:
+        await executor.execute(resting, id="rests")
+        await executor.wait("rests", until="signal:never", max_wait=60)
+        assert LET_GO == []
+    assert LET_GO == ["unwound"]
