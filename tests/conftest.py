@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import compileall
 import inspect
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +18,12 @@ from tests.devserver import pytest_configure as pytest_configure
 from tests.devserver import pytest_unconfigure as pytest_unconfigure
 from tests.devserver import temporal_namespace as temporal_namespace
 from tests.devserver import temporal_server as temporal_server
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compile the package once: the many processes that tests start write no bytecode."""
+    if not hasattr(session.config, "workerinput"):
+        compileall.compile_dir(Path(__file__).parents[1] / "belugawf", quiet=1)
 
 
 @pytest.hookimpl(tryfirst=True)

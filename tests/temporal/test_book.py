@@ -85,5 +85,5 @@ def test_a_long_book_is_cut() -> None:
     for attempt in range(1, 200):
         book = book.failed(failed(attempt), retry_at=0)
     assert book.failures == 199
-    assert len(book.attempts) == 50
+    assert len(book.attempts) == 20
     assert book.attempts[-1]["attempt"] == 199

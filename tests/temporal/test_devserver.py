@@ -150,6 +150,15 @@ def test_inner(temporal_server, temporal_namespace, tmp_path_factory, nth):
 """
 
 
+# Where this session was started in a shell's background, SIGINT is ignored by all that it starts.
+INNER_PYTEST = """
+import signal, sys
+import pytest
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(pytest.main())
+"""
+
+
 @contextmanager
 def inner_session(folder: Path, workers: int, stays: bool) -> Iterator[subprocess.Popen[str]]:
     """A pytest session of its own, whose server's address appears in the file `address`."""
@@ -157,7 +166,7 @@ def inner_session(folder: Path, workers: int, stays: bool) -> Iterator[subproces
     # What this session tells its workers is not for the inner one.
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     env |= {"INNER_ADDRESS": str(folder / "address"), "INNER_STAYS": "yes" if stays else "no"}
-    command = [sys.executable, "-m", "pytest", "-p", "tests.devserver", "-n", str(workers)]
+    command = [sys.executable, "-c", INNER_PYTEST, "-p", "tests.devserver", "-n", str(workers)]
     command += ["--rootdir", str(folder), "--basetemp", str(folder / "base"), "-c", os.devnull]
     command += ["-p", "no:cacheprovider", "-o", "timeout=120", str(folder / "test_inner.py")]
     process = subprocess.Popen(

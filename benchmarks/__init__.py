@@ -1,0 +1,1 @@
+"""Figures, beside the raw limit measured in the same minutes. See README.md here."""
