@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from belugawf.executor import ActivityState, DurableExecutor, RunInfo
 
 _LOOK_EVERY_S = 0.25
+# How many times as long as a look takes the next one is not taken.
+_LOOK_SHARE = 9
 _SECOND_NS = 1_000_000_000
 # Lines that the view leaves free on the screen, and the fewest that it draws all the same.
 _SPARE_LINES = 4
@@ -77,13 +80,16 @@ async def watching(
 async def _look_until(view: View, stop: asyncio.Event) -> None:
     while True:
         stopping = stop.is_set()
+        began = time.monotonic()
         # The view is no part of the work: when it cannot look, it looks again later.
         with suppress(BelugaError):
             await view.look(last=stopping)
         if stopping:
             return
+        # Nor is it to take the time of the work, where a history is long.
+        pause = max(_LOOK_EVERY_S, (time.monotonic() - began) * _LOOK_SHARE)
         with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), _LOOK_EVERY_S)
+            await asyncio.wait_for(stop.wait(), pause)
 
 
 # -- plain lines ---------------------------------------------------------------------------------

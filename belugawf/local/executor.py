@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -68,6 +69,8 @@ if TYPE_CHECKING:
 _POLL_S = 0.05
 # How long a run that this executor has started or signalled is followed through its waits.
 DEFAULT_PATIENCE = 60.0
+# How many times as long as a look takes the next one is not taken.
+_LOOK_SHARE = 9
 # How many runs and waits a summary names.
 _SHOWN = 20
 RESUME_PATIENCE = 5.0
@@ -546,6 +549,7 @@ class LocalExecutor:
         key = self._resolve(run).key
         end = None if max_wait is None else self._clock.now() + _patience(max_wait)
         while True:
+            began = time.monotonic()
             info = self._info(self._store.by_key(key))
             if reached(info) or not info.open:
                 return info
@@ -559,6 +563,8 @@ class LocalExecutor:
                     f"run {info.workflow_id!r} is not there yet; it goes on",
                     hint=f"look at it: belugawf status {info.workflow_id}",
                 )
+            # A look reads the whole history: a long one must not keep its own run from moving.
+            await asyncio.sleep((time.monotonic() - began) * _LOOK_SHARE)
             await self._pause(_until(now, end))
 
     async def _pause(self, longest_s: float) -> None:

@@ -78,8 +78,8 @@ class Starter:
 
     def start(self, runs: Mapping[int, DrivenRun]) -> None:
         """Start as many as there is room for."""
+        reserved = sum(len(run.to_begin) for run in runs.values())
         while self._queue and not self._stopped:
-            reserved = sum(len(run.to_begin) for run in runs.values())
             if self._alone is not None or self._attempts.count + reserved >= self._room:
                 return
             key, seq = next(iter(self._queue))
@@ -96,6 +96,7 @@ class Starter:
                 self._alone = (key, seq)
             if alone or activity.attempt > 1 or activity.options.at_most_once:
                 run.to_begin[seq] = alone
+                reserved += 1
                 self._wake()
             else:
                 self.launch(run, seq)
