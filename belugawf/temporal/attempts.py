@@ -24,7 +24,7 @@ from belugawf.model.durations import (
     format_instant,
     ns_duration,
 )
-from belugawf.model.errors import Failure
+from belugawf.model.errors import BelugaError, Failure, PayloadTypeError
 from belugawf.model.policy import ActivityOptions
 from belugawf.temporal.book import Book
 from belugawf.temporal.environment import Environment
@@ -170,13 +170,20 @@ class ActivityHost:
         self._environment.active(info.workflow_id or "", info.workflow_run_id or "")
         self._tell("on_activity_start", running)
         try:
-            outcome = await self._run(running, join([arg.payload for arg in args]))
+            outcome = await self._run(running, self._arguments(running, args))
         finally:
             self._environment.active(info.workflow_id or "", info.workflow_run_id or "")
         if outcome.status == "completed":
             self._tell("on_activity_complete", running)
             return self._result(running, outcome)
         raise self._failure(running, outcome)
+
+    def _arguments(self, running: _Running, args: Sequence[RawValue]) -> str:
+        try:
+            return join([arg.payload for arg in args])
+        except PayloadTypeError as error:
+            failure = Failure(type(error).__name__, str(error), non_retryable=True)
+            raise self._for_good(running, failure, limit="", at=self._clock.now()) from None
 
     # -- one attempt -----------------------------------------------------------------------------
 
@@ -225,7 +232,8 @@ class ActivityHost:
             if alone:
                 # Before anyone else may kill this process: it was not this one.
                 running.book = running.book.ended(info.attempt)
-                await self._tell_the_next(running)
+                with suppress(BelugaError):  # its run has ended: there is no next one
+                    await self._tell_the_next(running)
             return outcome
         except asyncio.CancelledError:
             self._runner.cancel(number, 0)

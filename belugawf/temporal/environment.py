@@ -109,7 +109,12 @@ class Environment:
 
     def history(self, workflow_id: str, run_id: str) -> Sequence[HistoryEvent] | None:
         """The run's history, asked for on a thread of workflow code; `None`: not to be had soon."""
-        fetching = asyncio.run_coroutine_threadsafe(self._fetch(workflow_id, run_id), self._loop)
+        work = self._fetch(workflow_id, run_id)
+        try:
+            fetching = asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:  # the loop is closed
+            work.close()
+            return None
         try:
             return fetching.result(_FETCH_S)
         except Exception:

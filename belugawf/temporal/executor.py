@@ -690,6 +690,8 @@ class TemporalExecutor:
         worker = self._worker
         if worker is None or info.run_id not in worker.environment.touched:
             return info.problem
+        if not described.HasField("pending_workflow_task"):
+            return None  # the last turn was taken, wherever that was
         own = worker.environment.problems.get(info.run_id)
         if own is None and described.pending_workflow_task.attempt > 1:
             # We had nothing against the turn, and the server refused it.

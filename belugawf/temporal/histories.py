@@ -30,6 +30,7 @@ from belugawf.temporal.payloads import (
     one,
     read_header,
     recorded_in,
+    sent_at,
     to_text,
 )
 
@@ -50,17 +51,27 @@ def translated(
     `pending` are the activities that are open now: their failed attempts, which are in no history
     yet, come last.
     """
-    translation = _Translation()
+    return translate(history, pending).events
+
+
+def translate(
+    history: Iterable[HistoryEvent], pending: Sequence[PendingActivityInfo] = ()
+) -> Translation:
+    """The same, with the open activities by their `seq`."""
+    translation = Translation()
     for event in history:
         translation.take(event)
     for activity in pending:
         translation.take_pending(activity)
-    return translation.events
+    return translation
 
 
-class _Translation:
+class Translation:
+    """A history on its way: `events` so far, `pending` the open activities by their `seq`."""
+
     def __init__(self) -> None:
         self.events: list[e.Event] = []
+        self.pending: dict[int, PendingActivityInfo] = {}
         self._numbers: dict[tuple[str, int], int] = {}
         self._waits: dict[int, dict[str, Any]] = {}
         self._due: dict[int, int] = {}
@@ -84,6 +95,7 @@ class _Translation:
         seq = self._activities.get(activity.activity_id)
         if seq is None:
             return
+        self.pending[seq] = activity
         details = [_json(payload) for payload in activity.heartbeat_details.payloads]
         for made in _attempts(seq, Book.read(details).attempts):
             self._add(*made)
@@ -115,11 +127,11 @@ class _Translation:
 
     def signaled(self, event: HistoryEvent, attributes: Any) -> Iterable[Made]:
         data = read_header(attributes.header.fields)
-        sent_at = data.get("sent_at")
+        moment = sent_at(data)
         fields = {
             "name": attributes.signal_name,
             "payload": _text(attributes.input.payloads) or "null",
-            "at": self._time if sent_at is None else parse_instant(sent_at),
+            "at": self._time if moment is None else moment,
             "sender": data.get("sender"),
             "key": data.get("key"),
         }
@@ -267,26 +279,26 @@ _LIMITS = {
     TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START: "total_timeout",
 }
 
-_Translator: TypeAlias = Callable[[_Translation, HistoryEvent, Any], Iterable[Made]]
+_Translator: TypeAlias = Callable[[Translation, HistoryEvent, Any], Iterable[Made]]
 
 _TRANSLATORS: dict[int, _Translator] = {
-    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED: _Translation.started,
-    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED: _Translation.signaled,
-    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED: _Translation.cancel_requested,
-    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED: _Translation.completed,
-    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED: _Translation.failed,
-    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED: _Translation.cancelled,
-    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED: _Translation.terminated,
-    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT: _Translation.timed_out,
-    EventType.EVENT_TYPE_TIMER_STARTED: _Translation.timer_started,
-    EventType.EVENT_TYPE_TIMER_FIRED: _Translation.timer_fired,
-    EventType.EVENT_TYPE_TIMER_CANCELED: _Translation.timer_cancelled,
-    EventType.EVENT_TYPE_WORKFLOW_PROPERTIES_MODIFIED: _Translation.memo_changed,
-    EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED: _Translation.activity_scheduled,
-    EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED: _Translation.activity_completed,
-    EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED: _Translation.activity_failed,
-    EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT: _Translation.activity_timed_out,
-    EventType.EVENT_TYPE_ACTIVITY_TASK_CANCEL_REQUESTED: _Translation.activity_cancel_requested,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED: Translation.started,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED: Translation.signaled,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED: Translation.cancel_requested,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED: Translation.completed,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED: Translation.failed,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED: Translation.cancelled,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED: Translation.terminated,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT: Translation.timed_out,
+    EventType.EVENT_TYPE_TIMER_STARTED: Translation.timer_started,
+    EventType.EVENT_TYPE_TIMER_FIRED: Translation.timer_fired,
+    EventType.EVENT_TYPE_TIMER_CANCELED: Translation.timer_cancelled,
+    EventType.EVENT_TYPE_WORKFLOW_PROPERTIES_MODIFIED: Translation.memo_changed,
+    EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED: Translation.activity_scheduled,
+    EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED: Translation.activity_completed,
+    EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED: Translation.activity_failed,
+    EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT: Translation.activity_timed_out,
+    EventType.EVENT_TYPE_ACTIVITY_TASK_CANCEL_REQUESTED: Translation.activity_cancel_requested,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from temporalio.api.enums.v1 import (
@@ -15,16 +16,16 @@ from temporalio.api.enums.v1 import (
     WorkflowTaskFailedCause,
 )
 from temporalio.api.history.v1 import HistoryEvent
-from temporalio.api.workflow.v1 import WorkflowExecutionInfo
+from temporalio.api.workflow.v1 import PendingActivityInfo, WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 
-from belugawf.executor import OpenWait, Owner, Problem, RunInfo
+from belugawf.executor import OpenWait, Owner, Problem, RunInfo, Waiting
 from belugawf.model import events as e
 from belugawf.model.durations import parse_instant
 from belugawf.model.errors import Failure, PayloadTypeError
 from belugawf.model.history import OpenWork
 from belugawf.temporal.environment import problem_of
-from belugawf.temporal.histories import instant, translated
+from belugawf.temporal.histories import instant, translate
 from belugawf.temporal.payloads import LABELS_MEMO, PROGRESS_MEMO, WAITS_MEMO, to_text
 from belugawf.temporal.server import owner_of
 from belugawf.views import waiting_for
@@ -51,7 +52,8 @@ def run_info(
 ) -> RunInfo:
     """The run as it is now, from what the server says of it and its history."""
     info = described.workflow_execution_info
-    events = translated(history, described.pending_activities)
+    translation = translate(history, described.pending_activities)
+    events = translation.events
     started, last = events[0], events[-1]
     assert isinstance(started, e.WorkflowStarted)
     status = status_of(info)
@@ -65,7 +67,7 @@ def run_info(
         input=None if started.payload is None else json.loads(started.payload),
         result=json.loads(last.payload) if isinstance(last, e.WorkflowCompleted) else None,
         error=_error(last),
-        waiting_for=tuple(waiting_for(work)),
+        waiting_for=tuple(_as_seen(wait, translation.pending) for wait in waiting_for(work)),
         problem=_problem(history) if status == "running" else None,
         created_at=instant(info.start_time),
         updated_at=max(last.time, started.time),
@@ -79,6 +81,15 @@ def run_info(
         history_length=len(events),
         cancel_requested=work.cancel_requested,
     )
+
+
+def _as_seen(wait: Waiting, pending: Mapping[int, PendingActivityInfo]) -> Waiting:
+    """What a run waits for, with what only the server knows: attempts that died, the last error."""
+    activity = pending.get(wait.seq or 0)
+    if wait.kind != "activity" or activity is None:
+        return wait
+    error = wait.error or activity.last_failure.message or None
+    return replace(wait, attempt=activity.attempt, error=error)
 
 
 def status_of(info: WorkflowExecutionInfo) -> str:

@@ -41,6 +41,7 @@ from temporalio.exceptions import (
 
 from belugawf.authoring.failures import describe_failure
 from belugawf.model import codec
+from belugawf.model.durations import parse_instant
 from belugawf.model.errors import (
     ActivityError,
     BelugaError,
@@ -105,10 +106,21 @@ def header(data: Mapping[str, Any]) -> dict[str, Payload]:
 
 
 def read_header(headers: Mapping[str, Payload]) -> dict[str, Any]:
-    """What `header` wrote; empty where others sent the message."""
+    """What `header` wrote; empty where others sent the message, or wrote something else there."""
     payload = headers.get(HEADER)
-    data = None if payload is None else json.loads(to_text(payload))
+    try:
+        data = None if payload is None else json.loads(to_text(payload))
+    except (PayloadTypeError, ValueError):
+        return {}
     return data if isinstance(data, dict) else {}
+
+
+def sent_at(data: Mapping[str, Any]) -> int | None:
+    """When a signal was sent, by its header, in nanoseconds since 1970; `None`: it does not say."""
+    try:
+        return parse_instant(data["sent_at"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 # -- failures ------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ from belugawf.authoring.failures import describe_failure
 from belugawf.authoring.signals import BufferedSignal, SignalBuffer
 from belugawf.host import forbidding
 from belugawf.model import codec
-from belugawf.model.durations import duration_ns, format_instant, parse_instant
+from belugawf.model.durations import duration_ns, format_instant
 from belugawf.model.errors import (
     NondeterminismError,
     PayloadTypeError,
@@ -85,12 +85,15 @@ from belugawf.temporal.payloads import (
     one,
     raw,
     read_header,
+    sent_at,
     split,
     to_text,
 )
 from belugawf.temporal.scheduling import import_path, limits_on_server, options_header
 
 _Ts = TypeVarTuple("_Ts")
+
+logger = logging.getLogger("belugawf.temporal")
 
 # What the SDK's dynamic handlers are not handed themselves.
 headers_of_message: ContextVar[Any] = ContextVar("belugawf_headers")
@@ -188,8 +191,10 @@ class TemporalRuntime:
         except PayloadTypeError as error:
             # Not ours to read; the wait tells by its type, and the run goes on.
             text = codec.encode({"unreadable": error.found})
-        sent_at = parse_instant(data["sent_at"]) if "sent_at" in data else self.now()
-        self._signals.deliver(BufferedSignal(name, text, sent_at, data.get("sender")))
+        moment = sent_at(data)
+        self._signals.deliver(
+            BufferedSignal(name, text, self.now() if moment is None else moment, data.get("sender"))
+        )
         if not self.is_replaying():
             self.tell("on_signal", signal=name)
 
@@ -210,8 +215,11 @@ class TemporalRuntime:
         """A turn was taken: emit its log lines; returns what the memo is to say newly."""
         for record in self._logs:
             target = logging.getLogger(record.name)
-            if target.isEnabledFor(record.levelno):
-                target.handle(record)
+            try:
+                if target.isEnabledFor(record.levelno):
+                    target.handle(record)
+            except Exception:
+                logger.exception("a log handler failed")
         self._logs.clear()
         news: dict[str, Any] = {}
         waits = list(self._waits.values())
