@@ -103,6 +103,22 @@ class Catalog:
             )
         raise WorkflowNotFoundError(f"there is no workflow {name!r}", hint=self._hint(name))
 
+    def definition(self, workflow: Callable[..., Any] | str) -> WorkflowDefinition:
+        """The workflow of that name, or that function, which must be one of these.
+
+        Raises as `workflow` does.
+        """
+        if isinstance(workflow, str):
+            return self.workflow(workflow)
+        name = WorkflowDefinition(workflow).name
+        known = self._workflows.get(name)
+        if known is None or known.function is not workflow:
+            raise WorkflowNotFoundError(
+                f"workflow {name!r} is not among this executor's workflows",
+                hint="pass it to new_executor(workflows=[...])",
+            )
+        return known
+
     def activity(self, name: str) -> Callable[..., Any] | None:
         """The activity of that name, `None` where there is none.
 

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from belugawf import __version__
 from belugawf.authoring.loader import Catalog
-from belugawf.authoring.workflow import WorkflowDefinition
 from belugawf.checks import (
     check_payload,
     checked_id,
@@ -55,7 +54,6 @@ from belugawf.model.errors import (
     SignalNotAwaitedError,
     UsageError,
     WaitExpiredError,
-    WorkflowNotFoundError,
 )
 from belugawf.model.history import python_version
 from belugawf.model.messages import UNSET, Signal
@@ -170,7 +168,7 @@ class LocalExecutor:
         detach: bool = False,
     ) -> RunHandle:
         """See `DurableExecutor.execute`."""
-        definition = self._definition(workflow)
+        definition = self.catalog.definition(workflow)
         limit = definition.timeout if timeout is None else parse_duration(timeout)
         run_id = str(uuid.uuid4())
         engine = None if detach else self._driving()
@@ -193,18 +191,6 @@ class LocalExecutor:
         elif created:
             self._wake_workers(row.workflow)
         return RunHandle(self, row.workflow_id, row.run_id)
-
-    def _definition(self, workflow: Callable[..., Any] | str) -> WorkflowDefinition:
-        if isinstance(workflow, str):
-            return self.catalog.workflow(workflow)
-        definition = WorkflowDefinition(workflow)
-        known = self.catalog.workflows.get(definition.name)
-        if known is None or known.function is not workflow:
-            raise WorkflowNotFoundError(
-                f"workflow {definition.name!r} is not among this executor's workflows",
-                hint="pass it to new_executor(workflows=[...])",
-            )
-        return known
 
     async def resume(
         self,

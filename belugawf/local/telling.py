@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from belugawf.executor import Hooks
+from belugawf.host.hooks import HookCaller
 from belugawf.local.rows import RunRow
 from belugawf.model import events as e
 from belugawf.replay.replayer import Replayer
@@ -20,8 +19,7 @@ class Teller:
     """Tells loggers and hooks. A hook that raises is logged, and touches no run."""
 
     def __init__(self, hooks: Sequence[Hooks]) -> None:
-        self._hooks = hooks
-        self._background: set[asyncio.Future[Any]] = set()
+        self._hooks = HookCaller(hooks, logger)
 
     def turn(self, row: RunRow, replayer: Replayer, events: Iterable[e.Event]) -> None:
         """A turn of that run was committed with these events."""
@@ -54,33 +52,15 @@ class Teller:
                 pass
 
     def hook(self, name: str, row: RunRow, **details: Any) -> None:
-        """Call every hook of that name; coroutines are awaited in the background."""
-        for hooks in self._hooks:
-            hook = getattr(hooks, name)
-            if hook is None:
-                continue
-            told = {
-                "workflow_id": row.workflow_id,
-                "run_id": row.run_id,
-                "workflow": row.workflow,
-                **details,
-            }
-            try:
-                answer = hook(told)
-            except Exception:
-                logger.exception("hook %s failed", name)
-                continue
-            if inspect.isawaitable(answer):
-                future = asyncio.ensure_future(answer)
-                self._background.add(future)
-                future.add_done_callback(self._ended)
-
-    def _ended(self, future: asyncio.Future[Any]) -> None:
-        self._background.discard(future)
-        error = None if future.cancelled() else future.exception()
-        if error is not None:
-            logger.error("a hook failed", exc_info=error)
+        """Call every hook of that name."""
+        told = {
+            "workflow_id": row.workflow_id,
+            "run_id": row.run_id,
+            "workflow": row.workflow,
+            **details,
+        }
+        self._hooks.call(name, told)
 
     async def close(self) -> None:
         """Wait for the hooks that are still running."""
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._hooks.close()

@@ -28,8 +28,8 @@ from belugawf.model.errors import BelugaError, Failure, PayloadTypeError
 from belugawf.model.policy import ActivityOptions
 from belugawf.temporal.book import Book
 from belugawf.temporal.environment import Environment
+from belugawf.temporal.instance import headers_of_message
 from belugawf.temporal.payloads import ATTEMPTS, RecordedFailure, join, read_header, to_payload
-from belugawf.temporal.runtime import headers_of_message
 from belugawf.temporal.scheduling import PULSE_S, read_options
 
 RecordHeartbeat: TypeAlias = Callable[[bytes, Sequence[Payload]], Awaitable[None]]

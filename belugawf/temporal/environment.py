@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import inspect
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -16,6 +15,7 @@ from temporalio.api.history.v1 import HistoryEvent
 
 from belugawf.authoring.loader import Catalog
 from belugawf.executor import Hooks, Problem
+from belugawf.host.hooks import HookCaller
 from belugawf.host.knobs import CACHE_RUNS
 from belugawf.model.policy import ActivityDefaults
 from belugawf.temporal.payloads import recorded_in
@@ -69,9 +69,8 @@ class Environment:
         self.functions: dict[str, Callable[..., Any]] = {}
         self.touched: dict[str, str] = {}
         self.active_at = time.monotonic()
-        self._hooks = hooks
+        self._hooks = HookCaller(hooks, logger)
         self._loop = asyncio.get_running_loop()
-        self._background: set[asyncio.Future[Any]] = set()
 
     def activity(self, name: str) -> Callable[..., Any] | None:
         """The activity of that name. Raises `WorkflowLoadError` where two modules claim it."""
@@ -124,32 +123,11 @@ class Environment:
     def tell(self, hook: str, event: Mapping[str, Any]) -> None:
         """Call the hooks of that name on the worker's loop, from any thread."""
         if self._hooks:
-            self._loop.call_soon_threadsafe(self._call, hook, event)
-
-    def _call(self, name: str, event: Mapping[str, Any]) -> None:
-        for hooks in self._hooks:
-            hook = getattr(hooks, name)
-            if hook is None:
-                continue
-            try:
-                answer = hook(event)
-            except Exception:
-                logger.exception("hook %s failed", name)
-                continue
-            if inspect.isawaitable(answer):
-                future = asyncio.ensure_future(answer)
-                self._background.add(future)
-                future.add_done_callback(self._ended)
-
-    def _ended(self, future: asyncio.Future[Any]) -> None:
-        self._background.discard(future)
-        error = None if future.cancelled() else future.exception()
-        if error is not None:
-            logger.error("a hook failed", exc_info=error)
+            self._loop.call_soon_threadsafe(self._hooks.call, hook, event)
 
     async def close(self) -> None:
         """Wait for the hooks that are still running."""
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._hooks.close()
 
 
 def problem_of(failure: ProtoFailure, *, new: bool = False) -> Problem:

@@ -24,7 +24,6 @@ from temporalio.service import RPCError, RPCStatusCode
 from belugawf import __version__
 from belugawf.authoring.context import BUILT_IN_QUERIES
 from belugawf.authoring.loader import Catalog
-from belugawf.authoring.workflow import WorkflowDefinition
 from belugawf.checks import (
     TypedWait,
     check_payload,
@@ -58,7 +57,6 @@ from belugawf.model.errors import (
     UnavailableError,
     UsageError,
     WaitExpiredError,
-    WorkflowNotFoundError,
 )
 from belugawf.model.history import python_version
 from belugawf.model.messages import UNSET, Signal
@@ -202,7 +200,7 @@ class TemporalExecutor:
         detach: bool = False,
     ) -> RunHandle:
         """See `DurableExecutor.execute`."""
-        definition = self._definition(workflow)
+        definition = self.catalog.definition(workflow)
         limit = definition.timeout if timeout is None else parse_duration(timeout)
         if if_exists not in ("fail", "skip", "replace"):
             raise UsageError(f"if_exists is {if_exists!r}", hint="use fail, skip or replace")
@@ -230,18 +228,6 @@ class TemporalExecutor:
         if self._drives and not detach:
             self._driving()
         return RunHandle(self, run.workflow_id, run.run_id)
-
-    def _definition(self, workflow: Callable[..., Any] | str) -> WorkflowDefinition:
-        if isinstance(workflow, str):
-            return self.catalog.workflow(workflow)
-        definition = WorkflowDefinition(workflow)
-        known = self.catalog.workflows.get(definition.name)
-        if known is None or known.function is not workflow:
-            raise WorkflowNotFoundError(
-                f"workflow {definition.name!r} is not among this executor's workflows",
-                hint="pass it to new_executor(workflows=[...])",
-            )
-        return known
 
     # -- driving ---------------------------------------------------------------------------------
 

@@ -17,7 +17,8 @@ from belugawf.host.knobs import number
 from belugawf.model.errors import UnavailableError
 from belugawf.temporal.attempts import ActivityHost
 from belugawf.temporal.environment import Environment, WorkerOptions
-from belugawf.temporal.runtime import DurableRun, Headers, Instance, Runner
+from belugawf.temporal.instance import Headers, Instance, Runner
+from belugawf.temporal.runtime import DurableRun
 from belugawf.temporal.scheduling import PULSE_S
 from belugawf.temporal.server import RunName, Server
 

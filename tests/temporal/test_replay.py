@@ -17,8 +17,9 @@ from belugawf import Signal, WorkflowContext, activity, new_executor, workflow
 from belugawf.authoring.loader import Catalog
 from belugawf.model.messages import UNSET
 from belugawf.temporal.environment import Environment, WorkerOptions
+from belugawf.temporal.instance import Headers, Runner
 from belugawf.temporal.payloads import DATA_CONVERTER
-from belugawf.temporal.runtime import DurableRun, Headers, Runner
+from belugawf.temporal.runtime import DurableRun
 from tests.devserver import DevServer, new_namespace
 
 EXAMPLES = Path(__file__).parents[2] / "workflows"
