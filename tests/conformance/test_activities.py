@@ -1,4 +1,4 @@
-"""Scenarios 35, 36, 38, 39, 44 and 45: attempts, limits and cancellation."""
+"""Scenarios 35 to 39, 44 and 45: attempts, limits and cancellation."""
 
 from __future__ import annotations
 
@@ -420,3 +420,50 @@ def test_45_timeout_around_an_activity(project: Project) -> None:
     assert sorted(project.log()) == ["clean", "slow", "slow was cancelled"]
     assert len(project.events("a", "ActivityCancelRequested")) == 1
     assert project.status("a")["status"] == "completed"
+
+
+HEARTBEAT = """
+    @activity
+    async def reading() -> int:
+        details = activity.info().heartbeat_details
+        note(f"from {details}")
+        if details is None:
+            activity.heartbeat({"page": 6})
+            activity.heartbeat({"page": 7})
+            raise ConnectionError("the line broke")
+        return details["page"]
+
+
+    @activity(heartbeat_timeout=0.7)
+    async def falling_silent() -> None:
+        for _ in range(5):
+            await asyncio.sleep(0.2)
+            activity.heartbeat()
+        note("silent")
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            note("ended")
+            raise
+
+
+    @workflow
+    async def beating(ctx: WorkflowContext) -> list:
+        page = await ctx.execute_activity(reading, retry=RetryPolicy(2, initial_delay=0.05))
+        try:
+            await ctx.execute_activity(falling_silent)
+        except ActivityTimeoutError as error:
+            return [page, error.activity]
+        return [page, None]
+"""
+
+
+def test_37_heartbeat(project: Project) -> None:
+    """Details reach the next attempt; beats keep it alive, and silence over the limit ends it."""
+    project.write_module("beating", HEARTBEAT)
+    project.cli("run", "beating", "--id", "b")
+    assert project.result("b") == [7, "falling_silent"]
+    wait_for(lambda: project.count("ended"), "it was ended")
+    assert project.log() == ["from None", "from {'page': 7}", "silent", "ended"]
+    (timed_out,) = project.events("b", "ActivityTimedOut")
+    assert timed_out["limit"] == "heartbeat_timeout"

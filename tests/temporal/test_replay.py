@@ -216,3 +216,33 @@ async def test_leaving_unwinds_what_is_in_memory(temporal_server: DevServer) -> 
         await executor.wait("rests", until="signal:never", max_wait=60)
         assert LET_GO == []
     assert LET_GO == ["unwound"]
+
+
+@workflow
+async def fickle(ctx: WorkflowContext) -> None:
+    """Begins and cancels in one turn, with and without something in between."""
+    for rounds in range(3):
+        task = ctx.start_activity(late, rounds)
+        timer = asyncio.create_task(asyncio.sleep(60))
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        task.cancel()
+        timer.cancel()
+        await asyncio.wait([task, timer])
+        await ctx.execute_activity(step, f"round {rounds}")
+    waiting = asyncio.create_task(ctx.wait_for_signal("never", timeout="1h"))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    held = ctx.start_activity(late, 9)
+    await ctx.execute_activity(step, "beside")
+    held.cancel()
+    await asyncio.wait([held])
+    await ctx.execute_activity(step, "last")
+
+
+async def test_begun_and_cancelled_in_one_turn(temporal_server: DevServer) -> None:
+    """What the server never saw is no difference, nor what it saw cancelled."""
+    history = await recorded(temporal_server, [fickle], fickle)
+    assert await replayed(history, Catalog.from_functions([fickle])) is None
+    assert await replayed(history, Catalog.from_functions([fickle]), compared=False) is None
