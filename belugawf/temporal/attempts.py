@@ -32,7 +32,8 @@ from belugawf.temporal.instance import headers_of_message
 from belugawf.temporal.payloads import ATTEMPTS, RecordedFailure, join, read_header, to_payload
 from belugawf.temporal.scheduling import PULSE_S, read_options
 
-RecordHeartbeat: TypeAlias = Callable[[bytes, Sequence[Payload]], Awaitable[None]]
+# Records a heartbeat at once; answers whether nobody waits for the attempt any more.
+RecordHeartbeat: TypeAlias = Callable[[bytes, Sequence[Payload]], Awaitable[bool]]
 
 _LARGE = 1_500_000
 _SHORTEST = timedelta(milliseconds=1)
@@ -48,6 +49,7 @@ class _Running:
     activity_id: str
     function: str | None
     book: Book
+    suspect: bool = False
     details: str = "null"
     ended: asyncio.Future[Outcome] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
@@ -67,13 +69,6 @@ class _Running:
     def payloads(self) -> list[Payload]:
         """What the next attempt is handed: the user's details, and the book."""
         return [to_payload(self.details), to_payload(codec.encode(self.book.to_json()))]
-
-    async def pulse(self, changed: asyncio.Event) -> None:
-        """Report it alive until the event is set, or for a while."""
-        self.report()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(PULSE_S):
-                await changed.wait()
 
 
 class Room:
@@ -164,6 +159,7 @@ class ActivityHost:
             running.details = codec.encode(info.heartbeat_details[0])
         max_crashes = data.get("max_crashes", 0)
         running.book = running.book.opened(info.attempt, max_crashes)
+        running.suspect = running.book.doing == "waiting"
         if running.book.is_deadly(max_crashes):
             failure = _interrupted(f"its process died {running.book.crashes} times while it ran")
             raise self._for_good(running, failure, limit="", at=self._clock.now())
@@ -194,7 +190,14 @@ class ActivityHost:
             raise self._elsewhere(running, f"this worker has no activity {info.activity_type!r}")
         self._number += 1
         number = self._number
-        async with self._room.entered(alone=running.book.doing == "waiting", wait=running.pulse):
+
+        async def wait(changed: asyncio.Event) -> None:
+            await self._report(running)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PULSE_S):
+                    await changed.wait()
+
+        async with self._room.entered(alone=running.suspect, wait=wait):
             # What may run only once was handed out to us, and would be to nobody else.
             if self._stopping and not running.options.at_most_once:
                 raise self._elsewhere(running, "the worker is shutting down")
@@ -204,8 +207,7 @@ class ActivityHost:
         self, number: int, running: _Running, function: Callable[..., Any], arguments: str
     ) -> Outcome:
         info = running.info
-        alone = running.book.doing == "waiting"
-        if alone:
+        if running.suspect:
             running.book = replace(running.book, doing="alone")
             await self._tell_the_next(running)
         self._running[number] = running
@@ -229,10 +231,10 @@ class ActivityHost:
         self._wake.set()
         try:
             outcome = await self._supervise(running)
-            if alone:
+            if running.suspect:
                 # Before anyone else may kill this process: it was not this one.
                 running.book = running.book.ended(info.attempt)
-                with suppress(BelugaError):  # its run has ended: there is no next one
+                with suppress(BelugaError, asyncio.CancelledError):  # then there is no next one
                     await self._tell_the_next(running)
             return outcome
         except asyncio.CancelledError:
@@ -242,14 +244,29 @@ class ActivityHost:
             del self._running[number]
 
     async def _tell_the_next(self, running: _Running) -> None:
-        """Hand on the book at once: whoever finds this attempt dead then knows the culprit."""
-        # The SDK would hold back a heartbeat that soon follows another one.
-        await self._record(running.info.task_token, running.payloads())
+        """Hand on the book at once: whoever finds this attempt dead then knows the culprit.
+
+        Raises `CancelledError` where nobody waits for the attempt any more.
+        """
+        if await self._record(running.info.task_token, running.payloads()):
+            raise asyncio.CancelledError
+
+    async def _report(self, running: _Running) -> None:
+        """Report it alive.
+
+        The SDK holds back a heartbeat that soon follows another one, and sends it when it says what
+        was true no more. That must not happen to the book of a suspect.
+        """
+        if not running.suspect:
+            running.report()
+            return
+        with suppress(BelugaError):  # the next one may get through
+            await self._tell_the_next(running)
 
     async def _supervise(self, running: _Running) -> Outcome:
         """Report it alive until it ends."""
         while True:
-            running.report()
+            await self._report(running)
             await asyncio.wait([running.ended], timeout=PULSE_S)
             if running.ended.done():
                 self._take_heartbeats()

@@ -396,18 +396,23 @@ class Server:
     def _ended(self, run: RunName) -> _Ended:
         return _Ended(run, self.settings)
 
-    async def heartbeat(self, task_token: bytes, details: Sequence[Payload]) -> None:
-        """Record a heartbeat at once; the SDK may hold one back for a while."""
+    async def heartbeat(self, task_token: bytes, details: Sequence[Payload]) -> bool:
+        """Record a heartbeat at once, as the SDK may not; whether nobody waits for the attempt."""
         request = RecordActivityTaskHeartbeatRequest(
             namespace=self._namespace,
             task_token=task_token,
             details=Payloads(payloads=details),
             identity=self.client.identity,
         )
-        with translated(self.settings):
-            await self._service.record_activity_task_heartbeat(
+        try:
+            answer = await self._service.record_activity_task_heartbeat(
                 request, retry=True, timeout=CALL_TIMEOUT
             )
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return True
+            raise server_error(error, self.settings) from error
+        return answer.cancel_requested
 
     # -- workers ---------------------------------------------------------------------------------
 
