@@ -185,7 +185,8 @@ class ActivityHost:
 
     async def _run(self, running: _Running, arguments: str) -> Outcome:
         info = running.info
-        function = self._environment.find_activity(info.activity_type, running.function)
+        key = f"{info.workflow_run_id}:{info.activity_id}"
+        function = self._environment.find_activity(info.activity_type, running.function, key)
         if function is None:
             raise self._elsewhere(running, f"this worker has no activity {info.activity_type!r}")
         self._number += 1

@@ -72,25 +72,22 @@ class Environment:
         self._hooks = HookCaller(hooks, logger)
         self._loop = asyncio.get_running_loop()
 
-    def activity(self, name: str) -> Callable[..., Any] | None:
-        """The activity of that name. Raises `WorkflowLoadError` where two modules claim it."""
-        return self.catalog.activity(name) or self.functions.get(name)
+    def find_activity(self, name: str, path: str | None, key: str) -> Callable[..., Any] | None:
+        """The function that an attempt is to run. `path` is what `import_path` said of it.
 
-    def find_activity(self, name: str, path: str | None) -> Callable[..., Any] | None:
-        """The same; else the function of that import path, "module:name", if it is there."""
-        known = self.activity(name)
-        if known is not None or path is None:
-            return known
-        module, _, qualname = path.partition(":")
-        try:
-            found: Any = importlib.import_module(module)
-            for part in qualname.split("."):
-                found = getattr(found, part)
-        except Exception:
-            return None
-        function: Callable[..., Any] = found
-        self.functions[name] = function
-        return function
+        `None`: the workflow named a text, and the catalog knows. Empty: no other worker can find
+        it, and only the one that ran the workflow has it, under the attempt's `key`. A name alone
+        would do for neither: several modules and runs may have functions of one name.
+        """
+        if path is None:
+            return self.catalog.activity(name)
+        if not path:
+            return self.functions.get(key)
+        known = self.functions.get(path) or _imported(path)
+        if known is None:
+            # A module under a private name has another one in each process.
+            return self.catalog.activity(name)
+        return known
 
     def active(self, workflow_id: str, run_id: str) -> None:
         """Something was done for that run."""
@@ -128,6 +125,18 @@ class Environment:
     async def close(self) -> None:
         """Wait for the hooks that are still running."""
         await self._hooks.close()
+
+
+def _imported(path: str) -> Callable[..., Any] | None:
+    module, _, qualname = path.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in qualname.split("."):
+            found = getattr(found, part)
+    except Exception:
+        return None
+    function: Callable[..., Any] = found
+    return function
 
 
 def problem_of(failure: ProtoFailure, *, new: bool = False) -> Problem:

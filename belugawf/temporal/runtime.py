@@ -218,15 +218,18 @@ class TemporalRuntime:
         said = {
             **options_header(options, max_crashes),
             "id": request.activity_id,
-            "function": None if request.function is None else import_path(request.function),
+            "function": None if request.function is None else import_path(request.function) or "",
         }
-        handle = self._instance.start_activity(
-            name, request.arguments, self._unique(request.activity_id), options, said
-        )
+        activity_id = self._unique(request.activity_id)
+        own = f"{self.info.run_id}:{activity_id}"
+        if request.function is not None:
+            self._environment.functions[str(said["function"]) or own] = request.function
+        handle = self._instance.start_activity(name, request.arguments, activity_id, options, said)
         self._handles[result] = handle
 
         def ended(task: asyncio.Task[Any]) -> None:
             self._handles.pop(result, None)
+            self._environment.functions.pop(own, None)
             error = None if task.cancelled() else task.exception()
             if result.done():
                 return
@@ -253,8 +256,7 @@ class TemporalRuntime:
     def _know(self, name: str, function: Callable[..., Any] | None) -> None:
         if function is not None:
             self._environment.catalog.check_activity(name)
-            self._environment.functions[name] = function
-        elif self._environment.activity(name) is None and not self.is_replaying():
+        elif self._environment.catalog.activity(name) is None and not self.is_replaying():
             raise self._instance.refuse(
                 UnknownActivityError(
                     f"workflow {self.info.workflow!r} asks for activity {name!r}, which no module "

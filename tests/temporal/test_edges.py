@@ -172,6 +172,18 @@ async def big_numbers(ctx: WorkflowContext) -> list[Any]:
 
 
 @workflow
+async def same_names(ctx: WorkflowContext) -> list[int]:
+    def made(more: int) -> Any:
+        async def inner(number: int) -> int:
+            await asyncio.sleep(0.02)
+            return number + more
+
+        return inner
+
+    return await asyncio.gather(*(ctx.execute_activity(made(n * 10), 1) for n in range(5)))
+
+
+@workflow
 async def no_json(ctx: WorkflowContext) -> Any:
     return object()
 
@@ -191,6 +203,7 @@ WORKFLOWS = [
     opens_a_socket,
     uses_a_thread,
     big_numbers,
+    same_names,
     no_json,
 ]
 
@@ -241,6 +254,7 @@ EXPECTED = {
         ["ActivityTimeoutError", 1, "heartbeat_timeout of 300ms is over"],
     ),
     "ends_before_others": ("completed", "done"),
+    "same_names": ("completed", [1, 11, 21, 31, 41]),
     "big_numbers": ("completed", [2**70, 1.5, None, "\u2028 ä", {"a": [{}]}, 10**30]),
 }
 
