@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import TypeAlias
 
+from belugawf.executor import IfExists
 from belugawf.model import events as e
 
 
@@ -135,6 +137,26 @@ class Verdict:
 
     fate: Fate
     reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A run that somebody wants to start; `if_exists` as in `DurableExecutor.execute`."""
+
+    new: NewRun
+    if_exists: IfExists
+
+
+# What became of it: the run and whether it is new, or why it was refused.
+Started: TypeAlias = tuple[RunRow, bool] | Exception
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """What became of each turn and of each start of a transaction, in their order."""
+
+    verdicts: Sequence[Verdict]
+    started: Sequence[Started]
 
 
 def unread_signal(message: Message, position: int, time: int) -> e.SignalReceived:
