@@ -102,6 +102,7 @@ class Attempt:
     deadline: int | None = None
     limit: str = "total_timeout"
     stop: Callable[[], None] = lambda: None
+    task: asyncio.Task[None] | None = None
     stopped: bool = False
     over: bool = False
     beats: dict[Key, str] = field(default_factory=dict)
@@ -316,8 +317,13 @@ class AttemptRunner:
     def _start_task(self, attempt: Attempt, work: Any, context: contextvars.Context) -> None:
         task = asyncio.get_running_loop().create_task(work, context=context)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        attempt.stop = task.cancel  # type: ignore[assignment]
+        attempt.task = task
+
+        def stop() -> None:
+            task.add_done_callback(self._tasks.discard)  # it may end before it has begun
+            task.cancel()
+
+        attempt.stop = stop
 
     def _stop(self, attempt: Attempt) -> None:
         self._attempts.pop(attempt.spec.key, None)
@@ -327,6 +333,8 @@ class AttemptRunner:
 
     def _finish(self, attempt: Attempt, outcome: Outcome) -> None:
         attempt.over = True
+        if attempt.task is not None:
+            self._tasks.discard(attempt.task)
         if not attempt.stopped:
             self._attempts.pop(attempt.spec.key, None)
             self._deliver(outcome)

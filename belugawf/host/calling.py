@@ -9,6 +9,9 @@ from belugawf.authoring.activity import annotations_of
 from belugawf.model import codec
 from belugawf.model.errors import ApplicationError, PayloadTypeError
 
+# Types whose values fit them, whatever they are.
+_EXACT = (str, int, bool)
+
 
 def positional(function: Callable[..., Any], arguments: str, name: str) -> list[Any]:
     """The arguments of a JSON array, decoded by the function's annotations.
@@ -42,7 +45,7 @@ def encode_result(function: Callable[..., Any], value: Any, name: str, limit: in
     annotation = annotations_of(function)[2]
     try:
         text = codec.encode(value, what=f"result of {name}", limit=limit)
-        if annotation is not Any:
+        if annotation is not Any and (type(value) is not annotation or annotation not in _EXACT):
             codec.decode(text, annotation, what=f"result of {name}")
     except Exception as error:
         raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from None

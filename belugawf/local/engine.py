@@ -72,6 +72,8 @@ logger = logging.getLogger("belugawf.engine")
 # Nothing waits longer without a look at the wall clock and at the database: datagrams are hints,
 # and a sleeping laptop stops the monotonic clock.
 LOOK_EVERY_NS = SECOND_NS
+# What those watch who wait for any change.
+_ANYTHING = 0
 # How long a worker pauses after the disk refused, in seconds, doubling.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 
@@ -110,7 +112,7 @@ class Engine:
         self._claims = Claims(store, presence)
         self._runs: dict[int, DrivenRun] = {}
         self._agenda = Agenda(self._runs)
-        self._starts: list[tuple[Start, int, asyncio.Future[tuple[RunRow, bool]]]] = []
+        self._starts: list[tuple[Start, int, asyncio.Future[RunRow]]] = []
         self._refused: dict[int, BelugaError] = {}
         self._news: set[int] = set()
         self._touched: set[int] = set()
@@ -120,7 +122,7 @@ class Engine:
         self._look_now = True
         self._next_due: int | None = None
         self._ticking = asyncio.Lock()
-        self._changed = asyncio.Event()
+        self._watching = Waiters()
         self._settling = Waiters()
         self._idle = False
         self._failure: BelugaError | None = None
@@ -148,10 +150,8 @@ class Engine:
             self._claims.name(run, patience_ns)
         self.look()
 
-    async def create(
-        self, new: NewRun, if_exists: IfExists, patience_ns: int
-    ) -> tuple[RunRow, bool]:
-        """Record a run of ours with the next commit, and drive it; whether it is a new one.
+    async def create(self, new: NewRun, if_exists: IfExists, patience_ns: int) -> RunRow:
+        """Record a run of ours with the next commit, and drive it where it is a new one.
 
         Raises as `Store.create`, and what the disk says.
         """
@@ -160,13 +160,13 @@ class Engine:
         started = asyncio.get_running_loop().create_future()
         self._starts.append((Start(new, if_exists), patience_ns, started))
         self.wake()
-        answer: tuple[RunRow, bool] = await started
-        return answer
+        row: RunRow = await started
+        return row
 
-    def _adopt(self, row: RunRow, patience_ns: int) -> None:
+    def _adopt(self, row: RunRow, started: e.WorkflowStarted, patience_ns: int) -> None:
         """Drive a run that was created as ours."""
         self._claims.follow(row.key, patience_ns)
-        self._add(row, patience_ns, interrupted=None)
+        self._memory.begin(self._add(row, patience_ns, interrupted=None), started)
         self._teller.hook("on_workflow_start", row)
 
     def want_everything(
@@ -272,12 +272,7 @@ class Engine:
         """
         if self._failure is not None:
             raise self._failure
-        waiter = self._changed
-        try:
-            async with asyncio.timeout(timeout_s):
-                await waiter.wait()
-        except TimeoutError:
-            return
+        await self._watching.wait(_ANYTHING, timeout_s)
         if self._failure is not None:
             raise self._failure
 
@@ -486,7 +481,7 @@ class Engine:
         if row.owner is not None:
             self._presence.forget({row.owner})
 
-    def _add(self, row: RunRow, patience_ns: int, *, interrupted: str | None) -> None:
+    def _add(self, row: RunRow, patience_ns: int, *, interrupted: str | None) -> DrivenRun:
         run = self._runs[row.key] = DrivenRun(
             row=row,
             history_length=0,
@@ -499,6 +494,7 @@ class Engine:
         self._agenda.add((run,))
         self._touched.add(row.key)
         self._idle = False
+        return run
 
     # -- deciding --------------------------------------------------------------------------------
 
@@ -562,13 +558,15 @@ class Engine:
     # -- committing ------------------------------------------------------------------------------
 
     async def _commit(self, made: Sequence[MadeTurn]) -> None:
-        pairs = [(m, self._turn_of(m)) for m in made]
-        for m, turn in pairs:
-            if not self._says_something(m, turn):
-                m.run.dirty = False
-                self._use_up(m)
-                self._starter.queue(m.run, m.now)
-        pairs = [(m, turn) for m, turn in pairs if self._says_something(m, turn)]
+        pairs = []
+        for m in made:
+            turn = self._turn_of(m)
+            if self._says_something(m, turn):
+                pairs.append((m, turn))
+                continue
+            m.run.dirty = False
+            self._use_up(m)
+            self._starter.queue(m.run, m.now)
         starts, self._starts = self._starts, []
         starts = [start for start in starts if not start[2].done()]
         if not pairs and not starts:
@@ -590,8 +588,10 @@ class Engine:
             except (UnavailableError, BusyError) as error:
                 trouble = error  # of one run's problem: the turns of the others are on disk
         for (_, patience_ns, started), answer in zip(starts, committed.started, strict=True):
-            if not isinstance(answer, Exception) and answer[1]:
-                self._adopt(answer[0], patience_ns)
+            if not isinstance(answer, Exception):
+                row, first = answer
+                if first is not None:
+                    self._adopt(row, first, patience_ns)
             _answer(started, answer)
         self._announce()
         if trouble is not None:
@@ -740,8 +740,7 @@ class Engine:
     # -- attempts --------------------------------------------------------------------------------
 
     def _announce(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+        self._watching.release(_ANYTHING)
 
     def _on_start(self, run: DrivenRun, activity: OpenActivity) -> None:
         name = activity.scheduled.name
@@ -775,10 +774,10 @@ class Engine:
 _STARTABLE = (e.ActivityScheduled, e.AttemptFailed, e.AttemptInterrupted)
 
 
-def _answer(waiter: asyncio.Future[tuple[RunRow, bool]], answer: Started) -> None:
+def _answer(waiter: asyncio.Future[RunRow], answer: Started) -> None:
     if waiter.done():
         return
     if isinstance(answer, Exception):
         waiter.set_exception(answer)
     else:
-        waiter.set_result(answer)
+        waiter.set_result(answer[0])

@@ -186,10 +186,10 @@ class LocalExecutor:
         if if_exists not in ("fail", "skip", "replace"):
             raise UsageError(f"if_exists is {if_exists!r}", hint="use fail, skip or replace")
         if engine is not None:
-            row, _ = await engine.create(new, if_exists, _patience(DEFAULT_PATIENCE))
+            row = await engine.create(new, if_exists, _patience(DEFAULT_PATIENCE))
         else:
             row, created = self._store.create(new, if_exists)
-            if created:
+            if created is not None:
                 self._wake_workers(row.workflow)
         return RunHandle(self, row.workflow_id, row.run_id)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TypeVar
 
 from belugawf.authoring.loader import Catalog
@@ -19,6 +20,7 @@ from belugawf.local.store import Store
 from belugawf.local.turns import DrivenRun
 from belugawf.model import events as e
 from belugawf.model.durations import parse_instant
+from belugawf.model.errors import BelugaError
 from belugawf.model.history import OpenWork
 from belugawf.replay.replayer import Replayer
 
@@ -55,6 +57,17 @@ class Memory:
         run.functions = replayer.functions
         self.check_functions(run, run.work.activities)
 
+    def begin(self, run: DrivenRun, started: e.WorkflowStarted) -> None:
+        """A run that was just created has no more history than that; its code runs later.
+
+        A workflow that cannot be had is said by `load`, at the first turn.
+        """
+        run.history_length, run.last_time = started.position, started.time
+        run.stored_due_at, run.next_at = started.time, run.deadline
+        with suppress(BelugaError):
+            run.replayer = self._new(run, started)
+            run.functions = run.replayer.functions
+
     def _from_shelf(self, run: DrivenRun) -> Replayer | None:
         shelved = self._shelf.pop(run.key, None)
         if shelved is not None and shelved.position != run.history_length:
@@ -65,12 +78,7 @@ class Memory:
     def _replayed(self, run: DrivenRun, history: list[e.Event]) -> Replayer:
         started = history[0]
         assert isinstance(started, e.WorkflowStarted)
-        replayer = Replayer(
-            self._catalog().workflow(run.row.workflow),
-            started,
-            defaults=self._options.defaults,
-            payload_limit=self._options.payload_limit,
-        )
+        replayer = self._new(run, started)
         if run.begun:
             try:
                 self._guard.run(replayer, lambda: replayer.replay(history))
@@ -78,6 +86,14 @@ class Memory:
                 replayer.evict()
                 raise
         return replayer
+
+    def _new(self, run: DrivenRun, started: e.WorkflowStarted) -> Replayer:
+        return Replayer(
+            self._catalog().workflow(run.row.workflow),
+            started,
+            defaults=self._options.defaults,
+            payload_limit=self._options.payload_limit,
+        )
 
     def watched(self, replayer: Replayer, turn: Callable[[], T]) -> T:
         """What `turn`, which runs that replayer's code, returns. See `TurnGuard.run`."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from belugawf.executor import IfExists
 from belugawf.model import events as e
+from belugawf.model.durations import parse_instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,12 @@ class Message:
     key: str | None
     sent_at: int
 
+    @classmethod
+    def of(cls, columns: Sequence[Any]) -> Message:
+        """The message of a row of `inbox`."""
+        *rest, sent_at = columns
+        return cls(*rest, sent_at=parse_instant(sent_at))
+
 
 @dataclass(frozen=True, slots=True)
 class OwnerRow:
@@ -65,6 +73,12 @@ class OwnerRow:
     socket: str | None
     role: str
     workflows: frozenset[str]
+
+    @classmethod
+    def of(cls, columns: Sequence[Any]) -> OwnerRow:
+        """The owner of a row of `owners`."""
+        *rest, workflows = columns
+        return cls(*rest, workflows=frozenset(json.loads(workflows)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +95,13 @@ class WaitRow:
     prompt: str | None
     expected: str | None
     schema: str | None
+
+    @classmethod
+    def of(cls, columns: Sequence[Any]) -> WaitRow:
+        """The wait of a row of `waits` with its run's names."""
+        run, workflow_id, run_id, workflow, signal, since, until, *rest = columns
+        moments = (parse_instant(since), None if until is None else parse_instant(until))
+        return cls(run, workflow_id, run_id, workflow, signal, *moments, *rest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,8 +168,8 @@ class Start:
     if_exists: IfExists
 
 
-# What became of it: the run and whether it is new, or why it was refused.
-Started: TypeAlias = tuple[RunRow, bool] | Exception
+# What became of it: the run, with its first event where it is new; or why it was refused.
+Started: TypeAlias = tuple[RunRow, e.WorkflowStarted | None] | Exception
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

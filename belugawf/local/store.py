@@ -57,8 +57,8 @@ class Store:
 
     # -- callers ---------------------------------------------------------------------------------
 
-    def create(self, new: NewRun, if_exists: IfExists) -> tuple[RunRow, bool]:
-        """Record a run, and whether it is a new one.
+    def create(self, new: NewRun, if_exists: IfExists) -> tuple[RunRow, e.WorkflowStarted | None]:
+        """Record a run; returns it, with its first event where it is a new one.
 
         `if_exists` is "fail" (raises `AlreadyExistsError`), "skip" (returns the one stored) or
         "replace" (terminates an open one).
@@ -66,11 +66,13 @@ class Store:
         with self.database.write() as db:
             return self._create(db, new, if_exists)
 
-    def _create(self, db: Connection, new: NewRun, if_exists: IfExists) -> tuple[RunRow, bool]:
+    def _create(
+        self, db: Connection, new: NewRun, if_exists: IfExists
+    ) -> tuple[RunRow, e.WorkflowStarted | None]:
         found = self._latest(db, new.workflow_id)
         if found is not None:
             if if_exists == "skip":
-                return found, False
+                return found, None
             if if_exists == "fail":
                 raise AlreadyExistsError(
                     f"a run with id {new.workflow_id!r} exists already ({found.status})",
@@ -78,9 +80,9 @@ class Store:
                 )
             if found.status == "running":
                 self._terminate(db, found, "replaced by a new run", None)
-        return self._insert_run(db, new), True
+        return self._insert_run(db, new)
 
-    def _insert_run(self, db: Connection, new: NewRun) -> RunRow:
+    def _insert_run(self, db: Connection, new: NewRun) -> tuple[RunRow, e.WorkflowStarted]:
         now = self.clock.now()
         deadline = None if new.timeout_ns is None else now + new.timeout_ns
         text = format_instant(now)
@@ -124,7 +126,7 @@ class Store:
             "INSERT INTO live (run, owner, owned_since) VALUES (?,?,?)",
             (key, new.owner, owned_since),
         )
-        return RunRow(
+        row = RunRow(
             key=key,
             run_id=new.run_id,
             workflow_id=new.workflow_id,
@@ -148,6 +150,7 @@ class Store:
             problem=None,
             progress=None,
         )
+        return row, started
 
     def send(
         self,
@@ -462,7 +465,7 @@ class Store:
     def owners(self) -> list[OwnerRow]:
         """Everybody who registered, dead or alive."""
         with self.database.reading() as db:
-            return [_owner_row(row) for row in db.execute("SELECT * FROM owners")]
+            return [OwnerRow.of(row) for row in db.execute("SELECT * FROM owners")]
 
     def owner(self, owner_id: str | None) -> OwnerRow | None:
         """One of them; `None` where it is not known."""
@@ -672,7 +675,7 @@ class Store:
         if owner_id is None:
             return None
         row = db.execute("SELECT * FROM owners WHERE id = ?", (owner_id,)).fetchone()
-        return None if row is None else _owner_row(row)
+        return None if row is None else OwnerRow.of(row)
 
     def _history(self, db: Connection, run: int, after: int) -> list[e.Event]:
         rows = db.execute(
@@ -693,7 +696,7 @@ class Store:
             "WHERE run IN (SELECT value FROM json_each(?)) ORDER BY id",
             (json.dumps(list(runs)),),
         )
-        return [_message(*row) for row in rows]
+        return [Message.of(row) for row in rows]
 
     def _waits(
         self, db: Connection, where: str, values: Sequence[Any], limit: int | None = None
@@ -704,7 +707,7 @@ class Store:
             f"WHERE {where} ORDER BY w.since, w.run, w.seq LIMIT ?",
             (*values, -1 if limit is None else limit),
         )
-        return [_wait(*row) for row in rows]
+        return [WaitRow.of(row) for row in rows]
 
     def _insert_events(self, db: Connection, run: int, events: Sequence[e.Event]) -> None:
         db.executemany(
@@ -776,24 +779,3 @@ def _concerns_all(error: Exception) -> bool:
         return False
     name = getattr(error, "sqlite_errorname", "") or ""
     return name.startswith(_DISK_TROUBLE)
-
-
-def _message(*columns: Any) -> Message:
-    number, run, kind, name, payload, sender, key, sent_at = columns
-    return Message(number, run, kind, name, payload, sender, key, parse_instant(sent_at))
-
-
-def _wait(*columns: Any) -> WaitRow:
-    run, workflow_id, run_id, workflow, signal, since, until, *rest = columns
-    moments = (parse_instant(since), _instant(until))
-    return WaitRow(run, workflow_id, run_id, workflow, signal, *moments, *rest)
-
-
-def _owner_row(columns: Sequence[Any]) -> OwnerRow:
-    owner_id, pid, host, boot_id, since, socket, role, workflows = columns
-    known = frozenset(json.loads(workflows))
-    return OwnerRow(owner_id, pid, host, boot_id, since, socket, role, known)
-
-
-def _instant(text: str | None) -> int | None:
-    return None if text is None else parse_instant(text)

@@ -148,6 +148,8 @@ class MadeTurn:
 
     def unused(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
         """Those that came after this turn was made."""
+        if len(outcomes) == len(self.used):
+            return []
         used = {id(outcome) for outcome in self.used}
         return [outcome for outcome in outcomes if id(outcome) not in used]
 
