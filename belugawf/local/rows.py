@@ -58,7 +58,7 @@ class Message:
     def of(cls, columns: Sequence[Any]) -> Message:
         """The message of a row of `inbox`."""
         *rest, sent_at = columns
-        return cls(*rest, sent_at=parse_instant(sent_at))
+        return cls(*rest, parse_instant(sent_at))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class OwnerRow:
     def of(cls, columns: Sequence[Any]) -> OwnerRow:
         """The owner of a row of `owners`."""
         *rest, workflows = columns
-        return cls(*rest, workflows=frozenset(json.loads(workflows)))
+        return cls(*rest, frozenset(json.loads(workflows)))
 
 
 @dataclass(frozen=True, slots=True)
