@@ -19,6 +19,7 @@ from belugawf.local.filesystem import (
     private_umask,
     real_path,
     state_folder,
+    sync_folders,
 )
 from belugawf.local.writelock import WriteLock
 from belugawf.model.errors import BelugaError, BusyError, UnavailableError
@@ -50,6 +51,7 @@ class Database:
         self.path = path if memory else real_path(path)
         self.durability = durability
         self._reader: sqlite3.Connection | None = None
+        self._memory = memory
         if not memory:
             check_location(self.path, create=create)
             if not create and not self.path.exists():
@@ -147,6 +149,10 @@ class Database:
     def _migrate(self) -> None:
         from belugawf.local.migrations import migrate
 
+        if not self._memory:
+            # Before the version below says that the database is complete, and so before anything
+            # in it is acknowledged, by whichever process.
+            sync_folders(self.path)
         self._writer.execute("PRAGMA journal_mode = WAL")
         self._writer.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         if self._writer.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
