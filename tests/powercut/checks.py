@@ -20,9 +20,8 @@ from belugawf.local.database import Database
 from belugawf.model import events as e
 from belugawf.model.codec import decode, encode
 from belugawf.model.durations import format_instant
-from belugawf.model.history import STATUS_OF, OpenWork, status
-from tests.powercut.disk import State
-from tests.powercut.record import Mark
+from belugawf.model.history import STATUS_OF, OpenWork, activity_id_of, status
+from tests.powercut.record import Mark, State
 from tests.powercut.workload import DATABASE
 
 Row = Mapping[str, Any]
@@ -114,6 +113,15 @@ def _read(connection: sqlite3.Connection) -> Snapshot:
 
 def check_consistent(snapshot: Snapshot) -> None:
     """Histories are legal, and everything that is derived from them agrees. Raises Corrupt."""
+    try:
+        _check_runs(snapshot)
+    except Corrupt:
+        raise
+    except Exception as error:
+        raise Corrupt(f"it makes no sense: {type(error).__name__}: {error}") from error
+
+
+def _check_runs(snapshot: Snapshot) -> None:
     for run_id, row in snapshot.runs.items():
         history = snapshot.histories[run_id]
         work = _check_history(row, history)
@@ -194,12 +202,12 @@ def _agree(row: Row, what: str, found: object, expected: object) -> None:
 def holds(mark: Mark, snapshot: Snapshot) -> bool:
     """Whether the database still has what the mark says was acknowledged."""
     facts = mark.facts
+    if mark.kind == "settled":
+        return True
     if "run_id" in facts:
         row = snapshot.runs.get(facts["run_id"])
     else:
         row = snapshot.latest(facts.get("workflow_id", ""))
-    if mark.kind == "closed":
-        return True
     if row is None:
         return False
     history = snapshot.histories[row["run_id"]]
@@ -237,14 +245,11 @@ def _signals(row: Row, history: list[e.Event], snapshot: Snapshot) -> list[tuple
 
 def _may_run(activity_id: str, attempt: int, history: list[e.Event]) -> bool:
     """Whether the history knows of the attempt: an effect comes after its commit."""
-    for event in history:
-        if isinstance(event, e.ActivityScheduled) and attempt == 1:
-            if (event.activity_id or str(event.seq)) == activity_id:
-                return True
-        elif isinstance(event, e.AttemptStarted) and str(event.seq) == activity_id:
-            if event.attempt == attempt:
-                return True
-    return False
+    if attempt == 1:
+        scheduled = [x for x in history if isinstance(x, e.ActivityScheduled)]
+        return any(activity_id_of(event) == activity_id for event in scheduled)
+    started = [x for x in history if isinstance(x, e.AttemptStarted)]
+    return any((str(x.seq), x.attempt) == (activity_id, attempt) for x in started)
 
 
 def recorded_activities(snapshot: Snapshot) -> set[tuple[str, str]]:

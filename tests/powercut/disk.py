@@ -18,10 +18,12 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from tests.powercut.record import (
+    Before,
     Create,
     Delete,
     Entry,
     Mark,
+    State,
     SyncEnded,
     SyncStarted,
     Truncate,
@@ -86,8 +88,6 @@ class Cut:
 
 Change: TypeAlias = Name | Put | Cut
 Fate: TypeAlias = Callable[[Sequence[Change], random.Random], list[Change]]
-# Contents by name; `None`: a folder.
-State: TypeAlias = Mapping[str, bytes | None]
 
 
 class Disk:
@@ -113,14 +113,14 @@ class Disk:
     def feed(self, entry: Entry) -> None:
         """Carry out one entry of a record."""
         match entry:
+            case Before(state):
+                for name, content in state.items():
+                    self._names[name] = self._create(name, folder=content is None)
+                    self._contents[self._names[name]] = bytearray(content or b"")
             case Create(name):
                 # Two processes that see a name missing both say that they create it.
                 if name not in self._seen:
-                    self._files += 1
-                    self._seen[name] = self._files
-                    if entry.folder:
-                        self._folders.add(self._files)
-                    self._change(Name(name, self._files))
+                    self._change(Name(name, self._create(name, folder=entry.folder)))
             case Delete(name):
                 if self._seen.pop(name, None) is not None:
                     self._change(Name(name, None))
@@ -134,6 +134,13 @@ class Disk:
                 self._end_sync(ticket)
             case Mark():
                 pass
+
+    def _create(self, name: str, *, folder: bool) -> int:
+        self._files += 1
+        self._seen[name] = self._files
+        if folder:
+            self._folders.add(self._files)
+        return self._files
 
     def _change(self, change: Change) -> None:
         self._changes += 1

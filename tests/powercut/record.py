@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -61,13 +61,25 @@ class SyncEnded:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Something that the workload was told: from here on it may count on it."""
+    """Something that the workload was told: from here on it may count on it.
+
+    The kind "settled" says that all marks before it outlive a power cut, whatever `durability` is.
+    """
 
     kind: str
     facts: Mapping[str, Any]
 
 
-Entry: TypeAlias = Create | Delete | Write | Truncate | SyncStarted | SyncEnded | Mark
+@dataclass(frozen=True, slots=True)
+class Before:
+    """First in the record of a second life: what the disk held when it began, all of it durable."""
+
+    state: State
+
+
+# What is on a disk: contents by name; `None`: a folder.
+State: TypeAlias = Mapping[str, bytes | None]
+Entry: TypeAlias = Before | Create | Delete | Write | Truncate | SyncStarted | SyncEnded | Mark
 
 
 class Recorder:
@@ -99,14 +111,19 @@ def read_record(log: Path) -> list[Entry]:
     return entries
 
 
-def without_syncs(entries: list[Entry]) -> list[Entry]:
-    """The record on a disk that ignores syncs."""
-    return [entry for entry in entries if not isinstance(entry, SyncEnded)]
+def write_record(entries: Sequence[Entry], log: Path) -> None:
+    """The opposite of `read_record`."""
+    log.write_bytes(b"".join(map(pickle.dumps, entries)))
 
 
-def with_drive_cache(entries: list[Entry]) -> list[Entry]:
-    """The record on a system whose plain sync of a file leaves the data in the drive's cache."""
-    plain = {entry.ticket for entry in entries if isinstance(entry, SyncStarted) and not entry.full}
+def without_syncs(
+    entries: Sequence[Entry], ignored: Callable[[SyncStarted], bool] = lambda _: True
+) -> list[Entry]:
+    """The record on a disk that ignores some syncs, or all."""
+    syncs = [entry for entry in entries if isinstance(entry, SyncStarted) and ignored(entry)]
+    tickets = {sync.ticket for sync in syncs}
     return [
-        entry for entry in entries if not isinstance(entry, SyncEnded) or entry.ticket not in plain
+        entry
+        for entry in entries
+        if not isinstance(entry, SyncEnded) or entry.ticket not in tickets
     ]

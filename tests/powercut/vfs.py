@@ -121,7 +121,7 @@ def recording(folder: Path, log: Path) -> Iterator[Recorder]:
     """
     library = _library()
     recorder = Recorder(log)
-    shim = _Shim(recorder, Path(os.path.realpath(folder)), library.sqlite3_vfs_find(None))
+    shim = _Shim(recorder, folder.resolve(), library.sqlite3_vfs_find(None))
     library.sqlite3_vfs_register(byref(shim.vfs), 1)
     try:
         with shim.system_calls():
@@ -237,7 +237,7 @@ class _Shim:
 
     def _open_directory(self, path: bytes, descriptor: Any) -> int:
         """SQLite opens the folder of this file, and will sync it."""
-        name = self._name(os.path.dirname(os.fsdecode(path)))
+        name = self._name(str(Path(os.fsdecode(path)).parent))
         if name is not None:
             # A folder's sync has no flag of its own: see docs/reliability.md.
             self._calling.tickets.append(self._sync_starts(name, full=True))
@@ -255,7 +255,7 @@ class _Shim:
 
         def recorded_mkdir(path: Any, *arguments: Any, **options: Any) -> None:
             mkdir(path, *arguments, **options)
-            name = self._name(os.path.abspath(os.fsdecode(path)))
+            name = self._name(str(Path(os.fsdecode(path)).resolve()))
             if name is not None:
                 self._recorder.add(Create(name, folder=True))
 

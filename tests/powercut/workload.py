@@ -10,7 +10,7 @@ import asyncio
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -132,6 +132,11 @@ class Workload:
 
     async def run(self) -> None:
         """All of it; the database does not exist yet."""
+        await self._session(self._operate)
+        # The log was deleted, and is created again.
+        await self._session(self._operate_later)
+
+    async def _session(self, operate: Callable[[], Awaitable[None]]) -> None:
         hooks = Hooks(on_activity_complete=self._activity_completed)
         async with new_executor(
             "default",
@@ -142,11 +147,12 @@ class Workload:
         ) as self._executor:
             with on_attempts(self._attempt_begins):
                 watching = asyncio.create_task(self._watch())
-                await self._operate()
+                await operate()
                 watching.cancel()
                 with suppress(asyncio.CancelledError):
                     await watching
-        self._recorder.mark("closed")
+        # The last connection was closed: the log is in the database, and the database synced.
+        self._recorder.mark("settled")
 
     async def _operate(self) -> None:
         await self._start("patient", patient)
@@ -173,6 +179,11 @@ class Workload:
         await self._send("order-2", "go", "on 2")
         await self._result("order-2")
 
+    async def _operate_later(self) -> None:
+        await self._start("late", patient)
+        await self._send("late", "word", WORDS[0])
+        await self._terminate("late")
+
     # -- operations and what acknowledges them ---------------------------------------------------
 
     async def _start(self, id: str, of: Callable[..., Any], *input: Any) -> None:
@@ -188,10 +199,9 @@ class Workload:
         """By the command line in a process of its own, recorded as well."""
         settings = self._folder / ".belugawf.yaml"
         settings.write_text(f"durability: {self._durability}\n")
-        arguments = ["-c", settings, "signal", name, id, "--text", text, "--no-resume"]
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tests.powercut.workload", self._folder, self._log),
-            *arguments,
+            *("-c", settings, "signal", name, id, "--text", text, "--no-resume"),
             stderr=subprocess.PIPE,
         )
         _, errors = await process.communicate()
