@@ -185,8 +185,10 @@ class Campaign:
         marks = self._marks(point)
         if self._durability == "full":
             return marks
-        settled = [number for number, mark in enumerate(marks) if mark.kind == "settled"]
-        return marks[: settled[-1]] if settled else []
+        kinds = [mark.kind for mark in marks]
+        settled = len(kinds) - kinds[::-1].index("settled") if "settled" in kinds else 0
+        begun = [number for number, kind in enumerate(kinds[:settled]) if kind == "settling"]
+        return marks[: begun[-1]] if begun else []
 
     def _marks(self, point: int) -> list[Mark]:
         return [entry for entry in self._entries[:point] if isinstance(entry, Mark)]
@@ -204,7 +206,8 @@ class Campaign:
         shutil.rmtree(folder, ignore_errors=True)
         log.unlink(missing_ok=True)
         record_resuming(state, snapshot, folder, log, self._durability)
-        return [Before(state), *survived, Mark("settled", {}), *read_record(log)]
+        read = [Mark("settling", {}), Mark("settled", {})]
+        return [Before(state), *survived, *read, *read_record(log)]
 
 
 def _digest(state: State) -> str:

@@ -202,7 +202,7 @@ def _agree(row: Row, what: str, found: object, expected: object) -> None:
 def holds(mark: Mark, snapshot: Snapshot) -> bool:
     """Whether the database still has what the mark says was acknowledged."""
     facts = mark.facts
-    if mark.kind == "settled":
+    if mark.kind in ("settling", "settled"):
         return True
     if "run_id" in facts:
         row = snapshot.runs.get(facts["run_id"])

@@ -63,7 +63,8 @@ class SyncEnded:
 class Mark:
     """Something that the workload was told: from here on it may count on it.
 
-    The kind "settled" says that all marks before it outlive a power cut, whatever `durability` is.
+    The kind "settled" says that the marks before the last "settling" outlive a power cut, whatever
+    `durability` is.
     """
 
     kind: str

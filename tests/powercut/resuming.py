@@ -47,6 +47,7 @@ def record_resuming(
 
         with on_attempts(begins):
             asyncio.run(_Resuming(snapshot, durability, recorder.mark).run(db))
+        recorder.mark("settling")
         recorder.mark("settled")
 
 

@@ -95,7 +95,7 @@ def test_everything_is_acknowledged(recorded: Recorded) -> None:
     kinds = {entry.kind for entry in entries if isinstance(entry, Mark)}
     assert kinds == {
         *("started", "signalled", "cancelled", "terminated", "completed"),
-        *("begun", "told", "seen", "settled"),
+        *("begun", "told", "seen", "settling", "settled"),
     }
 
 

@@ -106,6 +106,18 @@ def test_nothing_is_recorded_afterwards(tmp_path: Path) -> None:
     assert read_record(log) == []
 
 
+def test_another_library_is_found_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A libsqlite3 that the module `sqlite3` does not use would record nothing, and is refused."""
+
+    def unknown(*arguments: object, **options: object) -> None:
+        raise sqlite3.OperationalError("no such vfs: recording")
+
+    monkeypatch.setattr(sqlite3, "connect", unknown)
+    with pytest.raises(Unavailable, match="needs a sqlite3 module"):  # noqa: SIM117
+        with recording(tmp_path, tmp_path / "log"):
+            pass
+
+
 def test_a_record_that_fails_is_an_error(tmp_path: Path) -> None:
     """What cannot be recorded does not happen: SQLite reports an I/O error."""
     with recording(tmp_path, tmp_path / "log") as recorder:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import os
+import sqlite3
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -37,6 +38,8 @@ from tests.powercut.record import (
 )
 
 MISSING = "needs a sqlite3 module on a shared libsqlite3, to record what SQLite asks of the disk"
+
+_NAME = "recording"
 
 # From sqlite3.h.
 _OK = 0
@@ -113,6 +116,14 @@ def _library() -> ctypes.CDLL:
     return library
 
 
+def _require_in_use() -> None:
+    """The library found may be another one than the module's, which then knows nothing of ours."""
+    try:
+        sqlite3.connect(f"file:?vfs={_NAME}", uri=True).close()
+    except sqlite3.OperationalError as error:
+        raise Unavailable(MISSING) from error
+
+
 @contextmanager
 def recording(folder: Path, log: Path) -> Iterator[Recorder]:
     """Record what happens to databases under `folder` to the file `log`, in this process.
@@ -124,6 +135,7 @@ def recording(folder: Path, log: Path) -> Iterator[Recorder]:
     shim = _Shim(recorder, folder.resolve(), library.sqlite3_vfs_find(None))
     library.sqlite3_vfs_register(byref(shim.vfs), 1)
     try:
+        _require_in_use()
         with shim.system_calls():
             yield recorder
     finally:
@@ -160,7 +172,7 @@ class _Shim:
         self._calling = threading.local()
         self._open_directory_hook = _OPEN_DIRECTORY(_reporting(self._open_directory))
         self.vfs = _Vfs.from_buffer_copy(self._standard)
-        self.vfs.name = b"recording"
+        self.vfs.name = _NAME.encode()
         self.vfs.open = _OPEN(_reporting(self._open))
         self.vfs.delete = _DELETE(_reporting(self._delete))
 

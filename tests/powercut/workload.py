@@ -152,6 +152,7 @@ class Workload:
                 with suppress(asyncio.CancelledError):
                     await watching
         # The last connection was closed: the log is in the database, and the database synced.
+        self._recorder.mark("settling")
         self._recorder.mark("settled")
 
     async def _operate(self) -> None:
@@ -242,9 +243,14 @@ class Workload:
         """As SQLite does by itself every thousand pages, which would take long to write."""
         database = Database(self._db, durability=self._durability, create=False)
         try:
-            database.read.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+            self._recorder.mark("settling")
+            # Whether readers or writers were in the way, and how much of how much was written.
+            found = database.read.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         finally:
             database.close()
+        busy, frames, written = found
+        if not busy and frames == written:
+            self._recorder.mark("settled")
 
 
 def record_workload(folder: Path, log: Path, durability: Durability) -> None:
