@@ -47,7 +47,7 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Bytes in a file. `grown`: only its size has arrived, and the data is whatever `data` says."""
+    """Bytes in a file. `grown`: of a lost write, only what it has made the file grow by."""
 
     file: int
     offset: int
@@ -65,11 +65,8 @@ class Put:
         return parts
 
     def apply(self, content: bytearray) -> None:
-        start, end = self.offset, self.offset + len(self.data)
-        data = self.data
-        if self.grown:
-            start, data = len(content), data[len(content) - end :] if len(content) < end else b""
-            start = max(start, self.offset)
+        skipped = min(max(0, len(content) - self.offset), len(self.data)) if self.grown else 0
+        start, data = self.offset + skipped, self.data[skipped:]
         content.extend(bytes(max(0, start - len(content))))
         content[start : start + len(data)] = data
 
