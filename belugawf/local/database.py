@@ -20,6 +20,7 @@ from belugawf.local.filesystem import (
     private_umask,
     real_path,
     state_folder,
+    sync_folders,
 )
 from belugawf.local.writelock import WriteLock
 from belugawf.model.errors import BelugaError, BusyError, UnavailableError
@@ -53,6 +54,7 @@ class Database:
         self.path = path if memory else real_path(path)
         self.durability = durability
         self._reader: sqlite3.Connection | None = None
+        self._memory = memory
         if not memory:
             check_location(self.path, create=create)
             if not create and not self.path.exists():
@@ -110,6 +112,8 @@ class Database:
         connection.execute(f"PRAGMA busy_timeout = {int(knobs.BUSY_TIMEOUT_S * 1000)}")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA synchronous = {self.durability.upper()}")
+        # On macOS a plain sync leaves the data in the drive's cache. Elsewhere this says nothing.
+        connection.execute("PRAGMA fullfsync = ON")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         if knobs.MAX_PAGES:
             connection.execute(f"PRAGMA max_page_count = {knobs.MAX_PAGES}")
@@ -141,6 +145,10 @@ class Database:
     def _migrate(self) -> None:
         from belugawf.local.migrations import migrate
 
+        if not self._memory:
+            # Before the version below says that the database is complete, and so before anything
+            # in it is acknowledged, by whichever process.
+            sync_folders(self.path)
         self.writer.execute("PRAGMA journal_mode = WAL")
         self.writer.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         if self.writer.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:

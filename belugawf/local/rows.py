@@ -58,7 +58,7 @@ class Message:
     def of(cls, columns: Sequence[Any]) -> Message:
         """The message of a row of `inbox`."""
         *rest, sent_at = columns
-        return cls(*rest, parse_instant(sent_at))
+        return cls(*(*columns[:-1], parse_instant(columns[-1])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,7 @@ class OwnerRow:
     @classmethod
     def of(cls, columns: Sequence[Any]) -> OwnerRow:
         """The owner of a row of `owners`."""
-        *rest, workflows = columns
-        return cls(*rest, frozenset(json.loads(workflows)))
+        return cls(*(*columns[:-1], frozenset(json.loads(columns[-1]))))
 
 
 @dataclass(frozen=True, slots=True)
