@@ -78,7 +78,7 @@ class Claims:
 
     def look(self, now: int, driven: Collection[int], refused: Collection[int]) -> Found:
         """The runs that may be taken over now. The named ones are looked at once."""
-        rows = [self._store.by_key(key) for key in self._named]
+        rows = self._store.by_keys(self._named)
         candidates: list[RunRow] = []
         if self.everything or self._followed:
             candidates = self._store.candidates(

@@ -57,7 +57,6 @@ class Message:
     @classmethod
     def of(cls, columns: Sequence[Any]) -> Message:
         """The message of a row of `inbox`."""
-        *rest, sent_at = columns
         return cls(*(*columns[:-1], parse_instant(columns[-1])))
 
 

@@ -561,6 +561,12 @@ class Store:
         with self.database.reading() as db:
             return self._by_key(db, run)
 
+    def by_keys(self, runs: Iterable[int]) -> list[RunRow]:
+        """Those of the runs that are stored."""
+        with self.database.reading() as db:
+            tail = "WHERE r.key IN (SELECT value FROM json_each(?))"
+            return self._rows(db, tail, (json.dumps(list(runs)),))
+
     def find(self, text: str) -> list[RunRow]:
         """The runs that RUN may mean: one, or the candidates of an ambiguous prefix, or none.
 
