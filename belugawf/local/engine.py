@@ -460,7 +460,7 @@ class Engine:
         found = self._claims.look(now, self._runs.keys(), self._refused.keys())
         free = self._known(found.rows)
         if free:
-            rows = await self._committer.off_loop(lambda: self._claims.take(free))
+            rows = await self._committer.claim(free)
             for row in rows:
                 interrupted = None if row.owner is None else self._presence.how_it_died(row.owner)
                 self._add(row, self._claims.patience(row.key), interrupted=interrupted)

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TypeVar
 
 from belugawf.authoring.loader import Catalog
 from belugawf.local.guard import TurnGuard
 from belugawf.local.options import EngineOptions
 from belugawf.local.problems import unknown_activity
+from belugawf.local.rows import RunRow
 from belugawf.local.store import Store
 from belugawf.local.turns import DrivenRun
 from belugawf.model import events as e
@@ -25,6 +27,15 @@ from belugawf.model.history import OpenWork
 from belugawf.replay.replayer import Replayer
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Shelved:
+    """What a run that rests would have to be read and replayed for."""
+
+    replayer: Replayer
+    work: OpenWork
+    last_time: int
 
 
 class Memory:
@@ -37,25 +48,38 @@ class Memory:
         self._catalog = catalog
         self._options = options
         self._guard = TurnGuard()
-        self._shelf: OrderedDict[int, Replayer] = OrderedDict()
+        self._shelf: OrderedDict[int, _Shelved] = OrderedDict()
 
     def load(self, run: DrivenRun) -> None:
         """Get a run's state back from its history, or from the shelf.
 
         Raises `TurnError` where the code does not fit the history, or cannot be had.
         """
-        row, history = self._store.load(run.key)
-        run.row = row
-        run.work = OpenWork.of(history)
-        run.history_length = row.history_length
-        run.last_time = history[-1].time
-        run.stored_due_at = None if row.due_at is None else parse_instant(row.due_at)
-        run.begun = bool(row.begun)
+        if not self._from_shelf(run):
+            self._from_history(run)
         run.unstarted = dict.fromkeys(run.work.activities)
-        replayer = self._from_shelf(run) or self._replayed(run, history)
-        run.replayer = replayer
-        run.functions = replayer.functions
         self.check_functions(run, run.work.activities)
+
+    def _from_shelf(self, run: DrivenRun) -> bool:
+        """Whether the run's state was on the shelf, and nothing has happened to it meanwhile."""
+        shelved = self._shelf.pop(run.key, None)
+        if shelved is None:
+            return False
+        row = self._store.by_key(run.key)
+        if shelved.replayer.position != row.history_length:
+            shelved.replayer.evict()
+            return False
+        _set_row(run, row)
+        _set_replayer(run, shelved.replayer)
+        run.work, run.last_time = shelved.work, shelved.last_time
+        return True
+
+    def _from_history(self, run: DrivenRun) -> None:
+        row, history = self._store.load(run.key)
+        _set_row(run, row)
+        run.work = OpenWork.of(history)
+        run.last_time = history[-1].time
+        _set_replayer(run, self._replayed(run, history))
 
     def begin(self, run: DrivenRun, started: e.WorkflowStarted) -> None:
         """A run that was just created has no more history than that; its code runs later.
@@ -65,15 +89,7 @@ class Memory:
         run.history_length, run.last_time = started.position, started.time
         run.stored_due_at, run.next_at = started.time, run.deadline
         with suppress(BelugaError):
-            run.replayer = self._new(run, started)
-            run.functions = run.replayer.functions
-
-    def _from_shelf(self, run: DrivenRun) -> Replayer | None:
-        shelved = self._shelf.pop(run.key, None)
-        if shelved is not None and shelved.position != run.history_length:
-            shelved.evict()
-            return None
-        return shelved
+            _set_replayer(run, self._new(run, started))
 
     def _replayed(self, run: DrivenRun, history: list[e.Event]) -> Replayer:
         started = history[0]
@@ -135,18 +151,30 @@ class Memory:
             self.evict(run)
             return
         run.replayer = None
-        self._shelf[run.key] = replayer
+        self._shelf[run.key] = _Shelved(replayer, run.work, run.last_time)
         while len(self._shelf) > self._options.cache_runs:
-            self._shelf.popitem(last=False)[1].evict()
+            self._shelf.popitem(last=False)[1].replayer.evict()
 
     def clear(self, runs: Iterable[DrivenRun]) -> None:
         """Unwind whatever is in memory."""
         for run in runs:
             self.evict(run)
-        for replayer in self._shelf.values():
-            replayer.evict()
+        for shelved in self._shelf.values():
+            shelved.replayer.evict()
         self._shelf.clear()
 
     def close(self) -> None:
         """Nothing is watched any more."""
         self._guard.close()
+
+
+def _set_row(run: DrivenRun, row: RunRow) -> None:
+    run.row = row
+    run.history_length = row.history_length
+    run.stored_due_at = None if row.due_at is None else parse_instant(row.due_at)
+    run.begun = bool(row.begun)
+
+
+def _set_replayer(run: DrivenRun, replayer: Replayer) -> None:
+    run.replayer = replayer
+    run.functions = replayer.functions

@@ -522,13 +522,16 @@ class Store:
             )
             return [RunRow(*row) for row in rows]
 
-    def claim(self, runs: Mapping[int, str | None], owner: str) -> list[RunRow]:
+    def claim(
+        self, runs: Mapping[int, str | None], owner: str, *, patient: bool = True
+    ) -> list[RunRow]:
         """Take runs over from the owners given (`None`, or one known to be dead).
 
         Returns those that were still theirs, as they are now, with `owner` still the old one.
+        `patient` as in `Database.write`.
         """
         now = format_instant(self.clock.now())
-        with self.database.write() as db:
+        with self.database.write(patient=patient) as db:
             claimed = []
             for run, previous in runs.items():
                 row = self._by_key(db, run)
