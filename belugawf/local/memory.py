@@ -8,9 +8,10 @@ The shelf has a bound: the run that has rested longest goes first.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from belugawf.authoring.loader import Catalog
@@ -23,10 +24,13 @@ from belugawf.local.turns import DrivenRun
 from belugawf.model import events as e
 from belugawf.model.durations import parse_instant
 from belugawf.model.errors import BelugaError
-from belugawf.model.history import OpenWork
+from belugawf.model.history import OpenWork, is_fact
 from belugawf.replay.replayer import Replayer
 
 T = TypeVar("T")
+
+# Events that are read at one time: about half a megabyte.
+_PIECE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +57,49 @@ class Memory:
     def load(self, run: DrivenRun) -> None:
         """Get a run's state back from its history, or from the shelf.
 
+        The history is read and replayed piece by piece: the whole is never in memory.
         Raises `TurnError` where the code does not fit the history, or cannot be had.
         """
-        if not self._from_shelf(run):
-            self._from_history(run)
+        row = self._store.by_key(run.key)
+        if not self._from_shelf(run, row):
+            self._from_history(run, row)
+        run.row = row
+        run.history_length = row.history_length
+        run.stored_due_at = None if row.due_at is None else parse_instant(row.due_at)
+        run.begun = bool(row.begun)
         run.unstarted = dict.fromkeys(run.work.activities)
         self.check_functions(run, run.work.activities)
+
+    def _from_shelf(self, run: DrivenRun, row: RunRow) -> bool:
+        """Whether the run's state was on the shelf, and nothing has happened to it meanwhile."""
+        shelved = self._shelf.pop(run.key, None)
+        if shelved is None:
+            return False
+        if shelved.replayer.position != row.history_length:
+            shelved.replayer.evict()
+            return False
+        _set_state(run, shelved.replayer, shelved.work, shelved.last_time)
+        return True
+
+    def _from_history(self, run: DrivenRun, row: RunRow) -> None:
+        replayer: Replayer | None = None
+        work, last_time = OpenWork(), 0
+        try:
+            for piece in pieces(self._store, run.key, row.history_length):
+                for event in piece:
+                    work.fold(event)
+                last_time = piece[-1].time
+                if replayer is None:
+                    replayer = self._new(row, piece[0])
+                if row.begun:
+                    # Only replay is watched: a slow disk is not the workflow's fault.
+                    self._guard.run(replayer, partial(replayer.replay, piece))
+        except BaseException:
+            if replayer is not None:
+                replayer.evict()
+            raise
+        assert replayer is not None
+        _set_state(run, replayer, work, last_time)
 
     def _from_shelf(self, run: DrivenRun) -> bool:
         """Whether the run's state was on the shelf, and nothing has happened to it meanwhile."""
@@ -89,23 +130,12 @@ class Memory:
         run.history_length, run.last_time = started.position, started.time
         run.stored_due_at, run.next_at = started.time, run.deadline
         with suppress(BelugaError):
-            _set_replayer(run, self._new(run, started))
+            _set_state(run, self._new(run.row, started), run.work, started.time)
 
-    def _replayed(self, run: DrivenRun, history: list[e.Event]) -> Replayer:
-        started = history[0]
+    def _new(self, row: RunRow, started: e.Event) -> Replayer:
         assert isinstance(started, e.WorkflowStarted)
-        replayer = self._new(run, started)
-        if run.begun:
-            try:
-                self._guard.run(replayer, lambda: replayer.replay(history))
-            except BaseException:
-                replayer.evict()
-                raise
-        return replayer
-
-    def _new(self, run: DrivenRun, started: e.WorkflowStarted) -> Replayer:
         return Replayer(
-            self._catalog().workflow(run.row.workflow),
+            self._catalog().workflow(row.workflow),
             started,
             defaults=self._options.defaults,
             payload_limit=self._options.payload_limit,
@@ -168,13 +198,24 @@ class Memory:
         self._guard.close()
 
 
-def _set_row(run: DrivenRun, row: RunRow) -> None:
-    run.row = row
-    run.history_length = row.history_length
-    run.stored_due_at = None if row.due_at is None else parse_instant(row.due_at)
-    run.begun = bool(row.begun)
-
-
-def _set_replayer(run: DrivenRun, replayer: Replayer) -> None:
-    run.replayer = replayer
+def _set_state(run: DrivenRun, replayer: Replayer, work: OpenWork, last_time: int) -> None:
+    run.replayer, run.work, run.last_time = replayer, work, last_time
     run.functions = replayer.functions
+
+
+def pieces(store: Store, run: int, length: int) -> Iterator[list[e.Event]]:
+    """The run's first `length` events, read when they are asked for.
+
+    Each piece begins with a fact and ends before another, so that replay takes them one by one. A
+    history only grows: read in one go or in many, these events are the same.
+    """
+    read: list[e.Event] = []
+    position = 0
+    while position < length:
+        read += store.history(run, after=position, limit=min(_PIECE, length - position))
+        position += _PIECE
+        facts = (i for i in range(len(read) - 1, 0, -1) if is_fact(read[i]))
+        cut = len(read) if position >= length else next(facts, 0)
+        if cut:
+            yield read[:cut]
+            del read[:cut]

@@ -658,15 +658,15 @@ class Store:
             rows = db.execute("SELECT DISTINCT signal FROM waits ORDER BY signal LIMIT 50")
             return [row[0] for row in rows]
 
-    def history(self, run: int, after: int = 0) -> list[e.Event]:
-        """The run's events after a position."""
+    def history(self, run: int, after: int = 0, limit: int | None = None) -> list[e.Event]:
+        """The run's events after a position, all or the first few."""
         with self.database.reading() as db:
-            return self._history(db, run, after)
-
-    def load(self, run: int) -> tuple[RunRow, list[e.Event]]:
-        """A run and its whole history, as of one moment."""
-        with self.database.reading() as db:
-            return self._by_key(db, run), self._history(db, run, 0)
+            rows = db.execute(
+                f"SELECT {_EVENT_COLUMNS} FROM events WHERE run = ? AND position > ? "
+                "ORDER BY position LIMIT ?",
+                (run, after, -1 if limit is None else limit),
+            )
+            return [e.from_row(row) for row in rows]
 
     # -- helpers within a transaction ------------------------------------------------------------
 
@@ -685,13 +685,6 @@ class Store:
             return None
         row = db.execute("SELECT * FROM owners WHERE id = ?", (owner_id,)).fetchone()
         return None if row is None else OwnerRow.of(row)
-
-    def _history(self, db: Connection, run: int, after: int) -> list[e.Event]:
-        rows = db.execute(
-            f"SELECT {_EVENT_COLUMNS} FROM events WHERE run = ? AND position > ? ORDER BY position",
-            (run, after),
-        )
-        return [e.from_row(row) for row in rows]
 
     def _last_time(self, db: Connection, run: int) -> int:
         row = db.execute(

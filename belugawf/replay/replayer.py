@@ -134,15 +134,24 @@ class Replayer:
     def replay(self, history: Sequence[e.Event], *, partial: bool = False) -> list[c.Command]:
         """Apply a recorded history, comparing each command with its record.
 
+        It may be handed over in pieces, each of which begins with a fact.
         Raises `NondeterminismError` where they differ. With `partial` the history may end in the
         middle of the last fact's commands: those not recorded are returned.
         """
         self._replaying = True
         try:
             pending: list[c.Command] = []
-            for fact, recorded, last in _turns(history):
-                commands = self.apply(fact)
-                pending = self._match(commands, recorded, fact, lenient=last and partial)
+            fact: e.Event | None = None
+            recorded: list[e.Event] = []
+            for event in history:
+                if is_fact(event):
+                    if fact is not None:
+                        self._match(self.apply(fact), recorded, fact, lenient=False)
+                    fact, recorded = event, []
+                elif is_recorded_command(event):
+                    recorded.append(event)
+            if fact is not None:
+                pending = self._match(self.apply(fact), recorded, fact, lenient=partial)
         finally:
             self._replaying = False
             self._logs.clear()
@@ -192,6 +201,10 @@ class Replayer:
 
     def _take(self, fact: e.Event) -> None:
         match fact:
+            case e.ActivityCompleted():  # first, because most facts are
+                result = self._pop_result(fact)
+                if not result.done():
+                    result.set_result(fact.payload)
             case e.WorkflowStarted():
                 self._start()
             case e.SignalReceived():
@@ -204,14 +217,8 @@ class Replayer:
                     self._loop.rested()
                 self._loop.fire(timer)
                 return
-            case e.ActivityCompleted():
-                result = self._pop(self._results, fact)
-                self.functions.pop(fact.seq, None)
-                if not result.done():
-                    result.set_result(fact.payload)
             case e.ActivityFailed() | e.ActivityTimedOut():
-                result = self._pop(self._results, fact)
-                self.functions.pop(fact.seq, None)
+                result = self._pop_result(fact)
                 if not result.done():
                     failure = Failure.from_json(codec.parse_json(fact.payload))
                     result.set_exception(failure_error(failure))
@@ -223,6 +230,14 @@ class Replayer:
         if fact.seq not in answers:
             raise self._mismatch(fact.position, f"an answer to number {fact.seq}", "nothing", None)
         return answers.pop(fact.seq)
+
+    def _pop_result(self, fact: Any) -> asyncio.Future[str]:
+        result: asyncio.Future[str] = self._pop(self._results, fact)
+        self.functions.pop(fact.seq, None)
+        if self._replaying:
+            # Nobody is told of it any more, and a history may have a hundred thousand.
+            self.activity_names.pop(fact.seq, None)
+        return result
 
     def _start(self) -> None:
         try:
@@ -291,6 +306,8 @@ class Replayer:
         lenient: bool,
     ) -> list[c.Command]:
         """Compare one fact's commands with their records; returns those without a record."""
+        if len(commands) == len(recorded) and all(map(_answers, recorded, commands)):
+            return []
         asked = {_key(command): command for command in commands}
         for event in recorded:
             key = _recorded_key(event)
@@ -452,19 +469,6 @@ class Replayer:
         )
 
 
-def _turns(
-    history: Sequence[e.Event],
-) -> list[tuple[e.Event, list[e.Event], bool]]:
-    """The facts of a history, each with the commands recorded for it, and whether it is last."""
-    turns: list[tuple[e.Event, list[e.Event]]] = []
-    for event in history:
-        if is_fact(event):
-            turns.append((event, []))
-        elif is_recorded_command(event):
-            turns[-1][1].append(event)
-    return [(fact, recorded, i == len(turns) - 1) for i, (fact, recorded) in enumerate(turns)]
-
-
 _OPENING = (c.ScheduleActivity, c.StartTimer, c.StartWait)
 _OPENED = tuple(RECORDED_AS[kind] for kind in _OPENING)
 
@@ -478,6 +482,11 @@ def _key(command: c.Command) -> tuple[int, bool]:
 
 def _recorded_key(event: e.Event) -> tuple[int, bool]:
     return (getattr(event, "seq", 0), isinstance(event, _OPENED))
+
+
+def _answers(event: e.Event, command: c.Command) -> bool:
+    """Whether it is the record of that command: nearly always, and then in the same order."""
+    return getattr(event, "seq", 0) == getattr(command, "seq", 0) and _same(command, event)
 
 
 def _same(command: c.Command, event: e.Event) -> bool:
