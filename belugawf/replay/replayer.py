@@ -119,6 +119,9 @@ class Replayer:
         A command that ends the run comes last, and `closed` is set. Raises `TurnError` where the
         turn cannot be taken; the replayer is then of no use any more.
         """
+        return self._loop.within(self._apply, fact)
+
+    def _apply(self, fact: e.Event) -> list[c.Command]:
         self.applied += 1
         self._now = fact.time
         self._loop.begin_turn(fact.time / SECOND_NS)
@@ -140,18 +143,7 @@ class Replayer:
         """
         self._replaying = True
         try:
-            pending: list[c.Command] = []
-            fact: e.Event | None = None
-            recorded: list[e.Event] = []
-            for event in history:
-                if is_fact(event):
-                    if fact is not None:
-                        self._match(self.apply(fact), recorded, fact, lenient=False)
-                    fact, recorded = event, []
-                elif is_recorded_command(event):
-                    recorded.append(event)
-            if fact is not None:
-                pending = self._match(self.apply(fact), recorded, fact, lenient=partial)
+            pending = self._loop.within(self._replay, history, partial)
         finally:
             self._replaying = False
             self._logs.clear()
@@ -159,6 +151,20 @@ class Replayer:
             self._progress = None
         self.position = history[-1].position if history else 0
         return pending
+
+    def _replay(self, history: Sequence[e.Event], partial: bool) -> list[c.Command]:
+        fact: e.Event | None = None
+        recorded: list[e.Event] = []
+        for event in history:
+            if is_fact(event):
+                if fact is not None:
+                    self._match(self._apply(fact), recorded, fact, lenient=False)
+                fact, recorded = event, []
+            elif is_recorded_command(event):
+                recorded.append(event)
+        if fact is None:
+            return []
+        return self._match(self._apply(fact), recorded, fact, lenient=partial)
 
     def take_progress(self) -> str | float | None:
         """What the code said of its progress since the last call; `None`: nothing."""
