@@ -145,7 +145,8 @@ class NumberingLoop(asyncio.AbstractEventLoop):
 
     def next_number(self) -> int:
         """The creation number of the next task or future."""
-        self.check()
+        if self.evicting:
+            self.check()
         self._created += 1
         return self._created
 

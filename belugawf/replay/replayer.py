@@ -23,6 +23,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
+from belugawf.authoring.activity import ActivityMark
 from belugawf.authoring.context import (
     ActivityRequest,
     SignalWait,
@@ -51,9 +52,11 @@ from belugawf.model.history import (
     is_recorded_command,
     python_version,
 )
-from belugawf.model.policy import ActivityDefaults
+from belugawf.model.policy import ActivityDefaults, ActivityOptions
 from belugawf.replay.loop import DeterministicLoop, DurableTimer, user_location
 
+# A workflow has a few activities; marks that are made anew for each call fill this.
+_MOST_OPTIONS = 64
 _ENDINGS = (c.CompleteWorkflow, c.FailWorkflow, c.CancelWorkflow)
 
 
@@ -96,6 +99,8 @@ class Replayer:
         self.position = 0
         self.functions: dict[int, Callable[..., Any]] = {}
         self.activity_names: dict[int, str] = {}
+        # By identity, with the mark, so that no other one can have its number.
+        self._options: dict[int, tuple[ActivityMark, ActivityOptions]] = {}
         self._progress: str | float | None = None
         self._now = started.time
         self._loop = DeterministicLoop(self)
@@ -368,7 +373,7 @@ class Replayer:
                 name=request.mark.name,
                 arguments=request.arguments,
                 activity_id=request.activity_id or str(seq),
-                options=request.mark.options(self._defaults),
+                options=self._options_of(request.mark),
                 function=request.function,
                 location=request.location,
             )
@@ -379,6 +384,17 @@ class Replayer:
         result: asyncio.Future[str] = self._loop.create_future()
         self._results[seq] = result
         return result
+
+    def _options_of(self, mark: ActivityMark) -> ActivityOptions:
+        """The mark's options: made once for an activity that is asked for again and again."""
+        known = self._options.get(id(mark))
+        if known is not None:
+            return known[1]
+        if len(self._options) >= _MOST_OPTIONS:
+            self._options.clear()
+        options = mark.options(self._defaults)
+        self._options[id(mark)] = (mark, options)
+        return options
 
     def cancel_activity(self, result: asyncio.Future[str]) -> None:
         self._check()
@@ -447,7 +463,8 @@ class Replayer:
             self._commands.append(c.CancelTimer(seq=timer.seq, location=user_location(2)))
 
     def _next_seq(self) -> int:
-        self._check()
+        if self._loop.evicting or self._read_only:
+            self._check()
         self._seq += 1
         return self._seq
 
