@@ -101,27 +101,6 @@ class Memory:
         assert replayer is not None
         _set_state(run, replayer, work, last_time)
 
-    def _from_shelf(self, run: DrivenRun) -> bool:
-        """Whether the run's state was on the shelf, and nothing has happened to it meanwhile."""
-        shelved = self._shelf.pop(run.key, None)
-        if shelved is None:
-            return False
-        row = self._store.by_key(run.key)
-        if shelved.replayer.position != row.history_length:
-            shelved.replayer.evict()
-            return False
-        _set_row(run, row)
-        _set_replayer(run, shelved.replayer)
-        run.work, run.last_time = shelved.work, shelved.last_time
-        return True
-
-    def _from_history(self, run: DrivenRun) -> None:
-        row, history = self._store.load(run.key)
-        _set_row(run, row)
-        run.work = OpenWork.of(history)
-        run.last_time = history[-1].time
-        _set_replayer(run, self._replayed(run, history))
-
     def begin(self, run: DrivenRun, started: e.WorkflowStarted) -> None:
         """A run that was just created has no more history than that; its code runs later.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,10 @@ from belugawf import (
     workflow,
 )
 from belugawf.local.executor import LocalExecutor
+from belugawf.local.memory import pieces
 from belugawf.local.rows import Committed, Start, Turn
+from belugawf.local.store import Store
+from belugawf.model import events as e
 
 
 @activity
@@ -131,18 +134,24 @@ async def test_another_programs_transaction_does_not_stop_the_loop(tmp_path: Pat
         assert await (await starting).result() == 3
 
 
-async def test_a_run_on_the_shelf_is_not_read_again(tmp_path: Path) -> None:
+async def test_a_run_on_the_shelf_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A signal to a run that waits costs no read of its history."""
     async with open_executor(tmp_path) as executor:
         handle = await executor.execute(hearing, id="one", input=5)
         await executor.wait("one", until="signal:go")
-        loads: list[int] = []
-        load = executor._store.load
-        executor._store.load = lambda run: (loads.append(run), load(run))[1]  # type: ignore[method-assign]
+        reads: list[int] = []
+
+        def counted(store: Store, run: int, length: int) -> Iterator[list[e.Event]]:
+            reads.append(run)
+            return pieces(store, run, length)
+
+        monkeypatch.setattr("belugawf.local.memory.pieces", counted)
         for _ in range(5):
             await executor.signal("one", "go")
         assert await handle.result() == 5
-        assert loads == []
+        assert reads == []
 
 
 async def test_a_start_that_cannot_be_written_is_told(tmp_path: Path) -> None:
