@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from belugawf.authoring.loader import Catalog
@@ -456,8 +456,7 @@ class Engine:
         found = self._claims.look(now, self._runs.keys(), self._refused.keys())
         free = self._known(found.rows)
         if free:
-            for row in await self._committer.off_loop(lambda: self._claims.take(free)):
-                self._take_over(row)
+            await self._take_over(free)
         self._claims.looked()
         self._idle = not found.more
         self._look_now = self._look_now or found.more
@@ -475,11 +474,16 @@ class Engine:
             known[row.key] = row.owner
         return known
 
-    def _take_over(self, row: RunRow) -> None:
-        interrupted = None if row.owner is None else self._presence.how_it_died(row.owner)
-        self._add(row, self._claims.patience(row.key), interrupted=interrupted)
-        if row.owner is not None:
-            self._presence.forget({row.owner})
+    async def _take_over(self, free: Mapping[int, str | None]) -> None:
+        """Claim these runs, and drive those that were still to be had."""
+        last = self._claims.last_owners(free)
+        # Asked before: once they are ours on disk, nothing may keep them from being driven.
+        deaths = {owner: self._presence.how_it_died(owner) for owner in last.values() if owner}
+        for row in await self._committer.off_loop(lambda: self._claims.take(free)):
+            owner = last[row.key]
+            interrupted = None if owner is None else deaths[owner]
+            self._add(row, self._claims.patience(row.key), interrupted=interrupted)
+        self._presence.forget(deaths)
 
     def _add(self, row: RunRow, patience_ns: int, *, interrupted: str | None) -> DrivenRun:
         run = self._runs[row.key] = DrivenRun(
