@@ -36,7 +36,7 @@ site: Any = None
 
 def grow(rng: random.Random, depth: int = 2) -> Program:
     """A program of some statements, `depth` branches deep at most."""
-    return [_statement(rng, depth) for _ in range(rng.randint(1, 3 if depth else 2))]
+    return [_statement(rng, depth) for _ in range(rng.randint(1, 2 + depth))]
 
 
 def _statement(rng: random.Random, depth: int) -> Statement:

@@ -21,7 +21,7 @@ from tests.simulation.storage import Storage
 from tests.simulation.world import Faults, Main, Process, World, simulated
 
 # How long faults last, in seconds, and how often a resume is tried after that.
-_HORIZON_S = 5.0
+_HORIZON_S = 4.0
 _ROUNDS = 40
 
 
@@ -76,7 +76,7 @@ class _Scenario:
         world, rng = self._world, self._rng
         ids = [f"r{number}" for number in range(rng.randint(1, 2))]
         for name in ids:
-            world.after(rng.random() / 2, self._starting(name, "fail"))
+            world.after(rng.random() / 10, self._starting(name, "fail"))
         self._plan(rng.randint(1, 3), lambda: self._spawn("worker", _work))
         self._plan(rng.randint(0, 2), lambda: self._spawn("resume", self._resuming()))
         self._plan(rng.randint(0, 8), lambda: self._spawn("signal", self._signal(rng.choice(ids))))
@@ -95,7 +95,8 @@ class _Scenario:
 
     def _plan(self, count: int, what: Callable[[], None]) -> None:
         for _ in range(count):
-            self._world.after(self._rng.random() * _HORIZON_S, what)
+            # Most of it early, while there is most to do.
+            self._world.after(0.1 + self._rng.random() ** 2 * (_HORIZON_S - 0.2), what)
 
     # -- processes -------------------------------------------------------------------------------
 
@@ -255,6 +256,7 @@ class _Scenario:
             for workflow_id, signal in self._awaited():
                 self._wait_for(self._spawn("signal", self._signal(workflow_id, signal)), 300)
         for run in world.observer.open_runs().values():
+            world.observer.check_all()  # which may know why
             history = [type(event).__name__ for event in world.observer.histories[run.run_id]]
             raise Violation(f"{run} does not end: {history}")
         for process in list(world.processes):
@@ -263,9 +265,11 @@ class _Scenario:
             raise Violation(f"{world.processes[0].name} does not end")
 
     def _stop(self, process: Process) -> None:
+        if process.executor is None:
+            self._world.kill(process)  # nobody handles the signal yet
+            return
         for _ in range(2):
-            if process.executor is not None:
-                self._world.in_process(process, process.executor.interrupt)
+            self._world.in_process(process, process.executor.interrupt)
 
     def _wait_for(self, process: Process, limit_s: float) -> None:
         if not self._world.run_until(lambda: not process.alive, limit_s):
