@@ -509,7 +509,11 @@ class Engine:
         for run in ready:
             interrupted = run.interrupted
             try:
-                made.append(self._make_turn(run, messages.get(run.key, []), now))
+                # Let go, or ended, by a commit that seemed to fail: what it has open is not ours.
+                if run.replayer is None and not self._memory.load(run, self._presence.id):
+                    self._drop(run)
+                else:
+                    made.append(self._make_turn(run, messages.get(run.key, []), now))
                 continue
             except BelugaError as error:
                 refused.append((run.key, error))
@@ -549,8 +553,6 @@ class Engine:
         return messages, read_at
 
     def _make_turn(self, run: DrivenRun, messages: Sequence[Message], now: int) -> MadeTurn:
-        if run.replayer is None:
-            self._memory.load(run)
         replayer = run.replayer
         assert replayer is not None
         maker = TurnMaker(run, messages, now, max_crashes=self._options.max_crashes)

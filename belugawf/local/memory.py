@@ -39,12 +39,14 @@ class Memory:
         self._guard = TurnGuard()
         self._shelf: OrderedDict[int, Replayer] = OrderedDict()
 
-    def load(self, run: DrivenRun) -> None:
-        """Get a run's state back from its history, or from the shelf.
+    def load(self, run: DrivenRun, owner: str) -> bool:
+        """Get a run's state back from its history, or from the shelf; whether it is `owner`'s.
 
         Raises `TurnError` where the code does not fit the history, or cannot be had.
         """
         row, history = self._store.load(run.key)
+        if row.owner != owner:
+            return False
         run.row = row
         run.work = OpenWork.of(history)
         run.history_length = row.history_length
@@ -56,6 +58,7 @@ class Memory:
         run.replayer = replayer
         run.functions = replayer.functions
         self.check_functions(run, run.work.activities)
+        return True
 
     def begin(self, run: DrivenRun, started: e.WorkflowStarted) -> None:
         """A run that was just created has no more history than that; its code runs later.
