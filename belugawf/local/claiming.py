@@ -7,7 +7,7 @@ candidate; it may be taken if nobody alive holds it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from belugawf.local.presence import Presence
 from belugawf.local.rows import RunRow
@@ -25,6 +25,7 @@ class Claims:
         self._presence = presence
         self._named: dict[int, int] = {}
         self._followed: dict[int, int] = {}
+        self._doubtful: dict[int, str | None] = {}
         self._only_workflow: str | None = None
         self._patience_ns = 0
         self.everything = False
@@ -81,13 +82,15 @@ class Claims:
         rows = self._store.by_keys(self._named)
         candidates: list[RunRow] = []
         if self.everything or self._followed:
+            # What is ours on disk and not driven was claimed by a commit that seemed to fail.
+            others = [owner for owner in self._presence.living() if owner != self._presence.id]
             candidates = self._store.candidates(
                 now=now,
                 limit=CLAIM_AT_ONCE,
                 excluding=[*driven, *refused, *self._named],
                 among=None if self.everything else self._followed,
                 workflow=self._only_workflow,
-                owners=self._presence.living(),
+                owners=others,
             )
             candidates = [row for row in candidates if self._is_free(row)]
         rows = [
@@ -108,8 +111,25 @@ class Claims:
         return self._store.next_due(now)
 
     def _is_free(self, row: RunRow) -> bool:
-        """Whether nobody alive holds it."""
-        return row.owner is None or not self._presence.is_alive(row.owner)
+        """Whether nobody else who lives holds it."""
+        ours = row.owner == self._presence.id
+        return row.owner is None or ours or not self._presence.is_alive(row.owner)
+
+    def last_owners(self, rows: Mapping[int, str | None]) -> dict[int, str | None]:
+        """Who held these runs last, given who holds them: not we, who may not have known it."""
+        ours = self._presence.id
+        return {
+            run: self._doubtful.get(run) if owner == ours else owner for run, owner in rows.items()
+        }
+
+    def claiming(self, rows: Mapping[int, str | None]) -> None:
+        """These runs are about to be claimed, and we may not hear whether they were."""
+        self._doubtful.update(self.last_owners(rows))
+
+    def claimed(self, rows: Iterable[int]) -> None:
+        """We have heard: what is ours of these runs is driven."""
+        for run in rows:
+            self._doubtful.pop(run, None)
 
 
 class Found:

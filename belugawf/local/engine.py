@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from belugawf.authoring.loader import Catalog
@@ -460,11 +460,7 @@ class Engine:
         found = self._claims.look(now, self._runs.keys(), self._refused.keys())
         free = self._known(found.rows)
         if free:
-            rows = await self._committer.claim(free)
-            for row in rows:
-                interrupted = None if row.owner is None else self._presence.how_it_died(row.owner)
-                self._add(row, self._claims.patience(row.key), interrupted=interrupted)
-            self._presence.forget({row.owner for row in rows if row.owner is not None})
+            await self._take_over(free)
         self._claims.looked()
         self._idle = not found.more
         self._look_now = self._look_now or found.more
@@ -481,6 +477,20 @@ class Engine:
                 continue
             known[row.key] = row.owner
         return known
+
+    async def _take_over(self, free: Mapping[int, str | None]) -> None:
+        """Claim these runs, and drive those that were still to be had."""
+        last = self._claims.last_owners(free)
+        # Asked before: once they are ours on disk, nothing may keep them from being driven.
+        deaths = {owner: self._presence.how_it_died(owner) for owner in last.values() if owner}
+        self._claims.claiming(free)
+        rows = await self._committer.claim(free)
+        self._claims.claimed(free)
+        for row in rows:
+            owner = last[row.key]
+            interrupted = None if owner is None else deaths[owner]
+            self._add(row, self._claims.patience(row.key), interrupted=interrupted)
+        self._presence.forget(deaths)
 
     def _add(self, row: RunRow, patience_ns: int, *, interrupted: str | None) -> DrivenRun:
         run = self._runs[row.key] = DrivenRun(
@@ -506,7 +516,11 @@ class Engine:
         for run in ready:
             interrupted = run.interrupted
             try:
-                made.append(self._make_turn(run, messages.get(run.key, []), now))
+                # Let go, or ended, by a commit that seemed to fail: what it has open is not ours.
+                if run.replayer is None and not self._memory.load(run, self._presence.id):
+                    self._drop(run)
+                else:
+                    made.append(self._make_turn(run, messages.get(run.key, []), now))
                 continue
             except BelugaError as error:
                 refused.append((run.key, error))
@@ -546,8 +560,6 @@ class Engine:
         return messages, read_at
 
     def _make_turn(self, run: DrivenRun, messages: Sequence[Message], now: int) -> MadeTurn:
-        if run.replayer is None:
-            self._memory.load(run)
         replayer = run.replayer
         assert replayer is not None
         maker = TurnMaker(run, messages, now, max_crashes=self._options.max_crashes)

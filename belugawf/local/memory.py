@@ -54,13 +54,15 @@ class Memory:
         self._guard = TurnGuard()
         self._shelf: OrderedDict[int, _Shelved] = OrderedDict()
 
-    def load(self, run: DrivenRun) -> None:
-        """Get a run's state back from its history, or from the shelf.
+    def load(self, run: DrivenRun, owner: str) -> bool:
+        """Get a run's state back from its history, or from the shelf; whether it is `owner`'s.
 
         The history is read and replayed piece by piece: the whole is never in memory.
         Raises `TurnError` where the code does not fit the history, or cannot be had.
         """
         row = self._store.by_key(run.key)
+        if row.owner != owner:
+            return False
         if not self._from_shelf(run, row):
             self._from_history(run, row)
         run.row = row
@@ -69,6 +71,7 @@ class Memory:
         run.begun = bool(row.begun)
         run.unstarted = dict.fromkeys(run.work.activities)
         self.check_functions(run, run.work.activities)
+        return True
 
     def _from_shelf(self, run: DrivenRun, row: RunRow) -> bool:
         """Whether the run's state was on the shelf, and nothing has happened to it meanwhile."""

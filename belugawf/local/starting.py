@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from belugawf.host.attempts import AttemptRunner, AttemptSpec
 from belugawf.local.options import EngineOptions
@@ -42,6 +43,7 @@ class Starter:
         self._queue: OrderedDict[tuple[int, int], None] = OrderedDict()
         self._queued: dict[int, set[int]] = {}
         self._beginning: dict[int, DrivenRun] = {}
+        self._details: dict[tuple[int, int], Any] = {}
         self._alone: tuple[int, int] | None = None
         self._stopped = False
 
@@ -51,6 +53,7 @@ class Starter:
         self._queue.clear()
         self._queued.clear()
         self._beginning.clear()
+        self._details.clear()
         self._alone = None
         for run in runs.values():
             run.to_begin.clear()
@@ -79,6 +82,8 @@ class Starter:
         self._beginning.pop(key, None)
         for seq in self._queued.pop(key, ()):
             del self._queue[(key, seq)]
+        for place in [place for place in self._details if place[0] == key]:
+            del self._details[place]
         if self._alone is not None and self._alone[0] == key:
             self._alone = None
 
@@ -103,6 +108,11 @@ class Starter:
             alone = self._must_be_alone(activity)
             if alone and (self._attempts.count or reserved):
                 return
+            if activity.attempt > 1:
+                # Asked now: once its start is on record, nothing may keep it from starting.
+                details = self._store.heartbeat(key, seq)
+                if details is not None:
+                    self._details[(key, seq)] = details
             self._unqueue(key, seq)
             if alone:
                 self._alone = (key, seq)
@@ -127,7 +137,6 @@ class Starter:
         if activity is None or self._stopped:
             return
         scheduled = activity.scheduled
-        details = self._store.heartbeat(run.key, seq) if activity.attempt > 1 else None
         run.launched.add(seq)
         self._attempts.start(
             AttemptSpec(
@@ -142,7 +151,7 @@ class Starter:
                 options=activity.options,
                 attempt=activity.attempt,
                 expires_at=activity.expires_at,
-                heartbeat_details=details,
+                heartbeat_details=self._details.pop((run.key, seq), None),
             )
         )
         self._started(run, activity)

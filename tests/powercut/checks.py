@@ -81,7 +81,8 @@ def look(state: State, folder: Path) -> Snapshot:
         database = Database(path)
         try:
             with database.reading() as connection:
-                return _read(connection)
+                _check_integrity(connection)
+                return read_snapshot(connection)
         finally:
             database.close()
     except Corrupt:
@@ -90,11 +91,15 @@ def look(state: State, folder: Path) -> Snapshot:
         raise Corrupt(f"it does not open: {type(error).__name__}: {error}") from error
 
 
-def _read(connection: sqlite3.Connection) -> Snapshot:
+def _check_integrity(connection: sqlite3.Connection) -> None:
     for pragma in ("integrity_check", "foreign_key_check"):
         found = connection.execute(f"PRAGMA {pragma}").fetchall()
         if found not in ([], [("ok",)]):
             raise Corrupt(f"{pragma}: {found[:3]}")
+
+
+def read_snapshot(connection: sqlite3.Connection) -> Snapshot:
+    """What is in the tables."""
     tables: dict[str, list[Row]] = {}
     # When the schema came to be says nothing about runs, and differs where it had to come again.
     names = connection.execute(

@@ -1,0 +1,150 @@
+"""A commit whose outcome is unknown, and a disk that fails at the wrong moment, strand no run.
+
+Each of these was found by the simulator (tests/simulation).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from belugawf import RetryPolicy, UnavailableError, WorkflowContext, activity, workflow
+from belugawf.local import engine
+from belugawf.local.executor import LocalExecutor
+from belugawf.local.rows import Start, Turn
+
+RUNNING: list[int] = []
+
+
+@activity
+async def counted() -> int:
+    RUNNING.append(1)
+    await asyncio.sleep(0.2)
+    return len(RUNNING)
+
+
+@workflow
+async def one_step(ctx: WorkflowContext) -> int:
+    return int(await ctx.execute_activity(counted))
+
+
+@workflow
+async def asking(ctx: WorkflowContext) -> int:
+    await ctx.sleep(0.05)
+    await ctx.wait_for_signal("go")
+    return int(await ctx.execute_activity(counted))
+
+
+@activity(retry=RetryPolicy(max_attempts=2, initial_delay=0.01))
+async def twice() -> int:
+    if activity.info().attempt == 1:
+        activity.heartbeat("half")
+        raise ConnectionError
+    return len(activity.info().heartbeat_details)
+
+
+@workflow
+async def trying_twice(ctx: WorkflowContext) -> int:
+    return int(await ctx.execute_activity(twice))
+
+
+@pytest.fixture(autouse=True)
+def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the disk refused, work goes on at once."""
+    monkeypatch.setattr(engine, "_FIRST_PAUSE_S", 0.01)
+    RUNNING.clear()
+
+
+def open_executor(tmp_path: Path) -> LocalExecutor:
+    return LocalExecutor(tmp_path / "state.db", [one_step, asking, trying_twice])
+
+
+def failing_once(method: Callable[..., Any], *, after: bool) -> Callable[..., Any]:
+    """The method, which once says that the disk has failed: before or after it has done it."""
+    failures = iter([True])
+
+    def call(*args: Any, **options: Any) -> Any:
+        if next(failures, False):
+            if after:
+                method(*args, **options)
+            raise UnavailableError("the disk reports an error")
+        return method(*args, **options)
+
+    return call
+
+
+async def ended(executor: LocalExecutor, *ids: str) -> None:
+    """Wait until these runs have ended, as a worker drives them; raises TimeoutError."""
+    working = asyncio.create_task(executor.work())
+    async with asyncio.timeout(10):
+        for name in ids:
+            await executor.wait(name, until="done")
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+
+
+async def test_a_claim_that_seemed_to_fail_is_found_again(tmp_path: Path) -> None:
+    """The run is ours on disk, and we do not know it: nobody else may take it, so we do."""
+    async with open_executor(tmp_path) as executor:
+        await executor.execute("one_step", id="one", detach=True)
+        store = executor._store
+        store.claim = failing_once(store.claim, after=True)  # type: ignore[method-assign]
+        await ended(executor, "one")
+    assert RUNNING == [1]
+
+
+async def test_a_dead_owner_who_cannot_be_forgotten_strands_no_run(tmp_path: Path) -> None:
+    """All runs of the dead one are claimed by one commit; all of them are driven."""
+    async with open_executor(tmp_path) as executor:
+        for name in ("one", "two"):
+            await executor.execute("one_step", id=name, detach=True)
+        store = executor._store
+        with store.database.write() as db:
+            db.execute("UPDATE live SET owner = ?", ("0" * 32,))
+        store.forget_dead = failing_once(store.forget_dead, after=False)  # type: ignore[method-assign]
+        await ended(executor, "one", "two")
+
+
+async def test_a_run_let_go_unknowingly_is_not_driven_by_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commit that let it go seemed to fail: what somebody else began is not begun here."""
+    monkeypatch.setattr(engine, "_FIRST_PAUSE_S", 0.1)  # time for the other
+    async with open_executor(tmp_path) as first, open_executor(tmp_path) as second:
+        store = first._store
+        commit = store.commit
+
+        def uncertain(turns: Sequence[Turn], owner: str, starts: Sequence[Start], **o: Any) -> Any:
+            committed = commit(turns, owner, starts, **o)
+            if any(turn.release for turn in turns):
+                store.commit = commit  # type: ignore[method-assign]
+                taken.set()
+                raise UnavailableError("the disk does not say whether it wrote")
+            return committed
+
+        taken = asyncio.Event()
+        store.commit = uncertain  # type: ignore[method-assign]
+        working = asyncio.create_task(first.work())
+        await first.execute("asking", id="one", detach=True)
+        await taken.wait()
+        second._store.send(1, "signal", name="go", payload="null")  # and nobody is woken
+        async with asyncio.timeout(10):
+            await second.resume("one")
+            assert (await second.wait("one", until="done")).result == 1
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+    assert RUNNING == [1]
+
+
+async def test_an_attempt_on_record_begins_also_where_questions_fail(tmp_path: Path) -> None:
+    """What the last attempt reported is asked before the next one's start is on record."""
+    async with open_executor(tmp_path) as executor:
+        await executor.execute("trying_twice", id="one", detach=True)
+        store = executor._store
+        store.heartbeat = failing_once(store.heartbeat, after=False)  # type: ignore[method-assign]
+        await ended(executor, "one")
+        assert (await executor.describe("one")).result == len("half")

@@ -1,0 +1,1 @@
+"""A seeded simulator of many processes on one database: see docs/reliability.md."""

@@ -1,0 +1,297 @@
+"""One history: which processes come when, what they do, which faults meet them, how it ends.
+
+Each seed draws its own kinds of faults, some of them not at all: with everything at once, nothing
+ever gets far.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable
+
+from belugawf.executor import IfExists
+from belugawf.local.options import EngineOptions
+from belugawf.model.errors import BelugaError
+from belugawf.model.messages import Signal
+from tests.simulation import programs
+from tests.simulation.observer import Sent, Violation
+from tests.simulation.storage import Storage
+from tests.simulation.world import Faults, Main, Process, World, simulated
+
+# How long faults last, in seconds, and how often a resume is tried after that.
+_HORIZON_S = 4.0
+_ROUNDS = 40
+
+
+def simulate(seed: int, storage: Storage) -> Counter[str]:
+    """Run the history of that seed; returns what happened in it, counted.
+
+    Raises `Violation`.
+    """
+    storage.clear()
+    world = World(seed, storage, _faults(random.Random(f"faults {seed}")))
+    programs.site = world.observer
+    with simulated(world):
+        try:
+            _Scenario(world).run()
+            world.observer.check_all()
+        finally:
+            world.dispose()
+            programs.taken.clear()
+    return world.stats
+
+
+def _faults(rng: random.Random) -> Faults:
+    def drawn(*rates: float) -> float:
+        return rng.choice((0.0, *rates))
+
+    return Faults(
+        killed=drawn(0.0, 0.01, 0.05),
+        full=drawn(0.0, 0.002, 0.01),
+        unreadable=drawn(0.0, 0.002, 0.01),
+        commit_fails=drawn(0.0, 0.03),
+        commit_unknown=drawn(0.0, 0.03),
+        busy=drawn(0.0, 0.02),
+        contended=drawn(0.1),
+        slow_disk=drawn(0.0, 0.1, 0.5),
+        preempted=drawn(0.05, 0.2),
+        lost=drawn(0.3),
+        late=drawn(0.3),
+        stalled=drawn(0.02),
+    )
+
+
+class _Scenario:
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._rng = world.rng
+        self._version = "sound"
+        self._sent = 0
+        self._furthest_ns = 0
+
+    def run(self) -> None:
+        """Everything, from the first start until each run has ended and each process is gone."""
+        world, rng = self._world, self._rng
+        ids = [f"r{number}" for number in range(rng.randint(1, 2))]
+        for name in ids:
+            world.after(rng.random() / 10, self._starting(name, "fail"))
+        self._plan(rng.randint(1, 3), lambda: self._spawn("worker", _work))
+        self._plan(rng.randint(0, 2), lambda: self._spawn("resume", self._resuming()))
+        self._plan(rng.randint(0, 8), lambda: self._spawn("signal", self._signal(rng.choice(ids))))
+        if rng.random() < 0.4:
+            self._plan(rng.randint(1, 2), lambda: self._spawn("cancel", self._cancel(ids[0])))
+        if rng.random() < 0.2:
+            self._plan(1, lambda: self._spawn("terminate", self._terminate(ids[0])))
+        if rng.random() < 0.2:
+            self._plan(1, self._starting(ids[0], rng.choice(("replace", "skip", "fail"))))
+        for fault in (self._kill, self._freeze, self._jump, self._interrupt, self._deploy):
+            self._plan(rng.choice((0, 0, 1, 2)), fault)
+        if rng.random() < 0.05:
+            self._plan(1, self._reboot)
+        world.run_until(lambda: False, _HORIZON_S)
+        self._settle()
+
+    def _plan(self, count: int, what: Callable[[], None]) -> None:
+        for _ in range(count):
+            # Most of it early, while there is most to do.
+            self._world.after(0.1 + self._rng.random() ** 2 * (_HORIZON_S - 0.2), what)
+
+    # -- processes -------------------------------------------------------------------------------
+
+    def _spawn(self, name: str, main: Main) -> Process:
+        rng = self._rng
+        options = EngineOptions(
+            cache_runs=rng.choice((0, 1, 256)),
+            concurrency=rng.choice((1, 2, 100)),
+            max_crashes=rng.choice((0, 1, 2, 3)),
+        )
+        self._world.stats[name] += 1
+        name = f"{name} {self._world.stats['processes']}"
+        return self._world.spawn(name, main, programs.CATALOGS[self._version], options)
+
+    def _starting(self, name: str, if_exists: IfExists) -> Callable[[], None]:
+        detach, follow = self._rng.random() < 0.5, self._rng.random() * 3
+        statements = programs.grow(self._rng)
+        timeout = self._rng.choice((None, None, None, 2.0))
+
+        async def start(process: Process) -> None:
+            async with process.new_executor() as executor:
+                handle = await executor.execute(
+                    "program",
+                    id=name,
+                    input=statements,
+                    if_exists=if_exists,
+                    timeout=timeout,
+                    detach=detach,
+                )
+                self._world.observer.started.append(handle.run_id)
+                if not detach:
+                    await asyncio.sleep(follow)
+
+        return lambda: _ignore(self._spawn("start", start))
+
+    def _resuming(self) -> Main:
+        rng = self._rng
+        named = rng.choice((None, None, "r0"))
+        patience = rng.choice((0.0, 1.0, 60.0))
+        limit, grace = rng.choice((None, None, 0.5)), rng.choice((None, 0.0, 0.5))
+
+        async def resume(process: Process) -> None:
+            async with process.new_executor() as executor:
+                await executor.resume(named, patience=patience, max_time=limit, grace=grace)
+
+        return resume
+
+    def _signal(self, run: str, name: str | None = None) -> Main:
+        self._sent += 1
+        payload = f"message {self._sent}"
+        signal = name or self._rng.choice(programs.SIGNALS)
+        again, drive = self._rng.random() < 0.3, self._rng.random() < 0.5
+        observer = self._world.observer
+
+        async def send(process: Process) -> None:
+            async with process.new_executor() as executor:
+                message = Signal(signal, payload, key=payload)
+                for left in (1, 0):
+                    begun = next(observer.moments)
+                    try:
+                        delivery = await executor.signal(run, message, drive=drive)
+                    except BelugaError:
+                        if not left:
+                            raise
+                        continue  # whoever was not told sends it again, under the same key
+                    sent = Sent(delivery.run.run_id, payload, begun, next(observer.moments))
+                    if not delivery.duplicate:
+                        observer.signalled.append(sent)
+                    if not again:
+                        break
+                await asyncio.sleep(0.5 if drive else 0)
+
+        return send
+
+    def _cancel(self, run: str) -> Main:
+        self._sent += 1
+        reason = f"reason {self._sent}"
+        observer = self._world.observer
+
+        async def cancel(process: Process) -> None:
+            async with process.new_executor() as executor:
+                info = await executor.cancel(run, reason)
+                observer.cancelled.append(Sent(info.run_id, reason, 0, 0))
+
+        return cancel
+
+    def _terminate(self, run: str) -> Main:
+        async def terminate(process: Process) -> None:
+            async with process.new_executor() as executor:
+                info = await executor.terminate(run, "enough")
+                self._world.observer.terminated.append(info.run_id)
+
+        return terminate
+
+    # -- faults ----------------------------------------------------------------------------------
+
+    def _somebody(self) -> Process | None:
+        living = self._world.processes
+        return self._world.choice(living) if living else None
+
+    def _kill(self) -> None:
+        process = self._somebody()
+        if process is not None:
+            self._world.kill(process)
+
+    def _freeze(self) -> None:
+        process = self._somebody()
+        if process is not None:
+            self._world.stats["freezes"] += 1
+            process.frozen = True
+            self._world.after(self._rng.random() * 3, lambda: setattr(process, "frozen", False))
+
+    def _interrupt(self) -> None:
+        process = self._somebody()
+        if process is not None and process.executor is not None:
+            self._world.stats["interrupts"] += 1
+            self._world.in_process(process, process.executor.interrupt)
+
+    def _jump(self) -> None:
+        jump = self._rng.choice((-3600, -3, -0.1, 0.1, 3, 3600))
+        self._world.stats["clock jumps"] += 1
+        self._world.went_back = self._world.went_back or jump < 0
+        self._world.offset_ns += int(jump * 1e9)
+        self._furthest_ns = max(self._furthest_ns, self._world.offset_ns)
+
+    def _deploy(self) -> None:
+        """Whoever starts from now on has other code, for a while."""
+        self._version = self._rng.choice(("changed", "missing"))
+        self._world.stats["bad deploys"] += 1
+        self._world.after(self._rng.random() * 2, lambda: setattr(self, "_version", "sound"))
+
+    def _reboot(self) -> None:
+        self._world.boots += 1
+        self._world.stats["reboots"] += 1
+        for process in list(self._world.processes):
+            self._world.kill(process)
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """No more faults, the clock is set right, and whoever waits gets what is waited for."""
+        world = self._world
+        world.faults = Faults(preempted=world.faults.preempted)
+        world.offset_ns = self._furthest_ns
+        self._version = "sound"
+        for process in list(world.processes):
+            process.frozen = False
+            if process.catalog is not programs.CATALOGS["sound"] or self._rng.random() < 0.5:
+                self._stop(process)
+        for number in range(_ROUNDS):
+            if not world.observer.open_runs():
+                break
+            # What has been driven by the changed code goes on with that only.
+            self._version = "changed" if number % 4 == 3 else "sound"
+            self._wait_for(self._spawn("resume", _resume_all), 300)
+            world.run_until(lambda: False, self._rng.random() * 2)
+            for workflow_id, signal in self._awaited():
+                self._wait_for(self._spawn("signal", self._signal(workflow_id, signal)), 300)
+        for run in world.observer.open_runs().values():
+            world.observer.check_all()  # which may know why
+            history = [type(event).__name__ for event in world.observer.histories[run.run_id]]
+            raise Violation(f"{run} does not end: {history}")
+        for process in list(world.processes):
+            self._stop(process)
+        if not world.run_until(lambda: not world.processes, 300):
+            raise Violation(f"{world.processes[0].name} does not end")
+
+    def _stop(self, process: Process) -> None:
+        if process.executor is None:
+            self._world.kill(process)  # nobody handles the signal yet
+            return
+        for _ in range(2):
+            self._world.in_process(process, process.executor.interrupt)
+
+    def _wait_for(self, process: Process, limit_s: float) -> None:
+        if not self._world.run_until(lambda: not process.alive, limit_s):
+            raise Violation(f"{process.name} does not end")
+
+    def _awaited(self) -> list[tuple[str, str]]:
+        rows = self._world.storage.observer.execute(
+            "SELECT r.workflow_id, w.signal FROM waits w JOIN runs r ON r.key = w.run "
+            "WHERE r.key NOT IN (SELECT run FROM inbox)"
+        )
+        return rows.fetchall()
+
+
+def _ignore(_: object) -> None:
+    pass
+
+
+async def _work(process: Process) -> None:
+    async with process.new_executor() as executor:
+        await executor.work()
+
+
+async def _resume_all(process: Process) -> None:
+    async with process.new_executor() as executor:
+        await executor.resume(patience=60)

@@ -1,0 +1,176 @@
+"""The database of the simulated processes: one real SQLite file, and a disk that fails on demand.
+
+Connections are opened once and lent: opening one costs more than a whole history. What the kernel
+does for a dead process is done here: its transaction is rolled back, and it can say nothing more.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from belugawf.local.database import Database
+from belugawf.model.errors import BusyError
+
+if TYPE_CHECKING:
+    from tests.simulation.world import Process
+
+
+class Killed(BaseException):
+    """Unwinds the Python frames of a process that is dead."""
+
+
+class Storage:
+    """A folder in memory with one database, emptied for each history; use as `with`."""
+
+    def __init__(self) -> None:
+        memory = Path("/dev/shm")
+        self._folder = tempfile.TemporaryDirectory(
+            prefix="belugawf-simulation-", dir=memory if memory.is_dir() else None
+        )
+        self.path = Path(self._folder.name) / "state.db"
+        Database(self.path).close()
+        self._free: list[sqlite3.Connection] = []
+        self._open: list[sqlite3.Connection] = []
+        self.observer = self._connect()
+        names = self.observer.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        self._tables = [name for (name,) in names if name != "_sqlite_migrations"]
+
+    def __enter__(self) -> Storage:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for connection in self._open:
+            connection.close()
+        self._folder.cleanup()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA synchronous = OFF")  # power cuts have a harness of their own
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA busy_timeout = 0")
+        self._open.append(connection)
+        return connection
+
+    def clear(self) -> None:
+        """Empty the database."""
+        self.observer.execute("BEGIN IMMEDIATE")
+        for table in self._tables:
+            self.observer.execute(f"DELETE FROM {table}")
+        self.observer.execute("COMMIT")
+
+    def lend(self) -> sqlite3.Connection:
+        """A connection without a transaction."""
+        return self._free.pop() if self._free else self._connect()
+
+    def take_back(self, connection: sqlite3.Connection) -> None:
+        """Its process has ended."""
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        self._free.append(connection)
+
+
+class SimDatabase(Database):
+    """`Database` on lent connections. What it does between them and the store is the real thing."""
+
+    def __init__(self, storage: Storage, process: Process) -> None:
+        self.path = storage.path
+        self.folder = storage.path.parent
+        self.durability = "full"
+        self.lock = _WriteLock(process)  # type: ignore[assignment]
+        self._process = process
+        self._storage = storage
+        self.writer = _Connection(storage.lend(), process, "full")  # type: ignore[assignment]
+        self._read = _Connection(storage.lend(), process, "unreadable")
+
+    @property
+    def read(self) -> Any:
+        self._process.pause()
+        return self._read
+
+    def write(self, *, patient: bool = True) -> Any:
+        self._process.pause()
+        return super().write(patient=patient)
+
+    def close(self) -> None:
+        """The connections are given back when the process ends."""
+
+    def end(self) -> None:
+        """What the kernel does when the process is gone."""
+        for connection in (self.writer, self._read):
+            self._storage.take_back(connection.take())  # type: ignore[union-attr]
+
+
+class _WriteLock:
+    """Nobody ever waits: what is simulated does not stop within a transaction. It may be refused,
+    as if another program held it."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    def acquire(self, timeout: float) -> None:
+        self._process.check()
+        if self._process.world.happens("busy"):
+            raise BusyError(f"another process held the database's write lock for {timeout:g} s")
+
+    def try_acquire(self) -> bool:
+        self._process.check()
+        return not self._process.world.happens("contended")
+
+    def release(self) -> None:
+        pass
+
+
+class _Connection:
+    """A connection whose disk may be full or broken."""
+
+    def __init__(self, raw: sqlite3.Connection, process: Process, fault: str) -> None:
+        self._fault = fault
+        self._raw: sqlite3.Connection | None = raw
+        self._process = process
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._raw is not None and self._raw.in_transaction
+
+    def execute(self, sql: str, values: Any = ()) -> sqlite3.Cursor:
+        raw, world = self._raw, self._process.world
+        if raw is None:
+            raise Killed
+        if sql == "COMMIT":
+            return self._commit(raw)
+        if sql != "ROLLBACK" and world.happens(self._fault):
+            raise _disk_error("SQLITE_FULL" if self._fault == "full" else "SQLITE_IOERR_READ")
+        return raw.execute(sql, values)
+
+    def executemany(self, sql: str, values: Any) -> sqlite3.Cursor:
+        if self._raw is None:
+            raise Killed
+        if self._process.world.happens(self._fault):
+            raise _disk_error("SQLITE_FULL")
+        return self._raw.executemany(sql, values)
+
+    def _commit(self, raw: sqlite3.Connection) -> sqlite3.Cursor:
+        world = self._process.world
+        if world.happens("commit_fails"):
+            raw.execute("ROLLBACK")
+            raise _disk_error("SQLITE_FULL")
+        done = raw.execute("COMMIT")
+        world.observer.committed(self._process)
+        if world.happens("commit_unknown"):
+            raise _disk_error("SQLITE_IOERR_FSYNC")
+        return done
+
+    def take(self) -> sqlite3.Connection:
+        """Nothing more is said through it; returns what is under it."""
+        raw, self._raw = self._raw, None
+        assert raw is not None
+        return raw
+
+
+def _disk_error(name: str) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError(f"simulated {name}")
+    error.sqlite_errorname = name
+    return error

@@ -1,0 +1,511 @@
+"""The simulated machine: its clock, its kernel, its processes, and who runs when.
+
+Everything that happens is decided by one seeded generator, in one thread. A step of the world is
+one callback of one process. Two things make the interleaving finer than that: before each
+transaction or look at the database a process may be *preempted*, so that others run from within
+that call; and work for the committing thread is done some time after it was handed over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+import random
+import uuid
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TypeVar
+from unittest import mock
+
+from belugawf.authoring.loader import Catalog
+from belugawf.host import knobs
+from belugawf.local import committing, executor, memory, presence, turns, view
+from belugawf.local.engine import Engine
+from belugawf.local.executor import LocalExecutor
+from belugawf.local.options import EngineOptions
+from belugawf.model.durations import MICROSECOND_NS, SECOND_NS
+from belugawf.model.errors import BelugaError
+from belugawf.replay.loop import unwind
+from tests.simulation.loop import SimLoop
+from tests.simulation.observer import Observer, Violation
+from tests.simulation.storage import Killed, SimDatabase, Storage
+
+T = TypeVar("T")
+Main = Callable[["Process"], Coroutine[Any, Any, None]]
+
+_BEGINNING_NS = 1_800_000_000 * SECOND_NS
+_CALLBACK_NS = 20_000
+# How many processes may be preempted within each other.
+_DEEPEST = 3
+
+
+@dataclass
+class Faults:
+    """How likely each thing is whenever it could happen (0: never)."""
+
+    killed: float = 0.0  # at a commit or before an effect
+    full: float = 0.0  # the disk: a statement in a transaction fails
+    unreadable: float = 0.0  # a question fails
+    commit_fails: float = 0.0
+    commit_unknown: float = 0.0  # it is reported as failed, and is there
+    busy: float = 0.0  # the write lock is not to be had within 30 s
+    contended: float = 0.0  # it is not to be had at once
+    slow_disk: float = 0.0
+    preempted: float = 0.0
+    lost: float = 0.0  # of datagrams
+    late: float = 0.0
+    stalled: float = 0.0  # the machine takes up to 0.1 s for a callback
+
+
+class Process:
+    """One operating system's process, with its loop and its view of the database."""
+
+    def __init__(self, world: World, name: str, catalog: Catalog, options: EngineOptions) -> None:
+        self.world = world
+        self.name = name
+        self.catalog = catalog
+        self.options = options
+        self.loop = SimLoop(self)
+        self.alive = True
+        self.frozen = False
+        self.leaving = False
+        self.ids: set[str] = set()
+        self.databases: list[SimDatabase] = []
+        self.executor: LocalExecutor | None = None
+
+    @property
+    def engine(self) -> Engine | None:
+        """What drives runs here."""
+        return None if self.executor is None else self.executor._engine
+
+    @property
+    def stops(self) -> bool:
+        """Whether it may let its runs go whatever waits for them."""
+        return self.leaving or (self.engine is not None and self.engine._stopping)
+
+    def new_executor(self) -> LocalExecutor:
+        """The real executor, on what is simulated."""
+        self.executor = _Executor(
+            self,
+            self.world.storage.path,
+            [definition.function for definition in self.catalog.workflows.values()],
+            options=self.options,
+            clock=self.world,
+        )
+        self.executor.__dict__["catalog"] = self.catalog  # importing it each time takes too long
+        return self.executor
+
+    def check(self) -> None:
+        """A dead process does nothing more."""
+        if not self.alive:
+            raise Killed
+
+    def pause(self) -> None:
+        """Others may run here."""
+        self.check()
+        self.world.preempt()
+        self.check()
+
+
+class World:
+    """One machine from its first process to its last. `now` is its wall clock."""
+
+    def __init__(self, seed: int, storage: Storage, faults: Faults) -> None:
+        self.rng = random.Random(seed)
+        self.storage = storage
+        self.faults = faults
+        self.observer = Observer(self)
+        self.stats: Counter[str] = Counter()
+        self.processes: list[Process] = []
+        self.gone: list[Process] = []
+        self.locks: dict[str, Process] = {}
+        self.sockets: dict[str, _Socket] = {}
+        self.offset_ns = 0
+        self.went_back = False
+        self.boots = 1
+        self._mono_ns = 0
+        self._events: list[tuple[int, int, Callable[[], None]]] = []
+        self._numbers = 0
+        self._stack: list[tuple[Process, bool]] = []
+
+    # -- time and chance -------------------------------------------------------------------------
+
+    def now(self) -> int:
+        """The wall clock, as `Clock`."""
+        now = _BEGINNING_NS + self._mono_ns + self.offset_ns
+        return now - now % MICROSECOND_NS
+
+    def seconds(self) -> float:
+        """The monotonic clock."""
+        return self._mono_ns / SECOND_NS
+
+    def happens(self, fault: str) -> bool:
+        """Whether that fault happens now."""
+        rate = getattr(self.faults, fault)
+        if rate and self.rng.random() < rate:
+            self.stats[fault] += 1
+            return True
+        return False
+
+    def choice(self, among: Sequence[T]) -> T:
+        """One of them."""
+        return among[int(self.rng.random() * len(among))]
+
+    def after(self, seconds: float, what: Callable[[], None]) -> None:
+        """Do that in so many seconds."""
+        self._numbers += 1
+        at = self._mono_ns + int(seconds * SECOND_NS)
+        heapq.heappush(self._events, (at, self._numbers, what))
+
+    # -- processes -------------------------------------------------------------------------------
+
+    def spawn(
+        self, name: str, main: Main, catalog: Catalog, options: EngineOptions | None = None
+    ) -> Process:
+        """Start a process that ends when `main` does."""
+        process = Process(self, name, catalog, options or EngineOptions())
+        self.processes.append(process)
+        self.stats["processes"] += 1
+
+        async def run() -> None:
+            try:
+                await main(process)
+            except BelugaError as error:
+                self.stats[f"told {type(error).__name__}"] += 1
+                if "a bug in belugawf" in str(error):
+                    raise
+            process.leaving = True
+
+        def ended(task: asyncio.Task[None]) -> None:
+            error = task.exception()
+            if process.alive and error is not None:
+                self.observer.complain(f"{name} ended with {error!r}", error)
+            self.end(process)
+
+        with _running(process.loop):
+            process.loop.create_task(run(), name=name).add_done_callback(ended)
+        return process
+
+    def end(self, process: Process) -> None:
+        """The process is gone, and the kernel drops what it held."""
+        if process.alive:
+            process.alive = False
+            self.processes.remove(process)
+            self.gone.append(process)
+            for owner_id in process.ids:
+                self.locks.pop(owner_id, None)
+            for path in [p for p, s in self.sockets.items() if s.process is process]:
+                del self.sockets[path]
+            for database in process.databases:
+                database.end()
+
+    def kill(self, process: Process) -> None:
+        """SIGKILL."""
+        if process.alive:
+            self.stats["kills"] += 1
+            self.end(process)
+
+    def in_process(self, process: Process, what: Callable[[], None]) -> None:
+        """Call that on the process's loop, as a signal handler would."""
+        if process.alive:
+            process.loop.call_soon(what)
+
+    def later_in_thread(self, process: Process, job: Callable[[], None]) -> None:
+        """Do the work of the process's committing thread some time later."""
+
+        def do() -> None:
+            if not process.alive:
+                return
+            if process.frozen:
+                self.after(0.05, do)
+                return
+            self._run(process, job, on_loop=False)
+
+        self.after(self.rng.random() * (0.3 if self.happens("slow_disk") else 0.004), do)
+
+    @property
+    def current(self) -> Process:
+        """Whose code is running."""
+        return self._stack[-1][0]
+
+    def dispose(self) -> None:
+        """The history is over: unwind what was left behind, without being heard."""
+        for process in list(self.processes):
+            self.end(process)
+        for process in self.gone:
+            with _running(process.loop):
+                if process.engine is not None:
+                    process.engine.evict_all()
+                unwind(process.loop.tasks, [])
+        self.gone.clear()
+
+    def unhandled(self, process: Process, context: dict[str, Any]) -> None:
+        """A callback of a loop has raised."""
+        error = context.get("exception")
+        if process.alive and not isinstance(error, Killed):
+            self.observer.complain(f"{process.name}: {context.get('message')}: {error!r}", error)
+
+    # -- the scheduler ---------------------------------------------------------------------------
+
+    def run_until(self, done: Callable[[], bool], limit_s: float) -> bool:
+        """Let things happen until it is done; whether it is, in `limit_s` of virtual time."""
+        end = self._mono_ns + int(limit_s * SECOND_NS)
+        while not done():
+            if self.observer.violation is not None:
+                raise self.observer.violation
+            if self._mono_ns >= end:
+                return False
+            if not self._step():
+                self._mono_ns = end
+        return True
+
+    def _step(self) -> bool:
+        """Run one callback, or let time pass until there is one; false where there never is."""
+        while self._events and self._events[0][0] <= self._mono_ns:
+            heapq.heappop(self._events)[2]()
+        ripe = self._ripe()
+        if not ripe:
+            return self._advance()
+        process = ripe[0] if len(ripe) == 1 else self.choice(ripe)
+        self._run(process, process.loop.run_one, on_loop=True)
+        self._mono_ns += _CALLBACK_NS
+        if self.happens("stalled"):
+            self._mono_ns += int(self.rng.random() * SECOND_NS / 10)
+        return True
+
+    def _ripe(self) -> list[Process]:
+        now = self.seconds()
+        return [p for p in self.processes if not p.frozen and p.loop.is_ripe(now)]
+
+    def _advance(self) -> bool:
+        moments = [self._events[0][0]] if self._events else []
+        for process in self.processes:
+            timer = None if process.frozen else process.loop.next_timer()
+            if timer is not None:
+                moments.append(int(timer * SECOND_NS) + 1)
+        if not moments:
+            return False
+        self._mono_ns = max(self._mono_ns + 1, min(moments))
+        return True
+
+    def preempt(self) -> None:
+        """Others run, perhaps, before the current process goes on."""
+        if len(self._stack) > _DEEPEST or not self.happens("preempted"):
+            return
+        for _ in range(1 + int(self.rng.random() * 12)):
+            # A loop that is somewhere below cannot go on; one whose other thread is can.
+            busy = [process for process, on_loop in self._stack if on_loop]
+            ripe = [process for process in self._ripe() if process not in busy]
+            if not ripe:
+                return
+            process = self.choice(ripe)
+            self._run(process, process.loop.run_one, on_loop=True)
+            self._mono_ns += _CALLBACK_NS
+
+    def _run(self, process: Process, work: Callable[[], None], *, on_loop: bool) -> None:
+        self.stats["steps"] += 1
+        self._stack.append((process, on_loop))
+        try:
+            with _running(process.loop if on_loop else None):
+                work()
+        except Killed:
+            pass
+        finally:
+            self._stack.pop()
+
+    def step(self, name: str) -> None:
+        """In place of `knobs.step`: the process may die here, or others run."""
+        if not self._stack:
+            return
+        process = self.current
+        if self.happens("killed"):
+            self.kill(process)
+        process.check()
+        if name != "before commit":
+            process.pause()
+
+    # -- the kernel ------------------------------------------------------------------------------
+
+    def is_alive(self, folder: Path, owner_id: str) -> bool:
+        """Whether the lock of that owner is held."""
+        return owner_id in self.locks
+
+    def boot_id(self) -> str:
+        """The present boot of the machine."""
+        return f"boot-{self.boots}"
+
+    def wake(self, path: str, text: str) -> bool:
+        """Send a datagram: it may be lost, or late."""
+        socket = self.sockets.get(path)
+        if socket is not None and not self.happens("lost"):
+            longest = 2.0 if self.happens("late") else 0.002
+            self.after(self.rng.random() * longest, socket.receive)
+        return socket is not None
+
+    def open_database(self, *args: Any, **kwargs: Any) -> SimDatabase:
+        """In place of `Database`."""
+        database = SimDatabase(self.storage, self.current)
+        self.current.databases.append(database)
+        return database
+
+    def acquire(self, folder: Path) -> _OwnerLock:
+        """In place of `OwnerLock.acquire`."""
+        lock = _OwnerLock(self)
+        self.current.ids.add(lock.id)
+        self.locks[lock.id] = self.current
+        return lock
+
+    def bind(self, folder: Path, owner_id: str) -> _Socket:
+        """In place of `WakeSocket.bind`."""
+        self._numbers += 1
+        socket = self.sockets[owner_id] = _Socket(self.current, owner_id, self._numbers)
+        return socket
+
+
+class _Executor(LocalExecutor):
+    def __init__(self, process: Process, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._process = process
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._process.leaving = True
+        await super().__aexit__(*exc)
+
+
+class _OwnerLock:
+    def __init__(self, world: World) -> None:
+        self.id = f"{world.rng.getrandbits(128):032x}"
+        self._world = world
+
+    def fileno(self) -> int:
+        return -1
+
+    def release(self) -> None:
+        self._world.locks.pop(self.id, None)
+
+
+class _Socket:
+    def __init__(self, process: Process, path: str, number: int) -> None:
+        self.process = process
+        self.path = path
+        self._number = number
+        self._received: set[str] = set()
+
+    def fileno(self) -> int:
+        return self._number
+
+    def receive(self) -> None:
+        self._received.add(presence.LOOK)
+        if self.process.alive:
+            self.process.loop.readable(self._number)
+
+    def drain(self) -> set[str]:
+        received, self._received = self._received, set()
+        return received
+
+    def close(self) -> None:
+        self.process.world.sockets.pop(self.path, None)
+
+
+class _Unwatched:
+    """In place of `TurnGuard`: generated workflows do not block, and there are no threads."""
+
+    def run(self, watched: object, turn: Callable[[], T]) -> T:
+        return turn()
+
+    def close(self) -> None:
+        pass
+
+
+class _Bugs(logging.Handler):
+    """belugawf logs an error where it has met a bug of its own."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(logging.ERROR)
+        self._world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        self._world.observer.complain(f"logged: {record.getMessage()}: {error!r}", error)
+
+
+@contextmanager
+def _running(loop: SimLoop | None) -> Iterator[None]:
+    """Make it the thread's running loop, also where the task of another one is below us."""
+    outer = asyncio._get_running_loop()
+    outer_task = None if outer is None else asyncio.current_task(outer)
+    if outer is not None and outer_task is not None:
+        asyncio.tasks._leave_task(outer, outer_task)
+    asyncio._set_running_loop(loop)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(outer)
+        if outer is not None and outer_task is not None:
+            asyncio.tasks._enter_task(outer, outer_task)
+
+
+@contextmanager
+def simulated(world: World) -> Iterator[None]:
+    """While this lasts belugawf's ways to the operating system lead into that world."""
+    kernel = SimpleNamespace(
+        is_alive=world.is_alive,
+        boot_id=world.boot_id,
+        host_name=lambda: "simulation",
+        sweep=lambda folder: 0,
+        is_frozen=lambda pid: False,
+        require_posix=lambda: None,
+    )
+    clock = SimpleNamespace(monotonic=world.seconds, perf_counter=_stopwatch(world))
+    ids = SimpleNamespace(uuid4=lambda: uuid.UUID(int=world.rng.getrandbits(128)))
+    seams = [
+        (executor, "Database", world.open_database),
+        (executor, "ownership", kernel),
+        (executor, "time", clock),
+        (executor, "uuid", ids),
+        (committing, "time", clock),
+        (turns, "random", world.rng),
+        (memory, "TurnGuard", _Unwatched),
+        (presence, "ownership", kernel),
+        (presence, "OwnerLock", SimpleNamespace(acquire=world.acquire)),
+        (presence, "WakeSocket", SimpleNamespace(bind=world.bind)),
+        (presence, "wake", world.wake),
+        (view, "ownership", kernel),
+        (knobs, "step", world.step),
+    ]
+    logger = logging.getLogger("belugawf")
+    handler, level, propagates = _Bugs(world), logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.ERROR)
+    logger.propagate = False
+    patches = [mock.patch.object(module, name, fake) for module, name, fake in seams]
+    for patch in patches:
+        patch.start()
+    try:
+        yield
+    finally:
+        for patch in patches:
+            patch.stop()
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagates
+
+
+def _stopwatch(world: World) -> Callable[[], float]:
+    """What a commit seems to take: a slow disk makes the next ones go off the loop."""
+    elapsed = 0.0
+
+    def read() -> float:
+        nonlocal elapsed
+        elapsed += 0.02 if world.happens("slow_disk") else 0.0001
+        return elapsed
+
+    return read
+
+
+__all__ = ["Faults", "Killed", "Process", "Violation", "World", "simulated"]
