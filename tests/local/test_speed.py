@@ -200,7 +200,7 @@ async def test_leaving_answers_who_is_starting(tmp_path: Path) -> None:
 def test_ticks_look_only_at_runs_that_moved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a hundred runs at work, the steps of one ask nothing of the others."""
+    """With fifty runs at work, the steps of one ask nothing of the others."""
     from belugawf.local.turns import DrivenRun
 
     asked: list[int] = []
@@ -212,7 +212,7 @@ def test_ticks_look_only_at_runs_that_moved(
 
     async def main() -> None:
         async with LocalExecutor(tmp_path / "state.db", [*WORKFLOWS, working]) as executor:
-            for number in range(100):
+            for number in range(50):
                 await executor.execute(working, id=f"busy-{number}")
             handle = await executor.execute(sequence, input=10)
             await executor.wait(handle.run_id, until="rest")
