@@ -387,7 +387,7 @@ class Engine:
         if self._next_due is not None:
             moments.append(self._next_due)
         delay = max(0, min(moments) - now) / SECOND_NS
-        ready = any(run.is_ready(now) for run in self._runs.values())
+        ready = self._look_now or any(run.is_ready(now) for run in self._runs.values())
         if ready or self._wake.is_set() or delay == 0:
             await asyncio.sleep(0)
             return
