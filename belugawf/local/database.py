@@ -8,7 +8,7 @@ busy handler starves them.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -132,8 +132,11 @@ class Database:
                 hint="upgrade: pip install --upgrade belugawf",
             )
         self._refuse_strangers()
+        # Imported before the lock is taken: that takes longer than any transaction, and others wait.
+        from belugawf.local.migrations import migrate
+
         with self.lock.held(knobs.BUSY_TIMEOUT_S):
-            self._migrate()
+            self._migrate(migrate)
 
     def _refuse_strangers(self) -> None:
         identity = self._writer.execute("PRAGMA application_id").fetchone()[0]
@@ -144,9 +147,7 @@ class Database:
                 hint="choose another file with --db",
             )
 
-    def _migrate(self) -> None:
-        from belugawf.local.migrations import migrate
-
+    def _migrate(self, migrate: Callable[[sqlite3.Connection], None]) -> None:
         self._writer.execute("PRAGMA journal_mode = WAL")
         self._writer.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         if self._writer.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
