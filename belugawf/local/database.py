@@ -109,6 +109,25 @@ class Database:
             finally:
                 connection.execute("ROLLBACK")
 
+    def sizes(self) -> tuple[int, int]:
+        """How many bytes the file has, and how many of them are free for what comes."""
+        with self.reading() as db:
+            page, pages, free = (
+                db.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("page_size", "page_count", "freelist_count")
+            )
+        return page * pages, page * free
+
+    def vacuum(self) -> None:
+        """Write the file anew without its free space; other writers wait for all that time.
+
+        Raises as `write`; then the file is as it was.
+        """
+        with self.lock.held(knobs.BUSY_TIMEOUT_S), self._translated():
+            self._writer.execute("VACUUM")
+            # What was written anew is in the log first; from there it replaces the file.
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self.path, isolation_level=None, check_same_thread=False, timeout=knobs.BUSY_TIMEOUT_S
@@ -132,7 +151,7 @@ class Database:
                 hint="upgrade: pip install --upgrade belugawf",
             )
         self._refuse_strangers()
-        # Imported before the lock is taken: that takes longer than any transaction, and others wait.
+        # Imported before the lock is taken: it takes longer than any transaction, and others wait.
         from belugawf.local.migrations import migrate
 
         with self.lock.held(knobs.BUSY_TIMEOUT_S):

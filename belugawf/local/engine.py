@@ -411,7 +411,7 @@ class Engine:
         self._look_now = False
         self._looked_at = now
         if self._runs:
-            for key in self._store.mail() & self._runs.keys():
+            for key in self._store.mail(self._runs):
                 self._runs[key].dirty = True
             for key in self._store.ended(self._runs):
                 self._drop(self._runs[key])
@@ -424,7 +424,7 @@ class Engine:
 
     async def _claim(self, now: int) -> None:
         wanted = dict(self._wanted)
-        rows = [self._store.by_key(key) for key in wanted]
+        rows = self._store.by_keys(wanted)
         found = 0
         if self._everything or self._mine:
             candidates = self._store.candidates(
