@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -41,12 +40,13 @@ from belugawf.local.problems import (
     unwritable,
 )
 from belugawf.local.rows import Fate, Message, RunRow, Turn, Verdict
+from belugawf.local.shelf import Shelf
 from belugawf.local.starting import Starter
 from belugawf.local.store import Store
 from belugawf.local.telling import Teller
 from belugawf.local.turns import DrivenRun, MadeTurn, TurnMaker
 from belugawf.model import events as e
-from belugawf.model.durations import SECOND_NS, parse_instant
+from belugawf.model.durations import SECOND_NS
 from belugawf.model.errors import (
     BelugaError,
     BusyError,
@@ -62,8 +62,13 @@ logger = logging.getLogger("belugawf.engine")
 # Nothing waits longer without a look at the wall clock and at the database: datagrams are hints,
 # and a sleeping laptop stops the monotonic clock.
 LOOK_EVERY_NS = SECOND_NS
-# Runs that one look claims at most; the next look comes at once when that many were found.
+# Runs that one look claims at most; the next look comes at once when any were found.
 CLAIM_AT_ONCE = 500
+# Of runs that nobody here named, no more are claimed while so many are driven: 5 KB each.
+MOST_DRIVEN = 5_000
+# With so many driven, a run whose turn is over is not kept in memory, and replayed for its next:
+# 20 KB each. Attempts start in order, so those that came first are needed again first.
+MOST_REPLAYED = 1_000
 # How long a worker pauses after the disk refused, in seconds, doubling.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 
@@ -101,7 +106,7 @@ class Engine:
         self._runs: dict[int, DrivenRun] = {}
         self._wanted: dict[int, int] = {}
         self._mine: dict[int, int] = {}
-        self._shelf: OrderedDict[int, Replayer] = OrderedDict()
+        self._shelf = Shelf(options.cache_runs)
         self._refused: dict[int, BelugaError] = {}
         self._news: set[int] = set()
         self._touched: set[int] = set()
@@ -322,10 +327,7 @@ class Engine:
     def evict_all(self) -> None:
         """Unwind whatever is in memory; a process that ends right after may leave it."""
         for run in self._runs.values():
-            if run.replayer is not None:
-                run.replayer.evict()
-        for replayer in self._shelf.values():
-            replayer.evict()
+            run.evict()
         self._runs.clear()
         self._shelf.clear()
 
@@ -426,11 +428,12 @@ class Engine:
         wanted = dict(self._wanted)
         rows = self._store.by_keys(wanted)
         found = 0
-        if self._everything or self._mine:
+        room = self._room()
+        if room:
             candidates = self._store.candidates(
                 now=now,
-                limit=CLAIM_AT_ONCE,
-                excluding=[*self._runs, *self._refused, *wanted],
+                limit=room,
+                excluding=[*self._refused, *wanted],
                 among=None if self._everything else self._mine,
                 workflow=self._only_workflow,
                 owners=self._presence.living(),
@@ -446,6 +449,13 @@ class Engine:
         self._idle = found == 0
         self._look_now = self._look_now or found > 0
         self._announce()
+
+    def _room(self) -> int:
+        """How many runs this look may claim."""
+        if not self._everything:
+            return CLAIM_AT_ONCE if self._mine else 0
+        driven = sum(not run.resting for run in self._runs.values())
+        return max(0, min(CLAIM_AT_ONCE, MOST_DRIVEN - driven))
 
     def _may_take(self, row: RunRow) -> bool:
         """Whether nobody alive holds it."""
@@ -504,7 +514,7 @@ class Engine:
             except Exception as error:
                 logger.exception("a bug in belugawf: run %s", run.row.workflow_id)
                 refused.append((run.key, BugError(f"a bug in belugawf: {error!r}")))
-            self._evict(run)
+            run.evict()
             run.interrupted, run.dirty = interrupted, True
         try:
             for key, reason in refused:
@@ -547,20 +557,15 @@ class Engine:
 
     def _load(self, run: DrivenRun) -> None:
         """Get a run's state back from its history, or from the shelf."""
-        row, history = self._store.load(run.key)
-        run.row = row
-        run.work = OpenWork.of(history)
-        run.history_length = row.history_length
-        run.last_time = history[-1].time
-        run.stored_due_at = None if row.due_at is None else parse_instant(row.due_at)
-        run.begun = bool(row.begun)
-        shelved = self._shelf.pop(run.key, None)
-        if shelved is not None:
-            if shelved.position == row.history_length:
-                run.replayer = shelved
-                run.functions = shelved.functions
+        if run.key in self._shelf:
+            shelved = self._shelf.take(self._store.by_key(run.key))
+            if shelved is not None:
+                run.take(shelved)
                 return
-            shelved.evict()
+        row, history = self._store.load(run.key)
+        run.read(row)
+        run.work = OpenWork.of(history)
+        run.last_time = history[-1].time
         started = history[0]
         assert isinstance(started, e.WorkflowStarted)
         replayer = Replayer(
@@ -671,7 +676,7 @@ class Engine:
     def _forget_turn(self, made: MadeTurn) -> None:
         """The turn is not on disk: forget it, keep what happened, and read the run again."""
         run = made.run
-        self._evict(run)
+        run.evict()
         run.interrupted = made.interrupted
         run.outcomes = [*made.used, *(o for o in run.outcomes if o not in made.used)]
         run.dirty = True
@@ -705,8 +710,8 @@ class Engine:
         self._starter.queue(run, self._clock.now())
         if turn.release:
             run.dirty = True
-        if self._options.cache_runs == 0:
-            self._evict(run)
+        if self._options.cache_runs == 0 or len(self._runs) > MOST_REPLAYED:
+            run.evict()
 
     def _use_up(self, made: MadeTurn) -> None:
         """The turn is done with its outcomes, and with starts of what is not open any more."""
@@ -724,28 +729,18 @@ class Engine:
         self._look_now = True
         if closed:
             self._mine.pop(run.key, None)
-        replayer, run.replayer = run.replayer, None
-        if replayer is None:
-            return
-        if closed or self._options.cache_runs == 0:
-            replayer.evict()
-            return
-        self._shelf[run.key] = replayer
-        while len(self._shelf) > self._options.cache_runs:
-            self._shelf.popitem(last=False)[1].evict()
+        if closed or run.replayer is None:
+            run.evict()
+        else:
+            self._shelf.put(run)
 
     def _drop(self, run: DrivenRun) -> None:
         """Somebody else has ended it, or owns it: forget it."""
         self._attempts.cancel_run(run.key)
         self._runs.pop(run.key, None)
         self._starter.forget(run.key)
-        self._evict(run)
+        run.evict()
         self._announce()
-
-    def _evict(self, run: DrivenRun) -> None:
-        replayer, run.replayer = run.replayer, None
-        if replayer is not None:
-            replayer.evict()
 
     def _refuse(self, key: int, error: BelugaError) -> None:
         """The run cannot be moved on here: it gets a problem, and is let go untouched."""
@@ -758,7 +753,7 @@ class Engine:
         if run is not None:
             self._attempts.cancel_run(key)
             self._starter.forget(key)
-            self._evict(run)
+            run.evict()
         self._announce()
 
     # -- attempts --------------------------------------------------------------------------------

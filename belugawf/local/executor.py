@@ -111,6 +111,7 @@ class LocalExecutor:
         self._clock = clock or SystemClock()
         self._database: Database | None = None
         self._opened_store: Store | None = None
+        self._opened_viewer: Viewer | None = None
         self._presence: Presence | None = None
         self._engine: Engine | None = None
         self._interrupts = 0
@@ -126,7 +127,8 @@ class LocalExecutor:
 
     async def __aexit__(self, *exc: object) -> None:
         engine, presence, database = self._engine, self._presence, self._database
-        self._engine = self._presence = self._database = self._opened_store = None
+        self._engine = self._presence = self._database = None
+        self._opened_store = self._opened_viewer = None
         keeping: list[int] = []
         try:
             if engine is not None:
@@ -691,7 +693,9 @@ class LocalExecutor:
 
     @property
     def _viewer(self) -> Viewer:
-        return Viewer(self._store, self._is_alive)
+        if self._opened_viewer is None:
+            self._opened_viewer = Viewer(self._store, self._is_alive)
+        return self._opened_viewer
 
     @property
     def _here(self) -> Presence:

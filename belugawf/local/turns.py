@@ -70,6 +70,26 @@ class DrivenRun:
         """The run's key in the store."""
         return self.row.key
 
+    def read(self, row: RunRow) -> None:
+        """Go by how the run is stored."""
+        self.row = row
+        self.history_length = row.history_length
+        self.stored_due_at = None if row.due_at is None else parse_instant(row.due_at)
+        self.begun = bool(row.begun)
+
+    def take(self, shelved: DrivenRun) -> None:
+        """Be what was let go, and is still how the run is stored."""
+        self.history_length, self.last_time = shelved.history_length, shelved.last_time
+        self.stored_due_at, self.begun = shelved.stored_due_at, shelved.begun
+        self.work = shelved.work
+        self.replayer, self.functions = shelved.replayer, shelved.functions
+
+    def evict(self) -> None:
+        """Drop the state of its code from memory; it is replayed when it is needed."""
+        replayer, self.replayer = self.replayer, None
+        if replayer is not None:
+            replayer.evict()
+
     @property
     def deadline(self) -> int | None:
         """When the run times out, nanoseconds since 1970; `None`: never."""

@@ -81,10 +81,12 @@ def test_what_stays(store: Store) -> None:
         "young": ended_run(store, "young", NEW),
         "failed": ended_run(store, "failed", OLD, "failed"),
         "other": ended_run(store, "other", OLD, workflow="other"),
+        "long": ended_run(store, "long", NEW),
         "open": new_run(store, "open"),
     }
     with store.database.write() as db:
-        db.execute("UPDATE runs SET created_at = ? WHERE key = ?", (OLD, keys["open"]))
+        for name in ("open", "long"):
+            db.execute("UPDATE runs SET created_at = ? WHERE key = ?", (OLD, keys[name]))
 
     def stored() -> set[str]:
         found = {row.key for row in store.by_keys(keys.values())}
@@ -96,10 +98,10 @@ def test_what_stays(store: Store) -> None:
     assert prune(store, status="failed").runs == 1
     assert stored() == set(keys) - {"failed"}
     assert prune(store, workflow="other").runs == 1
-    assert stored() == {"old", "young", "open"}
+    assert stored() == {"old", "young", "long", "open"}
     assert prune(store).runs == 1
-    assert stored() == {"young", "open"}
-    assert prune(store, before="9").runs == 1
+    assert stored() == {"young", "long", "open"}
+    assert prune(store, before="9").runs == 2
     assert stored() == {"open"}
 
 
