@@ -68,10 +68,12 @@ async def threads(executor: DurableExecutor) -> float:
 async def _rate(executor: DurableExecutor, function: object, *, runs: int, each: int) -> float:
     """Activities a second, from the first start to the last end, all of it on disk."""
     began = time.perf_counter()
-    handles = [
-        await executor.execute(function, id=f"run-{number}", input=each)  # type: ignore[arg-type]
-        for number in range(runs)
-    ]
+    handles = await asyncio.gather(
+        *(
+            executor.execute(function, id=f"run-{number}", input=each)  # type: ignore[arg-type]
+            for number in range(runs)
+        )
+    )
     for handle in handles:
         await handle.result()
     return runs * each / (time.perf_counter() - began)

@@ -80,7 +80,8 @@ class ActivityInfo:
 class Attempt(Protocol):
     """A running attempt, as the provider sees it from inside."""
 
-    info: ActivityInfo
+    @property
+    def info(self) -> ActivityInfo: ...
 
     def heartbeat(self, details: Any) -> None: ...
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
+from random import Random
 from typing import Any, Protocol, TypeVar
 
 from belugawf.authoring.activity import ActivityMark, annotations_of, mark_of
@@ -98,7 +99,7 @@ class Runtime(Protocol):
         """Deterministic time, nanoseconds since 1970."""
         ...
 
-    def random(self, purpose: str) -> random.Random:
+    def random(self, purpose: str) -> Random:
         """A generator that gives the same values whenever this run is replayed."""
         ...
 
@@ -140,9 +141,20 @@ class WorkflowContext:
         self._signals = signals
         self._queries = queries
         self.info = runtime.info
-        self.logger: logging.Logger = _WorkflowLogger(runtime)
-        self.random = runtime.random("random")
-        self._uuids = runtime.random("uuid4")
+
+    @cached_property
+    def logger(self) -> logging.Logger:
+        """A logger whose lines are not repeated on replay."""
+        return _WorkflowLogger(self._runtime)
+
+    @cached_property
+    def random(self) -> Random:
+        """A generator of random numbers that are the same on every replay."""
+        return self._runtime.random("random")
+
+    @cached_property
+    def _uuids(self) -> Random:
+        return self._runtime.random("uuid4")
 
     # -- activities ------------------------------------------------------------------------------
 
@@ -163,21 +175,10 @@ class WorkflowContext:
         Raises `ActivityError` (or `ActivityTimeoutError`, `ActivityInterruptedError`) when it has
         failed for good, `PayloadEncodeError` where an argument has no JSON form.
         """
-        mark, function = _activity(activity)
-        said = ActivityMark(
-            name=mark.name,
-            retry=retry if retry is not None else mark.retry,
-            timeout=_first(timeout, mark.timeout),
-            total_timeout=_first(total_timeout, mark.total_timeout),
-            heartbeat_timeout=_first(heartbeat_timeout, mark.heartbeat_timeout),
-            at_most_once=mark.at_most_once if at_most_once is None else at_most_once,
-            isolation=mark.isolation,
-        )
-        if said.at_most_once and said.retry is not None:
-            raise UsageError(
-                f"activity {said.name!r} cannot have at_most_once and a retry policy",
-                hint="leave one of them out",
-            )
+        said, function = _activity(activity)
+        limits = (retry, timeout, total_timeout, heartbeat_timeout, at_most_once)
+        if limits != _NOTHING_SAID:
+            said = _overridden(said, *limits)
         limit = self._runtime.payload_limit
         request = ActivityRequest(
             mark=said,
@@ -378,6 +379,35 @@ def _activity(
     if not callable(activity):
         raise UsageError(f"{activity!r} is no activity", hint="pass a function or its name")
     return mark_of(activity), activity
+
+
+_NOTHING_SAID = (None,) * 5
+
+
+def _overridden(
+    mark: ActivityMark,
+    retry: RetryPolicy | None,
+    timeout: Duration | None,
+    total_timeout: Duration | None,
+    heartbeat_timeout: Duration | None,
+    at_most_once: bool | None,
+) -> ActivityMark:
+    """What the decorator said, where the call does not say otherwise."""
+    said = ActivityMark(
+        name=mark.name,
+        retry=retry if retry is not None else mark.retry,
+        timeout=_first(timeout, mark.timeout),
+        total_timeout=_first(total_timeout, mark.total_timeout),
+        heartbeat_timeout=_first(heartbeat_timeout, mark.heartbeat_timeout),
+        at_most_once=mark.at_most_once if at_most_once is None else at_most_once,
+        isolation=mark.isolation,
+    )
+    if said.at_most_once and said.retry is not None:
+        raise UsageError(
+            f"activity {said.name!r} cannot have at_most_once and a retry policy",
+            hint="leave one of them out",
+        )
+    return said
 
 
 def _first(given: Duration | None, otherwise: timedelta | None) -> timedelta | None:

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -96,12 +97,12 @@ class Attempt:
     """An attempt in flight; what code inside it sees through `activity.info()` and so on."""
 
     spec: AttemptSpec
-    info: ActivityInfo
     started_at: int
-    deadline: int | None
-    limit: str
     clock: Clock
+    deadline: int | None = None
+    limit: str = "total_timeout"
     stop: Callable[[], None] = lambda: None
+    task: asyncio.Task[None] | None = None
     stopped: bool = False
     over: bool = False
     beats: dict[Key, str] = field(default_factory=dict)
@@ -118,9 +119,22 @@ class Attempt:
             end = now + duration_ns(options.timeout)
             if expires_at is None or end < expires_at:
                 self.deadline, self.limit = end, "timeout"
-        deadline = None if self.deadline is None else ns_datetime(self.deadline)
-        self.info = replace(self.info, deadline=deadline)
         self.begun = True
+
+    @property
+    def info(self) -> ActivityInfo:
+        """What the code inside may know of it."""
+        spec = self.spec
+        return ActivityInfo(
+            workflow_id=spec.workflow_id,
+            run_id=spec.run_id,
+            activity_id=spec.activity_id,
+            activity=spec.name,
+            attempt=spec.attempt,
+            idempotency_key=f"{spec.run_id}:{spec.activity_id}",
+            deadline=None if self.deadline is None else ns_datetime(self.deadline),
+            heartbeat_details=spec.heartbeat_details,
+        )
 
     def heartbeat(self, details: Any) -> None:
         """Told by the activity, on any thread: it lives; `details` go to the next attempt."""
@@ -182,6 +196,7 @@ class AttemptRunner:
         self._beats: dict[Key, str] = {}
         self._lingering: dict[int, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._next_limit: int | None = None
 
     # -- what the engine asks --------------------------------------------------------------------
 
@@ -211,30 +226,46 @@ class AttemptRunner:
         return beats
 
     def next_limit(self) -> int | None:
-        """The next moment at which `expire` may have to do something."""
-        moments = [m for a in self._attempts.values() if (m := a.next_limit()) is not None]
-        return min(moments, default=None)
+        """The next moment at which `expire` may have to do something; perhaps too early."""
+        return self._next_limit
+
+    def _mind(self, attempt: Attempt) -> None:
+        """Its limits are looked at in time."""
+        limit = attempt.next_limit()
+        if limit is not None and (self._next_limit is None or limit < self._next_limit):
+            self._next_limit = limit
 
     def start(self, spec: AttemptSpec) -> None:
         """Start an attempt; its outcome is delivered later, never from within this call."""
-        attempt = self._make(spec)
+        attempt = Attempt(
+            spec=spec,
+            started_at=self._clock.now(),
+            clock=self._clock,
+            deadline=spec.expires_at,
+            beats=self._beats,
+        )
         self._attempts[spec.key] = attempt
         context = contextvars.copy_context()
         context.run(current_attempt.set, attempt)
         if spec.options.isolation == "process":
             attempt.begin()
             self._start_task(attempt, self._in_process(attempt), context)
-        elif inspect.iscoroutinefunction(spec.function):
+        elif _is_async(spec.function):
             attempt.begin()
             self._start_task(attempt, self._on_loop(attempt), context)
         else:
             self._in_thread(attempt, context)
+        self._mind(attempt)
 
     def expire(self, now: int) -> None:
         """Stop the attempts that ran over a limit, and deliver that outcome."""
+        if self._next_limit is None or now < self._next_limit:
+            return
+        self._next_limit = None
         for attempt in list(self._attempts.values()):
             limit = attempt.overdue(now)
             if limit is None:
+                self._mind(attempt)
                 continue
             at = now if limit == "heartbeat_timeout" else attempt.deadline or now
             self._stop(attempt)
@@ -283,31 +314,16 @@ class AttemptRunner:
 
     # -- the life of an attempt ------------------------------------------------------------------
 
-    def _make(self, spec: AttemptSpec) -> Attempt:
-        info = ActivityInfo(
-            workflow_id=spec.workflow_id,
-            run_id=spec.run_id,
-            activity_id=spec.activity_id,
-            activity=spec.name,
-            attempt=spec.attempt,
-            idempotency_key=f"{spec.run_id}:{spec.activity_id}",
-            heartbeat_details=spec.heartbeat_details,
-        )
-        return Attempt(
-            spec=spec,
-            info=info,
-            started_at=self._clock.now(),
-            deadline=spec.expires_at,
-            limit="total_timeout",
-            clock=self._clock,
-            beats=self._beats,
-        )
-
     def _start_task(self, attempt: Attempt, work: Any, context: contextvars.Context) -> None:
         task = asyncio.get_running_loop().create_task(work, context=context)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        attempt.stop = task.cancel  # type: ignore[assignment]
+        attempt.task = task
+
+        def stop() -> None:
+            task.add_done_callback(self._tasks.discard)  # it may end before it has begun
+            task.cancel()
+
+        attempt.stop = stop
 
     def _stop(self, attempt: Attempt) -> None:
         self._attempts.pop(attempt.spec.key, None)
@@ -317,6 +333,8 @@ class AttemptRunner:
 
     def _finish(self, attempt: Attempt, outcome: Outcome) -> None:
         attempt.over = True
+        if attempt.task is not None:
+            self._tasks.discard(attempt.task)
         if not attempt.stopped:
             self._attempts.pop(attempt.spec.key, None)
             self._deliver(outcome)
@@ -353,10 +371,15 @@ class AttemptRunner:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(ended, outcome)
 
+        def begun() -> None:
+            self._mind(attempt)
+            self._began()
+
         def call() -> Outcome:
             attempt.begin()
-            with contextlib.suppress(RuntimeError):  # nobody looks any more: the loop is closed
-                loop.call_soon_threadsafe(self._began)
+            if attempt.next_limit() is not None:
+                with contextlib.suppress(RuntimeError):  # nobody looks: the loop is closed
+                    loop.call_soon_threadsafe(begun)
             try:
                 arguments = positional(spec.function, spec.arguments, spec.name)
                 return self._completed(attempt, context.run(spec.function, *arguments))
@@ -441,6 +464,11 @@ class AttemptRunner:
             payload=payload,
             **more,
         )
+
+
+@cache  # as those of `annotations_of`
+def _is_async(function: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(function)
 
 
 def wished_delay(error: BaseException) -> str | None:

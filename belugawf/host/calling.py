@@ -9,6 +9,9 @@ from belugawf.authoring.activity import annotations_of
 from belugawf.model import codec
 from belugawf.model.errors import ApplicationError, PayloadTypeError
 
+# Types whose values fit them, whatever they are.
+_EXACT = (str, int, bool)
+
 
 def positional(function: Callable[..., Any], arguments: str, name: str) -> list[Any]:
     """The arguments of a JSON array, decoded by the function's annotations.
@@ -16,7 +19,7 @@ def positional(function: Callable[..., Any], arguments: str, name: str) -> list[
     Raises an `ApplicationError` that is not retried where they do not fit.
     """
     annotations, rest, _ = annotations_of(function)
-    values = codec.parse_json(arguments, what=f"arguments of {name}")
+    values = codec.decode(arguments, what=f"arguments of {name}")
     decoded = []
     for index, value in enumerate(values):
         annotation = annotations[index] if index < len(annotations) else rest
@@ -39,9 +42,11 @@ def encode_result(function: Callable[..., Any], value: Any, name: str, limit: in
     Raises an `ApplicationError` that is not retried where it has no JSON form, does not fit, or
     is larger than `limit` bytes: the next attempt would return the same.
     """
+    annotation = annotations_of(function)[2]
     try:
         text = codec.encode(value, what=f"result of {name}", limit=limit)
-        codec.decode(text, annotations_of(function)[2], what=f"result of {name}")
+        if annotation is not Any and (type(value) is not annotation or annotation not in _EXACT):
+            codec.decode(text, annotation, what=f"result of {name}")
     except Exception as error:
         raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from None
     return text

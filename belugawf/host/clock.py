@@ -8,6 +8,8 @@ from typing import Protocol
 from belugawf.host.knobs import CLOCK_OFFSET_S
 from belugawf.model.durations import MICROSECOND_NS, SECOND_NS
 
+_OFFSET_NS = int(CLOCK_OFFSET_S * SECOND_NS)
+
 
 class Clock(Protocol):
     """Where the local provider takes the time from."""
@@ -22,5 +24,5 @@ class SystemClock:
 
     def now(self) -> int:
         """See `Clock`."""
-        shifted = time.time_ns() + int(CLOCK_OFFSET_S * SECOND_NS)
-        return shifted // MICROSECOND_NS * MICROSECOND_NS
+        shifted = time.time_ns() + _OFFSET_NS
+        return shifted - shifted % MICROSECOND_NS

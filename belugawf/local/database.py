@@ -8,6 +8,7 @@ busy handler starves them.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from belugawf.local.filesystem import (
     private_umask,
     real_path,
     state_folder,
+    sync_folders,
 )
 from belugawf.local.writelock import WriteLock
 from belugawf.model.errors import BelugaError, BusyError, UnavailableError
@@ -29,6 +31,8 @@ APPLICATION_ID = 0x62776677
 
 # Room for the pages of a large worker's commits; SQLite's own default is 2 MiB.
 _CACHE_KIB = 8_192
+# How often a writer looks whether a program that does not know our lock has ended, in seconds.
+_RETRY_S = 0.01
 
 
 class Database:
@@ -50,6 +54,7 @@ class Database:
         self.path = path if memory else real_path(path)
         self.durability = durability
         self._reader: sqlite3.Connection | None = None
+        self._memory = memory
         if not memory:
             check_location(self.path, create=create)
             if not create and not self.path.exists():
@@ -60,34 +65,25 @@ class Database:
         self.lock = WriteLock(self.folder / "write.lock")
         with self._translated():
             with private_umask():
-                self._writer = self._connect()
+                self.writer = self._connect()
             self._prepare()
+            # From here on `_Write` waits, so that it need not where nobody has the patience.
+            self.writer.execute("PRAGMA busy_timeout = 0")
 
     def close(self) -> None:
         """Close both connections; the file stays."""
-        for connection in (self._reader, self._writer):
+        for connection in (self._reader, self.writer):
             if connection is not None:
                 connection.close()
         self.lock.close()
 
-    @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
+    def write(self, *, patient: bool = True) -> _Write:
         """A transaction that holds the only write lock; committed at the end, or rolled back.
 
-        Raises `BusyError` naming the holder after 30 s, `UnavailableError` for what the disk says.
+        Raises `BusyError` naming the holder after 30 s, `WouldWaitError` at once where it is not
+        `patient` and somebody else is writing, `UnavailableError` for what the disk says.
         """
-        with self.lock.held(knobs.BUSY_TIMEOUT_S), self._translated():
-            connection = self._writer
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                knobs.step("before commit")
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-        knobs.step("after commit")
+        return _Write(self, patient)
 
     @property
     def read(self) -> sqlite3.Connection:
@@ -124,9 +120,9 @@ class Database:
         Raises as `write`; then the file is as it was.
         """
         with self.lock.held(knobs.BUSY_TIMEOUT_S), self._translated():
-            self._writer.execute("VACUUM")
+            self.writer.execute("VACUUM")
             # What was written anew is in the log first; from there it replaces the file.
-            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -135,13 +131,15 @@ class Database:
         connection.execute(f"PRAGMA busy_timeout = {int(knobs.BUSY_TIMEOUT_S * 1000)}")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA synchronous = {self.durability.upper()}")
+        # On macOS a plain sync leaves the data in the drive's cache. Elsewhere this says nothing.
+        connection.execute("PRAGMA fullfsync = ON")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         if knobs.MAX_PAGES:
             connection.execute(f"PRAGMA max_page_count = {knobs.MAX_PAGES}")
         return connection
 
     def _prepare(self) -> None:
-        version = self._writer.execute("PRAGMA user_version").fetchone()[0]
+        version = self.writer.execute("PRAGMA user_version").fetchone()[0]
         if version == SCHEMA_VERSION:
             return
         if version > SCHEMA_VERSION:
@@ -158,8 +156,8 @@ class Database:
             self._migrate(migrate)
 
     def _refuse_strangers(self) -> None:
-        identity = self._writer.execute("PRAGMA application_id").fetchone()[0]
-        tables = self._writer.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        identity = self.writer.execute("PRAGMA application_id").fetchone()[0]
+        tables = self.writer.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
         if tables and identity != APPLICATION_ID:
             raise UnavailableError(
                 f"{self.path} is a database of another program",
@@ -167,23 +165,28 @@ class Database:
             )
 
     def _migrate(self, migrate: Callable[[sqlite3.Connection], None]) -> None:
-        self._writer.execute("PRAGMA journal_mode = WAL")
-        self._writer.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        if self._writer.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
-            migrate(self._writer)
-            self._writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        if not self._memory:
+            # Before the version below says that the database is complete, and so before anything
+            # in it is acknowledged, by whichever process.
+            sync_folders(self.path)
+        self.writer.execute("PRAGMA journal_mode = WAL")
+        self.writer.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        if self.writer.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
+            migrate(self.writer)
+            self.writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
-            raise self._explain(error) from error
+            raise self.explain(error) from error
 
-    def _explain(self, error: sqlite3.Error) -> BelugaError:
+    def explain(self, error: sqlite3.Error) -> BelugaError:
+        """What SQLite's error means, for the person at the keyboard."""
         name = getattr(error, "sqlite_errorname", "") or ""
         text = str(error)
-        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or "is locked" in text:
+        if _is_busy(error):
             return BusyError(
                 f"the database {self.path} is locked by another program",
                 hint="end its transaction (a sqlite3 shell, a backup?), then try again",
@@ -194,6 +197,83 @@ class Database:
         return UnavailableError(
             f"the database {self.path} refused: {text}", hint="look at it: belugawf doctor"
         )
+
+
+class WouldWaitError(Exception):
+    """Somebody else is writing, and the caller had no patience."""
+
+
+class _Write:
+    """One writing transaction, as a context manager. See `Database.write`."""
+
+    __slots__ = ("_connection", "_database", "_patient")
+
+    def __init__(self, database: Database, patient: bool) -> None:
+        self._database = database
+        self._connection = database.writer
+        self._patient = patient
+
+    def __enter__(self) -> sqlite3.Connection:
+        lock = self._database.lock
+        if self._patient:
+            lock.acquire(knobs.BUSY_TIMEOUT_S)
+        elif not lock.try_acquire():
+            raise WouldWaitError
+        try:
+            self._begin()
+        except sqlite3.Error as error:
+            lock.release()
+            raise self._database.explain(error) from error
+        except BaseException:
+            lock.release()
+            raise
+        return self._connection
+
+    def _begin(self) -> None:
+        """BEGIN IMMEDIATE. Only programs that do not know our lock can be in the way."""
+        end: float | None = None
+        while True:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if not _is_busy(error):
+                    raise
+                if not self._patient:
+                    raise WouldWaitError from None
+                now = time.monotonic()
+                end = now + knobs.BUSY_TIMEOUT_S if end is None else end
+                if now >= end:
+                    raise
+                time.sleep(_RETRY_S)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> None:
+        try:
+            if error is None:
+                knobs.step("before commit")
+                self._connection.execute("COMMIT")
+            else:
+                self._roll_back()
+        except sqlite3.Error as failed:
+            self._roll_back()
+            raise self._database.explain(failed) from failed
+        finally:
+            self._database.lock.release()
+        if isinstance(error, sqlite3.Error):
+            raise self._database.explain(error) from error
+        if error is None:
+            knobs.step("after commit")
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    name = getattr(error, "sqlite_errorname", "") or ""
+    return name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or "is locked" in str(error)
 
 
 _DISK_ERRORS = (

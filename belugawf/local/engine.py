@@ -5,7 +5,8 @@ The life of a tick, on one task of the real event loop:
 1. *Look*: who sent what, what is due, what can be claimed (at least once a second, and whenever
    somebody wakes us).
 2. *Decide*: for every run to which something happened, `TurnMaker` applies the facts one by one.
-3. *Commit*: the turns of all runs in one transaction, off the loop.
+3. *Commit*: new runs and the turns of all others in one transaction: on the loop while the disk
+   is quick and nobody else writes, else off it.
 4. *Act*: only now attempts are started and stopped, logs and hooks emitted, runs let go.
 
 Memory is never ahead of the disk: where a commit fails, or somebody else has ended a run, what is
@@ -19,28 +20,37 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from belugawf.authoring.loader import Catalog
-from belugawf.executor import Hooks
+from belugawf.executor import Hooks, IfExists
 from belugawf.host import knobs
 from belugawf.host.attempts import AttemptRunner, Outcome
 from belugawf.host.clock import Clock
-from belugawf.local.guard import TurnGuard
+from belugawf.local.agenda import Agenda
+from belugawf.local.claiming import Claims
+from belugawf.local.committing import Committer
+from belugawf.local.memory import Memory
 from belugawf.local.options import EngineOptions
 from belugawf.local.presence import Presence
 from belugawf.local.problems import (
     BugError,
     missing_workflow,
     problem_of,
-    unknown_activity,
     unwritable,
 )
-from belugawf.local.rows import Fate, Message, RunRow, Turn, Verdict
-from belugawf.local.shelf import Shelf
+from belugawf.local.rows import (
+    Fate,
+    Message,
+    NewRun,
+    RunRow,
+    Start,
+    Started,
+    Turn,
+    Verdict,
+)
+from belugawf.local.sleeping import Sleeper, Waiters
 from belugawf.local.starting import Starter
 from belugawf.local.store import Store
 from belugawf.local.telling import Teller
@@ -51,24 +61,19 @@ from belugawf.model.errors import (
     BelugaError,
     BusyError,
     UnavailableError,
+    UsageError,
     WorkflowLoadError,
     WorkflowNotFoundError,
 )
 from belugawf.model.history import OpenActivity, OpenWork
-from belugawf.replay.replayer import Replayer
 
 logger = logging.getLogger("belugawf.engine")
 
 # Nothing waits longer without a look at the wall clock and at the database: datagrams are hints,
 # and a sleeping laptop stops the monotonic clock.
 LOOK_EVERY_NS = SECOND_NS
-# Runs that one look claims at most; the next look comes at once when any were found.
-CLAIM_AT_ONCE = 500
-# Of runs that nobody here named, no more are claimed while so many are driven: 5 KB each.
-MOST_DRIVEN = 5_000
-# With so many driven, a run whose turn is over is not kept in memory, and replayed for its next:
-# 20 KB each. Attempts start in order, so those that came first are needed again first.
-MOST_REPLAYED = 1_000
+# What those watch who wait for any change.
+_ANYTHING = 0
 # How long a worker pauses after the disk refused, in seconds, doubling.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 
@@ -91,7 +96,6 @@ class Engine:
         self._options = options
         self._clock = clock
         self._teller = Teller(hooks)
-        self._guard = TurnGuard()
         self._attempts = AttemptRunner(
             self._take_outcome,
             clock,
@@ -101,27 +105,25 @@ class Engine:
             thread_ended=self._reconsider,
             began=self.wake,
         )
-        self._starter = Starter(self._attempts, store, options, self._on_start, self.wake)
-        self._committer = ThreadPoolExecutor(1, thread_name_prefix="belugawf-commit")
+        self._starter = Starter(self._attempts, store, options, self._on_start, self._stir)
+        self._committer = Committer(store, presence.id)
+        self._memory = Memory(store, catalog, options)
+        self._sleeper = Sleeper(clock)
+        self._claims = Claims(store, presence)
         self._runs: dict[int, DrivenRun] = {}
-        self._wanted: dict[int, int] = {}
-        self._mine: dict[int, int] = {}
-        self._shelf = Shelf(options.cache_runs)
+        self._agenda = Agenda(self._runs)
+        self._starts: list[tuple[Start, int, asyncio.Future[RunRow]]] = []
         self._refused: dict[int, BelugaError] = {}
         self._news: set[int] = set()
         self._touched: set[int] = set()
-        self._everything = False
-        self._only_workflow: str | None = None
-        self._patience_ns = 0
-        self._persistent = False
         self._stopping = False
         self._closing = False
         self._looked_at = 0
         self._look_now = True
         self._next_due: int | None = None
         self._ticking = asyncio.Lock()
-        self._wake = asyncio.Event()
-        self._changed = asyncio.Event()
+        self._watching = Waiters()
+        self._settling = Waiters()
         self._idle = False
         self._failure: BelugaError | None = None
         self._task: asyncio.Task[None] | None = None
@@ -138,20 +140,34 @@ class Engine:
     def want(self, run: int, patience_ns: int) -> None:
         """Drive this run, and sleep through waits of up to `patience_ns`."""
         self._refused.pop(run, None)
-        self._mine[run] = max(self._mine.get(run, 0), patience_ns)
-        if run in self._runs:
-            self._runs[run].patience_ns = max(self._runs[run].patience_ns, patience_ns)
-            self._runs[run].dirty = True
+        self._claims.follow(run, patience_ns)
+        driven = self._runs.get(run)
+        if driven is not None:
+            driven.patience_ns = max(driven.patience_ns, patience_ns)
+            driven.dirty = True
+            self._stir(driven)
         else:
-            self._wanted[run] = max(self._wanted.get(run, 0), patience_ns)
+            self._claims.name(run, patience_ns)
         self.look()
 
-    def adopt(self, row: RunRow, patience_ns: int) -> None:
-        """Drive a run that was created as ours."""
-        self._mine[row.key] = patience_ns
-        self._add(row, patience_ns, interrupted=None)
-        self._teller.hook("on_workflow_start", row)
+    async def create(self, new: NewRun, if_exists: IfExists, patience_ns: int) -> RunRow:
+        """Record a run of ours with the next commit, and drive it where it is a new one.
+
+        Raises as `Store.create`, and what the disk says.
+        """
+        if self._failure is not None:
+            raise self._failure
+        started = asyncio.get_running_loop().create_future()
+        self._starts.append((Start(new, if_exists), patience_ns, started))
         self.wake()
+        row: RunRow = await started
+        return row
+
+    def _adopt(self, row: RunRow, started: e.WorkflowStarted, patience_ns: int) -> None:
+        """Drive a run that was created as ours."""
+        self._claims.follow(row.key, patience_ns)
+        self._memory.begin(self._add(row, patience_ns, interrupted=None), started)
+        self._teller.hook("on_workflow_start", row)
 
     def want_everything(
         self, patience_ns: int, *, workflow: str | None = None, persistent: bool = False
@@ -160,24 +176,19 @@ class Engine:
 
         `persistent`: as a worker, until `stop_working`, also while the disk refuses.
         """
-        self._everything = True
         self._refused.clear()
-        self._persistent = self._persistent or persistent
-        self._only_workflow = None if self._persistent else workflow
-        self._patience_ns = patience_ns
+        self._claims.want_everything(patience_ns, workflow, persistent)
         self.look()
 
     def stop_working(self) -> None:
         """Be no worker any more: runs that nobody here asked for are claimed no longer."""
-        self._persistent = False
+        self._claims.persistent = False
         self.forget_wishes(())
 
     def forget_wishes(self, runs: Iterable[int]) -> None:
         """A resume is over: these runs, and those that can move, are not followed for it."""
-        self._everything = self._persistent
-        self._only_workflow = None
-        for run in runs:
-            self._mine.pop(run, None)
+        self._claims.only_persistent()
+        self._claims.forget(runs)
 
     def look(self) -> None:
         """Something may have come from outside: look at the database with the next tick."""
@@ -187,7 +198,12 @@ class Engine:
 
     def wake(self) -> None:
         """Tick soon."""
-        self._wake.set()
+        self._sleeper.wake()
+
+    def _stir(self, run: DrivenRun) -> None:
+        """Something has happened to that run: look whether it is ready, with the next tick."""
+        self._agenda.add((run,))
+        self.wake()
 
     def stop_starting(self) -> None:
         """Claim nothing and start nothing any more; attempts in flight go on."""
@@ -203,16 +219,20 @@ class Engine:
     def drives(self, run: int) -> bool:
         """Whether this process drives the run, or is about to."""
         driven = self._runs.get(run)
-        return run in self._wanted or (driven is not None and not driven.resting)
+        return self._claims.is_named(run) or (driven is not None and not driven.resting)
+
+    def holds(self, run: int) -> bool:
+        """Whether the run is this process's now."""
+        return run in self._runs
 
     def follows(self, run: int) -> bool:
         """Whether this process drives the run now, or will when it can move again."""
-        return run in self._mine or run in self._runs or self._everything
+        return self._claims.follows(run) or run in self._runs
 
     def be_patient(self, run: int, patience_ns: int) -> None:
         """Sleep through longer waits of a run that is driven here."""
-        if run in self._mine:
-            self._mine[run] = max(self._mine[run], patience_ns)
+        if self._claims.is_followed(run):
+            self._claims.follow(run, patience_ns)
         if run in self._runs:
             self._runs[run].patience_ns = max(self._runs[run].patience_ns, patience_ns)
 
@@ -236,7 +256,7 @@ class Engine:
     @property
     def idle(self) -> bool:
         """Whether nothing is driven, and the last look found nothing to claim."""
-        if self._failure is not None or not self._idle or self._wanted:
+        if self._failure is not None or not self._idle or self._claims.asked or self._starts:
             return False
         return all(run.resting for run in self._runs.values())
 
@@ -252,12 +272,20 @@ class Engine:
         """
         if self._failure is not None:
             raise self._failure
-        waiter = self._changed
-        try:
-            async with asyncio.timeout(timeout_s):
-                await waiter.wait()
-        except TimeoutError:
+        await self._watching.wait(_ANYTHING, timeout_s)
+        if self._failure is not None:
+            raise self._failure
+
+    async def settled(self, run: int, timeout_s: float) -> None:
+        """Until this process drives the run no longer; or the time is up.
+
+        Raises what the disk says, where the engine gave up.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if run not in self._runs:
             return
+        await self._settling.wait(run, timeout_s)
         if self._failure is not None:
             raise self._failure
 
@@ -272,15 +300,13 @@ class Engine:
             keys = [
                 key
                 for key in self._runs
-                if not self._everything
-                and key not in self._mine
-                and not self._attempts.lingers(key)
+                if not self._claims.follows(key) and not self._attempts.lingers(key)
             ]
             for key in keys:
                 self._let_go(self._runs[key], closed=False)
             if keys:
                 owner = self._presence.id
-                await self._off_loop(lambda: self._store.abandon(keys, owner))
+                await self._committer.off_loop(lambda: self._store.abandon(keys, owner))
             self.go_on()
 
     def go_on(self) -> None:
@@ -288,6 +314,7 @@ class Engine:
         self._stopping = False
         self._starter.go_on()
         for run in self._runs.values():
+            run.unstarted = dict.fromkeys(run.work.activities)
             self._starter.queue(run, self._clock.now())
         self.look()
 
@@ -310,8 +337,8 @@ class Engine:
             if self._task is not None:
                 self._task.cancel()
                 asyncio.get_running_loop().remove_reader(self._presence.fileno())
-            self._committer.shutdown()
-            self._guard.close()
+            self._committer.close()
+            self._memory.close()
 
     async def _end_ticking(self) -> None:
         if self._task is None:
@@ -326,10 +353,8 @@ class Engine:
 
     def evict_all(self) -> None:
         """Unwind whatever is in memory; a process that ends right after may leave it."""
-        for run in self._runs.values():
-            run.evict()
+        self._memory.clear(self._runs.values())
         self._runs.clear()
-        self._shelf.clear()
 
     # -- the tick --------------------------------------------------------------------------------
 
@@ -341,11 +366,11 @@ class Engine:
                     await self._tick()
                 pause = _FIRST_PAUSE_S
             except (UnavailableError, BusyError) as error:
-                if not self._persistent or self._stopping:
+                if not self._claims.persistent or self._stopping:
                     self._give_up(error)
                     return
                 logger.warning("%s; trying again in %g s", error, pause)
-                await self._sleep(pause)
+                await self._sleeper.until(self._clock.now() + int(pause * SECOND_NS))
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
                 self.look()
             except Exception as error:
@@ -354,23 +379,36 @@ class Engine:
                 return
             await self._rest()
 
+        self._refuse_starts(UsageError("the executor was left", hint="start runs inside it"))
+
     def _give_up(self, error: BelugaError) -> None:
         self._failure = error
+        self._refuse_starts(error)
         self._announce()
+        self._settling.release_all()
+
+    def _refuse_starts(self, error: BelugaError) -> None:
+        starts, self._starts = self._starts, []
+        for _, _, started in starts:
+            if not started.done():
+                started.set_exception(error)
 
     async def _tick(self) -> None:
-        self._wake.clear()
+        self._sleeper.woken()
         now = self._clock.now()
         if self._must_look(now):
             await self._look(now)
         self._attempts.expire(now)
-        if any(run.outcomes for run in self._runs.values()):
-            # An attempt has ended: what it reported last is for the next one.
-            self._flush_heartbeats()
-        ready = [run for run in self._runs.values() if run.is_ready(now)]
-        if ready:
-            made = self._decide(ready, now)
-            await self._commit(made)
+        ready = self._agenda.take(now)
+        try:
+            if any(run.outcomes for run in ready):
+                # An attempt has ended: what it reported last is for the next one.
+                self._flush_heartbeats()
+            if ready or self._starts:
+                await self._commit(self._decide(ready, now) if ready else [])
+        except BaseException:
+            self._agenda.add(ready)
+            raise
         self._starter.start(self._runs)
 
     def _must_look(self, now: int) -> bool:
@@ -380,28 +418,18 @@ class Engine:
 
     async def _rest(self) -> None:
         """Sleep until the next moment at which something is due, or somebody wakes us."""
-        now = self._clock.now()
         moments = [self._looked_at + LOOK_EVERY_NS]
         limit = self._attempts.next_limit()
         if limit is not None:
             moments.append(limit)
-        moments += [run.next_at for run in self._runs.values() if run.next_at is not None]
+        alarm = self._agenda.next_alarm()
+        if alarm is not None:
+            moments.append(alarm)
         if self._next_due is not None:
             moments.append(self._next_due)
-        delay = max(0, min(moments) - now) / SECOND_NS
-        ready = self._look_now or any(run.is_ready(now) for run in self._runs.values())
-        if ready or self._wake.is_set() or delay == 0:
-            await asyncio.sleep(0)
-            return
-        await self._sleep(min(delay, 1.0))
-
-    async def _sleep(self, seconds: float) -> None:
-        """Until the time is up or somebody wakes us."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            return
+        if self._agenda or self._look_now:
+            self.wake()
+        await self._sleeper.until(min(moments))
 
     # -- looking ---------------------------------------------------------------------------------
 
@@ -415,78 +443,46 @@ class Engine:
         if self._runs:
             for key in self._store.mail(self._runs):
                 self._runs[key].dirty = True
+                self._agenda.add((self._runs[key],))
             for key in self._store.ended(self._runs):
                 self._drop(self._runs[key])
         self._flush_heartbeats()
         self._next_due = None
         if not self._stopping:
             await self._claim(now)
-            if self._everything or self._mine:
-                self._next_due = self._store.next_due(now)
+            self._next_due = self._claims.next_due(now)
 
     async def _claim(self, now: int) -> None:
-        wanted = dict(self._wanted)
-        rows = self._store.by_keys(wanted)
-        found = 0
-        room = self._room()
-        if room:
-            candidates = self._store.candidates(
-                now=now,
-                limit=room,
-                excluding=[*self._refused, *wanted],
-                among=None if self._everything else self._mine,
-                workflow=self._only_workflow,
-                owners=self._presence.living(),
-            )
-            candidates = [row for row in candidates if self._may_take(row)]
-            found = len(candidates)
-            rows += candidates
-        free = self._free_to_take(rows)
+        found = self._claims.look(now, self._runs.keys(), self._refused.keys())
+        free = self._known(found.rows)
         if free:
-            await self._take_over(free)
-        for key in wanted:
-            del self._wanted[key]
-        self._idle = found == 0
-        self._look_now = self._look_now or found > 0
+            for row in await self._committer.off_loop(lambda: self._claims.take(free)):
+                self._take_over(row)
+        self._claims.looked()
+        self._idle = not found.more
+        self._look_now = self._look_now or found.more
         self._announce()
 
-    def _room(self) -> int:
-        """How many runs this look may claim."""
-        if not self._everything:
-            return CLAIM_AT_ONCE if self._mine else 0
-        driven = sum(not run.resting for run in self._runs.values())
-        return max(0, min(CLAIM_AT_ONCE, MOST_DRIVEN - driven))
-
-    def _may_take(self, row: RunRow) -> bool:
-        """Whether nobody alive holds it."""
-        return row.owner is None or not self._presence.is_alive(row.owner)
-
-    def _free_to_take(self, rows: Sequence[RunRow]) -> dict[int, str | None]:
-        free: dict[int, str | None] = {}
+    def _known(self, rows: Sequence[RunRow]) -> dict[int, str | None]:
+        """Those whose workflow we have, with their owners; the others are refused."""
+        known: dict[int, str | None] = {}
         for row in rows:
-            if row.status != "running" or row.key in self._runs or not self._may_take(row):
-                continue
             try:
                 self._catalog().workflow(row.workflow)
             except (WorkflowNotFoundError, WorkflowLoadError) as error:
                 self._refuse(row.key, missing_workflow(row, error))
                 continue
-            free[row.key] = row.owner
-        return free
+            known[row.key] = row.owner
+        return known
 
-    async def _take_over(self, free: Mapping[int, str | None]) -> None:
-        owner = self._presence.id
-        rows = await self._off_loop(lambda: self._store.claim(free, owner))
-        for row in rows:
-            interrupted = None
-            if row.owner is not None:
-                interrupted = self._presence.how_it_died(row.owner)
-            patience = self._mine.get(row.key, self._patience_ns)
-            self._add(row, patience, interrupted=interrupted)
-        self._presence.forget({row.owner for row in rows if row.owner is not None})
+    def _take_over(self, row: RunRow) -> None:
+        interrupted = None if row.owner is None else self._presence.how_it_died(row.owner)
+        self._add(row, self._claims.patience(row.key), interrupted=interrupted)
+        if row.owner is not None:
+            self._presence.forget({row.owner})
 
-    def _add(self, row: RunRow, patience_ns: int, *, interrupted: str | None) -> None:
-        self._runs[row.key] = DrivenRun(
+    def _add(self, row: RunRow, patience_ns: int, *, interrupted: str | None) -> DrivenRun:
+        run = self._runs[row.key] = DrivenRun(
             row=row,
             history_length=0,
             last_time=0,
@@ -495,8 +491,10 @@ class Engine:
             patience_ns=patience_ns,
             interrupted=interrupted,
         )
+        self._agenda.add((run,))
         self._touched.add(row.key)
         self._idle = False
+        return run
 
     # -- deciding --------------------------------------------------------------------------------
 
@@ -514,8 +512,9 @@ class Engine:
             except Exception as error:
                 logger.exception("a bug in belugawf: run %s", run.row.workflow_id)
                 refused.append((run.key, BugError(f"a bug in belugawf: {error!r}")))
-            run.evict()
+            self._memory.evict(run)
             run.interrupted, run.dirty = interrupted, True
+            self._agenda.add((run,))
         try:
             for key, reason in refused:
                 self._refuse(key, reason)
@@ -547,79 +546,53 @@ class Engine:
 
     def _make_turn(self, run: DrivenRun, messages: Sequence[Message], now: int) -> MadeTurn:
         if run.replayer is None:
-            self._load(run)
+            self._memory.load(run)
         replayer = run.replayer
         assert replayer is not None
         maker = TurnMaker(run, messages, now, max_crashes=self._options.max_crashes)
-        made = self._guard.run(replayer, maker.make)
-        self._check_functions(run)
+        made = self._memory.watched(replayer, maker.make)
+        scheduled = [event.seq for event in made.events if type(event) is e.ActivityScheduled]
+        self._memory.check_functions(run, scheduled)
         return made
-
-    def _load(self, run: DrivenRun) -> None:
-        """Get a run's state back from its history, or from the shelf."""
-        if run.key in self._shelf:
-            shelved = self._shelf.take(self._store.by_key(run.key))
-            if shelved is not None:
-                run.take(shelved)
-                return
-        row, history = self._store.load(run.key)
-        run.read(row)
-        run.work = OpenWork.of(history)
-        run.last_time = history[-1].time
-        started = history[0]
-        assert isinstance(started, e.WorkflowStarted)
-        replayer = Replayer(
-            self._catalog().workflow(row.workflow),
-            started,
-            defaults=self._options.defaults,
-            payload_limit=self._options.payload_limit,
-        )
-        if run.begun:
-            try:
-                self._guard.run(replayer, lambda: replayer.replay(history))
-            except BaseException:
-                replayer.evict()
-                raise
-        run.replayer = replayer
-        run.functions = replayer.functions
-
-    def _check_functions(self, run: DrivenRun) -> None:
-        """Activities that were named by a text are looked up before anything is written."""
-        for seq, activity in run.work.activities.items():
-            name = activity.scheduled.name
-            self._catalog().check_activity(name)
-            if seq in run.functions:
-                continue
-            function = self._catalog().activity(name)
-            if function is None:
-                raise unknown_activity(run.row, name)
-            run.functions[seq] = function
 
     # -- committing ------------------------------------------------------------------------------
 
     async def _commit(self, made: Sequence[MadeTurn]) -> None:
-        pairs = [(m, self._turn_of(m)) for m in made]
-        for m, turn in pairs:
-            if not self._says_something(m, turn):
-                m.run.dirty = False
-                self._use_up(m)
-                self._starter.queue(m.run, m.now)
-        pairs = [(m, turn) for m, turn in pairs if self._says_something(m, turn)]
-        if not pairs:
+        pairs = []
+        for m in made:
+            turn = self._turn_of(m)
+            if self._says_something(m, turn):
+                pairs.append((m, turn))
+                continue
+            m.run.dirty = False
+            self._use_up(m)
+            self._starter.queue(m.run, m.now)
+        starts, self._starts = self._starts, []
+        starts = [start for start in starts if not start[2].done()]
+        if not pairs and not starts:
             return
-        turns = [turn for _, turn in pairs]
         try:
-            verdicts = await self._off_loop(lambda: self._store.commit(turns, self._presence.id))
-        except BelugaError:
+            committed = await self._committer.commit(
+                [turn for _, turn in pairs], [start for start, _, _ in starts]
+            )
+        except BelugaError as error:
             for m, _ in pairs:
                 self._forget_turn(m)
+            for _, _, started in starts:
+                _answer(started, error)
             raise
         trouble: BelugaError | None = None
-        for (m, turn), verdict in zip(pairs, verdicts, strict=True):
+        for (m, turn), verdict in zip(pairs, committed.verdicts, strict=True):
             try:
                 self._settle(m, turn, verdict)
             except (UnavailableError, BusyError) as error:
                 trouble = error  # of one run's problem: the turns of the others are on disk
+        for (_, patience_ns, started), answer in zip(starts, committed.started, strict=True):
+            if not isinstance(answer, Exception):
+                row, first = answer
+                if first is not None:
+                    self._adopt(row, first, patience_ns)
+            _answer(started, answer)
         self._announce()
         if trouble is not None:
             raise trouble
@@ -630,9 +603,10 @@ class Engine:
         assert replayer is not None
         now = self._clock.now()
         moments = run.moments(now)
-        due_at = min(run.last_time, now) if run.runnable() else min(moments, default=None)
+        due_at = run.due_now(now) if run.runnable() else min(moments, default=None)
         # What has fallen due since the turn was made is the next turn's, so `now` does not count.
         run.next_at = min((moment for moment in moments if moment > made.now), default=None)
+        self._agenda.set_alarm(run)
         rests = not run.runnable() and (
             self._stopping or due_at is None or due_at > now + run.patience_ns
         )
@@ -676,10 +650,11 @@ class Engine:
     def _forget_turn(self, made: MadeTurn) -> None:
         """The turn is not on disk: forget it, keep what happened, and read the run again."""
         run = made.run
-        run.evict()
+        self._memory.evict(run)
         run.interrupted = made.interrupted
-        run.outcomes = [*made.used, *(o for o in run.outcomes if o not in made.used)]
+        run.outcomes = [*made.used, *made.unused(run.outcomes)]
         run.dirty = True
+        self._agenda.add((run,))
 
     # -- acting ----------------------------------------------------------------------------------
 
@@ -697,7 +672,9 @@ class Engine:
             run.row = replace(run.row, problem=None)
         self._teller.turn(run.row, replayer, made.events)
         for event in made.events:
-            if isinstance(event, e.ActivityCancelRequested):
+            if isinstance(event, _STARTABLE):
+                run.unstarted[event.seq] = None
+            elif isinstance(event, e.ActivityCancelRequested):
                 self._attempts.cancel(run.key, event.seq)
                 self._starter.ended(run.key, event.seq)
                 run.launched.discard(event.seq)
@@ -710,13 +687,13 @@ class Engine:
         self._starter.queue(run, self._clock.now())
         if turn.release:
             run.dirty = True
-        if self._options.cache_runs == 0 or len(self._runs) > MOST_REPLAYED:
-            run.evict()
+            self._agenda.add((run,))
+        self._memory.turned(run, len(self._runs))
 
     def _use_up(self, made: MadeTurn) -> None:
         """The turn is done with its outcomes, and with starts of what is not open any more."""
         run = made.run
-        run.outcomes = [o for o in run.outcomes if o not in made.used]
+        run.outcomes = made.unused(run.outcomes)
         run.launched.difference_update(outcome.seq for outcome in made.used)
         for seq in [seq for seq in run.to_begin if seq not in run.work.activities]:
             del run.to_begin[seq]
@@ -726,20 +703,23 @@ class Engine:
         del self._runs[run.key]
         self._attempts.cancel_run(run.key)
         self._starter.forget(run.key)
-        self._look_now = True
         if closed:
-            self._mine.pop(run.key, None)
-        if closed or run.replayer is None:
-            run.evict()
+            self._claims.forget((run.key,))
         else:
-            self._shelf.put(run)
+            self._look_now = True
+        self._settling.release(run.key)
+        if closed:
+            self._memory.evict(run)
+        else:
+            self._memory.shelve(run)
 
     def _drop(self, run: DrivenRun) -> None:
         """Somebody else has ended it, or owns it: forget it."""
         self._attempts.cancel_run(run.key)
         self._runs.pop(run.key, None)
         self._starter.forget(run.key)
-        run.evict()
+        self._memory.evict(run)
+        self._settling.release(run.key)
         self._announce()
 
     def _refuse(self, key: int, error: BelugaError) -> None:
@@ -753,14 +733,14 @@ class Engine:
         if run is not None:
             self._attempts.cancel_run(key)
             self._starter.forget(key)
-            run.evict()
+            self._memory.evict(run)
+        self._settling.release(key)
         self._announce()
 
     # -- attempts --------------------------------------------------------------------------------
 
     def _announce(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+        self._watching.release(_ANYTHING)
 
     def _on_start(self, run: DrivenRun, activity: OpenActivity) -> None:
         name = activity.scheduled.name
@@ -771,14 +751,14 @@ class Engine:
         run = self._runs.get(outcome.run)
         if run is not None:
             run.outcomes.append(outcome)
-        self.wake()
+            self._stir(run)
 
     def _reconsider(self, key: int) -> None:
         """A thread that nobody waited for has ended: its run may be let go now."""
         run = self._runs.get(key)
         if run is not None:
             run.dirty = True
-            self.wake()
+            self._stir(run)
 
     def lingering(self) -> list[int]:
         """The runs that stay ours until a thread of theirs ends."""
@@ -789,7 +769,15 @@ class Engine:
         if beats:
             self._store.save_heartbeats(beats)
 
-    # -- telling ---------------------------------------------------------------------------------
 
-    async def _off_loop(self, work: Callable[[], Any]) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._committer, work)
+# What leaves an activity that can be started, now or later.
+_STARTABLE = (e.ActivityScheduled, e.AttemptFailed, e.AttemptInterrupted)
+
+
+def _answer(waiter: asyncio.Future[RunRow], answer: Started) -> None:
+    if waiter.done():
+        return
+    if isinstance(answer, Exception):
+        waiter.set_exception(answer)
+    else:
+        waiter.set_result(answer[0])

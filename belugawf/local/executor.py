@@ -189,11 +189,12 @@ class LocalExecutor:
         )
         if if_exists not in ("fail", "skip", "replace"):
             raise UsageError(f"if_exists is {if_exists!r}", hint="use fail, skip or replace")
-        row, created = self._store.create(new, if_exists)
-        if created and engine is not None:
-            engine.adopt(row, _patience(DEFAULT_PATIENCE))
-        elif created:
-            self._wake_workers(row.workflow)
+        if engine is not None:
+            row = await engine.create(new, if_exists, _patience(DEFAULT_PATIENCE))
+        else:
+            row, created = self._store.create(new, if_exists)
+            if created is not None:
+                self._wake_workers(row.workflow)
         return RunHandle(self, row.workflow_id, row.run_id)
 
     async def resume(
@@ -632,7 +633,10 @@ class LocalExecutor:
         definition = self.catalog.workflows.get(row.workflow)
         while row.status == "running":
             self._require_driver(row)
-            await self._pause(1.0)
+            if self._engine is not None and self._engine.holds(row.key):
+                await self._engine.settled(row.key, 1.0)
+            else:
+                await self._pause(1.0)
             row = self._store.by_key(row.key)
         if row.status == "completed":
             annotation = Any if definition is None else definition.result_annotation

@@ -117,6 +117,22 @@ def check_location(db: Path, *, create: bool = True) -> None:
     check_private(target.with_name(target.name + "-locks"))
 
 
+def sync_folders(db: Path) -> None:
+    """Make the names of the folders above a new database survive a power cut, as its data does.
+
+    SQLite syncs the folder that its files are in; but that folder's own name is in the one above,
+    and whoever has just made it, we or a person, did not sync that. A folder that cannot be synced
+    is passed over, as SQLite does: it may be nobody's to read, and some file systems refuse.
+    """
+    for folder in real_path(db).parents:
+        with suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
 @contextmanager
 def private_umask() -> Iterator[None]:
     """Let new files be 0600 while SQLite creates a database; `-wal` and `-shm` copy its mode.

@@ -87,7 +87,8 @@ class TurnGuard:
         self._stack = None
         self._thread = threading.get_ident()
         self._turn = watched
-        self._awake.set()
+        if not self._awake.is_set():
+            self._awake.set()
         forbidding.begin()
 
     def _end(self) -> None:

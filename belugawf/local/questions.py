@@ -324,10 +324,4 @@ class Questions:
             f"WHERE {where} ORDER BY w.since, w.run, w.seq LIMIT ?",
             (*values, -1 if limit is None else limit),
         )
-        return [_wait(*row) for row in rows]
-
-
-def _wait(*columns: Any) -> WaitRow:
-    run, workflow_id, run_id, workflow, signal, since, until, *rest = columns
-    moments = (parse_instant(since), None if until is None else parse_instant(until))
-    return WaitRow(run, workflow_id, run_id, workflow, signal, *moments, *rest)
+        return [WaitRow.of(row) for row in rows]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Any, TypeAlias
 
+from belugawf.executor import IfExists
 from belugawf.model import events as e
+from belugawf.model.durations import parse_instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,11 @@ class Message:
     key: str | None
     sent_at: int
 
+    @classmethod
+    def of(cls, columns: Sequence[Any]) -> Message:
+        """The message of a row of `inbox`."""
+        return cls(*(*columns[:-1], parse_instant(columns[-1])))
+
 
 @dataclass(frozen=True, slots=True)
 class OwnerRow:
@@ -63,6 +72,11 @@ class OwnerRow:
     socket: str | None
     role: str
     workflows: frozenset[str]
+
+    @classmethod
+    def of(cls, columns: Sequence[Any]) -> OwnerRow:
+        """The owner of a row of `owners`."""
+        return cls(*(*columns[:-1], frozenset(json.loads(columns[-1]))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +93,13 @@ class WaitRow:
     prompt: str | None
     expected: str | None
     schema: str | None
+
+    @classmethod
+    def of(cls, columns: Sequence[Any]) -> WaitRow:
+        """The wait of a row of `waits` with its run's names."""
+        run, workflow_id, run_id, workflow, signal, since, until, *rest = columns
+        moments = (parse_instant(since), None if until is None else parse_instant(until))
+        return cls(run, workflow_id, run_id, workflow, signal, *moments, *rest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +156,26 @@ class Verdict:
 
     fate: Fate
     reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A run that somebody wants to start; `if_exists` as in `DurableExecutor.execute`."""
+
+    new: NewRun
+    if_exists: IfExists
+
+
+# What became of it: the run, with its first event where it is new; or why it was refused.
+Started: TypeAlias = tuple[RunRow, e.WorkflowStarted | None] | Exception
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """What became of each turn and of each start of a transaction, in their order."""
+
+    verdicts: Sequence[Verdict]
+    started: Sequence[Started]
 
 
 def unread_signal(message: Message, position: int, time: int) -> e.SignalReceived:

@@ -23,7 +23,7 @@ from belugawf.model.history import OpenActivity, activity_id_of
 class Starter:
     """The queue of attempts to start.
 
-    `started` is told of each that did; `wake` asks for a tick.
+    `started` is told of each that did; `stir` asks for a turn of a run.
     """
 
     def __init__(
@@ -32,14 +32,16 @@ class Starter:
         store: Store,
         options: EngineOptions,
         started: Callable[[DrivenRun, OpenActivity], None],
-        wake: Callable[[], None],
+        stir: Callable[[DrivenRun], None],
     ) -> None:
         self._attempts = attempts
         self._store = store
         self._options = options
         self._started = started
-        self._wake = wake
+        self._stir = stir
         self._queue: OrderedDict[tuple[int, int], None] = OrderedDict()
+        self._queued: dict[int, set[int]] = {}
+        self._beginning: dict[int, DrivenRun] = {}
         self._alone: tuple[int, int] | None = None
         self._stopped = False
 
@@ -47,6 +49,8 @@ class Starter:
         """Start nothing more; what is queued stays scheduled for whoever drives the run next."""
         self._stopped = True
         self._queue.clear()
+        self._queued.clear()
+        self._beginning.clear()
         self._alone = None
         for run in runs.values():
             run.to_begin.clear()
@@ -59,15 +63,22 @@ class Starter:
         """Queue what is open and due in that run, and has no attempt yet."""
         if self._stopped:
             return
-        for seq, activity in run.work.activities.items():
-            due = activity.retry_at is None or activity.retry_at <= now
-            if due and seq not in run.launched and seq not in run.to_begin:
+        for seq in list(run.unstarted):
+            activity = run.work.activities.get(seq)
+            if activity is None:
+                del run.unstarted[seq]
+            elif activity.retry_at is not None and activity.retry_at > now:
+                continue
+            elif seq not in run.launched and seq not in run.to_begin:
+                del run.unstarted[seq]
                 self._queue.setdefault((run.key, seq))
+                self._queued.setdefault(run.key, set()).add(seq)
 
     def forget(self, key: int) -> None:
         """Nothing of that run is to be started any more."""
-        for entry in [entry for entry in self._queue if entry[0] == key]:
-            del self._queue[entry]
+        self._beginning.pop(key, None)
+        for seq in self._queued.pop(key, ()):
+            del self._queue[(key, seq)]
         if self._alone is not None and self._alone[0] == key:
             self._alone = None
 
@@ -78,7 +89,8 @@ class Starter:
 
     def start(self, runs: Mapping[int, DrivenRun]) -> None:
         """Start as many as there is room for."""
-        reserved = sum(len(run.to_begin) for run in runs.values())
+        self._beginning = {key: run for key, run in self._beginning.items() if run.to_begin}
+        reserved = sum(len(run.to_begin) for run in self._beginning.values())
         while self._queue and not self._stopped:
             if self._alone is not None or self._attempts.count + reserved >= self._room:
                 return
@@ -86,20 +98,28 @@ class Starter:
             run = runs.get(key)
             activity = None if run is None else run.work.activities.get(seq)
             if run is None or activity is None:
-                del self._queue[(key, seq)]
+                self._unqueue(key, seq)
                 continue
             alone = self._must_be_alone(activity)
             if alone and (self._attempts.count or reserved):
                 return
-            del self._queue[(key, seq)]
+            self._unqueue(key, seq)
             if alone:
                 self._alone = (key, seq)
             if alone or activity.attempt > 1 or activity.options.at_most_once:
                 run.to_begin[seq] = alone
+                self._beginning[key] = run
                 reserved += 1
-                self._wake()
+                self._stir(run)
             else:
                 self.launch(run, seq)
+
+    def _unqueue(self, key: int, seq: int) -> None:
+        del self._queue[(key, seq)]
+        queued = self._queued[key]
+        queued.discard(seq)
+        if not queued:
+            del self._queued[key]
 
     def launch(self, run: DrivenRun, seq: int) -> None:
         """Start this attempt now: what had to be noted of it is on disk."""

@@ -11,17 +11,22 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias
 
+from belugawf.executor import IfExists
 from belugawf.host.clock import Clock
 from belugawf.local.database import Database
 from belugawf.local.questions import EVENT_COLUMNS, Questions
 from belugawf.local.rows import (
+    Committed,
     Fate,
     Message,
     NewRun,
     OwnerRow,
     RunRow,
+    Start,
+    Started,
     Turn,
     Verdict,
     WaitRow,
@@ -30,7 +35,7 @@ from belugawf.local.rows import (
 from belugawf.model import events as e
 from belugawf.model.codec import encode
 from belugawf.model.durations import format_instant, parse_instant
-from belugawf.model.errors import AlreadyExistsError, RunEndedError
+from belugawf.model.errors import AlreadyExistsError, BelugaError, RunEndedError
 from belugawf.model.history import STATUS_OF
 
 Connection: TypeAlias = sqlite3.Connection
@@ -45,28 +50,32 @@ class Store(Questions):
 
     # -- callers ---------------------------------------------------------------------------------
 
-    def create(self, new: NewRun, if_exists: str) -> tuple[RunRow, bool]:
-        """Record a run, and whether it is a new one.
+    def create(self, new: NewRun, if_exists: IfExists) -> tuple[RunRow, e.WorkflowStarted | None]:
+        """Record a run; returns it, with its first event where it is a new one.
 
         `if_exists` is "fail" (raises `AlreadyExistsError`), "skip" (returns the one stored) or
         "replace" (terminates an open one).
         """
         with self.database.write() as db:
-            found = self._latest(db, new.workflow_id)
-            if found is not None:
-                if if_exists == "skip":
-                    return found, False
-                if if_exists == "fail":
-                    raise AlreadyExistsError(
-                        f"a run with id {new.workflow_id!r} exists already ({found.status})",
-                        hint="choose another --id, or say --if-exists skip or replace",
-                    )
-                if found.status == "running":
-                    self._terminate(db, found, "replaced by a new run", None)
-            key = self._insert_run(db, new)
-            return self._by_key(db, key), True
+            return self._create(db, new, if_exists)
 
-    def _insert_run(self, db: Connection, new: NewRun) -> int:
+    def _create(
+        self, db: Connection, new: NewRun, if_exists: IfExists
+    ) -> tuple[RunRow, e.WorkflowStarted | None]:
+        found = self._latest(db, new.workflow_id)
+        if found is not None:
+            if if_exists == "skip":
+                return found, None
+            if if_exists == "fail":
+                raise AlreadyExistsError(
+                    f"a run with id {new.workflow_id!r} exists already ({found.status})",
+                    hint="choose another --id, or say --if-exists skip or replace",
+                )
+            if found.status == "running":
+                self._terminate(db, found, "replaced by a new run", None)
+        return self._insert_run(db, new)
+
+    def _insert_run(self, db: Connection, new: NewRun) -> tuple[RunRow, e.WorkflowStarted]:
         now = self.clock.now()
         deadline = None if new.timeout_ns is None else now + new.timeout_ns
         text = format_instant(now)
@@ -100,15 +109,41 @@ class Store(Questions):
             belugawf=new.belugawf,
         )
         self._insert_events(db, key, [started])
-        db.executemany(
-            "INSERT INTO labels (name, value, run) VALUES (?,?,?)",
-            [(name, value, key) for name, value in new.labels.items()],
-        )
+        if new.labels:
+            db.executemany(
+                "INSERT INTO labels (name, value, run) VALUES (?,?,?)",
+                [(name, value, key) for name, value in new.labels.items()],
+            )
+        owned_since = text if new.owner else None
         db.execute(
             "INSERT INTO live (run, owner, owned_since) VALUES (?,?,?)",
-            (key, new.owner, text if new.owner else None),
+            (key, new.owner, owned_since),
         )
-        return key
+        row = RunRow(
+            key=key,
+            run_id=new.run_id,
+            workflow_id=new.workflow_id,
+            chain_id=new.run_id,
+            parent_run_id=None,
+            workflow=new.workflow,
+            status="running",
+            input=new.input,
+            result=None,
+            error=None,
+            labels=labels,
+            created_at=text,
+            updated_at=text,
+            closed_at=None,
+            deadline=None if deadline is None else format_instant(deadline),
+            due_at=text,
+            begun=0,
+            history_length=1,
+            owner=new.owner,
+            owned_since=owned_since,
+            problem=None,
+            progress=None,
+        )
+        return row, started
 
     def send(
         self,
@@ -200,64 +235,108 @@ class Store(Questions):
 
     # -- the owner of runs -----------------------------------------------------------------------
 
-    def commit(self, turns: Sequence[Turn], owner: str) -> list[Verdict]:
-        """Append the turns of several runs in one transaction, each in a savepoint of its own."""
-        with self.database.write() as db:
-            return [self._commit_turn(db, turn, owner) for turn in turns]
+    def commit(
+        self,
+        turns: Sequence[Turn],
+        owner: str,
+        starts: Sequence[Start] = (),
+        *,
+        patient: bool = True,
+    ) -> Committed:
+        """Record new runs and append the turns of others, all in one transaction.
+
+        What is refused of it leaves the rest as it is. `patient` as in `Database.write`.
+        """
+        with suppress(_RefusedError), self.database.write(patient=patient) as db:
+            return self._commit_all(db, turns, owner, starts)
+        # Something was refused, which is rare: once more, each in a savepoint of its own.
+        with self.database.write(patient=patient) as db:
+            return Committed(
+                verdicts=[self._commit_turn(db, turn, owner) for turn in turns],
+                started=[self._commit_start(db, start) for start in starts],
+            )
+
+    def _commit_all(
+        self, db: Connection, turns: Sequence[Turn], owner: str, starts: Sequence[Start]
+    ) -> Committed:
+        try:
+            fates = [self._append(db, turn, owner) for turn in turns]
+            started = [self._create(db, start.new, start.if_exists) for start in starts]
+        except (sqlite3.Error, ValueError, OverflowError, BelugaError) as error:
+            if _concerns_all(error):
+                raise
+            raise _RefusedError from error
+        if not _WRITTEN.issuperset(fates):
+            raise _RefusedError
+        return Committed(verdicts=[_VERDICTS[fate] for fate in fates], started=started)
 
     def _commit_turn(self, db: Connection, turn: Turn, owner: str) -> Verdict:
-        db.execute("SAVEPOINT turn")
+        db.execute("SAVEPOINT one")
         try:
             fate = self._append(db, turn, owner)
         except (sqlite3.Error, ValueError, OverflowError) as error:
             # The latter two: a text with half of a surrogate pair, a moment beyond year 9999.
-            if isinstance(error, sqlite3.Error) and _concerns_all(error):
+            if _concerns_all(error):
                 raise
-            db.execute("ROLLBACK TO turn")
-            db.execute("RELEASE turn")
+            db.execute("ROLLBACK TO one")
+            db.execute("RELEASE one")
             return Verdict(Fate.UNWRITABLE, str(error))
-        if fate in (Fate.FENCED, Fate.OVERTAKEN):
-            db.execute("ROLLBACK TO turn")
-        db.execute("RELEASE turn")
-        return Verdict(fate)
+        if fate not in _WRITTEN:
+            db.execute("ROLLBACK TO one")
+        db.execute("RELEASE one")
+        return _VERDICTS[fate]
+
+    def _commit_start(self, db: Connection, start: Start) -> Started:
+        db.execute("SAVEPOINT one")
+        try:
+            started: Started = self._create(db, start.new, start.if_exists)
+        except (sqlite3.Error, ValueError, OverflowError, BelugaError) as error:
+            if _concerns_all(error):
+                raise
+            db.execute("ROLLBACK TO one")
+            started = error
+            if isinstance(error, sqlite3.Error):
+                started = self.database.explain(error)
+        db.execute("RELEASE one")
+        return started
 
     def _append(self, db: Connection, turn: Turn, owner: str) -> Fate:
-        length = turn.length + len(turn.events)
-        updated = turn.events[-1].time if turn.events else None
-        guarded = db.execute(
-            "UPDATE runs SET history_length = ?, updated_at = coalesce(?, updated_at), due_at = ?, "
-            "begun = 1 WHERE key = ? AND history_length = ? AND status = 'running' "
-            "AND EXISTS (SELECT 1 FROM live WHERE run = ? AND owner = ?)",
-            (
-                length,
-                None if updated is None else format_instant(updated),
-                None if turn.due_at is None else format_instant(turn.due_at),
-                turn.run,
-                turn.length,
-                turn.run,
-                owner,
-            ),
-        )
-        if guarded.rowcount != 1:
-            return Fate.FENCED
-        newer = db.execute(
-            "SELECT 1 FROM inbox WHERE run = ? AND id > ? LIMIT 1", (turn.run, turn.read_to)
+        found = db.execute(
+            "SELECT l.owner, l.problem, (SELECT max(id) FROM inbox WHERE run = r.key) "
+            "FROM runs r JOIN live l ON l.run = r.key "
+            "WHERE r.key = ? AND r.history_length = ? AND r.status = 'running'",
+            (turn.run, turn.length),
         ).fetchone()
+        if found is None or found[0] != owner:
+            return Fate.FENCED
+        problem, newest = found[1:]
+        newer = newest is not None and newest > turn.read_to
         if turn.closes and newer:
             return Fate.OVERTAKEN
         self._insert_events(db, turn.run, turn.events)
         if turn.read_to:
             db.execute("DELETE FROM inbox WHERE run = ? AND id <= ?", (turn.run, turn.read_to))
+        length = turn.length + len(turn.events)
         if turn.closes:
             self._close(db, turn.run, turn.events[-1], length)
             return Fate.RELEASED
-        self._project_waits(db, turn.run, turn.events)
-        # Who takes a turn has no problem any more.
         db.execute(
-            "UPDATE live SET problem = NULL, progress = coalesce(?, progress) WHERE run = ? "
-            "AND (? IS NOT NULL OR problem IS NOT NULL)",
-            (turn.progress, turn.run, turn.progress),
+            "UPDATE runs SET history_length = ?, updated_at = coalesce(?, updated_at), due_at = ?, "
+            "begun = 1 WHERE key = ?",
+            (
+                length,
+                format_instant(turn.events[-1].time) if turn.events else None,
+                None if turn.due_at is None else format_instant(turn.due_at),
+                turn.run,
+            ),
         )
+        self._project_waits(db, turn.run, turn.events)
+        if problem is not None or turn.progress is not None:
+            # Who takes a turn has no problem any more.
+            db.execute(
+                "UPDATE live SET problem = NULL, progress = coalesce(?, progress) WHERE run = ?",
+                (turn.progress, turn.run),
+            )
         if turn.release and not newer:
             self._let_go(db, turn.run)
             return Fate.RELEASED
@@ -364,7 +443,7 @@ class Store(Questions):
     def owners(self) -> list[OwnerRow]:
         """Everybody who registered, dead or alive."""
         with self.database.reading() as db:
-            return [_owner_row(row) for row in db.execute("SELECT * FROM owners")]
+            return [OwnerRow.of(row) for row in db.execute("SELECT * FROM owners")]
 
     def owner(self, owner_id: str | None) -> OwnerRow | None:
         """One of them; `None` where it is not known."""
@@ -407,7 +486,7 @@ class Store(Questions):
         if owner_id is None:
             return None
         row = db.execute("SELECT * FROM owners WHERE id = ?", (owner_id,)).fetchone()
-        return None if row is None else _owner_row(row)
+        return None if row is None else OwnerRow.of(row)
 
     def _last_time(self, db: Connection, run: int) -> int:
         row = db.execute(
@@ -421,7 +500,7 @@ class Store(Questions):
             "WHERE run IN (SELECT value FROM json_each(?)) ORDER BY id",
             (json.dumps(list(runs)),),
         )
-        return [_message(*row) for row in rows]
+        return [Message.of(row) for row in rows]
 
     def _insert_events(self, db: Connection, run: int, events: Sequence[e.Event]) -> None:
         db.executemany(
@@ -478,18 +557,18 @@ _DISK_TROUBLE = (
 )
 
 
-def _concerns_all(error: sqlite3.Error) -> bool:
+# What became of turns that are in the transaction.
+_WRITTEN = frozenset({Fate.COMMITTED, Fate.RELEASED})
+_VERDICTS = {fate: Verdict(fate) for fate in Fate}
+
+
+class _RefusedError(Exception):
+    """A turn or a new run is refused; the rest of the transaction is not."""
+
+
+def _concerns_all(error: Exception) -> bool:
     """Whether an error is the disk's and not one row's: then nothing of the commit stands."""
+    if not isinstance(error, sqlite3.Error):
+        return False
     name = getattr(error, "sqlite_errorname", "") or ""
     return name.startswith(_DISK_TROUBLE)
-
-
-def _message(*columns: Any) -> Message:
-    number, run, kind, name, payload, sender, key, sent_at = columns
-    return Message(number, run, kind, name, payload, sender, key, parse_instant(sent_at))
-
-
-def _owner_row(columns: Sequence[Any]) -> OwnerRow:
-    owner_id, pid, host, boot_id, since, socket, role, workflows = columns
-    known = frozenset(json.loads(workflows))
-    return OwnerRow(owner_id, pid, host, boot_id, since, socket, role, known)

@@ -43,8 +43,10 @@ class DrivenRun:
     `picked_up_at` is when it was claimed; `functions` are the callables of open activities, which
     the code has named; `interrupted` says how the last owner ended ("crash", "reboot") until that
     has been noted. `to_begin` are attempts whose AttemptStarted must be on disk before they start,
-    `launched` activities with an attempt that has started and whose end is not on disk yet.
-    `resting`: it would be let go, but for a thread that cannot be stopped.
+    `launched` activities with an attempt that has started and whose end is not on disk yet,
+    `unstarted` those that may be started once they are due. `next_at` is when something is due,
+    `alarm_at` when the engine looks for that. `resting`: it would be let go, but for a thread that
+    cannot be stopped.
     """
 
     row: RunRow
@@ -61,43 +63,26 @@ class DrivenRun:
     stored_due_at: int | None = None
     to_begin: dict[int, bool] = field(default_factory=dict)
     launched: set[int] = field(default_factory=set)
+    unstarted: dict[int, None] = field(default_factory=dict)
     resting: bool = False
     dirty: bool = True
     next_at: int | None = None
+    alarm_at: int | None = None
+    key: int = field(init=False)
+    deadline: int | None = field(init=False)
 
-    @property
-    def key(self) -> int:
-        """The run's key in the store."""
-        return self.row.key
-
-    def read(self, row: RunRow) -> None:
-        """Go by how the run is stored."""
-        self.row = row
-        self.history_length = row.history_length
-        self.stored_due_at = None if row.due_at is None else parse_instant(row.due_at)
-        self.begun = bool(row.begun)
-
-    def take(self, shelved: DrivenRun) -> None:
-        """Be what was let go, and is still how the run is stored."""
-        self.history_length, self.last_time = shelved.history_length, shelved.last_time
-        self.stored_due_at, self.begun = shelved.stored_due_at, shelved.begun
-        self.work = shelved.work
-        self.replayer, self.functions = shelved.replayer, shelved.functions
-
-    def evict(self) -> None:
-        """Drop the state of its code from memory; it is replayed when it is needed."""
-        replayer, self.replayer = self.replayer, None
-        if replayer is not None:
-            replayer.evict()
-
-    @property
-    def deadline(self) -> int | None:
-        """When the run times out, nanoseconds since 1970; `None`: never."""
-        return None if self.row.deadline is None else parse_instant(self.row.deadline)
+    def __post_init__(self) -> None:
+        self.key = self.row.key
+        self.deadline = None if self.row.deadline is None else parse_instant(self.row.deadline)
 
     def runnable(self) -> bool:
         """Whether an activity is running or could."""
-        return any(a.retry_at is None for a in self.work.activities.values())
+        return len(self.work.activities) > len(self.work.delayed)
+
+    def due_now(self, now: int) -> int:
+        """A moment that says "it can move": the one that is stored already, if it does."""
+        stored = self.stored_due_at
+        return stored if stored is not None and stored <= now else min(self.last_time, now)
 
     def is_ready(self, now: int) -> bool:
         """Whether something has happened to it, or falls due."""
@@ -127,11 +112,8 @@ class DrivenRun:
             self.held_until(due_at, started_at) if held and self.is_late(due_at) else due_at
             for due_at, started_at in limits
         ]
-        for activity in self.work.activities.values():
-            if activity.retry_at is not None:
-                moments.append(activity.retry_at)
-            if activity.expires_at is not None:
-                moments.append(activity.expires_at)
+        moments += [a.retry_at for a in self.work.delayed.values() if a.retry_at is not None]
+        moments += [a.expires_at for a in self.work.expiring.values() if a.expires_at is not None]
         return moments
 
     def held_until(self, due_at: int, started_at: int) -> int:
@@ -144,7 +126,7 @@ class DrivenRun:
 
     def holds(self, now: int) -> bool:
         """Whether overdue timers are held back for an activity of the catch-up."""
-        return any(a.scheduled.late for a in self.work.activities.values())
+        return bool(self.work.late)
 
 
 @dataclass(slots=True)
@@ -163,6 +145,13 @@ class MadeTurn:
     begun: list[int]
     interrupted: str | None
     first: bool
+
+    def unused(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """Those that came after this turn was made."""
+        if len(outcomes) == len(self.used):
+            return []
+        used = {id(outcome) for outcome in self.used}
+        return [outcome for outcome in outcomes if id(outcome) not in used]
 
 
 class TurnMaker:
@@ -433,7 +422,7 @@ class TurnMaker:
 
     def _expire_waiting(self) -> None:
         """Activities whose `total_timeout` passed while no attempt of them was running."""
-        for seq, activity in self._run.work.activities.items():
+        for seq, activity in self._run.work.expiring.items():
             expires_at = activity.expires_at
             if expires_at is None or seq in self._run.launched:
                 continue
@@ -462,9 +451,8 @@ class TurnMaker:
 
     def _end_what_began_elsewhere(self) -> None:
         """What may run only once began under an owner who has let the run go: it is over."""
-        for activity in list(self._run.work.activities.values()):
-            seq = activity.scheduled.seq
-            if activity.begun and activity.options.at_most_once and seq not in self._run.launched:
+        for seq, activity in list(self._run.work.once.items()):
+            if activity.begun and seq not in self._run.launched:
                 self._note_interruption(activity, "shutdown", activity.crashes)
 
     def _crashes_after(self, activity: OpenActivity) -> int:

@@ -63,6 +63,28 @@ class WriteLock:
             self._give_up()
             raise
 
+    def try_acquire(self) -> bool:
+        """Take the lock if nobody holds it; otherwise as `acquire`."""
+        if self._pid != os.getpid():
+            self._start_anew()
+        if not self._threads.acquire(blocking=False):
+            return False
+        try:
+            if self._file is None:
+                self._file = _open(self._path)
+            if not _try_lock(self._file.fd):
+                self._threads.release()
+                return False
+            self._held = True
+            _sign(self._file.fd)
+        except OSError as error:
+            self._give_up()
+            raise _no_lock(self._path, error) from error
+        except BaseException:
+            self._give_up()
+            raise
+        return True
+
     def release(self) -> None:
         """Give the lock back; in a child forked while it was held, nothing.
 
@@ -225,8 +247,11 @@ def _try_lock(fd: int) -> bool:
 
 def _sign(fd: int) -> None:
     """Leave this process's id for those who wait; a full disk only costs them the name."""
+    name = b"%10d\n" % os.getpid()
     with suppress(OSError):
-        os.pwrite(fd, b"%10d\n" % os.getpid(), 0)
+        # Mostly nobody else wrote meanwhile; and reading makes no page dirty.
+        if os.pread(fd, _PID_BYTES, 0) != name:
+            os.pwrite(fd, name, 0)
 
 
 def _no_lock(path: Path, error: OSError) -> UnavailableError:

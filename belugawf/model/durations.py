@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TypeAlias
 
 from belugawf.model.errors import DurationError
@@ -75,6 +76,7 @@ def _parse_text(text: str) -> timedelta:
     return total
 
 
+@lru_cache(maxsize=256)
 def format_duration(duration: timedelta) -> str:
     """The shortest exact text, which `parse_duration` reads back: `"2h30m"`, `"1s500ms"`."""
     rest = duration // timedelta(microseconds=1)
@@ -98,8 +100,13 @@ def ns_duration(nanoseconds: int) -> timedelta:
 
 def format_instant(instant: int) -> str:
     """ISO 8601 in UTC with microseconds and `Z`; texts sort as their instants do."""
-    moment = _EPOCH + timedelta(microseconds=instant // MICROSECOND_NS)
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    second, rest = divmod(instant, SECOND_NS)
+    return f"{_format_second(second)}.{rest // MICROSECOND_NS:06d}Z"
+
+
+@lru_cache(maxsize=64)  # what is written together is nearly always of the same seconds
+def _format_second(second: int) -> str:
+    return (_EPOCH + timedelta(seconds=second)).isoformat()[:19]
 
 
 def parse_instant(text: str) -> int:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -332,26 +333,27 @@ _INSTANTS = frozenset({"at", "due_at", "started_at", "retry_at", "until", "deadl
 _DURATIONS = frozenset(
     {"delay", "timeout", "total_timeout", "heartbeat_timeout", "initial_delay", "max_delay"}
 )
-_encode_data = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-# The fields of `data` of each type, with their defaults.
-_DATA_FIELDS: dict[str, tuple[tuple[str, Any], ...]] = {
-    type_name: tuple(
-        (f.name, f.default) for f in dataclasses.fields(event_type) if f.name not in _COLUMNS
-    )
-    for type_name, event_type in EVENT_TYPES.items()
-}
-
-
-def _plain(name: str, value: Any) -> Any:
-    if value is None:
-        return None
+def _writer(name: str) -> Callable[[Any], str]:
+    """What writes that field of an event as JSON."""
     if name in _INSTANTS:
-        return format_instant(value)
+        return lambda instant: "null" if instant is None else f'"{format_instant(instant)}"'
     if name in _DURATIONS:
-        return format_duration(value)
-    return value
+        return lambda duration: "null" if duration is None else f'"{format_duration(duration)}"'
+    return _encode
+
+
+# The fields of `data` of each type: name, default, and how the value is written.
+_DATA_FIELDS: dict[type[Event], tuple[tuple[str, Any, Callable[[Any], str]], ...]] = {
+    event_type: tuple(
+        (f.name, f.default, _writer(f.name))
+        for f in dataclasses.fields(event_type)
+        if f.name not in _COLUMNS
+    )
+    for event_type in EVENT_TYPES.values()
+}
 
 
 def _parse(name: str, value: Any) -> Any:
@@ -368,20 +370,22 @@ def _parse(name: str, value: Any) -> Any:
 
 def to_row(event: Event) -> Row:
     """The event as the store writes it."""
-    type_name = type(event).__name__
-    data = {
-        name: _plain(name, value)
-        for name, default in _DATA_FIELDS[type_name]
-        if (value := getattr(event, name)) != default
-    }
+    event_type = type(event)
+    data = ",".join(
+        [
+            f'"{name}":{write(value)}'
+            for name, default, write in _DATA_FIELDS[event_type]
+            if (value := getattr(event, name)) != default
+        ]
+    )
     return (
         event.position,
-        type_name,
+        event_type.__name__,
         format_instant(event.time),
         getattr(event, "seq", None),
         getattr(event, "name", None),
         getattr(event, "payload", None),
-        _encode_data(data) if data else None,
+        f"{{{data}}}" if data else None,
     )
 
 

@@ -13,6 +13,8 @@ import json
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import lru_cache
 from typing import assert_never
 
 from belugawf.model import commands as c
@@ -133,20 +135,50 @@ def _activity_scheduled(
 
 def options_of(event: e.ActivityScheduled) -> ActivityOptions:
     """The limits that were recorded with an activity."""
+    return _options(
+        event.max_attempts,
+        event.initial_delay,
+        event.backoff_coefficient,
+        event.max_delay,
+        event.jitter,
+        event.non_retryable,
+        event.timeout,
+        event.total_timeout,
+        event.heartbeat_timeout,
+        event.at_most_once,
+        event.isolation,
+    )
+
+
+@lru_cache(maxsize=256)  # the activities of a program share a few
+def _options(
+    max_attempts: int,
+    initial_delay: timedelta,
+    backoff_coefficient: float,
+    max_delay: timedelta,
+    jitter: float,
+    non_retryable: tuple[str, ...],
+    timeout: timedelta | None,
+    total_timeout: timedelta | None,
+    heartbeat_timeout: timedelta | None,
+    at_most_once: bool,
+    isolation: str,
+) -> ActivityOptions:
+    retry = RetryPolicy(
+        max_attempts=max_attempts,
+        initial_delay=initial_delay,
+        backoff_coefficient=backoff_coefficient,
+        max_delay=max_delay,
+        jitter=jitter,
+        non_retryable=non_retryable,
+    )
     return ActivityOptions(
-        retry=RetryPolicy(
-            max_attempts=event.max_attempts,
-            initial_delay=event.initial_delay,
-            backoff_coefficient=event.backoff_coefficient,
-            max_delay=event.max_delay,
-            jitter=event.jitter,
-            non_retryable=event.non_retryable,
-        ),
-        timeout=event.timeout,
-        total_timeout=event.total_timeout,
-        heartbeat_timeout=event.heartbeat_timeout,
-        at_most_once=event.at_most_once,
-        isolation="process" if event.isolation == "process" else "none",
+        retry=retry,
+        timeout=timeout,
+        total_timeout=total_timeout,
+        heartbeat_timeout=heartbeat_timeout,
+        at_most_once=at_most_once,
+        isolation="process" if isolation == "process" else "none",
     )
 
 
@@ -256,9 +288,15 @@ class OpenWork:
     """What a history leaves open: folded event by event, in order.
 
     The engine folds what it appends, so memory and a fresh load of the history always agree.
+    Beside all `activities` stand those with a property that is asked for at every turn: `delayed`
+    until their next attempt, `expiring` by a total_timeout, `once` at most, `late` in a catch-up.
     """
 
     activities: dict[int, OpenActivity] = field(default_factory=dict)
+    delayed: dict[int, OpenActivity] = field(default_factory=dict)
+    expiring: dict[int, OpenActivity] = field(default_factory=dict)
+    once: dict[int, OpenActivity] = field(default_factory=dict)
+    late: set[int] = field(default_factory=set)
     timers: dict[int, e.TimerStarted] = field(default_factory=dict)
     waits: dict[int, e.WaitStarted] = field(default_factory=dict)
     cancel_requested: bool = False
@@ -276,18 +314,22 @@ class OpenWork:
         """Take one more event into account."""
         match event:
             case e.ActivityScheduled():
-                self.activities[event.seq] = OpenActivity(event)
+                self._open(OpenActivity(event))
             case (
                 e.ActivityCompleted()
                 | e.ActivityFailed()
                 | e.ActivityTimedOut()
                 | e.ActivityCancelRequested()
             ):
-                self.activities.pop(event.seq, None)
+                self._end(event.seq)
             case e.AttemptStarted() | e.AttemptFailed() | e.AttemptInterrupted():
                 activity = self.activities.get(event.seq)
                 if activity is not None:
                     _fold_attempt(activity, event)
+                    if activity.retry_at is None:
+                        self.delayed.pop(event.seq, None)
+                    else:
+                        self.delayed[event.seq] = activity
             case e.TimerStarted():
                 self.timers[event.seq] = event
             case e.TimerFired() | e.TimerCancelled():
@@ -300,9 +342,26 @@ class OpenWork:
                 self.cancel_requested = True
             case _ if event.kind is e.Kind.CLOSING:
                 self.closed = True
-                self.activities.clear()
+                for seq in list(self.activities):
+                    self._end(seq)
                 self.timers.clear()
                 self.waits.clear()
+
+    def _open(self, activity: OpenActivity) -> None:
+        scheduled = activity.scheduled
+        seq = scheduled.seq
+        self.activities[seq] = activity
+        if scheduled.total_timeout is not None:
+            self.expiring[seq] = activity
+        if scheduled.at_most_once:
+            self.once[seq] = activity
+        if scheduled.late:
+            self.late.add(seq)
+
+    def _end(self, seq: int) -> None:
+        for activities in (self.activities, self.delayed, self.expiring, self.once):
+            activities.pop(seq, None)
+        self.late.discard(seq)
 
 
 def _fold_attempt(

@@ -229,24 +229,26 @@ class DeterministicLoop(NumberingLoop):
         Raises `WorkflowBlockedError` after `MAX_CALLBACKS` callbacks of one turn, or
         `MAX_EMPTY_TIMERS` timers.
         """
-        with self._as_running_loop():
-            self._run_callbacks()
+        self._as_running_loop(self._run_callbacks)
         self._prune()
 
-    @contextlib.contextmanager
-    def _as_running_loop(self) -> Iterator[None]:
-        """This loop is the thread's running one, also where the real one is running us."""
+    def _as_running_loop(self, work: Callable[[], None]) -> None:
+        """Do it with this loop as the thread's running one, also where the real one runs us.
+
+        A task of the real loop may be driving us; Python allows one current task a thread.
+        """
         outer = events._get_running_loop()
-        # A task of the real loop may be driving us; Python allows one current task a thread.
         outer_task = None if outer is None else asyncio.current_task(outer)
         if outer is not None and outer_task is not None:
             asyncio.tasks._leave_task(outer, outer_task)
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(firstiter=self._generators.append, finalizer=_forget)
         events._set_running_loop(self)
         try:
-            with kept_generators(self._generators):
-                yield
+            work()
         finally:
             events._set_running_loop(outer)
+            sys.set_asyncgen_hooks(*hooks)
             if outer is not None and outer_task is not None:
                 asyncio.tasks._enter_task(outer, outer_task)
 
@@ -256,9 +258,10 @@ class DeterministicLoop(NumberingLoop):
             handle = ready.popleft()
             if handle.cancelled():
                 continue
-            # A task that raises SystemExit keeps it as its exception: that is where we look.
-            with contextlib.suppress(SystemExit):
+            try:  # noqa: SIM105 - a context manager for each callback would be slower
                 handle._run()
+            except SystemExit:
+                pass  # the task keeps it as its exception: that is where we look
             self._budget -= 1
             if self._budget <= 0:
                 raise WorkflowBlockedError(
@@ -287,8 +290,7 @@ class DeterministicLoop(NumberingLoop):
         """Unwind every task without being heard; the loop is of no use after it."""
         self.evicting = True
         self._ready.clear()
-        with self._as_running_loop():
-            unwind(self._tasks.values(), self._generators)
+        self._as_running_loop(lambda: unwind(self._tasks.values(), self._generators))
         self._tasks.clear()
         self._generators.clear()
         self._ready.clear()

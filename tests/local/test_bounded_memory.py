@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from belugawf import WorkflowContext, activity, workflow
-from belugawf.local import engine as engines
+from belugawf.local import claiming, memory
 from belugawf.local.engine import Engine
 from belugawf.local.executor import LocalExecutor
 from belugawf.local.options import EngineOptions
@@ -65,15 +65,14 @@ async def test_runs_that_wait(tmp_path: Path) -> None:
             await rests(number)
         first = executor._resolve("run-0").key
         assert engine._runs == {}
-        assert engine._shelf.keys() == [first + 3, first + 4, first + 5]
-        dropped = engine._shelf._runs[first + 4]
-        assert dropped.replayer is not None
+        assert list(engine._memory._shelf) == [first + 3, first + 4, first + 5]
+        dropped = engine._memory._shelf[first + 4].replayer
         for number in (3, 0):
             await executor.signal(f"run-{number}", "go", 1)
             await rests(number)
         # The longest idle went: not the third, which was used since.
-        assert engine._shelf.keys() == [first + 5, first + 3, first]
-        assert dropped.replayer is None
+        assert list(engine._memory._shelf) == [first + 5, first + 3, first]
+        assert dropped._loop.evicting
 
 
 async def test_a_run_in_memory_is_not_read_again(
@@ -94,21 +93,20 @@ async def test_a_run_in_memory_is_not_read_again(
         monkeypatch.setattr(store, "history", after)
         handle = await executor.execute(listening, id="one")
         await executor.wait("one", until="rest")
-        assert len(loaded) == 1
         asked.clear()
         for number in range(3):
             await executor.signal("one", "go", number)
             await executor.wait("one", until="rest")
         assert await handle.result() == [0, 1, 2]
-        assert len(loaded) == 1
+        assert loaded == []
         assert asked
         assert min(asked) > 0
 
 
 async def test_runs_in_motion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker claims no more while it drives many; a run that is named is driven all the same."""
-    monkeypatch.setattr(engines, "MOST_DRIVEN", 4)
-    monkeypatch.setattr(engines, "CLAIM_AT_ONCE", 3)
+    monkeypatch.setattr(claiming, "MOST_DRIVEN", 4)
+    monkeypatch.setattr(claiming, "CLAIM_AT_ONCE", 3)
     GATES.update(many=asyncio.Event(), named=asyncio.Event())
     async with LocalExecutor(tmp_path / "state.db", [working]) as executor:
         handles = [
@@ -141,7 +139,7 @@ async def test_runs_in_motion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 async def test_state_of_runs_in_motion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With many driven, the code's state is dropped after a turn, and replayed for the next."""
-    monkeypatch.setattr(engines, "MOST_REPLAYED", 2)
+    monkeypatch.setattr(memory, "MOST_REPLAYED", 2)
     GATES.update(many=asyncio.Event())
     async with LocalExecutor(tmp_path / "state.db", [working]) as executor:
         handles = [

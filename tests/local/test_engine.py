@@ -22,10 +22,11 @@ from belugawf import (
     activity,
     workflow,
 )
+from belugawf.local.database import WouldWaitError
 from belugawf.local.engine import Engine
 from belugawf.local.executor import LocalExecutor
 from belugawf.local.options import EngineOptions
-from belugawf.local.rows import Turn, Verdict
+from belugawf.local.rows import Committed, Start, Turn
 from belugawf.local.turns import DrivenRun
 from belugawf.model import events as e
 from belugawf.model.errors import WorkflowBlockedError
@@ -222,11 +223,15 @@ async def test_an_outcome_that_nobody_wants_is_used_up(tmp_path: Path) -> None:
         await executor.wait("one", until="signal:give up")
         loop, commit = asyncio.get_running_loop(), executor._store.commit
 
-        def slow_commit(turns: Sequence[Turn], owner: str) -> list[Verdict]:
+        def slow_commit(
+            turns: Sequence[Turn], owner: str, starts: Sequence[Start], *, patient: bool
+        ) -> Committed:
+            if not patient:
+                raise WouldWaitError  # so that it is made off the loop
             if any(isinstance(ev, e.ActivityCancelRequested) for t in turns for ev in t.events):
                 loop.call_soon_threadsafe(GATE.set)
                 asyncio.run_coroutine_threadsafe(asyncio.sleep(0.05), loop).result()
-            return commit(turns, owner)
+            return commit(turns, owner, starts, patient=patient)
 
         executor._store.commit = slow_commit  # type: ignore[method-assign]
         await executor.signal("one", "give up")
@@ -303,10 +308,12 @@ async def test_a_commit_of_unknown_outcome_counts_no_failure_twice(tmp_path: Pat
     async with open_executor(tmp_path, trying_twice) as executor:
         await executor.execute(trying_twice, id="one")
         engine, commit = engine_of(executor), executor._store.commit
-        engine._persistent = True
+        engine._claims.persistent = True
 
-        def uncertain(turns: Sequence[Turn], owner: str) -> list[Verdict]:
-            verdicts = commit(turns, owner)
+        def uncertain(
+            turns: Sequence[Turn], owner: str, starts: Sequence[Start], *, patient: bool
+        ) -> Committed:
+            verdicts = commit(turns, owner, starts, patient=patient)
             if any(isinstance(ev, e.AttemptFailed) for t in turns for ev in t.events):
                 executor._store.commit = commit  # type: ignore[method-assign]
                 raise UnavailableError("the disk does not say whether it wrote")
@@ -342,7 +349,7 @@ async def test_a_resume_of_one_workflow_hides_no_other_later(tmp_path: Path) -> 
         await executor.resume(workflow="patient")
         handle = await executor.execute(napping, id="one", input=0.3)
         engine = engine_of(executor)
-        engine._mine[1] = engine._runs[1].patience_ns = 0
+        engine._claims._followed[1] = engine._runs[1].patience_ns = 0
         async with asyncio.timeout(10):
             assert await handle.result() == "slept"
 
@@ -477,7 +484,7 @@ async def test_runs_of_a_busy_worker_hide_no_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As many runs as one look claims are held by another; what is free is found all the same."""
-    monkeypatch.setattr("belugawf.local.engine.CLAIM_AT_ONCE", 2)
+    monkeypatch.setattr("belugawf.local.claiming.CLAIM_AT_ONCE", 2)
     async with (
         open_executor(tmp_path, working, napping) as busy,
         open_executor(tmp_path, working, napping) as free,

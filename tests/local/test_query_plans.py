@@ -41,7 +41,7 @@ class Caught:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.statements: dict[str, None] = {}
-        for connection in (store.database._writer, store.database.read):
+        for connection in (store.database.writer, store.database.read):
             connection.set_trace_callback(self._catch)
 
     def _catch(self, statement: str) -> None:
@@ -50,7 +50,7 @@ class Caught:
 
     def complaints(self) -> list[tuple[str, str]]:
         """The slow steps, with their statements."""
-        for connection in (self.store.database._writer, self.store.database.read):
+        for connection in (self.store.database.writer, self.store.database.read):
             connection.set_trace_callback(None)
         return [
             (statement, step)

@@ -59,7 +59,7 @@ def test_pragmas(store: Store) -> None:
     """WAL, a sync for each commit, foreign keys, and the marks of whose database it is."""
 
     def pragma(name: str) -> Any:
-        return store.database._writer.execute(f"PRAGMA {name}").fetchone()[0]
+        return store.database.writer.execute(f"PRAGMA {name}").fetchone()[0]
 
     assert (pragma("journal_mode"), pragma("synchronous"), pragma("foreign_keys")) == ("wal", 2, 1)
     assert (pragma("application_id"), pragma("user_version")) == (APPLICATION_ID, SCHEMA_VERSION)
@@ -68,7 +68,7 @@ def test_pragmas(store: Store) -> None:
 def test_normal_durability(tmp_path: Path) -> None:
     """`durability: normal` leaves the sync to the checkpoints."""
     database = Database(tmp_path / "state.db", durability="normal")
-    assert database._writer.execute("PRAGMA synchronous").fetchone()[0] == 1
+    assert database.writer.execute("PRAGMA synchronous").fetchone()[0] == 1
     database.close()
 
 
@@ -91,10 +91,10 @@ def test_views_are_readable(store: Store) -> None:
 def test_guard(store: Store) -> None:
     """An owner who was overtaken, by length, status or ownership, writes nothing."""
     run = new_run(store)
-    assert store.commit([turn(run, waits(), length=7)], OWNER)[0].fate is Fate.FENCED
-    assert store.commit([turn(run, waits())], "1" * 32)[0].fate is Fate.FENCED
+    assert store.commit([turn(run, waits(), length=7)], OWNER).verdicts[0].fate is Fate.FENCED
+    assert store.commit([turn(run, waits())], "1" * 32).verdicts[0].fate is Fate.FENCED
     store.terminate(run, "enough", None)
-    assert store.commit([turn(run, waits(), length=2)], OWNER)[0].fate is Fate.FENCED
+    assert store.commit([turn(run, waits(), length=2)], OWNER).verdicts[0].fate is Fate.FENCED
     assert [type(event).__name__ for event in store.history(run)] == [
         "WorkflowStarted",
         "WorkflowTerminated",
@@ -106,9 +106,11 @@ def test_end_over_a_message(store: Store) -> None:
     run = new_run(store)
     store.send(run, "signal", name="go", payload="1")
     end = e.WorkflowCompleted(position=2, time=0, payload="1")
-    assert store.commit([turn(run, end)], OWNER)[0].fate is Fate.OVERTAKEN
+    assert store.commit([turn(run, end)], OWNER).verdicts[0].fate is Fate.OVERTAKEN
     (message,), _ = store.read_inbox([run], locked=False)
-    assert store.commit([turn(run, end, read_to=message.id)], OWNER)[0].fate is Fate.RELEASED
+    assert (
+        store.commit([turn(run, end, read_to=message.id)], OWNER).verdicts[0].fate is Fate.RELEASED
+    )
     assert store.by_key(run).status == "completed"
     assert store.mail([run]) == set()
     with pytest.raises(RunEndedError):
@@ -119,10 +121,14 @@ def test_no_lost_wake_up(store: Store) -> None:
     """A run is not let go while a message waits for it."""
     run = new_run(store)
     store.send(run, "signal", name="go", payload="1")
-    assert store.commit([turn(run, waits(), release=True)], OWNER)[0].fate is Fate.COMMITTED
+    assert (
+        store.commit([turn(run, waits(), release=True)], OWNER).verdicts[0].fate is Fate.COMMITTED
+    )
     assert store.by_key(run).owner == OWNER
     (message,), _ = store.read_inbox([run], locked=True)
-    verdict = store.commit([turn(run, length=2, read_to=message.id, release=True)], OWNER)[0]
+    verdict = store.commit([turn(run, length=2, read_to=message.id, release=True)], OWNER).verdicts[
+        0
+    ]
     assert verdict.fate is Fate.RELEASED
     assert store.by_key(run).owner is None
 
@@ -166,7 +172,7 @@ def test_one_row_that_cannot_be_written(store: Store) -> None:
             f"CREATE TRIGGER no BEFORE INSERT ON events WHEN new.run = {one} "
             "BEGIN SELECT RAISE(ABORT, 'not this one'); END"
         )
-    verdicts = store.commit([turn(one, waits()), turn(other, waits())], OWNER)
+    verdicts = store.commit([turn(one, waits()), turn(other, waits())], OWNER).verdicts
     assert [verdict.fate for verdict in verdicts] == [Fate.UNWRITABLE, Fate.COMMITTED]
     assert verdicts[0].reason == "not this one"
     assert len(store.history(one)) == 1

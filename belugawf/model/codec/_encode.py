@@ -19,6 +19,7 @@ from belugawf.model.codec._path import DEEPEST, LARGEST_INT_BITS, Path, an, rend
 from belugawf.model.errors import PayloadEncodeError, PayloadTooLargeError
 
 _dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_SMALL = 10**15  # far below the number of digits that is refused
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
@@ -30,7 +31,7 @@ def encode(value: Any, *, what: str = "value", limit: int | None = None) -> str:
     time, timedelta, UUID, Decimal, bytes, Path and pydantic models.
     Raises `PayloadEncodeError` with the path to what has no JSON form, `PayloadTooLargeError`.
     """
-    text = _encode_plain(value)
+    text = repr(value) if type(value) is int and -_SMALL < value < _SMALL else _encode_plain(value)
     if text is None:
         text = _encode_any(value, what)
     if limit is not None:

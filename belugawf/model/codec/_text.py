@@ -47,7 +47,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _strict = json.JSONDecoder(
     object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite
 ).decode
-_recorded = json.JSONDecoder(parse_constant=_refuse).decode
+_decoder = json.JSONDecoder(parse_constant=_refuse)
+# What we wrote has no blanks around it, which `decode` looks for.
+_read, _recorded = _decoder.raw_decode, _decoder.decode
 
 
 def parse_json(text: str, *, what: str = "value") -> Any:
@@ -76,7 +78,9 @@ def decode(text: str, annotation: Any = Any, *, what: str = "value") -> Any:
     Raises `PayloadTypeError` where it does not fit, `UsageError` where it is no JSON.
     """
     try:
-        data = _recorded(text)
+        data, end = _read(text)
+        if end != len(text):
+            data = _recorded(text)
     except (_Flaw, ValueError, RecursionError):
         data = parse_json(text, what=what)
     return data if annotation is Any else convert(data, annotation, path=what)

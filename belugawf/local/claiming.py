@@ -1,0 +1,134 @@
+"""What this process was asked to drive, and which of that it may take over now.
+
+Three wishes: runs *named* (by `resume RUN`, a signal), runs that are *followed* because this
+process has started or named them, and *everything* that can move. What is due or has mail is a
+candidate; it may be taken if nobody alive holds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from belugawf.local.presence import Presence
+from belugawf.local.rows import RunRow
+from belugawf.local.store import Store
+
+# Runs that one look claims at most; the next look comes at once when any were found.
+CLAIM_AT_ONCE = 500
+# While so many are driven, only runs that somebody here has asked for are claimed: 5 KB each.
+MOST_DRIVEN = 5_000
+
+
+class Claims:
+    """Wishes, and what they come to. `patience_ns` is for runs that nobody here has named."""
+
+    def __init__(self, store: Store, presence: Presence) -> None:
+        self._store = store
+        self._presence = presence
+        self._named: dict[int, int] = {}
+        self._followed: dict[int, int] = {}
+        self._only_workflow: str | None = None
+        self._patience_ns = 0
+        self.everything = False
+        self.persistent = False
+
+    @property
+    def asked(self) -> bool:
+        """Whether runs were named that have not been looked at yet."""
+        return bool(self._named)
+
+    def name(self, run: int, patience_ns: int) -> None:
+        """Take this run when it can be had."""
+        self._named[run] = max(self._named.get(run, 0), patience_ns)
+
+    def is_named(self, run: int) -> bool:
+        """Whether it was named, and has not been looked at yet."""
+        return run in self._named
+
+    def follow(self, run: int, patience_ns: int) -> None:
+        """Drive this run whenever it can move, with at least that patience."""
+        self._followed[run] = max(self._followed.get(run, 0), patience_ns)
+
+    def follows(self, run: int) -> bool:
+        """Whether the run is driven here when it can move."""
+        return self.everything or run in self._followed
+
+    def is_followed(self, run: int) -> bool:
+        """Whether somebody here asked for this very run."""
+        return run in self._followed
+
+    def forget(self, runs: Iterable[int]) -> None:
+        """These runs are not followed any more."""
+        for run in runs:
+            self._followed.pop(run, None)
+
+    def patience(self, run: int) -> int:
+        """How long a wait of that run is slept through, in nanoseconds."""
+        return self._followed.get(run, self._patience_ns)
+
+    def want_everything(self, patience_ns: int, workflow: str | None, persistent: bool) -> None:
+        """Take whatever can move; only runs of `workflow` if given, unless we are a worker."""
+        self.everything = True
+        self.persistent = self.persistent or persistent
+        self._only_workflow = None if self.persistent else workflow
+        self._patience_ns = patience_ns
+
+    def only_persistent(self) -> None:
+        """A resume is over: everything is wanted by a worker only."""
+        self.everything = self.persistent
+        self._only_workflow = None
+
+    def look(self, now: int, driven: Collection[int], refused: Collection[int]) -> Found:
+        """The runs that may be taken over now. The named ones are looked at once."""
+        rows = self._store.by_keys(self._named)
+        candidates: list[RunRow] = []
+        room = self._room(len(driven))
+        if room:
+            # What is driven here is left out as ours.
+            candidates = self._store.candidates(
+                now=now,
+                limit=room,
+                excluding=[*refused, *self._named],
+                among=None if self.everything else self._followed,
+                workflow=self._only_workflow,
+                owners=self._presence.living(),
+            )
+            candidates = [row for row in candidates if self._is_free(row)]
+        rows = [
+            row
+            for row in rows
+            if row.status == "running" and row.key not in driven and self._is_free(row)
+        ]
+        return Found([*rows, *candidates], more=bool(candidates))
+
+    def _room(self, driven: int) -> int:
+        """How many runs this look may take, beside the named ones."""
+        if self.everything:
+            return max(0, min(CLAIM_AT_ONCE, MOST_DRIVEN - driven))
+        return CLAIM_AT_ONCE if self._followed else 0
+
+    def looked(self) -> None:
+        """What was named has been taken, or cannot be had."""
+        self._named.clear()
+
+    def next_due(self, now: int) -> int | None:
+        """When the next run is due that may be ours to take, in nanoseconds since 1970."""
+        if not self.everything and not self._followed:
+            return None
+        return self._store.next_due(now)
+
+    def _is_free(self, row: RunRow) -> bool:
+        """Whether nobody alive holds it."""
+        return row.owner is None or not self._presence.is_alive(row.owner)
+
+    def take(self, rows: Mapping[int, str | None]) -> list[RunRow]:
+        """Put our name on these runs, in place of their owners; those that were still theirs."""
+        return self._store.claim(rows, self._presence.id)
+
+
+class Found:
+    """What a look found: runs that may be taken, and whether there may be more."""
+
+    def __init__(self, rows: Sequence[RunRow], *, more: bool) -> None:
+        self.rows = rows
+        self.more = more

@@ -1,0 +1,58 @@
+"""Where a commit is made: on the loop, or off it.
+
+Off the loop activities go on while the disk works. But handing work to a thread takes as long as a
+commit on a quick disk. So a small commit is made at once, where the last ones took no time and
+nobody else is writing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TypeVar
+
+from belugawf.local.database import WouldWaitError
+from belugawf.local.rows import Committed, Start, Turn
+from belugawf.local.store import Store
+
+T = TypeVar("T")
+
+# What is a small commit, and a quick disk (in seconds a commit).
+_SMALL, _QUICK_S = 16, 0.002
+
+
+class Committer:
+    """Commits the turns of one owner, one transaction after the other."""
+
+    def __init__(self, store: Store, owner: str) -> None:
+        self._store = store
+        self._owner = owner
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="belugawf-commit")
+        self._usual_s = 0.0
+
+    async def commit(self, turns: Sequence[Turn], starts: Sequence[Start]) -> Committed:
+        """See `Store.commit`."""
+        if len(turns) + len(starts) <= _SMALL and self._usual_s < _QUICK_S:
+            with suppress(WouldWaitError):
+                return self._commit(turns, starts, patient=False)
+        return await self.off_loop(lambda: self._commit(turns, starts, patient=True))
+
+    def _commit(
+        self, turns: Sequence[Turn], starts: Sequence[Start], *, patient: bool
+    ) -> Committed:
+        began = time.perf_counter()
+        committed = self._store.commit(turns, self._owner, starts, patient=patient)
+        # The mean of the last few, which forgets a hiccup, and learns of a slower disk.
+        self._usual_s += (time.perf_counter() - began - self._usual_s) / 4
+        return committed
+
+    async def off_loop(self, work: Callable[[], T]) -> T:
+        """What `work` returns, done in the committing thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def close(self) -> None:
+        """Wait for what is being committed."""
+        self._thread.shutdown()

@@ -1,0 +1,179 @@
+"""Runs in memory: made from their histories, and kept on a shelf between their turns.
+
+A run that rests is let go in the database at once, so that any process may take it. Its replayed
+state stays on the shelf, and is used again only where the history is exactly as long as it was.
+The shelf has a bound: the run that has rested longest goes first.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+from belugawf.authoring.loader import Catalog
+from belugawf.local.guard import TurnGuard
+from belugawf.local.options import EngineOptions
+from belugawf.local.problems import unknown_activity
+from belugawf.local.rows import RunRow
+from belugawf.local.store import Store
+from belugawf.local.turns import DrivenRun
+from belugawf.model import events as e
+from belugawf.model.durations import parse_instant
+from belugawf.model.errors import BelugaError
+from belugawf.model.history import OpenWork
+from belugawf.replay.replayer import Replayer
+
+T = TypeVar("T")
+
+# With so many driven, a run's state is dropped after each turn: 20 KB each. Attempts start in
+# order, so those that came first are needed again first, and stay.
+MOST_REPLAYED = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Shelved:
+    """A run that was let go, as of its last event."""
+
+    replayer: Replayer
+    work: OpenWork
+    last_time: int
+
+
+class Memory:
+    """The replayers of one engine, whose code runs under the guard's eyes."""
+
+    def __init__(
+        self, store: Store, catalog: Callable[[], Catalog], options: EngineOptions
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._options = options
+        self._guard = TurnGuard()
+        self._shelf: OrderedDict[int, Shelved] = OrderedDict()
+
+    def load(self, run: DrivenRun) -> None:
+        """Get a run's state back from its history, or from the shelf.
+
+        Raises `TurnError` where the code does not fit the history, or cannot be had.
+        """
+        if not self._from_shelf(run):
+            row, history = self._store.load(run.key)
+            self._read(run, row)
+            run.work, run.last_time = OpenWork.of(history), history[-1].time
+            run.replayer = self._replayed(run, history)
+        assert run.replayer is not None
+        run.unstarted = dict.fromkeys(run.work.activities)
+        run.functions = run.replayer.functions
+        self.check_functions(run, run.work.activities)
+
+    def _read(self, run: DrivenRun, row: RunRow) -> None:
+        run.row = row
+        run.history_length = row.history_length
+        run.stored_due_at = None if row.due_at is None else parse_instant(row.due_at)
+        run.begun = bool(row.begun)
+
+    def begin(self, run: DrivenRun, started: e.WorkflowStarted) -> None:
+        """A run that was just created has no more history than that; its code runs later.
+
+        A workflow that cannot be had is said by `load`, at the first turn.
+        """
+        run.history_length, run.last_time = started.position, started.time
+        run.stored_due_at, run.next_at = started.time, run.deadline
+        with suppress(BelugaError):
+            run.replayer = self._new(run, started)
+            run.functions = run.replayer.functions
+
+    def _from_shelf(self, run: DrivenRun) -> bool:
+        """Whether the shelf has it as it is stored now: then its history is not read."""
+        shelved = self._shelf.pop(run.key, None)
+        if shelved is None:
+            return False
+        row = self._store.by_key(run.key)
+        if shelved.replayer.position != row.history_length:
+            shelved.replayer.evict()
+            return False
+        self._read(run, row)
+        run.replayer, run.work, run.last_time = shelved.replayer, shelved.work, shelved.last_time
+        return True
+
+    def _replayed(self, run: DrivenRun, history: list[e.Event]) -> Replayer:
+        started = history[0]
+        assert isinstance(started, e.WorkflowStarted)
+        replayer = self._new(run, started)
+        if run.begun:
+            try:
+                self._guard.run(replayer, lambda: replayer.replay(history))
+            except BaseException:
+                replayer.evict()
+                raise
+        return replayer
+
+    def _new(self, run: DrivenRun, started: e.WorkflowStarted) -> Replayer:
+        return Replayer(
+            self._catalog().workflow(run.row.workflow),
+            started,
+            defaults=self._options.defaults,
+            payload_limit=self._options.payload_limit,
+        )
+
+    def watched(self, replayer: Replayer, turn: Callable[[], T]) -> T:
+        """What `turn`, which runs that replayer's code, returns. See `TurnGuard.run`."""
+        return self._guard.run(replayer, turn)
+
+    def check_functions(self, run: DrivenRun, scheduled: Iterable[int]) -> None:
+        """Activities that were named by a text are looked up before anything is written.
+
+        Raises `UnknownActivityError`, and what the catalog says of names that two modules use.
+        """
+        for seq in scheduled:
+            activity = run.work.activities.get(seq)
+            if activity is None:
+                continue
+            name = activity.scheduled.name
+            self._catalog().check_activity(name)
+            if seq in run.functions:
+                continue
+            function = self._catalog().activity(name)
+            if function is None:
+                raise unknown_activity(run.row, name)
+            run.functions[seq] = function
+
+    def evict(self, run: DrivenRun) -> None:
+        """Forget the run's state: it is read again when it is needed."""
+        replayer, run.replayer = run.replayer, None
+        if replayer is not None:
+            replayer.evict()
+
+    def turned(self, run: DrivenRun, driven: int) -> None:
+        """A turn of the run is on disk; of so many driven ones not all are kept for the next one.
+
+        Without a shelf none is.
+        """
+        if self._options.cache_runs == 0 or driven > MOST_REPLAYED:
+            self.evict(run)
+
+    def shelve(self, run: DrivenRun) -> None:
+        """The run was let go: keep its state for when it moves again."""
+        replayer = run.replayer
+        if replayer is None or self._options.cache_runs == 0:
+            self.evict(run)
+            return
+        run.replayer = None
+        self._shelf[run.key] = Shelved(replayer, run.work, run.last_time)
+        while len(self._shelf) > self._options.cache_runs:
+            self._shelf.popitem(last=False)[1].replayer.evict()
+
+    def clear(self, runs: Iterable[DrivenRun]) -> None:
+        """Unwind whatever is in memory."""
+        for run in runs:
+            self.evict(run)
+        for shelved in self._shelf.values():
+            shelved.replayer.evict()
+        self._shelf.clear()
+
+    def close(self) -> None:
+        """Nothing is watched any more."""
+        self._guard.close()
