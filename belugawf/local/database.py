@@ -165,15 +165,16 @@ class Database:
             )
 
     def _migrate(self, migrate: Callable[[sqlite3.Connection], None]) -> None:
+        if self.writer.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION:
+            return  # another process was faster, and has done all of this
         if not self._memory:
             # Before the version below says that the database is complete, and so before anything
             # in it is acknowledged, by whichever process.
             sync_folders(self.path)
         self.writer.execute("PRAGMA journal_mode = WAL")
         self.writer.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        if self.writer.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
-            migrate(self.writer)
-            self.writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        migrate(self.writer)
+        self.writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

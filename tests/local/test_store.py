@@ -16,6 +16,7 @@ from belugawf.local.rows import Fate, NewRun, Turn
 from belugawf.local.store import Store
 from belugawf.model import events as e
 from belugawf.model.errors import AlreadyExistsError, RunEndedError, UnavailableError
+from tests.local.processes import Child
 
 OWNER = "0" * 32
 
@@ -235,3 +236,44 @@ def test_other_databases(tmp_path: Path, spoil: str, message: str) -> None:
     connection.close()
     with pytest.raises(UnavailableError, match=message):
         Database(path)
+
+
+CREATOR = """
+    import sys
+    from pathlib import Path
+    from belugawf.local import database
+
+    acquire = database.WriteLock.acquire
+
+    def acquired(self, timeout):
+        acquire(self, timeout)
+        print(len(sys.modules))
+
+    database.WriteLock.acquire = acquired
+    database.Database(Path(sys.argv[1]) / "state.db").close()
+    print(len(sys.modules))
+"""
+
+
+def test_nothing_is_imported_under_the_lock(tmp_path: Path) -> None:
+    """Whoever creates the database does not keep others waiting for imports, or for plugins."""
+    with Child(CREATOR, tmp_path) as child:
+        under_the_lock, after = child.line(), child.line()
+    assert int(under_the_lock) == int(after)
+
+
+def test_created_by_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waited while another process created the database finds nothing left to do."""
+    path = tmp_path / "state.db"
+    refuse = Database._refuse_strangers
+
+    def overtaken(database: Database) -> None:
+        refuse(database)
+        monkeypatch.setattr(Database, "_refuse_strangers", refuse)
+        Database(path).close()
+        monkeypatch.setattr("belugawf.local.migrations.migrate", None)
+
+    monkeypatch.setattr(Database, "_refuse_strangers", overtaken)
+    database = Database(path)
+    assert new_run(Store(database, SystemClock()))
+    database.close()
