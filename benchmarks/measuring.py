@@ -62,13 +62,18 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**env, "NO_COLOR": "1", **(more or {})}
 
 
-def timed(args: Sequence[str], cwd: Path, runs: int = 7) -> list[float]:
-    """Wall seconds of a whole process, several times, the first one not counted."""
+def timed(
+    args: Sequence[str], cwd: Path, runs: int = 7, more: Mapping[str, str] | None = None
+) -> list[float]:
+    """Wall seconds of a whole process, several times, the first one not counted.
+
+    `more` goes into its environment.
+    """
     seconds = []
     for run in range(runs + 1):
         began = time.perf_counter()
         subprocess.run(
-            args, cwd=cwd, env=environment(), stdout=subprocess.DEVNULL, check=False,
+            args, cwd=cwd, env=environment(more), stdout=subprocess.DEVNULL, check=False,
             stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         if run:

@@ -7,7 +7,7 @@ candidate; it may be taken if nobody alive holds it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from belugawf.local.presence import Presence
 from belugawf.local.rows import RunRow
@@ -120,10 +120,6 @@ class Claims:
     def _is_free(self, row: RunRow) -> bool:
         """Whether nobody alive holds it."""
         return row.owner is None or not self._presence.is_alive(row.owner)
-
-    def take(self, rows: Mapping[int, str | None]) -> list[RunRow]:
-        """Put our name on these runs, in place of their owners; those that were still theirs."""
-        return self._store.claim(rows, self._presence.id)
 
 
 class Found:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar
 
 from belugawf.local.database import WouldWaitError
-from belugawf.local.rows import Committed, Start, Turn
+from belugawf.local.rows import Committed, RunRow, Start, Turn
 from belugawf.local.store import Store
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ _SMALL, _QUICK_S = 16, 0.002
 
 
 class Committer:
-    """Commits the turns of one owner, one transaction after the other."""
+    """What one owner writes of its runs, one transaction after the other."""
 
     def __init__(self, store: Store, owner: str) -> None:
         self._store = store
@@ -35,19 +35,29 @@ class Committer:
 
     async def commit(self, turns: Sequence[Turn], starts: Sequence[Start]) -> Committed:
         """See `Store.commit`."""
-        if len(turns) + len(starts) <= _SMALL and self._usual_s < _QUICK_S:
-            with suppress(WouldWaitError):
-                return self._commit(turns, starts, patient=False)
-        return await self.off_loop(lambda: self._commit(turns, starts, patient=True))
+        return await self._write(
+            len(turns) + len(starts),
+            lambda patient: self._store.commit(turns, self._owner, starts, patient=patient),
+        )
 
-    def _commit(
-        self, turns: Sequence[Turn], starts: Sequence[Start], *, patient: bool
-    ) -> Committed:
+    async def claim(self, runs: Mapping[int, str | None]) -> list[RunRow]:
+        """See `Store.claim`."""
+        return await self._write(
+            len(runs), lambda patient: self._store.claim(runs, self._owner, patient=patient)
+        )
+
+    async def _write(self, size: int, write: Callable[[bool], T]) -> T:
+        if size <= _SMALL and self._usual_s < _QUICK_S:
+            with suppress(WouldWaitError):
+                return self._timed(write, False)
+        return await self.off_loop(lambda: self._timed(write, True))
+
+    def _timed(self, write: Callable[[bool], T], patient: bool) -> T:
         began = time.perf_counter()
-        committed = self._store.commit(turns, self._owner, starts, patient=patient)
+        written = write(patient)
         # The mean of the last few, which forgets a hiccup, and learns of a slower disk.
         self._usual_s += (time.perf_counter() - began - self._usual_s) / 4
-        return committed
+        return written
 
     async def off_loop(self, work: Callable[[], T]) -> T:
         """What `work` returns, done in the committing thread."""

@@ -359,6 +359,12 @@ class Engine:
     # -- the tick --------------------------------------------------------------------------------
 
     async def _run(self) -> None:
+        try:
+            await self._tick_on()
+        finally:
+            self._refuse_starts(UsageError("the executor was left", hint="start runs inside it"))
+
+    async def _tick_on(self) -> None:
         pause = _FIRST_PAUSE_S
         while not self._closing:
             try:
@@ -378,8 +384,6 @@ class Engine:
                 self._give_up(BelugaError(f"a bug in belugawf: {type(error).__name__}: {error}"))
                 return
             await self._rest()
-
-        self._refuse_starts(UsageError("the executor was left", hint="start runs inside it"))
 
     def _give_up(self, error: BelugaError) -> None:
         self._failure = error
@@ -456,8 +460,11 @@ class Engine:
         found = self._claims.look(now, self._runs.keys(), self._refused.keys())
         free = self._known(found.rows)
         if free:
-            for row in await self._committer.off_loop(lambda: self._claims.take(free)):
-                self._take_over(row)
+            rows = await self._committer.claim(free)
+            for row in rows:
+                interrupted = None if row.owner is None else self._presence.how_it_died(row.owner)
+                self._add(row, self._claims.patience(row.key), interrupted=interrupted)
+            self._presence.forget({row.owner for row in rows if row.owner is not None})
         self._claims.looked()
         self._idle = not found.more
         self._look_now = self._look_now or found.more
@@ -474,12 +481,6 @@ class Engine:
                 continue
             known[row.key] = row.owner
         return known
-
-    def _take_over(self, row: RunRow) -> None:
-        interrupted = None if row.owner is None else self._presence.how_it_died(row.owner)
-        self._add(row, self._claims.patience(row.key), interrupted=interrupted)
-        if row.owner is not None:
-            self._presence.forget({row.owner})
 
     def _add(self, row: RunRow, patience_ns: int, *, interrupted: str | None) -> DrivenRun:
         run = self._runs[row.key] = DrivenRun(
@@ -567,20 +568,24 @@ class Engine:
             m.run.dirty = False
             self._use_up(m)
             self._starter.queue(m.run, m.now)
-        starts, self._starts = self._starts, []
-        starts = [start for start in starts if not start[2].done()]
+        starts = [start for start in self._starts if not start[2].done()]
         if not pairs and not starts:
+            self._starts.clear()
             return
         try:
             committed = await self._committer.commit(
                 [turn for _, turn in pairs], [start for start, _, _ in starts]
             )
-        except BelugaError as error:
+        except Exception as error:
             for m, _ in pairs:
                 self._forget_turn(m)
             for _, _, started in starts:
                 _answer(started, error)
             raise
+        finally:
+            # Those that were asked for meanwhile come with the next commit.
+            taken = {id(started) for _, _, started in starts}
+            self._starts = [start for start in self._starts if id(start[2]) not in taken]
         trouble: BelugaError | None = None
         for (m, turn), verdict in zip(pairs, committed.verdicts, strict=True):
             try:
@@ -652,7 +657,6 @@ class Engine:
         run = made.run
         self._memory.evict(run)
         run.interrupted = made.interrupted
-        run.outcomes = [*made.used, *made.unused(run.outcomes)]
         run.dirty = True
         self._agenda.add((run,))
 
@@ -693,7 +697,7 @@ class Engine:
     def _use_up(self, made: MadeTurn) -> None:
         """The turn is done with its outcomes, and with starts of what is not open any more."""
         run = made.run
-        run.outcomes = made.unused(run.outcomes)
+        del run.outcomes[: len(made.used)]
         run.launched.difference_update(outcome.seq for outcome in made.used)
         for seq in [seq for seq in run.to_begin if seq not in run.work.activities]:
             del run.to_begin[seq]

@@ -10,7 +10,6 @@ A long replay is no long turn: each fact that is applied starts the time anew.
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import sys
 import threading
@@ -129,6 +128,8 @@ class TurnGuard:
 
 
 def _throw(thread: int, error: type[BaseException] | None) -> None:
+    import ctypes  # here: it takes 2 ms of each start, and turns are hardly ever blocked
+
     ctypes.pythonapi.PyThreadState_SetAsyncExc(
         ctypes.c_ulong(thread), None if error is None else ctypes.py_object(error)
     )

@@ -8,9 +8,10 @@ The shelf has a bound: the run that has rested longest goes first.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from belugawf.authoring.loader import Catalog
@@ -23,7 +24,7 @@ from belugawf.local.turns import DrivenRun
 from belugawf.model import events as e
 from belugawf.model.durations import parse_instant
 from belugawf.model.errors import BelugaError
-from belugawf.model.history import OpenWork
+from belugawf.model.history import OpenWork, is_fact
 from belugawf.replay.replayer import Replayer
 
 T = TypeVar("T")
@@ -31,11 +32,13 @@ T = TypeVar("T")
 # With so many driven, a run's state is dropped after each turn: 20 KB each. Attempts start in
 # order, so those that came first are needed again first, and stay.
 MOST_REPLAYED = 1_000
+# Events that are read at one time: about half a megabyte.
+_PIECE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Shelved:
-    """A run that was let go, as of its last event."""
+class _Shelved:
+    """What a run that rests would have to be read and replayed for."""
 
     replayer: Replayer
     work: OpenWork
@@ -52,28 +55,54 @@ class Memory:
         self._catalog = catalog
         self._options = options
         self._guard = TurnGuard()
-        self._shelf: OrderedDict[int, Shelved] = OrderedDict()
+        self._shelf: OrderedDict[int, _Shelved] = OrderedDict()
 
     def load(self, run: DrivenRun) -> None:
         """Get a run's state back from its history, or from the shelf.
 
+        The history is read and replayed piece by piece: the whole is never in memory.
         Raises `TurnError` where the code does not fit the history, or cannot be had.
         """
-        if not self._from_shelf(run):
-            row, history = self._store.load(run.key)
-            self._read(run, row)
-            run.work, run.last_time = OpenWork.of(history), history[-1].time
-            run.replayer = self._replayed(run, history)
-        assert run.replayer is not None
-        run.unstarted = dict.fromkeys(run.work.activities)
-        run.functions = run.replayer.functions
-        self.check_functions(run, run.work.activities)
-
-    def _read(self, run: DrivenRun, row: RunRow) -> None:
+        row = self._store.by_key(run.key)
+        if not self._from_shelf(run, row):
+            self._from_history(run, row)
         run.row = row
         run.history_length = row.history_length
         run.stored_due_at = None if row.due_at is None else parse_instant(row.due_at)
         run.begun = bool(row.begun)
+        run.unstarted = dict.fromkeys(run.work.activities)
+        self.check_functions(run, run.work.activities)
+
+    def _from_shelf(self, run: DrivenRun, row: RunRow) -> bool:
+        """Whether the run's state was on the shelf, and nothing has happened to it meanwhile."""
+        shelved = self._shelf.pop(run.key, None)
+        if shelved is None:
+            return False
+        if shelved.replayer.position != row.history_length:
+            shelved.replayer.evict()
+            return False
+        _set_state(run, shelved.replayer, shelved.work, shelved.last_time)
+        return True
+
+    def _from_history(self, run: DrivenRun, row: RunRow) -> None:
+        replayer: Replayer | None = None
+        work, last_time = OpenWork(), 0
+        try:
+            for piece in pieces(self._store, run.key, row.history_length):
+                for event in piece:
+                    work.fold(event)
+                last_time = piece[-1].time
+                if replayer is None:
+                    replayer = self._new(row, piece[0])
+                if row.begun:
+                    # Only replay is watched: a slow disk is not the workflow's fault.
+                    self._guard.run(replayer, partial(replayer.replay, piece))
+        except BaseException:
+            if replayer is not None:
+                replayer.evict()
+            raise
+        assert replayer is not None
+        _set_state(run, replayer, work, last_time)
 
     def begin(self, run: DrivenRun, started: e.WorkflowStarted) -> None:
         """A run that was just created has no more history than that; its code runs later.
@@ -83,37 +112,12 @@ class Memory:
         run.history_length, run.last_time = started.position, started.time
         run.stored_due_at, run.next_at = started.time, run.deadline
         with suppress(BelugaError):
-            run.replayer = self._new(run, started)
-            run.functions = run.replayer.functions
+            _set_state(run, self._new(run.row, started), run.work, started.time)
 
-    def _from_shelf(self, run: DrivenRun) -> bool:
-        """Whether the shelf has it as it is stored now: then its history is not read."""
-        shelved = self._shelf.pop(run.key, None)
-        if shelved is None:
-            return False
-        row = self._store.by_key(run.key)
-        if shelved.replayer.position != row.history_length:
-            shelved.replayer.evict()
-            return False
-        self._read(run, row)
-        run.replayer, run.work, run.last_time = shelved.replayer, shelved.work, shelved.last_time
-        return True
-
-    def _replayed(self, run: DrivenRun, history: list[e.Event]) -> Replayer:
-        started = history[0]
+    def _new(self, row: RunRow, started: e.Event) -> Replayer:
         assert isinstance(started, e.WorkflowStarted)
-        replayer = self._new(run, started)
-        if run.begun:
-            try:
-                self._guard.run(replayer, lambda: replayer.replay(history))
-            except BaseException:
-                replayer.evict()
-                raise
-        return replayer
-
-    def _new(self, run: DrivenRun, started: e.WorkflowStarted) -> Replayer:
         return Replayer(
-            self._catalog().workflow(run.row.workflow),
+            self._catalog().workflow(row.workflow),
             started,
             defaults=self._options.defaults,
             payload_limit=self._options.payload_limit,
@@ -162,7 +166,7 @@ class Memory:
             self.evict(run)
             return
         run.replayer = None
-        self._shelf[run.key] = Shelved(replayer, run.work, run.last_time)
+        self._shelf[run.key] = _Shelved(replayer, run.work, run.last_time)
         while len(self._shelf) > self._options.cache_runs:
             self._shelf.popitem(last=False)[1].replayer.evict()
 
@@ -177,3 +181,26 @@ class Memory:
     def close(self) -> None:
         """Nothing is watched any more."""
         self._guard.close()
+
+
+def _set_state(run: DrivenRun, replayer: Replayer, work: OpenWork, last_time: int) -> None:
+    run.replayer, run.work, run.last_time = replayer, work, last_time
+    run.functions = replayer.functions
+
+
+def pieces(store: Store, run: int, length: int) -> Iterator[list[e.Event]]:
+    """The run's first `length` events, read when they are asked for.
+
+    Each piece begins with a fact and ends before another, so that replay takes them one by one. A
+    history only grows: read in one go or in many, these events are the same.
+    """
+    read: list[e.Event] = []
+    position = 0
+    while position < length:
+        read += store.history(run, after=position, limit=min(_PIECE, length - position))
+        position += _PIECE
+        facts = (i for i in range(len(read) - 1, 0, -1) if is_fact(read[i]))
+        cut = len(read) if position >= length else next(facts, 0)
+        if cut:
+            yield read[:cut]
+            del read[:cut]

@@ -281,15 +281,15 @@ class Questions:
         with self.database.reading() as db:
             return [row[0] for row in db.execute(AWAITED_SIGNALS, (limit,))]
 
-    def history(self, run: int, after: int = 0) -> list[e.Event]:
-        """The run's events after a position."""
+    def history(self, run: int, after: int = 0, limit: int | None = None) -> list[e.Event]:
+        """The run's events after a position, all or the first few."""
         with self.database.reading() as db:
-            return self._history(db, run, after)
-
-    def load(self, run: int) -> tuple[RunRow, list[e.Event]]:
-        """A run and its whole history, as of one moment."""
-        with self.database.reading() as db:
-            return self._by_key(db, run), self._history(db, run, 0)
+            rows = db.execute(
+                f"SELECT {EVENT_COLUMNS} FROM events WHERE run = ? AND position > ? "
+                "ORDER BY position LIMIT ?",
+                (run, after, -1 if limit is None else limit),
+            )
+            return [e.from_row(row) for row in rows]
 
     # -- within a transaction --------------------------------------------------------------------
 
@@ -307,13 +307,6 @@ class Questions:
     def _latest(self, db: Connection, workflow_id: str) -> RunRow | None:
         rows = self._rows(db, "WHERE r.workflow_id = ? ORDER BY r.key DESC LIMIT 1", (workflow_id,))
         return rows[0] if rows else None
-
-    def _history(self, db: Connection, run: int, after: int) -> list[e.Event]:
-        rows = db.execute(
-            f"SELECT {EVENT_COLUMNS} FROM events WHERE run = ? AND position > ? ORDER BY position",
-            (run, after),
-        )
-        return [e.from_row(row) for row in rows]
 
     def _waits(
         self, db: Connection, where: str, values: Sequence[Any], limit: int | None = None

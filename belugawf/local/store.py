@@ -459,17 +459,20 @@ class Store(Questions):
                 [(owner,) for owner in dead],
             )
 
-    def claim(self, runs: Mapping[int, str | None], owner: str) -> list[RunRow]:
+    def claim(
+        self, runs: Mapping[int, str | None], owner: str, *, patient: bool = True
+    ) -> list[RunRow]:
         """Take runs over from the owners given (`None`, or one known to be dead).
 
         Returns those that were still theirs, as they are now, with `owner` still the old one.
+        `patient` as in `Database.write`.
         """
         now = format_instant(self.clock.now())
-        with self.database.write() as db:
+        with self.database.write(patient=patient) as db:
             claimed = []
             for run, previous in runs.items():
-                row = self._by_key(db, run)
-                if row.status != "running" or row.owner != previous:
+                rows = self._rows(db, "WHERE r.key = ?", (run,))  # none: it was pruned
+                if not rows or rows[0].status != "running" or rows[0].owner != previous:
                     continue
                 db.execute(
                     "INSERT INTO live (run, owner, owned_since) VALUES (?,?,?) "
@@ -477,7 +480,7 @@ class Store(Questions):
                     "owned_since = excluded.owned_since",
                     (run, owner, now),
                 )
-                claimed.append(row)
+                claimed += rows
             return claimed
 
     # -- helpers within a transaction ------------------------------------------------------------

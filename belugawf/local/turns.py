@@ -133,7 +133,8 @@ class DrivenRun:
 class MadeTurn:
     """What a turn comes to: events to append, and what the store is told beside them.
 
-    `now` is the time up to which everything that was due has been applied.
+    `now` is the time up to which everything that was due has been applied. `used` are the first of
+    the run's outcomes: those that had come when the turn was made.
     """
 
     run: DrivenRun
@@ -145,13 +146,6 @@ class MadeTurn:
     begun: list[int]
     interrupted: str | None
     first: bool
-
-    def unused(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
-        """Those that came after this turn was made."""
-        if len(outcomes) == len(self.used):
-            return []
-        used = {id(outcome) for outcome in self.used}
-        return [outcome for outcome in outcomes if id(outcome) not in used]
 
 
 class TurnMaker:

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
+from functools import lru_cache
 from typing import Any, ClassVar, TypeAlias
 
 from belugawf.model.durations import (
@@ -334,6 +335,7 @@ _DURATIONS = frozenset(
     {"delay", "timeout", "total_timeout", "heartbeat_timeout", "initial_delay", "max_delay"}
 )
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_decode = json.JSONDecoder().raw_decode
 
 
 def _writer(name: str) -> Callable[[Any], str]:
@@ -354,18 +356,6 @@ _DATA_FIELDS: dict[type[Event], tuple[tuple[str, Any, Callable[[Any], str]], ...
     )
     for event_type in EVENT_TYPES.values()
 }
-
-
-def _parse(name: str, value: Any) -> Any:
-    if value is None:
-        return None
-    if name in _INSTANTS:
-        return parse_instant(value)
-    if name in _DURATIONS:
-        return parse_duration(value)
-    if isinstance(value, list):
-        return tuple(value)
-    return value
 
 
 def to_row(event: Event) -> Row:
@@ -403,8 +393,37 @@ def from_row(row: Row) -> Event:
     if payload is not None:
         fields["payload"] = payload
     if data is not None:
-        fields.update((key, _parse(key, value)) for key, value in json.loads(data).items())
+        parse = _parse_data if type_name in _OF_THE_MOMENT else _parse_repeated_data
+        fields.update(parse(data))
     return event_type(**fields)
+
+
+# Types whose `data` has instants, so that no two are the same.
+_OF_THE_MOMENT = frozenset(
+    event_type.__name__
+    for event_type, fields in _DATA_FIELDS.items()
+    if not _INSTANTS.isdisjoint(name for name, _, _ in fields)
+)
+
+
+def _parse_data(data: str) -> Mapping[str, Any]:
+    fields, end = _decode(data)
+    if end != len(data):
+        raise ValueError(f"data of an event is no JSON: {data!r}")
+    for name, value in fields.items():
+        if value is None:
+            continue
+        if name in _INSTANTS:
+            fields[name] = parse_instant(value)
+        elif name in _DURATIONS:
+            fields[name] = parse_duration(value)
+        elif isinstance(value, list):
+            fields[name] = tuple(value)
+    return fields  # type: ignore[no-any-return]
+
+
+# All activities of one kind have the same options: 2,000 of them are parsed once.
+_parse_repeated_data = lru_cache(maxsize=256)(_parse_data)
 
 
 def to_json(event: Event) -> dict[str, Any]:

@@ -46,9 +46,10 @@ def is_fact(event: e.Event) -> bool:
 
 def is_recorded_command(event: e.Event) -> bool:
     """Whether it answers a command of the code, so that replay must meet that command."""
-    return event.kind is e.Kind.COMMAND or isinstance(
-        event, e.WorkflowCompleted | e.WorkflowFailed | e.WorkflowCancelled
-    )
+    return event.kind is e.Kind.COMMAND or isinstance(event, _ENDS_BY_CODE)
+
+
+_ENDS_BY_CODE = (e.WorkflowCompleted, e.WorkflowFailed, e.WorkflowCancelled)
 
 
 def status(history: Iterable[e.Event]) -> str:
@@ -270,10 +271,14 @@ class OpenActivity:
     last_error: str | None = None
     begun: bool = False
     alone: bool = False
-    options: ActivityOptions = field(init=False)
+    _options: ActivityOptions | None = None
 
-    def __post_init__(self) -> None:
-        self.options = options_of(self.scheduled)
+    @property
+    def options(self) -> ActivityOptions:
+        """The limits that were recorded. Of what has ended nobody asks: so they are made late."""
+        if self._options is None:
+            self._options = options_of(self.scheduled)
+        return self._options
 
     @property
     def expires_at(self) -> int | None:

@@ -29,7 +29,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextvars import Context
 from datetime import timedelta
 from types import FunctionType
-from typing import Any, NoReturn, Protocol, TypeVarTuple, Unpack, cast
+from typing import Any, NoReturn, Protocol, TypeVar, TypeVarTuple, Unpack, cast
 
 from belugawf.model.errors import RunEvicted, WorkflowBlockedError, WorkflowCodeError
 
@@ -46,6 +46,7 @@ _MAX_THROWS = 100
 MAX_REFUSALS = 10_000
 
 
+T = TypeVar("T")
 _Ts = TypeVarTuple("_Ts")
 
 
@@ -144,7 +145,8 @@ class NumberingLoop(asyncio.AbstractEventLoop):
 
     def next_number(self) -> int:
         """The creation number of the next task or future."""
-        self.check()
+        if self.evicting:
+            self.check()
         self._created += 1
         return self._created
 
@@ -229,28 +231,34 @@ class DeterministicLoop(NumberingLoop):
         Raises `WorkflowBlockedError` after `MAX_CALLBACKS` callbacks of one turn, or
         `MAX_EMPTY_TIMERS` timers.
         """
-        self._as_running_loop(self._run_callbacks)
+        self.within(self._run_callbacks)
         self._prune()
 
-    def _as_running_loop(self, work: Callable[[], None]) -> None:
-        """Do it with this loop as the thread's running one, also where the real one runs us.
+    def within(self, work: Callable[[Unpack[_Ts]], T], *args: *_Ts) -> T:
+        """What `work` returns, with this loop as the thread's running one.
 
-        A task of the real loop may be driving us; Python allows one current task a thread.
+        It is that also where the real loop runs us: a task of that one may be driving us, and
+        Python allows one current task a thread.
         """
         outer = events._get_running_loop()
+        if outer is self:
+            return work(*args)
         outer_task = None if outer is None else asyncio.current_task(outer)
         if outer is not None and outer_task is not None:
             asyncio.tasks._leave_task(outer, outer_task)
         hooks = sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(firstiter=self._generators.append, finalizer=_forget)
+        sys.set_asyncgen_hooks(firstiter=self._keep_generator, finalizer=_forget)
         events._set_running_loop(self)
         try:
-            work()
+            return work(*args)
         finally:
             events._set_running_loop(outer)
             sys.set_asyncgen_hooks(*hooks)
             if outer is not None and outer_task is not None:
                 asyncio.tasks._enter_task(outer, outer_task)
+
+    def _keep_generator(self, generator: Any) -> None:
+        self._generators.append(generator)
 
     def _run_callbacks(self) -> None:
         ready = self._ready
@@ -290,7 +298,7 @@ class DeterministicLoop(NumberingLoop):
         """Unwind every task without being heard; the loop is of no use after it."""
         self.evicting = True
         self._ready.clear()
-        self._as_running_loop(lambda: unwind(self._tasks.values(), self._generators))
+        self.within(unwind, self._tasks.values(), self._generators)
         self._tasks.clear()
         self._generators.clear()
         self._ready.clear()

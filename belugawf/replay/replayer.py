@@ -23,6 +23,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
+from belugawf.authoring.activity import ActivityMark
 from belugawf.authoring.context import (
     ActivityRequest,
     SignalWait,
@@ -51,9 +52,11 @@ from belugawf.model.history import (
     is_recorded_command,
     python_version,
 )
-from belugawf.model.policy import ActivityDefaults
+from belugawf.model.policy import ActivityDefaults, ActivityOptions
 from belugawf.replay.loop import DeterministicLoop, DurableTimer, user_location
 
+# A workflow has a few activities; marks that are made anew for each call fill this.
+_MOST_OPTIONS = 64
 _ENDINGS = (c.CompleteWorkflow, c.FailWorkflow, c.CancelWorkflow)
 
 
@@ -96,6 +99,8 @@ class Replayer:
         self.position = 0
         self.functions: dict[int, Callable[..., Any]] = {}
         self.activity_names: dict[int, str] = {}
+        # By identity, with the mark, so that no other one can have its number.
+        self._options: dict[int, tuple[ActivityMark, ActivityOptions]] = {}
         self._progress: str | float | None = None
         self._now = started.time
         self._loop = DeterministicLoop(self)
@@ -119,6 +124,9 @@ class Replayer:
         A command that ends the run comes last, and `closed` is set. Raises `TurnError` where the
         turn cannot be taken; the replayer is then of no use any more.
         """
+        return self._loop.within(self._apply, fact)
+
+    def _apply(self, fact: e.Event) -> list[c.Command]:
         self.applied += 1
         self._now = fact.time
         self._loop.begin_turn(fact.time / SECOND_NS)
@@ -134,15 +142,13 @@ class Replayer:
     def replay(self, history: Sequence[e.Event], *, partial: bool = False) -> list[c.Command]:
         """Apply a recorded history, comparing each command with its record.
 
+        It may be handed over in pieces, each of which begins with a fact.
         Raises `NondeterminismError` where they differ. With `partial` the history may end in the
         middle of the last fact's commands: those not recorded are returned.
         """
         self._replaying = True
         try:
-            pending: list[c.Command] = []
-            for fact, recorded, last in _turns(history):
-                commands = self.apply(fact)
-                pending = self._match(commands, recorded, fact, lenient=last and partial)
+            pending = self._loop.within(self._replay, history, partial)
         finally:
             self._replaying = False
             self._logs.clear()
@@ -150,6 +156,20 @@ class Replayer:
             self._progress = None
         self.position = history[-1].position if history else 0
         return pending
+
+    def _replay(self, history: Sequence[e.Event], partial: bool) -> list[c.Command]:
+        fact: e.Event | None = None
+        recorded: list[e.Event] = []
+        for event in history:
+            if is_fact(event):
+                if fact is not None:
+                    self._match(self._apply(fact), recorded, fact, lenient=False)
+                fact, recorded = event, []
+            elif is_recorded_command(event):
+                recorded.append(event)
+        if fact is None:
+            return []
+        return self._match(self._apply(fact), recorded, fact, lenient=partial)
 
     def take_progress(self) -> str | float | None:
         """What the code said of its progress since the last call; `None`: nothing."""
@@ -192,6 +212,10 @@ class Replayer:
 
     def _take(self, fact: e.Event) -> None:
         match fact:
+            case e.ActivityCompleted():  # first, because most facts are
+                result = self._pop_result(fact)
+                if not result.done():
+                    result.set_result(fact.payload)
             case e.WorkflowStarted():
                 self._start()
             case e.SignalReceived():
@@ -204,14 +228,8 @@ class Replayer:
                     self._loop.rested()
                 self._loop.fire(timer)
                 return
-            case e.ActivityCompleted():
-                result = self._pop(self._results, fact)
-                self.functions.pop(fact.seq, None)
-                if not result.done():
-                    result.set_result(fact.payload)
             case e.ActivityFailed() | e.ActivityTimedOut():
-                result = self._pop(self._results, fact)
-                self.functions.pop(fact.seq, None)
+                result = self._pop_result(fact)
                 if not result.done():
                     failure = Failure.from_json(codec.parse_json(fact.payload))
                     result.set_exception(failure_error(failure))
@@ -223,6 +241,14 @@ class Replayer:
         if fact.seq not in answers:
             raise self._mismatch(fact.position, f"an answer to number {fact.seq}", "nothing", None)
         return answers.pop(fact.seq)
+
+    def _pop_result(self, fact: Any) -> asyncio.Future[str]:
+        result: asyncio.Future[str] = self._pop(self._results, fact)
+        self.functions.pop(fact.seq, None)
+        if self._replaying:
+            # Nobody is told of it any more, and a history may have a hundred thousand.
+            self.activity_names.pop(fact.seq, None)
+        return result
 
     def _start(self) -> None:
         try:
@@ -291,6 +317,8 @@ class Replayer:
         lenient: bool,
     ) -> list[c.Command]:
         """Compare one fact's commands with their records; returns those without a record."""
+        if len(commands) == len(recorded) and all(map(_answers, recorded, commands)):
+            return []
         asked = {_key(command): command for command in commands}
         for event in recorded:
             key = _recorded_key(event)
@@ -345,7 +373,7 @@ class Replayer:
                 name=request.mark.name,
                 arguments=request.arguments,
                 activity_id=request.activity_id or str(seq),
-                options=request.mark.options(self._defaults),
+                options=self._options_of(request.mark),
                 function=request.function,
                 location=request.location,
             )
@@ -356,6 +384,17 @@ class Replayer:
         result: asyncio.Future[str] = self._loop.create_future()
         self._results[seq] = result
         return result
+
+    def _options_of(self, mark: ActivityMark) -> ActivityOptions:
+        """The mark's options: made once for an activity that is asked for again and again."""
+        known = self._options.get(id(mark))
+        if known is not None:
+            return known[1]
+        if len(self._options) >= _MOST_OPTIONS:
+            self._options.clear()
+        options = mark.options(self._defaults)
+        self._options[id(mark)] = (mark, options)
+        return options
 
     def cancel_activity(self, result: asyncio.Future[str]) -> None:
         self._check()
@@ -424,7 +463,8 @@ class Replayer:
             self._commands.append(c.CancelTimer(seq=timer.seq, location=user_location(2)))
 
     def _next_seq(self) -> int:
-        self._check()
+        if self._loop.evicting or self._read_only:
+            self._check()
         self._seq += 1
         return self._seq
 
@@ -452,19 +492,6 @@ class Replayer:
         )
 
 
-def _turns(
-    history: Sequence[e.Event],
-) -> list[tuple[e.Event, list[e.Event], bool]]:
-    """The facts of a history, each with the commands recorded for it, and whether it is last."""
-    turns: list[tuple[e.Event, list[e.Event]]] = []
-    for event in history:
-        if is_fact(event):
-            turns.append((event, []))
-        elif is_recorded_command(event):
-            turns[-1][1].append(event)
-    return [(fact, recorded, i == len(turns) - 1) for i, (fact, recorded) in enumerate(turns)]
-
-
 _OPENING = (c.ScheduleActivity, c.StartTimer, c.StartWait)
 _OPENED = tuple(RECORDED_AS[kind] for kind in _OPENING)
 
@@ -478,6 +505,11 @@ def _key(command: c.Command) -> tuple[int, bool]:
 
 def _recorded_key(event: e.Event) -> tuple[int, bool]:
     return (getattr(event, "seq", 0), isinstance(event, _OPENED))
+
+
+def _answers(event: e.Event, command: c.Command) -> bool:
+    """Whether it is the record of that command: nearly always, and then in the same order."""
+    return getattr(event, "seq", 0) == getattr(command, "seq", 0) and _same(command, event)
 
 
 def _same(command: c.Command, event: e.Event) -> bool:

@@ -124,7 +124,7 @@ THREAD_MAY_END = threading.Event()
 
 @workflow
 async def reminding(ctx: WorkflowContext) -> str:
-    asking = asyncio.ensure_future(ctx.wait_for_signal("approval", timeout=0.2))
+    asking = asyncio.ensure_future(ctx.wait_for_signal("approval", timeout=1))
     await ctx.sleep(0.1)
     await ctx.execute_activity(gated)  # the reminder
     try:
@@ -426,7 +426,7 @@ async def test_a_timer_that_was_held_does_not_overtake_an_unread_signal(tmp_path
     async with open_executor(tmp_path, reminding) as executor:
         await executor.execute(reminding, id="one", detach=True)
         await executor.resume("one", patience=0)
-    await asyncio.sleep(0.25)  # both timers are overdue when the run is picked up again
+    await asyncio.sleep(1.05)  # both timers are overdue when the run is picked up again
     async with open_executor(tmp_path, reminding) as executor:
         handle = executor.handle("one")
         result = asyncio.create_task(handle.result())

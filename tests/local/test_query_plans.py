@@ -130,7 +130,8 @@ def use(store: Store) -> Caught:
     store.runs_awaiting("go", 1)
     store.awaited_signals()
     store.by_keys([run])
-    store.load(run)
+    store.history(run)
+    store.history(run, 1, limit=5)
     store.heartbeat(run, 1)
     store.owner(OWNER)
 

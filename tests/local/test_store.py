@@ -12,10 +12,12 @@ import pytest
 from belugawf.host.clock import SystemClock
 from belugawf.local.database import APPLICATION_ID, SCHEMA_VERSION, Database
 from belugawf.local.idle import nothing_due
+from belugawf.local.memory import pieces
 from belugawf.local.rows import Fate, NewRun, Turn
 from belugawf.local.store import Store
 from belugawf.model import events as e
 from belugawf.model.errors import AlreadyExistsError, RunEndedError, UnavailableError
+from belugawf.model.history import is_fact
 from tests.local.processes import Child
 
 OWNER = "0" * 32
@@ -207,6 +209,31 @@ def test_same_id_while_open(store: Store) -> None:
     new_run(store)
     with pytest.raises(AlreadyExistsError):
         new_run(store)
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 5, 11, 12, 13, 1000])
+def test_history_in_pieces(store: Store, monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
+    """Pieces begin with a fact, make up the history, and have none that came after the look."""
+    monkeypatch.setattr("belugawf.local.memory._PIECE", piece)
+    run = new_run(store)
+    events: list[e.Event] = []
+    for seq in range(1, 6):
+        at = len(events) + 2
+        events += [
+            e.ActivityScheduled(position=at, time=0, seq=seq, name="work", payload="[]"),
+            e.ActivityCompleted(position=at + 1, time=0, seq=seq, payload="1", at=0),
+        ]
+    note = e.AttemptStarted(position=12, time=0, seq=6, attempt=2)
+    store.commit([turn(run, *events, note)], OWNER)
+    length = store.by_key(run).history_length
+    found = pieces(store, run, length)
+    store.commit([turn(run, waits(position=13), length=12)], OWNER)
+    read = list(found)
+    assert length == 12
+    assert [event for part in read for event in part] == store.history(run)[:12]
+    assert all(is_fact(part[0]) for part in read)
+    # Nothing larger is kept than a piece, and what one fact led to.
+    assert max(map(len, read)) <= piece + 2
 
 
 def test_projection_agrees_with_history(store: Store) -> None:

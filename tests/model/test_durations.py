@@ -134,3 +134,34 @@ def test_datetime_ns() -> None:
     moment = datetime(2025, 6, 1, 12, tzinfo=UTC)
     there = moment.astimezone(timezone(timedelta(hours=-5, minutes=-30)))
     assert datetime_ns(moment) == datetime_ns(there) == 1_748_779_200 * SECOND_NS
+
+
+@pytest.mark.parametrize(
+    ("text", "instant"),
+    [
+        ("1970-01-01T00:00:01.000002Z", SECOND_NS + 2 * MICROSECOND_NS),
+        ("1970-01-01T00:00:01.5Z", 1_500_000_000),
+        ("1970-01-01T01:00:01+01:00", SECOND_NS),
+        ("1969-12-31T23:59:59.000001Z", -SECOND_NS + MICROSECOND_NS),
+        ("1970-01-01T00:00:01.1234567Z", SECOND_NS + 123_456_000),
+    ],
+)
+def test_parse_instant(text: str, instant: int) -> None:
+    """Any ISO 8601 with a zone is read, of the width that we write and of another."""
+    assert parse_instant(text) == instant
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "x" * 27, "1970-01-01T00:00:00.00 001Z", "1970-01-01T00:00:00.+00001Z",
+        "1970-01-01T00:00:00.00_001Z", "1970-01-01T00:00:60.000001Z",
+        "1970-13-01T00:00:00.000001Z", "1970-01-01T00:00:00.00000١Z",
+        "1970-01-01T00:00:00.000001", "1970-01-01T00:00:00.000001x",
+        "1970-01-01T00:00Z  .000001Z",
+    ],
+)  # fmt: skip
+def test_parse_instant_refuses(text: str) -> None:
+    """What only looks like the form that we write is refused as everything else."""
+    with pytest.raises(ValueError, match=r"."):
+        parse_instant(text)

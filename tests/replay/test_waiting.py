@@ -52,6 +52,43 @@ def test_wait_until_true_at_once() -> None:
     assert briefs(Run(code).commands) == [("complete", None)]
 
 
+@pytest.mark.parametrize("inside", [True, False], ids=["within a real loop", "without"])
+def test_conditions_see_the_deterministic_loop(inside: bool) -> None:
+    """Also live, where the real loop runs beneath; so a replay finds what the first run found."""
+    seen: list[tuple[str, float]] = []
+
+    async def code(ctx: WorkflowContext) -> None:
+        calm = False
+
+        def ready() -> bool:
+            loop = asyncio.get_running_loop()
+            seen.append((type(loop).__name__, loop.time()))
+            return calm
+
+        async def wait() -> None:
+            nonlocal calm
+            await ctx.wait_for_signal("calm")
+            calm = True
+
+        waiter = asyncio.create_task(wait())
+        await ctx.wait_until(ready)
+        await waiter
+
+    async def live() -> Run:
+        run = Run(code)
+        run.signal("calm")
+        return run
+
+    run = asyncio.run(live()) if inside else Run(code)
+    if not inside:
+        run.signal("calm")
+    assert run.closed
+    first, seen[:] = list(seen), []
+    assert {name for name, _ in first} == {"DeterministicLoop"}
+    assert run.replay() == []
+    assert seen == first
+
+
 def test_wait_until_times_out() -> None:
     """After its timeout it raises TimeoutError."""
 
