@@ -236,6 +236,30 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """What `prune` has deleted, or with `dry_run` would delete; and the file's size, in bytes.
+
+    `free_bytes` of it are free: new runs use them before the file grows.
+    """
+
+    runs: int
+    events: int
+    dry_run: bool
+    file_bytes: int
+    free_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema": "belugawf.prune/1",
+            "pruned": self.runs,
+            "events": self.events,
+            "dry_run": self.dry_run,
+            "file_bytes": self.file_bytes,
+            "free_bytes": self.free_bytes,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """What became of a signal: on disk, for `run`. `duplicate`: its key was seen before.
 
@@ -381,6 +405,23 @@ class DurableExecutor(Protocol):
         ...
 
     async def summary(self) -> Summary: ...
+
+    async def prune(
+        self,
+        *,
+        older_than: Duration,
+        status: str | None = None,
+        workflow: str | None = None,
+        dry_run: bool = False,
+        vacuum: bool = False,
+    ) -> Pruned:
+        """Delete the runs that ended longer ago than that, with their histories; never an open one.
+
+        `status`, `workflow`: only those. `dry_run` only counts them. `vacuum` gives the free space
+        back to the disk afterwards, which rewrites the file: raises `BusyError` while another
+        process is at work on it. Raises `UsageError` where the provider deletes runs itself.
+        """
+        ...
 
     async def history(self, run: str, *, after: int | None = None) -> Sequence[Event]:
         """The events; with `after` those whose position is greater, and will stay so.

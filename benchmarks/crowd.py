@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -32,17 +33,22 @@ import asyncio, json, sys, time
 from belugawf import Signal, new_executor
 from belugawf.local import database
 
-waits = []
-acquire = database.WriteLock.acquire
+waits, holds, took = [], [], [0.0]
+acquire, release = database.WriteLock.acquire, database.WriteLock.release
 
 def timed(self, *args, **kwargs):
     began = time.perf_counter()
     try:
         return acquire(self, *args, **kwargs)
     finally:
-        waits.append(time.perf_counter() - began)
+        took[0] = time.perf_counter()
+        waits.append(took[0] - began)
 
-database.WriteLock.acquire = timed
+def released(self):
+    holds.append(time.perf_counter() - took[0])
+    release(self)
+
+database.WriteLock.acquire, database.WriteLock.release = timed, released
 
 async def main(name, seconds):
     async with new_executor("default", db="state.db", workflows="workflows") as executor:
@@ -54,7 +60,7 @@ async def main(name, seconds):
             number += 1
             await asyncio.sleep(0.002)
         await executor.wait(f"run-{name}", until="rest")
-        print(json.dumps([len(waits), max(waits), number]))
+        print(json.dumps([waits, holds, number]))
 
 asyncio.run(main(sys.argv[1], float(sys.argv[2])))
 """
@@ -80,12 +86,17 @@ def main() -> None:
         said = [member.communicate() for member in members]
         elapsed = time.perf_counter() - began
     failed = [err for _, err in said if err]
-    results = [out.strip("[]\n ").split(", ") for out, _ in said if out]
-    commits = sum(int(count) for count, _, _ in results)
+    results = [json.loads(out) for out, _ in said if out]
+    waits = sorted(wait for waited, _, _ in results for wait in waited)
+    holds = sorted(hold for _, held, _ in results for hold in held)
     show("raw one-row commits, one process", raw, "commits/s")
-    show("W9 commits of all", commits / elapsed, "commits/s")
-    show("W9 signals of all", sum(int(number) for _, _, number in results) / elapsed, "signals/s")
-    show("W9 worst wait", max(float(wait) for _, wait, _ in results) * 1000, "ms")
+    show("W9 commits of all", len(waits) / elapsed, "commits/s")
+    show("W9 signals of all", sum(number for _, _, number in results) / elapsed, "signals/s")
+    show("W9 worst wait", waits[-1] * 1000, "ms")
+    for name, times in (("waits", waits), ("holds", holds)):
+        show(f"W9 {name}, median", times[len(times) // 2] * 1000, "ms")
+        show(f"W9 {name}, 999 of 1,000", times[-len(times) // 1000] * 1000, "ms")
+    show("W9 longest hold", holds[-1] * 1000, "ms")
     show("W9 processes that failed", len(failed), "")
     for err in failed:
         print(err, file=sys.stderr)

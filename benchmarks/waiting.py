@@ -1,12 +1,13 @@
 """W6: many runs that wait for a signal: a worker's memory, and one of them signalled and finished.
 
-`python -m benchmarks.waiting [COUNT ...]` (default 10,000 and 100,000, which take minutes)
+`python -m benchmarks.waiting [COUNT ...]` (default 10,000 and 100,000, which take some minutes)
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -24,6 +25,8 @@ async def waiting(ctx: WorkflowContext) -> str:
     return (await ctx.wait_for_signal("go")).payload
 """
 DATABASE = ("--db", "state.db")
+# What the figures are compared with.
+FEW = 10
 
 
 async def prepare(root: Path, count: int) -> None:
@@ -61,39 +64,71 @@ def signal_one(root: Path, number: int) -> float:
     return time.perf_counter() - began
 
 
-def measure(count: int) -> dict[str, float]:
-    """The figures with so many waiting runs."""
-    figures = {}
-    with folder() as root:
-        write_module(root, "waiting", MODULE)
-        asyncio.run(prepare(root, count))
-        worker = subprocess.Popen(
-            command(*DATABASE, "worker"), cwd=root, env=environment(), stderr=subprocess.DEVNULL
-        )
-        time.sleep(4)
-        figures["memory"] = resident_mb(worker.pid)
+def commands(count: int) -> dict[str, list[str]]:
+    """What is asked with so many waiting runs; only the first reads them all."""
+    return {
+        "waiting, all of them": ["waiting"],
+        "waiting -n 20": ["waiting", "-n", "20"],
+        "resume, nothing due": ["resume"],
+        "status": ["status"],
+        "status RUN": ["status", f"run-{count - 1:06}"],
+        "list": ["list"],
+        "list --workflow, --status": ["list", "--workflow", "waiting", "--status", "failed"],
+        "list --since": ["list", "--since", "1s"],
+        "signal of no run": ["signal", "none"],
+        "signal, several wait": ["signal", "go"],
+        "prune, nothing old": ["prune", "--older-than", "30d"],
+    }
+
+
+def worker_memory(root: Path) -> float:
+    """What a worker has that has looked at the database, and found nothing to do."""
+    worker = subprocess.Popen(
+        command(*DATABASE, "worker"), cwd=root, env=environment(), stderr=subprocess.DEVNULL
+    )
+    try:
+        with sqlite3.connect(root / "state.db") as connection:
+            while not connection.execute("SELECT 1 FROM owners WHERE role = 'worker'").fetchone():
+                time.sleep(0.05)
+        time.sleep(3)
+        return resident_mb(worker.pid)
+    finally:
         worker.send_signal(signal.SIGTERM)
         worker.wait()
-        figures["signal"] = statistics.median(signal_one(root, n) for n in range(7))
-        for name in ("resume", "status", "list", "waiting"):
-            figures[name] = statistics.median(timed(command(*DATABASE, name), root, 5))
-        files = sum(path.stat().st_size for path in root.glob("state.db*"))
-        figures["bytes"] = files / count
-    return figures
+
+
+def compare(few: Path, many: Path, count: int) -> None:
+    """The figures of many waiting runs, beside those of ten, taken in turn."""
+    memory = worker_memory(many)
+    show(f"W6 {count:,} waiting: worker's memory", memory, "MB")
+    show(f"W6 {count:,} waiting: more than with {FEW}", memory - worker_memory(few), "MB")
+    pairs = [(signal_one(few, number), signal_one(many, number)) for number in range(FEW)][1:]
+    base, taken = (statistics.median(times) for times in zip(*pairs, strict=True))
+    show(f"W6 {count:,} waiting: signal and finish", taken * 1000, "ms")
+    show(f"W6 {count:,} waiting: that to {FEW} waiting", taken / base, "x")
+    for (name, args), few_args in zip(commands(count).items(), commands(FEW).values(), strict=True):
+        rounds = 1 if name.endswith("all of them") else 5
+        base_times, times = [], []
+        for _ in range(rounds):
+            base_times += timed(command(*DATABASE, *few_args), few, 1)
+            times += timed(command(*DATABASE, *args), many, 1)
+        show(f"{count:,} waiting: {name}", statistics.median(times) * 1000, "ms")
+        ratio = statistics.median(times) / statistics.median(base_times)
+        show(f"{count:,} waiting: {name}, to {FEW} waiting", ratio, "x")
+    files = sum(path.stat().st_size for path in many.glob("state.db*") if path.is_file())
+    show(f"{count:,} waiting: on disk, each", files / count, "bytes")
 
 
 def main() -> None:
     counts = [int(text) for text in sys.argv[1:]] or [10_000, 100_000]
-    few = measure(10)
     for count in counts:
-        many = measure(count)
-        show(f"W6 {count:,} waiting: worker's memory", many["memory"], "MB")
-        show(f"W6 {count:,} waiting: signal and finish", many["signal"] * 1000, "ms")
-        show(f"W6 {count:,} waiting: that to 10 waiting", many["signal"] / few["signal"], "x")
-        for name in ("resume", "status", "list", "waiting"):
-            show(f"{count:,} waiting: {name}", many[name] * 1000, "ms")
-            show(f"{count:,} waiting: {name} to 10 waiting", many[name] / few[name], "x")
-        show(f"{count:,} waiting: on disk, each", many["bytes"], "bytes")
+        with folder() as few, folder() as many:
+            for root, runs in ((few, FEW * 2), (many, count)):
+                write_module(root, "waiting", MODULE)
+                began = time.perf_counter()
+                asyncio.run(prepare(root, runs))
+            show(f"{count:,} waiting: to make them", time.perf_counter() - began, "s")
+            compare(few, many, count)
 
 
 if __name__ == "__main__":

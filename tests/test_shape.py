@@ -60,7 +60,10 @@ WORLDLY_CALLS = {
 }
 SQL_FILES = {
     f"belugawf.local.{name}"
-    for name in ("store", "database", "migrations", "peek", "idle", "completion")
+    for name in (
+        *("store", "questions", "pruning", "database", "migrations"),
+        *("peek", "idle", "completion"),
+    )
 }
 # Looks into files that are no sound database, which a store would not open.
 SQL_FILES.add("belugawf.cli.doctor")

@@ -27,6 +27,7 @@ COMMANDS = {
     "wait": ("outcome", "Wait until a run ends, waits, or awaits a signal."),
     "cancel": ("messages", "Ask runs to stop and clean up."),
     "terminate": ("messages", "End runs at once, without running their code."),
+    "prune": ("prune", "Delete runs that ended long ago, with their histories."),
     "worker": ("worker", "Stay and drive everything until interrupted."),
     "workflows": ("modules", "List the workflows, and the modules that fail to import."),
     "init": ("modules", "Write a configuration and an example workflow."),

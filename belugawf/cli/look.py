@@ -273,17 +273,28 @@ def _next_rows(session: Session, info: RunInfo) -> list[tuple[str, str]]:
 @app.command("waiting", cls=Command)
 def waiting_command(
     ctx: typer.Context,
+    limit: Annotated[
+        str | None,
+        typer.Option("-n", "--limit", metavar="N", help="At most N waits; all by default."),
+    ] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
     """List every open wait for a signal.
 
-    With the question it asks, and the command that answers it.
+    Longest waiting first; with the question it asks, and the command that answers it.
     """
     session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
-    waits = () if session.nothing_stored else session.run(lambda e: e.waiting())
-    counts = telling.count_waits(waits)
+    most = options.whole_number(limit, "--limit")
+
+    async def find(executor: DurableExecutor) -> tuple[Sequence[OpenWait], Counter[str]]:
+        waits = await executor.waiting(limit=most)
+        if most is None:
+            return waits, telling.count_waits(waits)
+        return waits, await telling.awaited_by(executor, (wait.signal for wait in waits))
+
+    waits, counts = ((), Counter()) if session.nothing_stored else session.run(find)
     if json:
         session.print_json([_wait_json(session, wait, counts) for wait in waits])
         leave(exits.OK)

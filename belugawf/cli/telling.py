@@ -40,9 +40,15 @@ def answer(session: Session, signal: str, expected: str | None, run: str | None)
 
 async def awaiting_runs(executor: DurableExecutor, infos: Iterable[RunInfo]) -> Counter[str]:
     """How many open runs, from 0 to 2, wait for each signal that these runs wait for."""
-    names = {w.name: None for info in infos for w in info.waiting_for if w.kind == "signal"}
+    return await awaited_by(
+        executor, (w.name for info in infos for w in info.waiting_for if w.kind == "signal")
+    )
+
+
+async def awaited_by(executor: DurableExecutor, signals: Iterable[str]) -> Counter[str]:
+    """How many open runs, from 0 to 2, wait for each of these signals."""
     waits: list[OpenWait] = []
-    for name in names:
+    for name in dict.fromkeys(signals):
         waits += await executor.waiting(signal=name, limit=2)
     return count_waits(waits)
 

@@ -13,8 +13,10 @@ from belugawf.local.presence import Presence
 from belugawf.local.rows import RunRow
 from belugawf.local.store import Store
 
-# Runs that one look claims at most; the next look comes at once when that many were found.
+# Runs that one look claims at most; the next look comes at once when any were found.
 CLAIM_AT_ONCE = 500
+# While so many are driven, only runs that somebody here has asked for are claimed: 5 KB each.
+MOST_DRIVEN = 20_000
 
 
 class Claims:
@@ -81,12 +83,13 @@ class Claims:
         """The runs that may be taken over now. The named ones are looked at once."""
         rows = self._store.by_keys(self._named)
         candidates: list[RunRow] = []
-        if self.everything or self._followed:
+        room = self._room(len(driven))
+        if room:
             # What is ours on disk and not driven was claimed by a commit that seemed to fail.
             others = [owner for owner in self._presence.living() if owner != self._presence.id]
             candidates = self._store.candidates(
                 now=now,
-                limit=CLAIM_AT_ONCE,
+                limit=room,
                 excluding=[*driven, *refused, *self._named],
                 among=None if self.everything else self._followed,
                 workflow=self._only_workflow,
@@ -98,7 +101,13 @@ class Claims:
             for row in rows
             if row.status == "running" and row.key not in driven and self._is_free(row)
         ]
-        return Found([*rows, *candidates], more=bool(candidates))
+        return Found([*rows, *candidates], more=bool(candidates), full=self.everything and not room)
+
+    def _room(self, driven: int) -> int:
+        """How many runs this look may take, beside the named ones."""
+        if self.everything:
+            return max(0, min(CLAIM_AT_ONCE, MOST_DRIVEN - driven))
+        return CLAIM_AT_ONCE if self._followed else 0
 
     def looked(self) -> None:
         """What was named has been taken, or cannot be had."""
@@ -133,8 +142,12 @@ class Claims:
 
 
 class Found:
-    """What a look found: runs that may be taken, and whether there may be more."""
+    """What a look found: runs that may be taken, and whether there may be more of them.
 
-    def __init__(self, rows: Sequence[RunRow], *, more: bool) -> None:
+    `full`: there was no room for what nobody named, so it was not looked for.
+    """
+
+    def __init__(self, rows: Sequence[RunRow], *, more: bool, full: bool) -> None:
         self.rows = rows
         self.more = more
+        self.full = full

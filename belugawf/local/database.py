@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -105,6 +105,25 @@ class Database:
             finally:
                 connection.execute("ROLLBACK")
 
+    def sizes(self) -> tuple[int, int]:
+        """How many bytes the file has, and how many of them are free for what comes."""
+        with self.reading() as db:
+            page, pages, free = (
+                db.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("page_size", "page_count", "freelist_count")
+            )
+        return page * pages, page * free
+
+    def vacuum(self) -> None:
+        """Write the file anew without its free space; other writers wait for all that time.
+
+        Raises as `write`; then the file is as it was.
+        """
+        with self.lock.held(knobs.BUSY_TIMEOUT_S), self._translated():
+            self.writer.execute("VACUUM")
+            # What was written anew is in the log first; from there it replaces the file.
+            self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self.path, isolation_level=None, check_same_thread=False, timeout=knobs.BUSY_TIMEOUT_S
@@ -130,8 +149,11 @@ class Database:
                 hint="upgrade: pip install --upgrade belugawf",
             )
         self._refuse_strangers()
+        # Imported before the lock is taken: it takes longer than any transaction, and others wait.
+        from belugawf.local.migrations import migrate
+
         with self.lock.held(knobs.BUSY_TIMEOUT_S):
-            self._migrate()
+            self._migrate(migrate)
 
     def _refuse_strangers(self) -> None:
         identity = self.writer.execute("PRAGMA application_id").fetchone()[0]
@@ -142,18 +164,17 @@ class Database:
                 hint="choose another file with --db",
             )
 
-    def _migrate(self) -> None:
-        from belugawf.local.migrations import migrate
-
+    def _migrate(self, migrate: Callable[[sqlite3.Connection], None]) -> None:
+        if self.writer.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION:
+            return  # another process was faster, and has done all of this
         if not self._memory:
             # Before the version below says that the database is complete, and so before anything
             # in it is acknowledged, by whichever process.
             sync_folders(self.path)
         self.writer.execute("PRAGMA journal_mode = WAL")
         self.writer.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        if self.writer.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
-            migrate(self.writer)
-            self.writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        migrate(self.writer)
+        self.writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

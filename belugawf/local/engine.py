@@ -431,7 +431,7 @@ class Engine:
             moments.append(alarm)
         if self._next_due is not None:
             moments.append(self._next_due)
-        if self._agenda:
+        if self._agenda or self._look_now:
             self.wake()
         await self._sleeper.until(min(moments))
 
@@ -445,7 +445,7 @@ class Engine:
         self._look_now = False
         self._looked_at = now
         if self._runs:
-            for key in self._store.mail() & self._runs.keys():
+            for key in self._store.mail(self._runs):
                 self._runs[key].dirty = True
                 self._agenda.add((self._runs[key],))
             for key in self._store.ended(self._runs):
@@ -462,7 +462,7 @@ class Engine:
         if free:
             await self._take_over(free)
         self._claims.looked()
-        self._idle = not found.more
+        self._idle = not found.more and not found.full
         self._look_now = self._look_now or found.more
         self._announce()
 
@@ -719,10 +719,10 @@ class Engine:
         del self._runs[run.key]
         self._attempts.cancel_run(run.key)
         self._starter.forget(run.key)
+        # A run that ended leaves nothing to find, unless the last look has not seen all.
+        self._look_now = self._look_now or not closed or not self._idle
         if closed:
             self._claims.forget((run.key,))
-        else:
-            self._look_now = True
         self._settling.release(run.key)
         if closed:
             self._memory.evict(run)

@@ -32,6 +32,7 @@ from belugawf.executor import (
     IfExists,
     OpenWait,
     Owner,
+    Pruned,
     RunInfo,
     Summary,
 )
@@ -49,6 +50,7 @@ from belugawf.model import events as e
 from belugawf.model.durations import Duration, duration_ns, format_instant, parse_duration
 from belugawf.model.errors import (
     AmbiguousRunError,
+    BusyError,
     NotFinishedError,
     RunNotFoundError,
     SignalNotAwaitedError,
@@ -69,7 +71,7 @@ _POLL_S = 0.05
 DEFAULT_PATIENCE = 60.0
 # How many times as long as a look takes the next one is not taken.
 _LOOK_SHARE = 9
-# How many runs and waits a summary names.
+# How many runs and waits a summary or an error names.
 _SHOWN = 20
 RESUME_PATIENCE = 5.0
 
@@ -109,6 +111,7 @@ class LocalExecutor:
         self._clock = clock or SystemClock()
         self._database: Database | None = None
         self._opened_store: Store | None = None
+        self._opened_viewer: Viewer | None = None
         self._presence: Presence | None = None
         self._engine: Engine | None = None
         self._interrupts = 0
@@ -124,7 +127,8 @@ class LocalExecutor:
 
     async def __aexit__(self, *exc: object) -> None:
         engine, presence, database = self._engine, self._presence, self._database
-        self._engine = self._presence = self._database = self._opened_store = None
+        self._engine = self._presence = self._database = None
+        self._opened_store = self._opened_viewer = None
         keeping: list[int] = []
         try:
             if engine is not None:
@@ -247,8 +251,8 @@ class LocalExecutor:
             engine.forget_wishes(asked)
         driven.note()
         infos = [
-            self._viewer.run_info(self._store.by_key(key), new_problem=engine.is_news(key))
-            for key in sorted(driven.keys)
+            self._viewer.run_info(row, new_problem=engine.is_news(row.key))
+            for row in self._store.by_keys(driven.keys)
         ]
         if not self._interrupts:
             await engine.pause()
@@ -368,15 +372,17 @@ class LocalExecutor:
         return Delivery(run=info, duplicate=duplicate, driven_by=driven_by)
 
     def _awaiting(self, name: str) -> RunRow:
-        waits = self._store.waits(signal=name)
-        keys = list(dict.fromkeys(wait.run for wait in waits))
-        if len(keys) == 1:
-            return self._store.by_key(keys[0])
-        if keys:
-            ids = [wait.workflow_id for wait in waits]
+        rows = self._store.runs_awaiting(name, _SHOWN + 1)
+        if len(rows) == 1:
+            return rows[0]
+        if rows:
+            ids = list(dict.fromkeys(row.workflow_id for row in rows[:_SHOWN]))
+            count, more = str(len(rows)), ""
+            if len(rows) > _SHOWN:
+                count, more = f"more than {_SHOWN}", " and others"
             raise AmbiguousRunError(
-                f"{len(keys)} runs wait for signal {name!r}: {', '.join(dict.fromkeys(ids))}",
-                list(dict.fromkeys(ids)),
+                f"{count} runs wait for signal {name!r}: {', '.join(ids)}{more}",
+                ids,
                 hint=f"say which: belugawf signal {name} RUN",
             )
         awaited = self._store.awaited_signals()
@@ -519,6 +525,41 @@ class LocalExecutor:
             ],
         )
 
+    async def prune(
+        self,
+        *,
+        older_than: Duration,
+        status: str | None = None,
+        workflow: str | None = None,
+        dry_run: bool = False,
+        vacuum: bool = False,
+    ) -> Pruned:
+        """See `DurableExecutor.prune`."""
+        from belugawf.local.pruning import Pruner, Selection, ended_status
+
+        before = format_instant(self._clock.now() - _patience(older_than))
+        selection = Selection(before=before, status=ended_status(status), workflow=workflow)
+        pruner = Pruner(self._store.database, selection)
+        if dry_run:
+            return pruner.count()
+        if vacuum:
+            self._require_alone()
+        pruned = await pruner.prune()
+        if not vacuum:
+            return pruned
+        size, free = pruner.vacuum()
+        return replace(pruned, file_bytes=size, free_bytes=free)
+
+    def _require_alone(self) -> None:
+        """Raise where another process drives runs: it would wait until all is rewritten."""
+        for owner in self._store.owners():
+            if owner.id != self._own_id and self._is_alive(owner.id):
+                raise BusyError(
+                    f"process {owner.pid} is at work on the database, which cannot be rewritten "
+                    "meanwhile; nothing was pruned",
+                    hint="stop it first, or prune without vacuum: new runs use the free space",
+                )
+
     async def history(self, run: str, *, after: int | None = None) -> Sequence[e.Event]:
         """See `DurableExecutor.history`."""
         return self._store.history(self._resolve(run).key, after or 0)
@@ -584,7 +625,7 @@ class LocalExecutor:
     def _worker_is_coming(self, row: RunRow) -> bool:
         """Whether there is something to do for a live worker, who has not come to it yet."""
         due = row.due_at is not None and row.due_at <= format_instant(self._clock.now())
-        return (due or row.key in self._store.mail()) and bool(self._workers(row.workflow))
+        return (due or row.key in self._store.mail([row.key])) and bool(self._workers(row.workflow))
 
     async def result_of(self, run_id: str) -> Any:
         """See `RunHandle.result`."""
@@ -656,7 +697,9 @@ class LocalExecutor:
 
     @property
     def _viewer(self) -> Viewer:
-        return Viewer(self._store, self._is_alive)
+        if self._opened_viewer is None:
+            self._opened_viewer = Viewer(self._store, self._is_alive)
+        return self._opened_viewer
 
     @property
     def _here(self) -> Presence:

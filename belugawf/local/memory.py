@@ -29,6 +29,9 @@ from belugawf.replay.replayer import Replayer
 
 T = TypeVar("T")
 
+# With the states of so many driven runs in memory, 20 KB each, that of a further one is dropped
+# after its turn. Attempts start in order, so those that came first are needed again first.
+MOST_REPLAYED = 2_000
 # Events that are read at one time: about half a megabyte.
 _PIECE = 1_000
 
@@ -53,6 +56,7 @@ class Memory:
         self._options = options
         self._guard = TurnGuard()
         self._shelf: OrderedDict[int, _Shelved] = OrderedDict()
+        self._held = 0
 
     def load(self, run: DrivenRun, owner: str) -> bool:
         """Get a run's state back from its history, or from the shelf; whether it is `owner`'s.
@@ -81,7 +85,7 @@ class Memory:
         if shelved.replayer.position != row.history_length:
             shelved.replayer.evict()
             return False
-        _set_state(run, shelved.replayer, shelved.work, shelved.last_time)
+        self._set_state(run, shelved.replayer, shelved.work, shelved.last_time)
         return True
 
     def _from_history(self, run: DrivenRun, row: RunRow) -> None:
@@ -102,7 +106,7 @@ class Memory:
                 replayer.evict()
             raise
         assert replayer is not None
-        _set_state(run, replayer, work, last_time)
+        self._set_state(run, replayer, work, last_time)
 
     def begin(self, run: DrivenRun, started: e.WorkflowStarted) -> None:
         """A run that was just created has no more history than that; its code runs later.
@@ -112,7 +116,7 @@ class Memory:
         run.history_length, run.last_time = started.position, started.time
         run.stored_due_at, run.next_at = started.time, run.deadline
         with suppress(BelugaError):
-            _set_state(run, self._new(run.row, started), run.work, started.time)
+            self._set_state(run, self._new(run.row, started), run.work, started.time)
 
     def _new(self, row: RunRow, started: e.Event) -> Replayer:
         assert isinstance(started, e.WorkflowStarted)
@@ -145,15 +149,26 @@ class Memory:
                 raise unknown_activity(run.row, name)
             run.functions[seq] = function
 
+    def _set_state(
+        self, run: DrivenRun, replayer: Replayer, work: OpenWork, last_time: int
+    ) -> None:
+        run.replayer, run.work, run.last_time = replayer, work, last_time
+        run.functions = replayer.functions
+        self._held += 1
+
     def evict(self, run: DrivenRun) -> None:
         """Forget the run's state: it is read again when it is needed."""
         replayer, run.replayer = run.replayer, None
         if replayer is not None:
+            self._held -= 1
             replayer.evict()
 
     def turned(self, run: DrivenRun) -> None:
-        """A turn of the run is on disk: without a shelf nothing is kept until the next one."""
-        if self._options.cache_runs == 0:
+        """A turn of the run is on disk: its state is kept for the next one, if there is room.
+
+        Without a shelf it never is.
+        """
+        if self._options.cache_runs == 0 or self._held > MOST_REPLAYED:
             self.evict(run)
 
     def shelve(self, run: DrivenRun) -> None:
@@ -163,6 +178,7 @@ class Memory:
             self.evict(run)
             return
         run.replayer = None
+        self._held -= 1
         self._shelf[run.key] = _Shelved(replayer, run.work, run.last_time)
         while len(self._shelf) > self._options.cache_runs:
             self._shelf.popitem(last=False)[1].replayer.evict()
@@ -178,11 +194,6 @@ class Memory:
     def close(self) -> None:
         """Nothing is watched any more."""
         self._guard.close()
-
-
-def _set_state(run: DrivenRun, replayer: Replayer, work: OpenWork, last_time: int) -> None:
-    run.replayer, run.work, run.last_time = replayer, work, last_time
-    run.functions = replayer.functions
 
 
 def pieces(store: Store, run: int, length: int) -> Iterator[list[e.Event]]:

@@ -12,18 +12,21 @@ import sqlite_utils
 from sqlite_utils import Migrations
 
 migrations = Migrations("belugawf")
+# Read here, where nobody waits for the write lock.
+_SCHEMA = files("belugawf.local").joinpath("schema.sql").read_text()
 
 
 @migrations()
 def m001_initial(db: sqlite_utils.Database) -> None:
     """Runs, events, inbox, waits; what is live; the views for people."""
-    for statement in _statements(files("belugawf.local").joinpath("schema.sql").read_text()):
+    for statement in _statements(_SCHEMA):
         db.execute(statement)
 
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the database to today's schema. The caller holds the write lock."""
-    migrations.apply(sqlite_utils.Database(connection))
+    # Plugins of sqlite-utils are somebody else's code, and finding them takes longest of all.
+    migrations.apply(sqlite_utils.Database(connection, execute_plugins=False))
 
 
 def _statements(script: str) -> list[str]:

@@ -9,7 +9,7 @@
 -- Times are ISO 8601 in UTC with microseconds, so that texts sort as times do. Payloads are JSON.
 
 CREATE TABLE runs (
-    key            INTEGER PRIMARY KEY,
+    key            INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again after a run was pruned
     run_id         TEXT NOT NULL UNIQUE,
     workflow_id    TEXT NOT NULL,
     chain_id       TEXT NOT NULL,          -- run_id of the first run of its chain
@@ -34,10 +34,12 @@ CREATE TABLE runs (
 ) STRICT;
 
 CREATE UNIQUE INDEX runs_open ON runs (workflow_id) WHERE status = 'running';
-CREATE INDEX runs_by_workflow_id ON runs (workflow_id, key);
-CREATE INDEX runs_by_status ON runs (status, key);
-CREATE INDEX runs_by_workflow ON runs (workflow, key);
+-- Each ends with the key, as every index does: newest first without sorting.
+CREATE INDEX runs_by_workflow_id ON runs (workflow_id);
+CREATE INDEX runs_by_status ON runs (status);
+CREATE INDEX runs_by_workflow ON runs (workflow);
 CREATE INDEX runs_by_chain ON runs (chain_id);
+CREATE INDEX runs_by_age ON runs (created_at);
 CREATE INDEX runs_due ON runs (due_at) WHERE status = 'running' AND due_at IS NOT NULL;
 
 CREATE TABLE events (

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from belugawf.executor import IfExists
 from belugawf.host.clock import Clock
 from belugawf.local.database import Database
+from belugawf.local.questions import EVENT_COLUMNS, Questions
 from belugawf.local.rows import (
     Committed,
     Fate,
@@ -39,16 +40,8 @@ from belugawf.model.history import STATUS_OF
 
 Connection: TypeAlias = sqlite3.Connection
 
-_RUN_COLUMNS = (
-    "r.key, r.run_id, r.workflow_id, r.chain_id, r.parent_run_id, r.workflow, r.status, r.input, "
-    "r.result, r.error, r.labels, r.created_at, r.updated_at, r.closed_at, r.deadline, r.due_at, "
-    "r.begun, r.history_length, l.owner, l.owned_since, l.problem, l.progress"
-)
-_RUNS = f"SELECT {_RUN_COLUMNS} FROM runs r LEFT JOIN live l ON l.run = r.key"
-_EVENT_COLUMNS = "position, type, time, seq, name, payload, data"
 
-
-class Store:
+class Store(Questions):
     """See the module's docstring. Methods raise what `Database` raises."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
@@ -179,7 +172,7 @@ class Store:
                     hint=f"look at it: belugawf status {row.workflow_id}",
                 )
             if check is not None:
-                check(self._waits(db, "w.run = ? AND w.signal = ?", (run, name)))
+                check(self._waits(db, "w.run = ? AND +w.signal = ?", (run, name)))
             sent_at = self._stamp(db, row)
             if key is not None:
                 db.execute(
@@ -412,21 +405,6 @@ class Store:
         with self.database.write() as db:
             return self._inbox(db, runs), self.clock.now()
 
-    def mail(self) -> set[int]:
-        """The runs that have unread messages."""
-        with self.database.reading() as db:
-            return {row[0] for row in db.execute("SELECT DISTINCT run FROM inbox")}
-
-    def ended(self, runs: Iterable[int]) -> list[int]:
-        """Those of the runs that are not open any more."""
-        with self.database.reading() as db:
-            rows = db.execute(
-                "SELECT key FROM runs WHERE status <> 'running' "
-                "AND key IN (SELECT value FROM json_each(?))",
-                (json.dumps(list(runs)),),
-            )
-            return [row[0] for row in rows]
-
     # -- ownership -------------------------------------------------------------------------------
 
     def register(self, owner: OwnerRow) -> None:
@@ -481,47 +459,6 @@ class Store:
                 [(owner,) for owner in dead],
             )
 
-    def candidates(
-        self,
-        *,
-        now: int,
-        limit: int,
-        excluding: Iterable[int] = (),
-        among: Iterable[int] | None = None,
-        workflow: str | None = None,
-        owners: Iterable[str] = (),
-    ) -> list[RunRow]:
-        """Open runs that can move: due by `now`, or with a message.
-
-        `among`: only these runs, `workflow`: only runs of it; `None`: all. Runs of `owners` are
-        left out, so that what they hold does not use up the limit.
-        """
-        skipped = json.dumps(list(excluding))
-        chosen = None if among is None else json.dumps(list(among))
-        with self.database.reading() as db:
-            rows = db.execute(
-                f"{_RUNS} WHERE r.key IN ("
-                "  SELECT key FROM runs INDEXED BY runs_due"
-                "  WHERE status = 'running' AND due_at <= ?"
-                "  UNION SELECT run FROM inbox"
-                ") AND +r.status = 'running' AND r.key NOT IN (SELECT value FROM json_each(?)) "
-                "AND (? IS NULL OR r.key IN (SELECT value FROM json_each(?))) "
-                "AND (? IS NULL OR r.workflow = ?) "
-                "AND (l.owner IS NULL OR l.owner NOT IN (SELECT value FROM json_each(?))) "
-                "ORDER BY r.due_at, r.key LIMIT ?",
-                (
-                    format_instant(now),
-                    skipped,
-                    chosen,
-                    chosen,
-                    workflow,
-                    workflow,
-                    json.dumps(list(owners)),
-                    limit,
-                ),
-            )
-            return [RunRow(*row) for row in rows]
-
     def claim(
         self, runs: Mapping[int, str | None], owner: str, *, patient: bool = True
     ) -> list[RunRow]:
@@ -534,8 +471,8 @@ class Store:
         with self.database.write(patient=patient) as db:
             claimed = []
             for run, previous in runs.items():
-                row = self._by_key(db, run)
-                if row.status != "running" or row.owner != previous:
+                rows = self._rows(db, "WHERE r.key = ?", (run,))  # none: it was pruned
+                if not rows or rows[0].status != "running" or rows[0].owner != previous:
                     continue
                 db.execute(
                     "INSERT INTO live (run, owner, owned_since) VALUES (?,?,?) "
@@ -543,142 +480,10 @@ class Store:
                     "owned_since = excluded.owned_since",
                     (run, owner, now),
                 )
-                claimed.append(row)
+                claimed += rows
             return claimed
 
-    def next_due(self, after: int) -> int | None:
-        """The next moment after `after` at which any open run is due."""
-        with self.database.reading() as db:
-            row = db.execute(
-                "SELECT due_at FROM runs INDEXED BY runs_due "
-                "WHERE status = 'running' AND due_at > ? "
-                "ORDER BY due_at LIMIT 1",
-                (format_instant(after),),
-            ).fetchone()
-        return None if row is None else parse_instant(row[0])
-
-    # -- questions -------------------------------------------------------------------------------
-
-    def by_key(self, run: int) -> RunRow:
-        """The run of that key, which exists."""
-        with self.database.reading() as db:
-            return self._by_key(db, run)
-
-    def by_keys(self, runs: Iterable[int]) -> list[RunRow]:
-        """Those of the runs that are stored."""
-        with self.database.reading() as db:
-            tail = "WHERE r.key IN (SELECT value FROM json_each(?))"
-            return self._rows(db, tail, (json.dumps(list(runs)),))
-
-    def find(self, text: str) -> list[RunRow]:
-        """The runs that RUN may mean: one, or the candidates of an ambiguous prefix, or none.
-
-        Of several runs of one workflow id the latest counts.
-        """
-        with self.database.reading() as db:
-            if text == "@latest":
-                return self._rows(db, "ORDER BY r.key DESC LIMIT 1", ())
-            exact = self._latest(db, text)
-            if exact is not None:
-                return [exact]
-            exact_run = self._rows(db, "WHERE r.run_id = ?", (text,))
-            if exact_run or len(text) < 4:
-                return exact_run
-            end = text + "\U0010ffff"
-            by_id = self._rows(
-                db,
-                "WHERE r.key IN (SELECT max(key) FROM runs WHERE workflow_id >= ? "
-                "AND workflow_id < ? GROUP BY workflow_id LIMIT 20)",
-                (text, end),
-            )
-            by_run = self._rows(db, "WHERE r.run_id >= ? AND r.run_id < ? LIMIT 20", (text, end))
-            return list({row.key: row for row in [*by_id, *by_run]}.values())
-
-    def recent_ids(self, limit: int = 1000) -> list[str]:
-        """The workflow ids of the newest runs."""
-        with self.database.reading() as db:
-            rows = db.execute("SELECT workflow_id FROM runs ORDER BY key DESC LIMIT ?", (limit,))
-            return list(dict.fromkeys(row[0] for row in rows))
-
-    def runs(
-        self,
-        *,
-        status: str | None = None,
-        workflow: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        since: int | None = None,
-        problems: bool = False,
-        limit: int | None = None,
-    ) -> list[RunRow]:
-        """Runs, newest first. `since`: created at or after that instant."""
-        clauses: list[str] = ["1"]
-        values: list[Any] = []
-        for clause, value in (("r.status = ?", status), ("r.workflow = ?", workflow)):
-            if value is not None:
-                clauses.append(clause)
-                values.append(value)
-        if since is not None:
-            clauses.append("r.created_at >= ?")
-            values.append(format_instant(since))
-        for name, value in (labels or {}).items():
-            clauses.append("r.key IN (SELECT run FROM labels WHERE name = ? AND value = ?)")
-            values += [name, value]
-        if problems:
-            clauses.append("r.key IN (SELECT run FROM live WHERE problem IS NOT NULL)")
-        tail = f"WHERE {' AND '.join(clauses)} ORDER BY r.key DESC LIMIT ?"
-        with self.database.reading() as db:
-            return self._rows(db, tail, (*values, -1 if limit is None else limit))
-
-    def counts(self) -> dict[str, int]:
-        """How many runs there are of each status."""
-        with self.database.reading() as db:
-            return dict(db.execute("SELECT status, count(*) FROM runs GROUP BY status"))
-
-    def waits(
-        self, signal: str | None = None, run: int | None = None, limit: int | None = None
-    ) -> list[WaitRow]:
-        """Open waits for signals, longest waiting first; `limit=None` is all of them."""
-        clauses, values = [], []
-        for clause, value in (("w.signal = ?", signal), ("w.run = ?", run)):
-            if value is not None:
-                clauses.append(clause)
-                values.append(value)
-        with self.database.reading() as db:
-            return self._waits(db, " AND ".join(clauses) or "1", values, limit)
-
-    def count_waits(self) -> int:
-        """How many open waits for signals there are."""
-        with self.database.reading() as db:
-            row = db.execute("SELECT count(*) FROM waits").fetchone()
-            return int(row[0])
-
-    def awaited_signals(self) -> list[str]:
-        """The names of the signals that open runs wait for, in order."""
-        with self.database.reading() as db:
-            rows = db.execute("SELECT DISTINCT signal FROM waits ORDER BY signal LIMIT 50")
-            return [row[0] for row in rows]
-
-    def history(self, run: int, after: int = 0, limit: int | None = None) -> list[e.Event]:
-        """The run's events after a position, all or the first few."""
-        with self.database.reading() as db:
-            rows = db.execute(
-                f"SELECT {_EVENT_COLUMNS} FROM events WHERE run = ? AND position > ? "
-                "ORDER BY position LIMIT ?",
-                (run, after, -1 if limit is None else limit),
-            )
-            return [e.from_row(row) for row in rows]
-
     # -- helpers within a transaction ------------------------------------------------------------
-
-    def _rows(self, db: Connection, tail: str, values: Sequence[Any]) -> list[RunRow]:
-        return [RunRow(*row) for row in db.execute(f"{_RUNS} {tail}", tuple(values))]
-
-    def _by_key(self, db: Connection, run: int) -> RunRow:
-        return self._rows(db, "WHERE r.key = ?", (run,))[0]
-
-    def _latest(self, db: Connection, workflow_id: str) -> RunRow | None:
-        rows = self._rows(db, "WHERE r.workflow_id = ? ORDER BY r.key DESC LIMIT 1", (workflow_id,))
-        return rows[0] if rows else None
 
     def _owner(self, db: Connection, owner_id: str | None) -> OwnerRow | None:
         if owner_id is None:
@@ -700,20 +505,9 @@ class Store:
         )
         return [Message.of(row) for row in rows]
 
-    def _waits(
-        self, db: Connection, where: str, values: Sequence[Any], limit: int | None = None
-    ) -> list[WaitRow]:
-        rows = db.execute(
-            "SELECT w.run, r.workflow_id, r.run_id, r.workflow, w.signal, w.since, w.until, "
-            "w.prompt, w.expected, w.schema FROM waits w JOIN runs r ON r.key = w.run "
-            f"WHERE {where} ORDER BY w.since, w.run, w.seq LIMIT ?",
-            (*values, -1 if limit is None else limit),
-        )
-        return [WaitRow.of(row) for row in rows]
-
     def _insert_events(self, db: Connection, run: int, events: Sequence[e.Event]) -> None:
         db.executemany(
-            f"INSERT INTO events (run, {_EVENT_COLUMNS}) VALUES (?,?,?,?,?,?,?,?)",
+            f"INSERT INTO events (run, {EVENT_COLUMNS}) VALUES (?,?,?,?,?,?,?,?)",
             [(run, *e.to_row(event)) for event in events],
         )
 

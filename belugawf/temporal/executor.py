@@ -41,6 +41,7 @@ from belugawf.executor import (
     OpenWait,
     Owner,
     Problem,
+    Pruned,
     RunInfo,
     Summary,
 )
@@ -578,6 +579,21 @@ class TemporalExecutor:
             waits_total=len(waits),
             next_due_at=min(due, default=None),
             attention=[look.info for look in looks if look.info.problem is not None],
+        )
+
+    async def prune(
+        self,
+        *,
+        older_than: Duration,
+        status: str | None = None,
+        workflow: str | None = None,
+        dry_run: bool = False,
+        vacuum: bool = False,
+    ) -> Pruned:
+        """Raises `UsageError`: the server deletes ended runs itself."""
+        raise UsageError(
+            "a Temporal server deletes ended runs itself, after the retention of their namespace",
+            hint="set that: temporal operator namespace update --retention 30d NAMESPACE",
         )
 
     async def workers(self) -> Sequence[Owner]:

@@ -10,7 +10,16 @@ from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
-from belugawf.executor import UNSET, ActivityState, Delivery, OpenWait, RunInfo, Summary, Waiting
+from belugawf.executor import (
+    UNSET,
+    ActivityState,
+    Delivery,
+    OpenWait,
+    Pruned,
+    RunInfo,
+    Summary,
+    Waiting,
+)
 from belugawf.model import events as ev
 from belugawf.model.errors import (
     AlreadyExistsError,
@@ -289,6 +298,25 @@ class FakeExecutor:
             waits_total=len(waits),
             next_due_at=self.next_due_at,
             attention=[i for i in self.runs.values() if i.problem],
+        )
+
+    async def prune(
+        self,
+        *,
+        older_than: Any,
+        status: str | None = None,
+        workflow: str | None = None,
+        dry_run: bool = False,
+        vacuum: bool = False,
+    ) -> Pruned:
+        ended = [i for i in self.runs.values() if not i.open and status in (None, i.status)]
+        if not dry_run:
+            self.calls.append(("prune", {"older_than": older_than, "vacuum": vacuum}))
+            for info in ended:
+                del self.runs[info.run_id]
+        events = sum(info.history_length for info in ended)
+        return Pruned(
+            runs=len(ended), events=events, dry_run=dry_run, file_bytes=2_000_000, free_bytes=81_920
         )
 
     async def history(self, run: str, *, after: int | None = None) -> Sequence[ev.Event]:

@@ -57,7 +57,7 @@ def test_07_kill_between_record_and_start(project: Project) -> None:
         "steps",
         STEPS.replace(
             "return await ctx.execute_activity(step_c",
-            "await ctx.sleep(6)\n        return await ctx.execute_activity(step_c",
+            "await ctx.sleep(4)\n        return await ctx.execute_activity(step_c",
         ),
     )
     project.open_gate("b")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from belugawf.local.store import Store
 from belugawf.model import events as e
 from belugawf.model.errors import AlreadyExistsError, RunEndedError, UnavailableError
 from belugawf.model.history import is_fact
+from tests.local.processes import Child
 
 OWNER = "0" * 32
 
@@ -91,43 +91,6 @@ def test_views_are_readable(store: Store) -> None:
     assert work == ("work", "completed", 1, '"ok"')
 
 
-def test_found_through_an_index(store: Store) -> None:
-    """What is asked every minute, or of each run, scans no table, and sorts nothing it finds."""
-    seen: list[str] = []
-    store.database.read.set_trace_callback(seen.append)
-    run = new_run(store)
-    store.candidates(now=1, limit=10)
-    store.next_due(1)
-    store.find("some-name")
-    store.waits(signal="go")
-    store.waits(run=run)
-    store.history(run)
-    store.heartbeat(run, 1)
-    store.owner(OWNER)
-    store.read_inbox([run], locked=False)
-    store.mail()
-    store.ended([run])
-    store.runs(limit=20)
-    store.runs(status="running", limit=20)
-    store.runs(workflow="flow", limit=20)
-    store.runs(labels={"team": "red"}, limit=20)
-    store.runs(problems=True, limit=20)
-    store.database.read.set_trace_callback(None)
-    asked = [query for query in seen if query.startswith("SELECT")]
-    assert len(asked) >= 15
-    for query in asked:
-        plan = [row[3] for row in store.database.read.execute(f"EXPLAIN QUERY PLAN {query}")]
-        assert not [step for step in plan if _is_slow(step, query)], (query, plan)
-
-
-def _is_slow(step: str, query: str) -> bool:
-    """A scan of what grows with the number of runs; not a walk by key that ends at a limit."""
-    if "due_at <=" in query or "due_at >" in query:
-        return "runs_by_status" in step
-    walk = "ORDER BY r.key DESC LIMIT" in query
-    return not walk and bool(re.match(r"SCAN (r|runs|events|waits|w|live|l)\b(?! USING)", step))
-
-
 def test_guard(store: Store) -> None:
     """An owner who was overtaken, by length, status or ownership, writes nothing."""
     run = new_run(store)
@@ -152,7 +115,7 @@ def test_end_over_a_message(store: Store) -> None:
         store.commit([turn(run, end, read_to=message.id)], OWNER).verdicts[0].fate is Fate.RELEASED
     )
     assert store.by_key(run).status == "completed"
-    assert store.mail() == set()
+    assert store.mail([run]) == set()
     with pytest.raises(RunEndedError):
         store.send(run, "signal", name="go", payload="1")
 
@@ -300,3 +263,44 @@ def test_other_databases(tmp_path: Path, spoil: str, message: str) -> None:
     connection.close()
     with pytest.raises(UnavailableError, match=message):
         Database(path)
+
+
+CREATOR = """
+    import sys
+    from pathlib import Path
+    from belugawf.local import database
+
+    acquire = database.WriteLock.acquire
+
+    def acquired(self, timeout):
+        acquire(self, timeout)
+        print(len(sys.modules))
+
+    database.WriteLock.acquire = acquired
+    database.Database(Path(sys.argv[1]) / "state.db").close()
+    print(len(sys.modules))
+"""
+
+
+def test_nothing_is_imported_under_the_lock(tmp_path: Path) -> None:
+    """Whoever creates the database does not keep others waiting for imports, or for plugins."""
+    with Child(CREATOR, tmp_path) as child:
+        under_the_lock, after = child.line(), child.line()
+    assert int(under_the_lock) == int(after)
+
+
+def test_created_by_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waited while another process created the database finds nothing left to do."""
+    path = tmp_path / "state.db"
+    refuse = Database._refuse_strangers
+
+    def overtaken(database: Database) -> None:
+        refuse(database)
+        monkeypatch.setattr(Database, "_refuse_strangers", refuse)
+        Database(path).close()
+        monkeypatch.setattr("belugawf.local.migrations.migrate", None)
+
+    monkeypatch.setattr(Database, "_refuse_strangers", overtaken)
+    database = Database(path)
+    assert new_run(Store(database, SystemClock()))
+    database.close()

@@ -18,7 +18,7 @@ import trustme
 from belugawf import new_executor
 from belugawf.config import TlsFiles
 from belugawf.executor import DurableExecutor
-from belugawf.model.errors import UnavailableError
+from belugawf.model.errors import UnavailableError, UsageError
 from tests.devserver import DevServer
 
 
@@ -187,3 +187,9 @@ def test_the_sdk_is_missing(tmp_path: Path) -> None:
     assert done.returncode == 12
     assert "pip install 'belugawf[temporal]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+async def test_prune_is_the_servers_work() -> None:
+    """Retention deletes ended runs there; `prune` says so, and asks nobody."""
+    with pytest.raises(UsageError, match="deletes ended runs itself"):
+        await new_executor("temporal").prune(older_than="30d")

@@ -1,0 +1,150 @@
+"""What a process keeps in memory is bounded, however many runs wait or fall due at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from belugawf import WorkflowContext, activity, workflow
+from belugawf.local import claiming, memory
+from belugawf.local.engine import Engine
+from belugawf.local.executor import LocalExecutor
+from belugawf.local.options import EngineOptions
+from belugawf.model import events as e
+
+GATES: dict[str, asyncio.Event] = {}
+
+
+@activity
+async def gated(gate: str) -> str:
+    await GATES[gate].wait()
+    return gate
+
+
+@workflow
+async def working(ctx: WorkflowContext, gate: str) -> str:
+    return await ctx.execute_activity(gated, gate)
+
+
+@workflow
+async def listening(ctx: WorkflowContext) -> list[int]:
+    return [(await ctx.wait_for_signal("go")).payload for _ in range(3)]
+
+
+def engine_of(executor: LocalExecutor) -> Engine:
+    return executor._driving()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Until it holds, which the engine brings about."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def replayed(engine: Engine) -> int:
+    """How many of the driven runs are in memory with the state of their code."""
+    return sum(run.replayer is not None for run in engine._runs.values())
+
+
+async def test_runs_that_wait(tmp_path: Path) -> None:
+    """None is driven; of the state of their code `cache_runs` of them, the last used."""
+    options = EngineOptions(cache_runs=3)
+    async with LocalExecutor(tmp_path / "state.db", [listening], options=options) as executor:
+        engine = engine_of(executor)
+
+        async def rests(number: int) -> None:
+            await executor.wait(f"run-{number}", until="rest")
+
+        for number in range(6):
+            await executor.execute(listening, id=f"run-{number}")
+            await rests(number)
+        first = executor._resolve("run-0").key
+        assert engine._runs == {}
+        assert list(engine._memory._shelf) == [first + 3, first + 4, first + 5]
+        dropped = engine._memory._shelf[first + 4].replayer
+        for number in (3, 0):
+            await executor.signal(f"run-{number}", "go", 1)
+            await rests(number)
+        # The longest idle went: not the third, which was used since.
+        assert list(engine._memory._shelf) == [first + 5, first + 3, first]
+        assert dropped._loop.evicting
+
+
+async def test_a_run_in_memory_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither by who drives it, nor by who looks at it: only what is new."""
+    async with LocalExecutor(tmp_path / "state.db", [listening]) as executor:
+        store = executor._store
+        asked: list[int] = []
+        history = store.history
+
+        def after(run: int, position: int = 0, limit: int | None = None) -> list[e.Event]:
+            asked.append(position)
+            return history(run, position, limit)
+
+        monkeypatch.setattr(store, "history", after)
+        handle = await executor.execute(listening, id="one")
+        await executor.wait("one", until="rest")
+        asked.clear()
+        for number in range(3):
+            await executor.signal("one", "go", number)
+            await executor.wait("one", until="rest")
+        assert await handle.result() == [0, 1, 2]
+        assert asked
+        assert min(asked) > 0
+
+
+async def test_runs_in_motion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker claims no more while it drives many; a run that is named is driven all the same."""
+    monkeypatch.setattr(claiming, "MOST_DRIVEN", 4)
+    monkeypatch.setattr(claiming, "CLAIM_AT_ONCE", 3)
+    GATES.update(many=asyncio.Event(), named=asyncio.Event())
+    async with LocalExecutor(tmp_path / "state.db", [working]) as executor:
+        handles = [
+            await executor.execute(working, id=f"run-{number}", input="many", detach=True)
+            for number in range(10)
+        ]
+        engine = engine_of(executor)
+        most = 0
+
+        def counted() -> bool:
+            nonlocal most
+            most = max(most, len(engine._runs))
+            return most >= 4 and executor.in_flight() >= 4
+
+        worker = asyncio.create_task(executor.work())
+        await until(counted)
+        assert most == 4
+        named = await executor.execute(working, id="named", input="named")
+        GATES["named"].set()
+        assert await named.result() == "named"
+        assert len(engine._runs) == 4
+        GATES["many"].set()
+        async with asyncio.timeout(20):
+            for handle in handles:
+                assert await handle.result() == "many"
+        worker.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await worker
+
+
+async def test_state_of_runs_in_motion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With many driven, the code's state is dropped after a turn, and replayed for the next."""
+    monkeypatch.setattr(memory, "MOST_REPLAYED", 2)
+    GATES.update(many=asyncio.Event())
+    async with LocalExecutor(tmp_path / "state.db", [working]) as executor:
+        handles = [
+            await executor.execute(working, id=f"run-{number}", input="many") for number in range(8)
+        ]
+        engine = engine_of(executor)
+        await until(lambda: executor.in_flight() == 8 and replayed(engine) <= 2)
+        GATES["many"].set()
+        async with asyncio.timeout(20):
+            for handle in handles:
+                assert await handle.result() == "many"
