@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import statistics
 import time
+import uuid
 from collections.abc import Awaitable, Callable
 
 from belugawf import WorkflowContext, activity, new_executor, workflow
@@ -50,28 +51,28 @@ WORKFLOWS = [sequence, parallel, naps]
 
 
 async def one_in_sequence(executor: DurableExecutor) -> float:
-    return await _rate(executor, sequence, runs=1, each=1_000)
+    return await rate(executor, sequence, runs=1, each=1_000)
 
 
 async def many_runs(executor: DurableExecutor) -> float:
-    return await _rate(executor, sequence, runs=500, each=5)
+    return await rate(executor, sequence, runs=500, each=5)
 
 
 async def one_in_parallel(executor: DurableExecutor) -> float:
-    return await _rate(executor, parallel, runs=1, each=500)
+    return await rate(executor, parallel, runs=1, each=500)
 
 
 async def threads(executor: DurableExecutor) -> float:
-    return await _rate(executor, naps, runs=1, each=640)
+    return await rate(executor, naps, runs=1, each=640)
 
 
-async def _rate(executor: DurableExecutor, function: object, *, runs: int, each: int) -> float:
+async def rate(executor: DurableExecutor, function: object, *, runs: int, each: int) -> float:
     """Activities a second, from the first start to the last end, all of it on disk."""
     began = time.perf_counter()
     handles = await asyncio.gather(
         *(
-            executor.execute(function, id=f"run-{number}", input=each)  # type: ignore[arg-type]
-            for number in range(runs)
+            executor.execute(function, id=f"run-{uuid.uuid4()}", input=each)  # type: ignore[arg-type]
+            for _ in range(runs)
         )
     )
     for handle in handles:
