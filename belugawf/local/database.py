@@ -23,7 +23,7 @@ from belugawf.local.filesystem import (
     sync_folders,
 )
 from belugawf.local.writelock import WriteLock
-from belugawf.model.errors import BelugaError, BusyError, UnavailableError
+from belugawf.model.errors import BelugaError, BusyError, UnavailableError, UsageError
 
 SCHEMA_VERSION = 1
 # "bwfw" in ASCII: tells `file` and us whose database this is.
@@ -61,14 +61,25 @@ class Database:
                 raise UnavailableError(
                     f"there is no database at {self.path}", hint="start a run: belugawf run"
                 )
-        self.folder = state_folder(self.path)
-        self.lock = WriteLock(self.folder / "write.lock")
         with self._translated():
             with private_umask():
                 self.writer = self._connect()
-            self._prepare()
-            # From here on `_Write` waits, so that it need not where nobody has the patience.
-            self.writer.execute("PRAGMA busy_timeout = 0")
+            try:
+                self._open()
+            except BaseException:
+                self.writer.close()
+                raise
+
+    def _open(self) -> None:
+        version = self._refuse_others()
+        # Not before: beside another program's file there is nothing for us to make.
+        self.folder = state_folder(self.path)
+        self.lock = WriteLock(self.folder / "write.lock")
+        if version != SCHEMA_VERSION:
+            with self.lock.held(knobs.BUSY_TIMEOUT_S):
+                self._migrate()
+        # From here on `_Write` waits, so that it need not where nobody has the patience.
+        self.writer.execute("PRAGMA busy_timeout = 0")
 
     def close(self) -> None:
         """Close both connections; the file stays."""
@@ -119,21 +130,17 @@ class Database:
             connection.execute(f"PRAGMA max_page_count = {knobs.MAX_PAGES}")
         return connection
 
-    def _prepare(self) -> None:
-        version = self.writer.execute("PRAGMA user_version").fetchone()[0]
+    def _refuse_others(self) -> int:
+        """The file's schema version: 0 where it is empty. Raises for a newer or foreign one."""
+        version: int = self.writer.execute("PRAGMA user_version").fetchone()[0]
         if version == SCHEMA_VERSION:
-            return
+            return version
         if version > SCHEMA_VERSION:
             raise UnavailableError(
                 f"{self.path} was written by a newer belugawf (schema {version}, "
                 f"this one knows {SCHEMA_VERSION})",
                 hint="upgrade: pip install --upgrade belugawf",
             )
-        self._refuse_strangers()
-        with self.lock.held(knobs.BUSY_TIMEOUT_S):
-            self._migrate()
-
-    def _refuse_strangers(self) -> None:
         identity = self.writer.execute("PRAGMA application_id").fetchone()[0]
         tables = self.writer.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
         if tables and identity != APPLICATION_ID:
@@ -141,6 +148,7 @@ class Database:
                 f"{self.path} is a database of another program",
                 hint="choose another file with --db",
             )
+        return version
 
     def _migrate(self) -> None:
         from belugawf.local.migrations import migrate
@@ -150,10 +158,12 @@ class Database:
             # in it is acknowledged, by whichever process.
             sync_folders(self.path)
         self.writer.execute("PRAGMA journal_mode = WAL")
-        self.writer.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        if self.writer.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
-            migrate(self.writer)
-            self.writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        migrate(
+            self.writer,
+            None if self._memory else self.path,
+            version=SCHEMA_VERSION,
+            application_id=APPLICATION_ID,
+        )
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -161,6 +171,8 @@ class Database:
             yield
         except sqlite3.Error as error:
             raise self.explain(error) from error
+        except UnicodeEncodeError as error:
+            raise _no_text(error) from error
 
     def explain(self, error: sqlite3.Error) -> BelugaError:
         """What SQLite's error means, for the person at the keyboard."""
@@ -243,12 +255,22 @@ class _Write:
             self._database.lock.release()
         if isinstance(error, sqlite3.Error):
             raise self._database.explain(error) from error
+        if isinstance(error, UnicodeEncodeError):
+            raise _no_text(error) from error
         if error is None:
             knobs.step("after commit")
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
+
+
+def _no_text(error: UnicodeEncodeError) -> UsageError:
+    """A name or an argument that holds half of a character, or bytes that were no text."""
+    return UsageError(
+        f"{error.object!a:.80} is no text: the character at {error.start} has no encoding",
+        hint="type it in UTF-8",
+    )
 
 
 def _is_busy(error: sqlite3.Error) -> bool:

@@ -38,6 +38,7 @@ from belugawf.executor import (
 from belugawf.handle import RunHandle
 from belugawf.host.clock import Clock, SystemClock
 from belugawf.local import ownership
+from belugawf.local.damage import reading
 from belugawf.local.database import Database
 from belugawf.local.options import EngineOptions
 from belugawf.local.presence import Presence, wake_owner
@@ -57,6 +58,7 @@ from belugawf.model.errors import (
 )
 from belugawf.model.history import python_version
 from belugawf.model.messages import UNSET, Signal
+from belugawf.model.soundness import check_history
 from belugawf.views import activity_states
 
 if TYPE_CHECKING:
@@ -207,7 +209,7 @@ class LocalExecutor:
         named = [id] if isinstance(id, str) else list(id or ())
         rows = [self._resolve(text) for text in named]
         if dry_run:
-            return [self._viewer.run_info(row) for row in rows or self._movable(workflow)]
+            return [self._viewer.listed(row) for row in rows or self._movable(workflow)]
         rows = [row for row in rows if row.status == "running"]
         if named and not rows:
             return []
@@ -247,7 +249,7 @@ class LocalExecutor:
             engine.forget_wishes(asked)
         driven.note()
         infos = [
-            self._viewer.run_info(self._store.by_key(key), new_problem=engine.is_news(key))
+            self._viewer.listed(self._store.by_key(key), new_problem=engine.is_news(key))
             for key in sorted(driven.keys)
         ]
         if not self._interrupts:
@@ -364,7 +366,7 @@ class LocalExecutor:
             check=check,
         )
         driven_by = None if duplicate else self._move_on(sent, owner, drive)
-        info = self._viewer.run_info(self._store.by_key(row.key))
+        info = self._viewer.listed(self._store.by_key(row.key))
         return Delivery(run=info, duplicate=duplicate, driven_by=driven_by)
 
     def _awaiting(self, name: str) -> RunRow:
@@ -390,7 +392,7 @@ class LocalExecutor:
         row = self._resolve(run)
         sent, owner, _ = self._store.send(row.key, "cancel", payload=reason)
         self._move_on(sent, owner, drive)
-        return self._viewer.run_info(self._store.by_key(row.key))
+        return self._viewer.listed(self._store.by_key(row.key))
 
     async def terminate(self, run: str, reason: str | None = None) -> RunInfo:
         """See `DurableExecutor.terminate`."""
@@ -398,7 +400,7 @@ class LocalExecutor:
         wake_owner(owner)
         if self._engine is not None:
             self._engine.look()
-        return self._viewer.run_info(row)
+        return self._viewer.listed(row)
 
     def _move_on(self, row: RunRow, owner: OwnerRow | None, drive: bool) -> Owner | None:
         """Somebody moves the run on: its live owner, a worker, or we; who that is, if not we."""
@@ -458,7 +460,7 @@ class LocalExecutor:
         from belugawf.local.querying import ask
 
         definition = self.catalog.workflow(row.workflow)
-        return ask(definition, self._store.history(row.key), name, args, self._options)
+        return ask(definition, self._sound_history(row), name, args, self._options)
 
     def _built_in(self, row: RunRow, name: str) -> Any:
         info = self._viewer.run_info(row)
@@ -483,7 +485,9 @@ class LocalExecutor:
 
     async def activities(self, run: str) -> list[ActivityState]:
         """See `DurableExecutor.activities`."""
-        return activity_states(self._store.history(self._resolve(run).key))
+        row = self._resolve(run)
+        with reading(row.workflow_id):
+            return activity_states(self._store.history(row.key))
 
     async def list(
         self,
@@ -499,7 +503,7 @@ class LocalExecutor:
         rows = self._store.runs(
             status=status, workflow=workflow, labels=labels, since=moment, limit=limit
         )
-        return [self._viewer.run_info(row) for row in rows]
+        return [self._viewer.listed(row) for row in rows]
 
     async def waiting(
         self, *, signal: str | None = None, limit: int | None = None
@@ -515,13 +519,24 @@ class LocalExecutor:
             waits_total=self._store.count_waits(),
             next_due_at=self._store.next_due(self._clock.now()),
             attention=[
-                self._viewer.run_info(row) for row in self._store.runs(problems=True, limit=_SHOWN)
+                self._viewer.listed(row) for row in self._store.runs(problems=True, limit=_SHOWN)
             ],
         )
 
     async def history(self, run: str, *, after: int | None = None) -> Sequence[e.Event]:
         """See `DurableExecutor.history`."""
-        return self._store.history(self._resolve(run).key, after or 0)
+        row = self._resolve(run)
+        if not after:
+            return self._sound_history(row)
+        with reading(row.workflow_id):
+            return self._store.history(row.key, after)
+
+    def _sound_history(self, row: RunRow) -> Sequence[e.Event]:
+        """The run's whole history, for whoever looks closely. Raises `DamagedError`."""
+        with reading(row.workflow_id):
+            history = self._store.history(row.key)
+            check_history(history)
+            return history
 
     async def wait(
         self,
@@ -599,6 +614,7 @@ class LocalExecutor:
             row = self._store.by_key(row.key)
         if row.status == "completed":
             annotation = Any if definition is None else definition.result_annotation
+            self._viewer.run_info(row)  # raises where the result is no longer JSON
             return codec.decode(row.result or "null", annotation, what="result")
         raise outcome_error(self._viewer.run_info(row))
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from belugawf.authoring.loader import Catalog
+from belugawf.local.damage import reading
 from belugawf.local.guard import TurnGuard
 from belugawf.local.options import EngineOptions
 from belugawf.local.problems import unknown_activity
@@ -22,6 +23,7 @@ from belugawf.model import events as e
 from belugawf.model.durations import parse_instant
 from belugawf.model.errors import BelugaError
 from belugawf.model.history import OpenWork
+from belugawf.model.soundness import check_history
 from belugawf.replay.replayer import Replayer
 
 T = TypeVar("T")
@@ -44,12 +46,16 @@ class Memory:
 
         Raises `TurnError` where the code does not fit the history, or cannot be had.
         """
-        row, history = self._store.load(run.key)
-        run.row = row
-        run.work = OpenWork.of(history)
-        run.history_length = row.history_length
-        run.last_time = history[-1].time
-        run.stored_due_at = None if row.due_at is None else parse_instant(row.due_at)
+        with reading(run.row.workflow_id):
+            row, history = self._store.load(run.key)
+            run.row = row
+            run.work = OpenWork.of(history)
+            run.history_length = row.history_length
+            run.last_time = history[-1].time
+            run.stored_due_at = None if row.due_at is None else parse_instant(row.due_at)
+            assert isinstance(history[0], e.WorkflowStarted)
+            if len(history) != row.history_length:
+                raise ValueError(f"event {len(history) + 1} is missing")
         run.begun = bool(row.begun)
         run.unstarted = dict.fromkeys(run.work.activities)
         replayer = self._from_shelf(run) or self._replayed(run, history)
@@ -84,6 +90,9 @@ class Memory:
                 self._guard.run(replayer, lambda: replayer.replay(history))
             except BaseException:
                 replayer.evict()
+                # Before the code is blamed, or we are.
+                with reading(run.row.workflow_id):
+                    check_history(history)
                 raise
         return replayer
 

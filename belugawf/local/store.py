@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 from belugawf.executor import IfExists
 from belugawf.host.clock import Clock
+from belugawf.local.damage import reading
 from belugawf.local.database import Database
 from belugawf.local.rows import (
     Committed,
@@ -231,7 +232,7 @@ class Store:
         position = row.history_length
         events: list[e.Event] = []
         for message in self._inbox(db, [row.key]):
-            if message.kind == "signal":
+            if message.kind == "signal" and message.sound:
                 position += 1
                 events.append(unread_signal(message, position, time))
         events.append(
@@ -546,13 +547,15 @@ class Store:
     def next_due(self, after: int) -> int | None:
         """The next moment after `after` at which any open run is due."""
         with self.database.reading() as db:
-            row = db.execute(
+            rows = db.execute(
                 "SELECT due_at FROM runs INDEXED BY runs_due "
-                "WHERE status = 'running' AND due_at > ? "
-                "ORDER BY due_at LIMIT 1",
+                "WHERE status = 'running' AND due_at > ? ORDER BY due_at",
                 (format_instant(after),),
-            ).fetchone()
-        return None if row is None else parse_instant(row[0])
+            )
+            for row in rows:  # the first, but for what a hand has left there
+                with suppress(ValueError):
+                    return parse_instant(row[0])
+        return None
 
     # -- questions -------------------------------------------------------------------------------
 
@@ -688,7 +691,9 @@ class Store:
         row = db.execute(
             "SELECT time FROM events WHERE run = ? ORDER BY position DESC LIMIT 1", (run,)
         ).fetchone()
-        return parse_instant(row[0])
+        with suppress(ValueError, TypeError):
+            return parse_instant(row[0])
+        return 0  # whoever edited it: a run can be ended all the same
 
     def _inbox(self, db: Connection, runs: Sequence[int]) -> list[Message]:
         rows = db.execute(
@@ -707,7 +712,11 @@ class Store:
             f"WHERE {where} ORDER BY w.since, w.run, w.seq LIMIT ?",
             (*values, -1 if limit is None else limit),
         )
-        return [WaitRow.of(row) for row in rows]
+        waits = []
+        for row in rows:
+            with reading(row[1]):
+                waits.append(WaitRow.of(row))
+        return waits
 
     def _insert_events(self, db: Connection, run: int, events: Sequence[e.Event]) -> None:
         db.executemany(
