@@ -35,6 +35,8 @@ _LARGEST_FILE_BYTES = 64 * _KIB
 # SQLite holds at most 1,000,000,000 bytes in one value; half of it leaves room for the row.
 _LARGEST_PAYLOAD_BYTES = 512 * _MIB
 _SHOWN_CHARACTERS = 60
+# Every key that is shown is compared with each.
+_MOST_PATTERNS = 100
 # More lines than a screen has help nobody.
 _SHOWN_PROBLEMS = 30
 
@@ -66,8 +68,9 @@ class TemporalSettings:
 class Settings:
     """What is in force. Paths are absolute, `payload_limit` is in bytes.
 
-    `resume_max_time` is `None` for no limit, `max_crashes` 0 for no limit. `source` is the file
-    that was read, `None` if there is none; `sources` says for each key where its value is from.
+    `resume_max_time` is `None` for no limit, `max_crashes` 0 for no limit. `redact` are globs for
+    names of keys whose values the command line masks. `source` is the file that was read, `None` if
+    there is none; `sources` says for each key where its value is from.
     """
 
     provider: str = "default"
@@ -81,6 +84,7 @@ class Settings:
     payload_limit: int = 2 * _MIB
     worker_concurrency: int = 100
     threads: int = 64
+    redact: tuple[str, ...] = ()
     temporal: TemporalSettings = field(default_factory=TemporalSettings)
     source: Path | None = None
     sources: Mapping[str, Source] = field(default_factory=dict)
@@ -247,6 +251,19 @@ def _read_names(given: Given) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _read_patterns(given: Given) -> tuple[str, ...]:
+    value = given.value
+    if not isinstance(value, list | tuple) or not all(
+        isinstance(v, str) and v.strip() and len(v) <= _SHOWN_CHARACTERS for v in value
+    ):
+        raise ValueError(
+            f'expected a list of key names such as [password, "*token*"], found {_shown(given)}'
+        )
+    if len(value) > _MOST_PATTERNS:
+        raise ValueError(f"expected at most {_MOST_PATTERNS} key names, found {len(value)}")
+    return tuple(value)
+
+
 def _read_secret(given: Given) -> str:
     return _read_text(Given(given.value, "", given.base, secret=True))
 
@@ -319,6 +336,7 @@ KEYS = (
     Key("payload_limit", _read_size, "2MiB"),
     Key("worker.concurrency", _whole_number(1, 100_000), "100"),
     Key("worker.threads", _whole_number(1, 10_000), "64"),
+    Key("redact", _read_patterns, "[]"),
     Key(
         "temporal.host",
         _read_text,
@@ -766,6 +784,7 @@ _FIELDS = {
     "payload_limit": "payload_limit",
     "worker.concurrency": "worker_concurrency",
     "worker.threads": "threads",
+    "redact": "redact",
 }
 
 

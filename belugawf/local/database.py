@@ -268,8 +268,8 @@ class _Write:
 def _no_text(error: UnicodeEncodeError) -> UsageError:
     """A name or an argument that holds half of a character, or bytes that were no text."""
     return UsageError(
-        f"{error.object!a:.80} is no text: the character at {error.start} has no encoding",
-        hint="type it in UTF-8",
+        f"this is no text: the character at {error.start} is half of a character, or a byte",
+        hint="type names and texts in UTF-8",
     )
 
 

@@ -38,7 +38,7 @@ from belugawf.executor import (
 from belugawf.handle import RunHandle
 from belugawf.host.clock import Clock, SystemClock
 from belugawf.local import ownership
-from belugawf.local.damage import reading
+from belugawf.local.damage import damaged, reading
 from belugawf.local.database import Database
 from belugawf.local.options import EngineOptions
 from belugawf.local.presence import Presence, wake_owner
@@ -50,6 +50,7 @@ from belugawf.model import events as e
 from belugawf.model.durations import Duration, duration_ns, format_instant, parse_duration
 from belugawf.model.errors import (
     AmbiguousRunError,
+    BelugaError,
     NotFinishedError,
     RunNotFoundError,
     SignalNotAwaitedError,
@@ -58,7 +59,7 @@ from belugawf.model.errors import (
 )
 from belugawf.model.history import python_version
 from belugawf.model.messages import UNSET, Signal
-from belugawf.model.soundness import check_history
+from belugawf.model.soundness import UNREADABLE, check_history
 from belugawf.views import activity_states
 
 if TYPE_CHECKING:
@@ -354,7 +355,12 @@ class LocalExecutor:
         text = codec.encode(message.payload, what="payload", limit=self._options.payload_limit)
 
         def check(waits: Sequence[WaitRow]) -> None:
-            check_payload(message.name, text, waits)
+            try:
+                check_payload(message.name, text, waits)
+            except BelugaError:
+                raise
+            except UNREADABLE as error:
+                raise damaged(row.workflow_id, error) from error
 
         sent, owner, duplicate = self._store.send(
             row.key,
