@@ -433,6 +433,9 @@ def check_rows(template: Template, case: tuple[list[tuple[str, str, int, Any]], 
     """Rows that somebody has edited by hand: said, never a traceback; the other runs are seen."""
     changes, looks = case
     folder = template.copy(wal=False)
+    if looks[0] % 2:
+        # What masks answers must not fall over them either.
+        (folder / ".belugawf.yaml").write_text('redact: [password, "*t*"]\n')
     try:
         _edit(folder / ".belugawf" / "state.db", changes)
         for look in looks:
