@@ -23,7 +23,13 @@ from belugawf.local.filesystem import (
     sync_folders,
 )
 from belugawf.local.writelock import WriteLock
-from belugawf.model.errors import BelugaError, BusyError, UnavailableError, UsageError
+from belugawf.model.errors import (
+    BelugaError,
+    BusyError,
+    DamagedError,
+    UnavailableError,
+    UsageError,
+)
 
 SCHEMA_VERSION = 1
 # "bwfw" in ASCII: tells `file` and us whose database this is.
@@ -171,8 +177,8 @@ class Database:
             yield
         except sqlite3.Error as error:
             raise self.explain(error) from error
-        except UnicodeEncodeError as error:
-            raise _no_text(error) from error
+        except UnicodeError as error:
+            raise self.explain_text(error) from error
 
     def explain(self, error: sqlite3.Error) -> BelugaError:
         """What SQLite's error means, for the person at the keyboard."""
@@ -188,6 +194,21 @@ class Database:
                 return UnavailableError(what.format(path=self.path, error=text), hint=hint)
         return UnavailableError(
             f"the database {self.path} refused: {text}", hint="look at it: belugawf doctor"
+        )
+
+    def explain_text(self, error: UnicodeError) -> BelugaError:
+        """What could not be encoded came from outside; what could not be decoded, from the file.
+
+        Also SQLite's own messages quote names of a damaged schema as they are.
+        """
+        if isinstance(error, UnicodeEncodeError):
+            return UsageError(
+                f"this is no text: the character at {error.start} is half of one, or a byte",
+                hint="type names and texts in UTF-8",
+            )
+        return DamagedError(
+            f"the database {self.path} is damaged: it holds bytes that are no text",
+            hint="restore a copy, or save what can be read: sqlite3 FILE .recover",
         )
 
 
@@ -255,22 +276,14 @@ class _Write:
             self._database.lock.release()
         if isinstance(error, sqlite3.Error):
             raise self._database.explain(error) from error
-        if isinstance(error, UnicodeEncodeError):
-            raise _no_text(error) from error
+        if isinstance(error, UnicodeError):
+            raise self._database.explain_text(error) from error
         if error is None:
             knobs.step("after commit")
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
-
-
-def _no_text(error: UnicodeEncodeError) -> UsageError:
-    """A name or an argument that holds half of a character, or bytes that were no text."""
-    return UsageError(
-        f"this is no text: the character at {error.start} is half of a character, or a byte",
-        hint="type names and texts in UTF-8",
-    )
 
 
 def _is_busy(error: sqlite3.Error) -> bool:

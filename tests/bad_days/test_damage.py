@@ -137,3 +137,16 @@ def test_links_in_a_circle(project: Project, loop: str) -> None:
     path.symlink_to(path)
     project.cli("run", "simple", check=12).no_traceback()
     project.cli("doctor", check=12).no_traceback()
+
+
+def test_a_schema_that_is_no_text(project: Project) -> None:
+    """A flipped bit in a name of the schema, which SQLite's own message quotes, is 12."""
+    project.cli("run", "simple", "--id", "s")
+    project.change_db("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = project.db.read_bytes()
+    for word in (b"CREATE INDEX live_problems", b"CREATE VIEW runs_view", b"CREATE TABLE labels"):
+        place = content.index(word) + len(word) - 3
+        project.db.write_bytes(content[:place] + b"\xf2" + content[place + 1 :])
+        for command in ("status", "run", "resume", "doctor"):
+            shown = project.cli(command, "--json", check=None).no_traceback()
+            assert shown.code in (0, 2, 12), shown

@@ -150,3 +150,13 @@ def test_no_locals(project: Project) -> None:
     assert "RuntimeError: stop" in failed.err
     assert "hunter22" not in failed.err
     assert "hunter22" not in str(project.status("l")["error"])
+
+
+def test_patterns_that_match_too_much(project: Project) -> None:
+    """A pattern that matches words of ours hides them from people, and leaves the JSON one line."""
+    project.configure('redact: ["*"]\n')
+    refused = project.cli("status", "nobody", "--json", check=10)
+    assert (refused.error["code"], refused.error["exit_code"]) == ("run_not_found", 10)
+    project.cli("run", "calling", "--id", "c", "-i", INPUT)
+    shown = clean(project.cli("status", "c", "--json")).json
+    assert (shown["workflow_id"], shown["input"]) == ("c", {"api_token": "***"})
