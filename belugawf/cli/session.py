@@ -70,6 +70,7 @@ class Session:
         self.data_terminal = STREAMS.data_is_terminal()
         self.interrupted: int | None = None
         self._settings: Settings | None = None
+        self._redaction: Redaction | None = None
         self._on_signal: Callable[[int], None] | None = None
         if self.flags.directory is not None:
             _enter(self.flags.directory)
@@ -104,7 +105,9 @@ class Session:
             return executor
         from belugawf.redacting import RedactingExecutor
 
-        return cast("DurableExecutor", RedactingExecutor(executor, redact_talk(self.settings)))
+        if self._redaction is None:
+            self._redaction = redact_talk(self.settings)
+        return cast("DurableExecutor", RedactingExecutor(executor, self._redaction))
 
     def run(self, work: Callable[[DurableExecutor], Awaitable[T]], *, create: bool = False) -> T:
         """Call `work` with an entered executor, on an event loop of its own.
@@ -199,7 +202,11 @@ def redact_talk(settings: Settings) -> Redaction:
 
     def masked(*args: Any, **kwargs: Any) -> logging.LogRecord:
         record = make(*args, **kwargs)
-        record.msg, record.args = redaction.text(record.getMessage()), ()
+        try:
+            text = record.getMessage()
+        except Exception:  # the arguments do not fit; the handler would print them as they are
+            text = f"{record.msg} {record.args!r}"
+        record.msg, record.args = redaction.text(text), ()
         if record.exc_info:
             # Handlers print this text in place of the traceback that they would make.
             record.exc_text = redaction.text(logging.Formatter().formatException(record.exc_info))

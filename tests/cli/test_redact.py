@@ -10,6 +10,7 @@ MODULE = """
     @activity
     def call(settings: dict, key: str) -> dict:
         logging.warning("calling with %s", key)
+        logging.warning("this does not fit: %d %d", key)
         return {"session": {"Password": "pass-99999", "n": 1}, "echo": key}
 
 

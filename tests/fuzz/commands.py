@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from belugawf.__main__ import run
+from belugawf.cli.streams import STREAMS
 from belugawf.local import executor as local_executor
 
 # Those of CLI.md, without 1: "a bug of ours" is what is looked for.
@@ -137,6 +139,8 @@ def command(
         for name in set(os.environ) - set(environ):
             del os.environ[name]
         os.environ.update(environ)
+        STREAMS.mask = None
+        logging.setLogRecordFactory(logging.LogRecord)
         # `main` would end the process here; in this one they would stay for ever.
         for engine in local_executor._LEFT_BEHIND:
             engine.evict_all()
