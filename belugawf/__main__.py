@@ -68,7 +68,7 @@ def _tell(error: Exception, *, as_json: bool, verbose: bool) -> int:
     known = describe_error(error)
     shown = _bug(error, verbose=verbose) if known is None else known
     if as_json:
-        STREAMS.say(error_line(shown))
+        STREAMS.say_json(error_line(shown, STREAMS.mask))
     elif not shown.said:
         _tell_people(shown)
     return shown.exit_code

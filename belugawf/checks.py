@@ -79,7 +79,10 @@ def checked_id(text: str) -> str:
 def checked_labels(labels: Mapping[str, str]) -> dict[str, str]:
     for name, value in labels.items():
         if not isinstance(name, str) or not isinstance(value, str) or not name:
-            raise UsageError(f"a label is a pair of texts, not {name!r}: {value!r}")
+            raise UsageError(
+                f"a label is a pair of texts, not {type(name).__name__}: {type(value).__name__}",
+                hint="write the value as a text",
+            )
     return dict(labels)
 
 

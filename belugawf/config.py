@@ -29,11 +29,16 @@ Source: TypeAlias = Literal["flag", "environment", "file", "default"]
 
 _KIB = 1024
 _MIB = 1024 * _KIB
-# A file of settings is a few lines; a megabyte is something else under this name.
-_LARGEST_FILE_BYTES = _MIB
+# A file of settings is a few lines; this much is something else under this name, and would take
+# YAML's reader, at 100 KB a second, longer than anybody should wait for `status`.
+_LARGEST_FILE_BYTES = 64 * _KIB
 # SQLite holds at most 1,000,000,000 bytes in one value; half of it leaves room for the row.
 _LARGEST_PAYLOAD_BYTES = 512 * _MIB
 _SHOWN_CHARACTERS = 60
+# Every key that is shown is compared with each.
+_MOST_PATTERNS = 100
+# More lines than a screen has help nobody.
+_SHOWN_PROBLEMS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +68,9 @@ class TemporalSettings:
 class Settings:
     """What is in force. Paths are absolute, `payload_limit` is in bytes.
 
-    `resume_max_time` is `None` for no limit, `max_crashes` 0 for no limit. `source` is the file
-    that was read, `None` if there is none; `sources` says for each key where its value is from.
+    `resume_max_time` is `None` for no limit, `max_crashes` 0 for no limit. `redact` are globs for
+    names of keys whose values the command line masks. `source` is the file that was read, `None` if
+    there is none; `sources` says for each key where its value is from.
     """
 
     provider: str = "default"
@@ -78,6 +84,7 @@ class Settings:
     payload_limit: int = 2 * _MIB
     worker_concurrency: int = 100
     threads: int = 64
+    redact: tuple[str, ...] = ()
     temporal: TemporalSettings = field(default_factory=TemporalSettings)
     source: Path | None = None
     sources: Mapping[str, Source] = field(default_factory=dict)
@@ -98,12 +105,15 @@ class ConfigProblem:
 
 
 class ConfigFileError(ConfigurationError):
-    """Everything that is wrong with the configuration, one line for each of `problems`."""
+    """Everything that is wrong with the configuration, a line for each of the first `problems`."""
 
     def __init__(self, problems: Iterable[ConfigProblem]) -> None:
         self.problems = tuple(problems)
+        shown = [str(problem) for problem in self.problems[:_SHOWN_PROBLEMS]]
+        if len(self.problems) > len(shown):
+            shown.append(f"and {len(self.problems) - len(shown)} more")
         super().__init__(
-            "\n".join(map(str, self.problems)),
+            "\n".join(shown),
             hint="every key is explained in docs/configuration.md and .belugawf.yaml.example",
         )
 
@@ -241,6 +251,19 @@ def _read_names(given: Given) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _read_patterns(given: Given) -> tuple[str, ...]:
+    value = given.value
+    if not isinstance(value, list | tuple) or not all(
+        isinstance(v, str) and v.strip() and len(v) <= _SHOWN_CHARACTERS for v in value
+    ):
+        raise ValueError(
+            f'expected a list of key names such as [password, "*token*"], found {_shown(given)}'
+        )
+    if len(value) > _MOST_PATTERNS:
+        raise ValueError(f"expected at most {_MOST_PATTERNS} key names, found {len(value)}")
+    return tuple(value)
+
+
 def _read_secret(given: Given) -> str:
     return _read_text(Given(given.value, "", given.base, secret=True))
 
@@ -313,6 +336,7 @@ KEYS = (
     Key("payload_limit", _read_size, "2MiB"),
     Key("worker.concurrency", _whole_number(1, 100_000), "100"),
     Key("worker.threads", _whole_number(1, 10_000), "64"),
+    Key("redact", _read_patterns, "[]"),
     Key(
         "temporal.host",
         _read_text,
@@ -517,10 +541,14 @@ class _Said:
             self.places[key.name] = place
 
 
+def _quoted(name: str) -> str:
+    return repr(name if len(name) <= _SHOWN_CHARACTERS else name[:_SHOWN_CHARACTERS] + "...")
+
+
 def _unknown(name: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches
 
-    shown = repr(name if len(name) <= _SHOWN_CHARACTERS else name[:_SHOWN_CHARACTERS] + "...")
+    shown = _quoted(name)
     nearest = get_close_matches(name, list(known), n=1)
     advice = f"did you mean {nearest[0]}?" if nearest else f"known here: {', '.join(known)}"
     return f"unknown key {shown}; {advice}"
@@ -549,7 +577,7 @@ class _FileReader:
                 hint="make it readable, or name another one with --config",
             ) from error
         if len(content) > _LARGEST_FILE_BYTES:
-            self._problem(1, 1, "the file is over 1 MiB, too large for a configuration")
+            self._problem(1, 1, "the file is over 64 KiB, too large for a configuration")
             return None
         try:
             return content.decode("utf-8-sig")
@@ -598,7 +626,7 @@ class _FileReader:
                 self._problem(line, column, f"expected a key, found {_kind(key_node)}")
             elif name in seen:
                 first = f"it stands in line {seen[name]} already"
-                self._problem(line, column, f"duplicate key {name!r}; {first}")
+                self._problem(line, column, f"duplicate key {_quoted(name)}; {first}")
             elif name not in known:
                 self._problem(line, column, _unknown(name, known))
             else:
@@ -756,6 +784,7 @@ _FIELDS = {
     "payload_limit": "payload_limit",
     "worker.concurrency": "worker_concurrency",
     "worker.threads": "threads",
+    "redact": "redact",
 }
 
 

@@ -345,7 +345,7 @@ def test_tls(home: Path) -> None:
         ("db: &x [*x]", "1:5: db: expected a list of plain values"),
         ("[" * 5000, "1:1: the file is nested too deep for a configuration"),
         (b"provider: x\ndb: \xff\xfe", "2:5: the file is not UTF-8 text"),
-        (b"#" * ((1 << 20) + 1), "1:1: the file is over 1 MiB"),
+        (b"#" * ((1 << 16) + 1), "1:1: the file is over 64 KiB"),
         ("max_crashes: " + "9" * 5000, "1:14: max_crashes: "),
     ],
 )  # fmt: skip
@@ -538,3 +538,15 @@ def test_defaults_are_those_of_the_code(home: Path) -> None:
         )
         (home / ".belugawf.yaml").unlink()
         assert plain == dataclasses.replace(load(home), sources={})
+
+
+def test_not_more_than_a_screen(home: Path) -> None:
+    """A file with thousands of mistakes is told of in a few lines, long names are cut."""
+    text = "".join(f"{'k' * 500}{number}: 1\n" for number in range(100))
+    with pytest.raises(ConfigFileError) as caught:
+        load(home, text)
+    assert len(caught.value.problems) == 100
+    lines = str(caught.value).splitlines()
+    assert lines[-1] == "and 70 more"
+    assert len(lines) == 31
+    assert max(map(len, lines)) < 500

@@ -31,12 +31,14 @@ LAYERS["executor"] = {"model", "authoring", "blocking"}
 LAYERS["config"] = {"model", "executor"}
 LAYERS["checks"] = {"model", "executor"}
 LAYERS["handle"] = {"model", "executor"}
+LAYERS["redacting"] = {"model", "executor", "handle"}
 LAYERS["views"] = {"model", "executor"}
 LAYERS["host"] = {"model", "authoring", "replay", "executor"}
 LAYERS["local"] = {*LAYERS["host"], "blocking", "config", "checks", "handle", "views", "host"}
 LAYERS["temporal"] = LAYERS["local"]
 LAYERS["testing"] = {*LAYERS["local"], "local"}
 LAYERS["cli"] = {"model", "authoring", "blocking", "executor", "config", "host", "local"}
+LAYERS["cli"] |= {"redacting"}
 LAYERS["__main__"] = {"cli"}
 LAYERS["__init__"] = {"model", "authoring", "executor"}
 

@@ -351,7 +351,7 @@ class WorkflowContext:
     def set_progress(self, progress: str | float) -> None:
         """What `status` shows of the run: a text, or a fraction from 0 to 1."""
         if isinstance(progress, bool) or not isinstance(progress, str | int | float):
-            raise UsageError(f"progress is a text or a fraction, not {progress!r}")
+            raise UsageError(f"progress is a text or a fraction, not {type(progress).__name__}")
         self._runtime.publish_progress(progress)
 
 

@@ -266,7 +266,7 @@ def _database(database: Path) -> Finding:
         return Finding("database", OK, f"{database} does not exist yet")
     try:
         trouble = _read_only(database, _quick_check)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         return Finding(
             "database",
             FAIL,

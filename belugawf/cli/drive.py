@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +20,7 @@ from belugawf.cli.driving import (
 )
 from belugawf.cli.exits import CommandError, outcome_error
 from belugawf.cli.render import escape
-from belugawf.cli.session import Session, leave
+from belugawf.cli.session import Session, leave, unredacted
 from belugawf.cli.streams import STREAMS
 from belugawf.model.errors import (
     AmbiguousRunError,
@@ -188,6 +189,9 @@ async def _run(
         return await handle.describe(), False
     session.say(f"{escape(handle.id)} started")
     (info,) = await to_rest(session, executor, [handle.run_id], until=until, max_wait=max_wait)
+    if info.status == "completed" and not session.json:
+        # It is printed: the data that was asked for.
+        info = replace(info, result=(await unredacted(executor).describe(info.run_id)).result)
     rests = info.open and info.problem is None
     if rests and not session.quiet and session.interrupted is None:
         telling.say_waits(session, info, await telling.awaiting_runs(executor, [info]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -121,15 +121,21 @@ def _click_error(error: Any) -> CommandError:
     return CommandError(USAGE, UsageError.code, message, hint=hint)
 
 
-def error_line(error: CommandError) -> str:
-    """The one JSON line that `--json` prints on stderr, without its end of line."""
+def error_line(error: CommandError, mask: Callable[[str], str] | None = None) -> str:
+    """The one JSON line that `--json` prints on stderr, without its end of line.
+
+    `mask` is applied to its sentences; the documents in it are masked already.
+    """
+    message, hint = error.message, error.hint
+    if mask is not None:
+        message, hint = mask(message), None if hint is None else mask(hint)
     return json.dumps(
         {
             "schema": "belugawf.error/1",
             "code": error.code,
             "exit_code": error.exit_code,
-            "message": error.message,
-            "hint": error.hint,
+            "message": message,
+            "hint": hint,
             **error.extra,
         }
     )

@@ -456,7 +456,7 @@ def run_table(session: Session, infos: Sequence[RunInfo]) -> None:
 
 def _note(info: RunInfo) -> str:
     """What matters most about a run, in a few words."""
-    if info.problem is not None and info.open:
+    if info.problem is not None:
         return f"problem: {escape(info.problem.code)}"
     if info.error is not None:
         return escape(info.error.type)

@@ -6,6 +6,7 @@ that every mistake is reported in the same words.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -78,10 +79,12 @@ def duration(text: str | None, flag: str) -> timedelta | None:
 def pairs(texts: Sequence[str] | None, flag: str) -> dict[str, str]:
     """The mapping of repeated `key=value` flags. Raises `UsageError` for one without "="."""
     found: dict[str, str] = {}
-    for text in texts or ():
+    for number, text in enumerate(texts or (), 1):
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise UsageError(f"{flag} {text!r} is no key=value", hint=f"write {flag} key=value")
+            # Not shown: it may be a value that lost its key.
+            which = f"the value of {flag}" if number == 1 else f"value {number} of {flag}"
+            raise UsageError(f"{which} is no key=value", hint=f"write {flag} key=value")
         if key in found:
             raise UsageError(f"{flag} gives {key!r} twice", hint="give each key once")
         found[key] = value
@@ -118,6 +121,6 @@ def whole_number(text: str | None, flag: str) -> int | None:
     """A whole number of 1 or more, `None` where it was not given. Raises `UsageError`."""
     if text is None:
         return None
-    if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"{flag} is {text!r}", hint="give a whole number of 1 or more")
+    if re.fullmatch(r"0*[1-9][0-9]{0,17}", text) is None:
+        raise UsageError(f"{flag} is {text!r:.60}", hint="give a whole number of 1 or more")
     return int(text)

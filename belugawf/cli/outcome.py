@@ -14,7 +14,7 @@ from belugawf.cli.driving import other_owner
 from belugawf.cli.exits import CommandError, outcome_error
 from belugawf.cli.look import chosen_run
 from belugawf.cli.render import escape
-from belugawf.cli.session import Session, leave
+from belugawf.cli.session import Session, leave, unredacted
 from belugawf.model.errors import NotFinishedError, UsageError, WaitExpiredError
 
 if TYPE_CHECKING:
@@ -43,8 +43,10 @@ def result_command(
     async def look(executor: DurableExecutor) -> RunInfo:
         info = await chosen_run(session, executor, run)
         if info.open and (wait or patience is not None):
-            return await _wait(session, executor, info, "done", patience)
-        return info
+            info = await _wait(session, executor, info, "done", patience)
+        if info.status != "completed":
+            return info
+        return await unredacted(executor).describe(info.run_id)
 
     info = session.run(look)
     if info.open:

@@ -158,7 +158,7 @@ class Resume:
                 message += f" (and {len(failed) - 1} more)"
             return CommandError(exits.FAILED, "workflow_failed", message, extra=extra, said=True)
         refused = [info for info in infos if info.problem is not None and info.open]
-        for code in (exits.MISMATCH, exits.NOT_LOADED):
+        for code in (exits.MISMATCH, exits.NOT_LOADED, exits.UNAVAILABLE):
             for info in refused:
                 problem = info.problem
                 if problem is not None and problem.exit_code == code:

@@ -7,7 +7,7 @@ import shlex
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import typer
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from belugawf.config import Settings
     from belugawf.executor import DurableExecutor, Hooks
+    from belugawf.model.redaction import Redaction
 
 T = TypeVar("T")
 
@@ -69,6 +70,7 @@ class Session:
         self.data_terminal = STREAMS.data_is_terminal()
         self.interrupted: int | None = None
         self._settings: Settings | None = None
+        self._redaction: Redaction | None = None
         self._on_signal: Callable[[int], None] | None = None
         if self.flags.directory is not None:
             _enter(self.flags.directory)
@@ -98,7 +100,14 @@ class Session:
         elif self.settings.provider == "temporal":
             # Workers drive there: `worker`, or `resume` for a while.
             options |= {"drives": False, "process_ends": True}
-        return new_executor(self.settings.provider, **options)
+        executor = new_executor(self.settings.provider, **options)
+        if not self.settings.redact:
+            return executor
+        from belugawf.redacting import RedactingExecutor
+
+        if self._redaction is None:
+            self._redaction = redact_talk(self.settings)
+        return cast("DurableExecutor", RedactingExecutor(executor, self._redaction))
 
     def run(self, work: Callable[[DurableExecutor], Awaitable[T]], *, create: bool = False) -> T:
         """Call `work` with an entered executor, on an event loop of its own.
@@ -179,6 +188,37 @@ def _enter(directory: Path) -> None:
             f"cannot work in directory {str(directory)!r}: {error.strerror}",
             hint="create it, or name another one",
         ) from None
+
+
+def redact_talk(settings: Settings) -> Redaction:
+    """Mask secrets in whatever this process says or logs from now on, by these settings."""
+    import logging
+
+    from belugawf.model.redaction import Redaction
+
+    redaction = Redaction(settings.redact)
+    STREAMS.mask = redaction.text
+    make = logging.getLogRecordFactory()
+
+    def masked(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = make(*args, **kwargs)
+        try:
+            text = record.getMessage()
+        except Exception:  # the arguments do not fit; the handler would print them as they are
+            text = f"{record.msg} {record.args!r}"
+        record.msg, record.args = redaction.text(text), ()
+        if record.exc_info:
+            # Handlers print this text in place of the traceback that they would make.
+            record.exc_text = redaction.text(logging.Formatter().formatException(record.exc_info))
+        return record
+
+    logging.setLogRecordFactory(masked)
+    return redaction
+
+
+def unredacted(executor: DurableExecutor) -> DurableExecutor:
+    """The executor that tells results as they are: what is asked for must be usable."""
+    return cast("DurableExecutor", getattr(executor, "unredacted", executor))
 
 
 def leave(code: int) -> NoReturn:

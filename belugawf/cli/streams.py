@@ -27,10 +27,12 @@ class Streams:
 
     `final` says that the process ends with the command, so that the real stdout is never given
     back: a thread of the user's that outlives its activity cannot write into the results.
+    `mask` is applied to talk: what it returns is said.
     """
 
     def __init__(self) -> None:
         self.final = False
+        self.mask: Callable[[str], str] | None = None
         self._data: TextIO | None = None
 
     @property
@@ -47,6 +49,10 @@ class Streams:
 
     def say(self, text: str) -> None:
         """Print one line of talk; a closed stderr is no reason to stop."""
+        self.say_json(text if self.mask is None else self.mask(text))
+
+    def say_json(self, text: str) -> None:
+        """As `say`, without `mask`, for documents: their texts are masked already."""
         with suppress(OSError, ValueError, AttributeError):
             sys.stderr.write(text + "\n")
             sys.stderr.flush()

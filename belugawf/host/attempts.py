@@ -43,6 +43,11 @@ Status: TypeAlias = Literal["completed", "failed", "timed_out", "interrupted"]
 _FAREWELL_S = 1.0
 # Results are one line; the limit of payloads is checked in the child, this one only bounds memory.
 _CHILD_LINE_LIMIT = 64 * 1024 * 1024
+# The child finds modules just where we do.
+_CHILD = (
+    "import sys; sys.path[:] = sys.argv[1:]; del sys.argv[1:]; "
+    "from belugawf.host.isolated import main; main()"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -402,8 +407,11 @@ class AttemptRunner:
         keep = self._keep()
         child = await asyncio.create_subprocess_exec(
             sys.executable,
-            "-m",
-            "belugawf.host.isolated",
+            # Not the folder that we happen to be in: a `json.py` there would be the child's json.
+            "-P",
+            "-c",
+            _CHILD,
+            *sys.path,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             pass_fds=keep,

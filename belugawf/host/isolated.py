@@ -1,4 +1,4 @@
-"""The child process of an isolated activity: `python -m belugawf.host.isolated`.
+"""The child process of an isolated activity.
 
 It reads one JSON line that says what to run, writes one JSON line with the outcome, and dies with
 its parent: the kernel kills it on Linux, and everywhere the end of its standard input does.
@@ -103,7 +103,3 @@ def _watch_parent() -> None:
     while os.read(0, 4096):
         pass
     os._exit(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -54,5 +54,5 @@ def _names(db: Path, query: str, values: Any) -> list[str]:
     try:
         with looking(db) as connection:
             return [row[0] for row in connection.execute(query, values)]
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeError):
         return []

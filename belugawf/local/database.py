@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from belugawf.host import knobs
 from belugawf.local.filesystem import (
@@ -23,7 +23,13 @@ from belugawf.local.filesystem import (
     sync_folders,
 )
 from belugawf.local.writelock import WriteLock
-from belugawf.model.errors import BelugaError, BusyError, UnavailableError
+from belugawf.model.errors import (
+    BelugaError,
+    BusyError,
+    DamagedError,
+    UnavailableError,
+    UsageError,
+)
 
 SCHEMA_VERSION = 1
 # "bwfw" in ASCII: tells `file` and us whose database this is.
@@ -33,6 +39,19 @@ APPLICATION_ID = 0x62776677
 _CACHE_KIB = 8_192
 # How often a writer looks whether a program that does not know our lock has ended, in seconds.
 _RETRY_S = 0.01
+
+
+class Migrate(Protocol):
+    """See `migrations.migrate`."""
+
+    def __call__(
+        self,
+        connection: sqlite3.Connection,
+        path: Path | None,
+        *,
+        version: int,
+        application_id: int,
+    ) -> None: ...
 
 
 class Database:
@@ -61,14 +80,30 @@ class Database:
                 raise UnavailableError(
                     f"there is no database at {self.path}", hint="start a run: belugawf run"
                 )
-        self.folder = state_folder(self.path)
-        self.lock = WriteLock(self.folder / "write.lock")
         with self._translated():
             with private_umask():
                 self.writer = self._connect()
-            self._prepare()
-            # From here on `_Write` waits, so that it need not where nobody has the patience.
-            self.writer.execute("PRAGMA busy_timeout = 0")
+            try:
+                self._open()
+            except BaseException:
+                self.writer.close()
+                raise
+
+    def _open(self) -> None:
+        version = self._refuse_others()
+        # Not before: beside another program's file there is nothing for us to make.
+        self.folder = state_folder(self.path)
+        self.lock = WriteLock(self.folder / "write.lock")
+        if version != SCHEMA_VERSION:
+            # Imported before the lock is taken: it takes longer than any transaction, and others
+            # wait.
+            from belugawf.local.migrations import migrate
+
+            with self.lock.held(knobs.BUSY_TIMEOUT_S):
+                if self._refuse_others() != SCHEMA_VERSION:  # nobody was faster
+                    self._migrate(migrate)
+        # From here on `_Write` waits, so that it need not where nobody has the patience.
+        self.writer.execute("PRAGMA busy_timeout = 0")
 
     def close(self) -> None:
         """Close both connections; the file stays."""
@@ -138,24 +173,17 @@ class Database:
             connection.execute(f"PRAGMA max_page_count = {knobs.MAX_PAGES}")
         return connection
 
-    def _prepare(self) -> None:
-        version = self.writer.execute("PRAGMA user_version").fetchone()[0]
+    def _refuse_others(self) -> int:
+        """The file's schema version: 0 where it is empty. Raises for a newer or foreign one."""
+        version: int = self.writer.execute("PRAGMA user_version").fetchone()[0]
         if version == SCHEMA_VERSION:
-            return
+            return version
         if version > SCHEMA_VERSION:
             raise UnavailableError(
                 f"{self.path} was written by a newer belugawf (schema {version}, "
                 f"this one knows {SCHEMA_VERSION})",
                 hint="upgrade: pip install --upgrade belugawf",
             )
-        self._refuse_strangers()
-        # Imported before the lock is taken: it takes longer than any transaction, and others wait.
-        from belugawf.local.migrations import migrate
-
-        with self.lock.held(knobs.BUSY_TIMEOUT_S):
-            self._migrate(migrate)
-
-    def _refuse_strangers(self) -> None:
         identity = self.writer.execute("PRAGMA application_id").fetchone()[0]
         tables = self.writer.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
         if tables and identity != APPLICATION_ID:
@@ -163,18 +191,20 @@ class Database:
                 f"{self.path} is a database of another program",
                 hint="choose another file with --db",
             )
+        return version
 
-    def _migrate(self, migrate: Callable[[sqlite3.Connection], None]) -> None:
-        if self.writer.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION:
-            return  # another process was faster, and has done all of this
+    def _migrate(self, migrate: Migrate) -> None:
         if not self._memory:
             # Before the version below says that the database is complete, and so before anything
             # in it is acknowledged, by whichever process.
             sync_folders(self.path)
         self.writer.execute("PRAGMA journal_mode = WAL")
-        self.writer.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        migrate(self.writer)
-        self.writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        migrate(
+            self.writer,
+            None if self._memory else self.path,
+            version=SCHEMA_VERSION,
+            application_id=APPLICATION_ID,
+        )
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -182,6 +212,8 @@ class Database:
             yield
         except sqlite3.Error as error:
             raise self.explain(error) from error
+        except UnicodeError as error:
+            raise self.explain_text(error) from error
 
     def explain(self, error: sqlite3.Error) -> BelugaError:
         """What SQLite's error means, for the person at the keyboard."""
@@ -197,6 +229,21 @@ class Database:
                 return UnavailableError(what.format(path=self.path, error=text), hint=hint)
         return UnavailableError(
             f"the database {self.path} refused: {text}", hint="look at it: belugawf doctor"
+        )
+
+    def explain_text(self, error: UnicodeError) -> BelugaError:
+        """What could not be encoded came from outside; what could not be decoded, from the file.
+
+        Also SQLite's own messages quote names of a damaged schema as they are.
+        """
+        if isinstance(error, UnicodeEncodeError):
+            return UsageError(
+                f"this is no text: the character at {error.start} is half of one, or a byte",
+                hint="type names and texts in UTF-8",
+            )
+        return DamagedError(
+            f"the database {self.path} is damaged: it holds bytes that are no text",
+            hint="restore a copy, or save what can be read: sqlite3 FILE .recover",
         )
 
 
@@ -264,6 +311,8 @@ class _Write:
             self._database.lock.release()
         if isinstance(error, sqlite3.Error):
             raise self._database.explain(error) from error
+        if isinstance(error, UnicodeError):
+            raise self._database.explain_text(error) from error
         if error is None:
             knobs.step("after commit")
 

@@ -31,6 +31,7 @@ from belugawf.host.clock import Clock
 from belugawf.local.agenda import Agenda
 from belugawf.local.claiming import Claims
 from belugawf.local.committing import Committer
+from belugawf.local.damage import check_row
 from belugawf.local.memory import Memory
 from belugawf.local.options import EngineOptions
 from belugawf.local.presence import Presence
@@ -60,6 +61,7 @@ from belugawf.model.durations import SECOND_NS
 from belugawf.model.errors import (
     BelugaError,
     BusyError,
+    DamagedError,
     UnavailableError,
     UsageError,
     WorkflowLoadError,
@@ -471,7 +473,11 @@ class Engine:
         known: dict[int, str | None] = {}
         for row in rows:
             try:
+                check_row(row)
                 self._catalog().workflow(row.workflow)
+            except DamagedError as error:
+                self._refuse(row.key, error)
+                continue
             except (WorkflowNotFoundError, WorkflowLoadError) as error:
                 self._refuse(row.key, missing_workflow(row, error))
                 continue

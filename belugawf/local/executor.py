@@ -39,6 +39,7 @@ from belugawf.executor import (
 from belugawf.handle import RunHandle
 from belugawf.host.clock import Clock, SystemClock
 from belugawf.local import ownership
+from belugawf.local.damage import damaged, reading
 from belugawf.local.database import Database
 from belugawf.local.options import EngineOptions
 from belugawf.local.presence import Presence, wake_owner
@@ -50,6 +51,7 @@ from belugawf.model import events as e
 from belugawf.model.durations import Duration, duration_ns, format_instant, parse_duration
 from belugawf.model.errors import (
     AmbiguousRunError,
+    BelugaError,
     BusyError,
     NotFinishedError,
     RunNotFoundError,
@@ -59,6 +61,7 @@ from belugawf.model.errors import (
 )
 from belugawf.model.history import python_version
 from belugawf.model.messages import UNSET, Signal
+from belugawf.model.soundness import UNREADABLE, check_history
 from belugawf.views import activity_states
 
 if TYPE_CHECKING:
@@ -211,7 +214,7 @@ class LocalExecutor:
         named = [id] if isinstance(id, str) else list(id or ())
         rows = [self._resolve(text) for text in named]
         if dry_run:
-            return [self._viewer.run_info(row) for row in rows or self._movable(workflow)]
+            return [self._viewer.listed(row) for row in rows or self._movable(workflow)]
         rows = [row for row in rows if row.status == "running"]
         if named and not rows:
             return []
@@ -251,7 +254,7 @@ class LocalExecutor:
             engine.forget_wishes(asked)
         driven.note()
         infos = [
-            self._viewer.run_info(row, new_problem=engine.is_news(row.key))
+            self._viewer.listed(row, new_problem=engine.is_news(row.key))
             for row in self._store.by_keys(driven.keys)
         ]
         if not self._interrupts:
@@ -356,7 +359,12 @@ class LocalExecutor:
         text = codec.encode(message.payload, what="payload", limit=self._options.payload_limit)
 
         def check(waits: Sequence[WaitRow]) -> None:
-            check_payload(message.name, text, waits)
+            try:
+                check_payload(message.name, text, waits)
+            except BelugaError:
+                raise
+            except UNREADABLE as error:
+                raise damaged(row.workflow_id, error) from error
 
         sent, owner, duplicate = self._store.send(
             row.key,
@@ -368,7 +376,7 @@ class LocalExecutor:
             check=check,
         )
         driven_by = None if duplicate else self._move_on(sent, owner, drive)
-        info = self._viewer.run_info(self._store.by_key(row.key))
+        info = self._viewer.listed(self._store.by_key(row.key))
         return Delivery(run=info, duplicate=duplicate, driven_by=driven_by)
 
     def _awaiting(self, name: str) -> RunRow:
@@ -396,7 +404,7 @@ class LocalExecutor:
         row = self._resolve(run)
         sent, owner, _ = self._store.send(row.key, "cancel", payload=reason)
         self._move_on(sent, owner, drive)
-        return self._viewer.run_info(self._store.by_key(row.key))
+        return self._viewer.listed(self._store.by_key(row.key))
 
     async def terminate(self, run: str, reason: str | None = None) -> RunInfo:
         """See `DurableExecutor.terminate`."""
@@ -404,7 +412,7 @@ class LocalExecutor:
         wake_owner(owner)
         if self._engine is not None:
             self._engine.look()
-        return self._viewer.run_info(row)
+        return self._viewer.listed(row)
 
     def _move_on(self, row: RunRow, owner: OwnerRow | None, drive: bool) -> Owner | None:
         """Somebody moves the run on: its live owner, a worker, or we; who that is, if not we."""
@@ -464,7 +472,7 @@ class LocalExecutor:
         from belugawf.local.querying import ask
 
         definition = self.catalog.workflow(row.workflow)
-        return ask(definition, self._store.history(row.key), name, args, self._options)
+        return ask(definition, self._sound_history(row), name, args, self._options)
 
     def _built_in(self, row: RunRow, name: str) -> Any:
         info = self._viewer.run_info(row)
@@ -489,7 +497,9 @@ class LocalExecutor:
 
     async def activities(self, run: str) -> list[ActivityState]:
         """See `DurableExecutor.activities`."""
-        return activity_states(self._store.history(self._resolve(run).key))
+        row = self._resolve(run)
+        with reading(row.workflow_id):
+            return activity_states(self._store.history(row.key))
 
     async def list(
         self,
@@ -505,7 +515,7 @@ class LocalExecutor:
         rows = self._store.runs(
             status=status, workflow=workflow, labels=labels, since=moment, limit=limit
         )
-        return [self._viewer.run_info(row) for row in rows]
+        return [self._viewer.listed(row) for row in rows]
 
     async def waiting(
         self, *, signal: str | None = None, limit: int | None = None
@@ -521,7 +531,7 @@ class LocalExecutor:
             waits_total=self._store.count_waits(),
             next_due_at=self._store.next_due(self._clock.now()),
             attention=[
-                self._viewer.run_info(row) for row in self._store.runs(problems=True, limit=_SHOWN)
+                self._viewer.listed(row) for row in self._store.runs(problems=True, limit=_SHOWN)
             ],
         )
 
@@ -562,7 +572,18 @@ class LocalExecutor:
 
     async def history(self, run: str, *, after: int | None = None) -> Sequence[e.Event]:
         """See `DurableExecutor.history`."""
-        return self._store.history(self._resolve(run).key, after or 0)
+        row = self._resolve(run)
+        if not after:
+            return self._sound_history(row)
+        with reading(row.workflow_id):
+            return self._store.history(row.key, after)
+
+    def _sound_history(self, row: RunRow) -> Sequence[e.Event]:
+        """The run's whole history, for whoever looks closely. Raises `DamagedError`."""
+        with reading(row.workflow_id):
+            history = self._store.history(row.key)
+            check_history(history)
+            return history
 
     async def wait(
         self,
@@ -640,6 +661,7 @@ class LocalExecutor:
             row = self._store.by_key(row.key)
         if row.status == "completed":
             annotation = Any if definition is None else definition.result_annotation
+            self._viewer.run_info(row)  # raises where the result is no longer JSON
             return codec.decode(row.result or "null", annotation, what="result")
         raise outcome_error(self._viewer.run_info(row))
 

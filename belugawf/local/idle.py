@@ -23,6 +23,6 @@ def nothing_due(db: Path, now: int) -> bool:
                 "SELECT 1 FROM runs INDEXED BY runs_due WHERE status = 'running' AND due_at <= ?)",
                 (format_instant(now),),
             ).fetchone()[0]
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeError):
         return False
     return not busy

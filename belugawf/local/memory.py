@@ -15,6 +15,7 @@ from functools import partial
 from typing import TypeVar
 
 from belugawf.authoring.loader import Catalog
+from belugawf.local.damage import reading
 from belugawf.local.guard import TurnGuard
 from belugawf.local.options import EngineOptions
 from belugawf.local.problems import unknown_activity
@@ -23,8 +24,9 @@ from belugawf.local.store import Store
 from belugawf.local.turns import DrivenRun
 from belugawf.model import events as e
 from belugawf.model.durations import parse_instant
-from belugawf.model.errors import BelugaError
+from belugawf.model.errors import BelugaError, DamagedError
 from belugawf.model.history import OpenWork, is_fact
+from belugawf.model.soundness import check_history
 from belugawf.replay.replayer import Replayer
 
 T = TypeVar("T")
@@ -71,7 +73,8 @@ class Memory:
             self._from_history(run, row)
         run.row = row
         run.history_length = row.history_length
-        run.stored_due_at = None if row.due_at is None else parse_instant(row.due_at)
+        with reading(row.workflow_id):
+            run.stored_due_at = None if row.due_at is None else parse_instant(row.due_at)
         run.begun = bool(row.begun)
         run.unstarted = dict.fromkeys(run.work.activities)
         self.check_functions(run, run.work.activities)
@@ -90,23 +93,47 @@ class Memory:
 
     def _from_history(self, run: DrivenRun, row: RunRow) -> None:
         replayer: Replayer | None = None
-        work, last_time = OpenWork(), 0
+        work = OpenWork()
+        last: e.Event | None = None
         try:
-            for piece in pieces(self._store, run.key, row.history_length):
-                for event in piece:
-                    work.fold(event)
-                last_time = piece[-1].time
+            for piece in self._sound_pieces(row, work):
+                last = piece[-1]
                 if replayer is None:
                     replayer = self._new(row, piece[0])
                 if row.begun:
                     # Only replay is watched: a slow disk is not the workflow's fault.
                     self._guard.run(replayer, partial(replayer.replay, piece))
-        except BaseException:
+        except BaseException as error:
             if replayer is not None:
                 replayer.evict()
+            if not isinstance(error, DamagedError):
+                # Before the code is blamed, or we are.
+                with reading(row.workflow_id):
+                    check_history(self._store.history(row.key))
             raise
         assert replayer is not None
-        self._set_state(run, replayer, work, last_time)
+        assert last is not None
+        self._set_state(run, replayer, work, last.time)
+
+    def _sound_pieces(self, row: RunRow, work: OpenWork) -> Iterator[list[e.Event]]:
+        """The run's history, folded into `work`. Raises `DamagedError` where events are missing."""
+        position = 0
+        unread = pieces(self._store, row.key, row.history_length)
+        while True:
+            with reading(row.workflow_id):
+                piece = next(unread, [])
+                for event in piece:
+                    position += 1
+                    if event.position != position or (
+                        position == 1 and not isinstance(event, e.WorkflowStarted)
+                    ):
+                        raise ValueError(f"event {position} is missing")
+                    work.fold(event)
+                if not piece and position != row.history_length:
+                    raise ValueError(f"event {position + 1} is missing")
+            if not piece:
+                return
+            yield piece
 
     def begin(self, run: DrivenRun, started: e.WorkflowStarted) -> None:
         """A run that was just created has no more history than that; its code runs later.

@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice, zip_longest
 from typing import Any, TypeAlias
 
 from belugawf.local.completion import AWAITED_SIGNALS
+from belugawf.local.damage import reading
 from belugawf.local.database import Database
 from belugawf.local.rows import RunRow, WaitRow
 from belugawf.model import events as e
@@ -94,13 +96,15 @@ class Questions:
     def next_due(self, after: int) -> int | None:
         """The next moment after `after` at which any open run is due."""
         with self.database.reading() as db:
-            row = db.execute(
+            rows = db.execute(
                 "SELECT due_at FROM runs INDEXED BY runs_due "
-                "WHERE status = 'running' AND due_at > ? "
-                "ORDER BY due_at LIMIT 1",
+                "WHERE status = 'running' AND due_at > ? ORDER BY due_at",
                 (format_instant(after),),
-            ).fetchone()
-        return None if row is None else parse_instant(row[0])
+            )
+            for row in rows:  # the first, but for what a hand has left there
+                with suppress(ValueError):
+                    return parse_instant(row[0])
+        return None
 
     def mail(self, runs: Iterable[int]) -> set[int]:
         """Those of the runs that have unread messages."""
@@ -317,4 +321,8 @@ class Questions:
             f"WHERE {where} ORDER BY w.since, w.run, w.seq LIMIT ?",
             (*values, -1 if limit is None else limit),
         )
-        return [WaitRow.of(row) for row in rows]
+        waits = []
+        for row in rows:
+            with reading(row[1]):
+                waits.append(WaitRow.of(row))
+        return waits

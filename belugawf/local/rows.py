@@ -10,7 +10,9 @@ from typing import Any, TypeAlias
 
 from belugawf.executor import IfExists
 from belugawf.model import events as e
-from belugawf.model.durations import parse_instant
+from belugawf.model.durations import format_instant, parse_instant
+
+_LONG_AGO = format_instant(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,10 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What somebody wants of a run: a row of its inbox. `sent_at` is nanoseconds since 1970."""
+    """What somebody wants of a run: a row of its inbox. `sent_at` is nanoseconds since 1970.
+
+    `sound` is false for a row that we cannot have written: the run is not to act on it.
+    """
 
     id: int
     run: int
@@ -53,11 +58,20 @@ class Message:
     sender: str | None
     key: str | None
     sent_at: int
+    sound: bool = True
 
     @classmethod
     def of(cls, columns: Sequence[Any]) -> Message:
         """The message of a row of `inbox`."""
-        return cls(*(*columns[:-1], parse_instant(columns[-1])))
+        id, run, kind, name, payload, sender, key, sent_at = columns
+        at, sound = 0, kind == "cancel" or (kind == "signal" and bool(name))
+        try:
+            at = parse_instant(sent_at)
+            if kind == "signal":
+                json.loads(payload or "null")
+        except (ValueError, TypeError, ArithmeticError, RecursionError):
+            sound = False
+        return cls(id, run, kind, name, payload, sender, key, at, sound)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +90,14 @@ class OwnerRow:
     @classmethod
     def of(cls, columns: Sequence[Any]) -> OwnerRow:
         """The owner of a row of `owners`."""
-        return cls(*(*columns[:-1], frozenset(json.loads(columns[-1]))))
+        id, pid, host, boot_id, since, socket, role, workflows = columns
+        try:
+            names = frozenset(json.loads(workflows))
+            parse_instant(since)
+        except (ValueError, TypeError, ArithmeticError, RecursionError):
+            # No history: whoever edited it, it may be lost. What counts is the lock of that id.
+            names, since = frozenset(), _LONG_AGO
+        return cls(id, pid, host, boot_id, since, socket, role, names)
 
 
 @dataclass(frozen=True, slots=True)

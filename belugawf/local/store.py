@@ -224,7 +224,7 @@ class Store(Questions):
         position = row.history_length
         events: list[e.Event] = []
         for message in self._inbox(db, [row.key]):
-            if message.kind == "signal":
+            if message.kind == "signal" and message.sound:
                 position += 1
                 events.append(unread_signal(message, position, time))
         events.append(
@@ -495,7 +495,9 @@ class Store(Questions):
         row = db.execute(
             "SELECT time FROM events WHERE run = ? ORDER BY position DESC LIMIT 1", (run,)
         ).fetchone()
-        return parse_instant(row[0])
+        with suppress(ValueError, TypeError):
+            return parse_instant(row[0])
+        return 0  # whoever edited it: a run can be ended all the same
 
     def _inbox(self, db: Connection, runs: Sequence[int]) -> list[Message]:
         rows = db.execute(

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from belugawf.host.attempts import Outcome, next_attempt_at, out_of_time, total_timeout_over
+from belugawf.local.damage import damaged
 from belugawf.local.rows import Message, RunRow, signal_received, unread_signal
 from belugawf.model import codec
 from belugawf.model import commands as c
@@ -173,6 +174,8 @@ class TurnMaker:
         self._begun: list[int] = []
         self._read_to = messages[-1].id if messages else 0
         for message in messages:
+            if not message.sound:
+                raise damaged(run.row.workflow_id, ValueError("its inbox"))
             self._push(message.sent_at, _MESSAGE, message.id, message)
         for outcome in run.outcomes:
             # Where it was not known whether a commit had succeeded, it may be on disk already.

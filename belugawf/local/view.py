@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 
-from belugawf.executor import OpenWait, Owner, Problem, RunInfo
+from belugawf.executor import STATUSES, OpenWait, Owner, Problem, RunInfo
 from belugawf.local import ownership
+from belugawf.local.damage import placeholder, reading
 from belugawf.local.rows import OwnerRow, RunRow, WaitRow
 from belugawf.local.store import Store
 from belugawf.model.durations import parse_instant
-from belugawf.model.errors import Failure
+from belugawf.model.errors import DamagedError, Failure
 from belugawf.model.history import OpenWork
 from belugawf.views import waiting_for
 
@@ -31,7 +33,20 @@ class Viewer:
         self._seen: OrderedDict[int, tuple[OpenWork, int]] = OrderedDict()
 
     def run_info(self, row: RunRow, *, new_problem: bool = False) -> RunInfo:
-        """The run as it is now."""
+        """The run as it is now. Raises `DamagedError`."""
+        with reading(row.workflow_id):
+            return self._run_info(row, new_problem)
+
+    def listed(self, row: RunRow, *, new_problem: bool = False) -> RunInfo:
+        """As `run_info`; a run that cannot be read has a problem, and hides no other."""
+        try:
+            return self.run_info(row, new_problem=new_problem)
+        except DamagedError as error:
+            return placeholder(row, error, PROVIDER)
+
+    def _run_info(self, row: RunRow, new_problem: bool) -> RunInfo:
+        if row.status not in STATUSES:
+            raise ValueError("its status")
         work = self._open_work(row.key) if row.status == "running" else OpenWork()
         return RunInfo(
             workflow_id=row.workflow_id,
@@ -49,7 +64,7 @@ class Viewer:
             deadline=_instant(row.deadline),
             owner=self.owner(row),
             provider=PROVIDER,
-            labels=json.loads(row.labels),
+            labels=dict(json.loads(row.labels)),
             parent=row.parent_run_id,
             progress=_loads(row.progress),
             history_length=row.history_length,
@@ -77,10 +92,13 @@ class Viewer:
     def process(self, known: OwnerRow, *, since: str | None = None) -> Owner:
         """A registered process, as the kernel sees it now."""
         alive = self._is_alive(known.id)
+        began = parse_instant(known.since)
+        with suppress(ValueError):  # no history, and no reason to hide the run
+            began = parse_instant(since or known.since)
         return Owner(
             pid=known.pid,
             host=known.host,
-            since=parse_instant(since or known.since),
+            since=began,
             alive=alive,
             frozen=alive and ownership.is_frozen(known.pid),
         )
@@ -104,11 +122,12 @@ def _problem(text: str | None, new: bool) -> Problem | None:
     if text is None:
         return None
     data = json.loads(text)
+    hint = data.get("hint")
     return Problem(
-        code=data["code"],
-        message=data["message"],
-        hint=data.get("hint"),
-        exit_code=data.get("exit_code", 13),
+        code=str(data["code"]),
+        message=str(data["message"]),
+        hint=None if hint is None else str(hint),
+        exit_code=int(data.get("exit_code", 13)),
         new=new,
     )
 

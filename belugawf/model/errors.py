@@ -20,6 +20,7 @@ The type says whose fault it is, and `exit_code` what a script is told::
     │       └── QueryFailedError 3   the workflow's own function raised
     ├── BusyError              11    another live process holds it
     ├── UnavailableError       12    the environment: disk, server, missing extra
+    │   └── DamagedError       12    stored data that belugawf cannot have written
     ├── ConfigurationError     14    .belugawf.yaml
     │   └── WorkflowLoadError  14    a workflow module
     ├── NondeterminismError    13    the code no longer matches the history
@@ -185,6 +186,12 @@ class UnavailableError(BelugaError):
 
     code = "unavailable"
     exit_code = 12
+
+
+class DamagedError(UnavailableError):
+    """The database holds what belugawf cannot have written: edited by hand, or damaged."""
+
+    code = "damaged"
 
 
 class ConfigurationError(BelugaError):

@@ -129,3 +129,45 @@ def test_all_mistakes_at_once(project: Project) -> None:
         "workflows",
     ):
         assert word in refused.err, refused
+
+
+SHADOWS = ("json", "asyncio", "typing", "belugawf", "yaml", "sqlite3", "sitecustomize")
+
+
+@pytest.mark.parametrize("body", ["raise RuntimeError('shadowed')\n", TAIL])
+def test_modules_with_names_of_others(project: Project, body: str) -> None:
+    """Modules called as the standard library's or ours are found, and stand in nobody's light."""
+    for name in SHADOWS:
+        text = body.replace("broken", f"{name}_workflow")
+        project.write_module(name, text, prelude=False)
+    project.write_module(
+        "isolated",
+        """
+        import json
+
+
+        @activity(isolation="process")
+        def isolated_work() -> str:
+            import statistics
+
+            return json.dumps([statistics.mean([1])])
+
+
+        @workflow
+        async def in_a_child(ctx: WorkflowContext) -> str:
+            return await ctx.execute_activity(isolated_work)
+        """,
+    )
+    assert project.cli("run", "in_a_child", "--id", "c").out.strip() == "[1]"
+    # Also where the shell stands in that very folder, which Python puts first for `-m`.
+    script = """
+        import os, sys
+        sys.path[:] = [entry for entry in sys.path if entry]
+        os.chdir("workflows")
+        from belugawf.__main__ import run
+        sys.exit(run(["--workflows", ".", "--db", "../x.db", "run", "in_a_child"]))
+        """
+    assert project.python(script).out.strip() == "[1]"
+    if body == TAIL:
+        for name in SHADOWS:
+            assert project.cli("run", f"{name}_workflow").out.strip() == "mended"

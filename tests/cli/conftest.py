@@ -48,6 +48,7 @@ class Cli:
             default_workflow=None,
             resume_max_time=None,
             worker_concurrency=None,
+            redact=(),
             source=None,
         )
         self.settings.db.touch()

@@ -151,8 +151,15 @@ def _number_flaws(start: int, found: str) -> Iterator[tuple[int, str]]:
     if found.lstrip("-").isdigit():
         if len(found.lstrip("-")) > _MOST_DIGITS:
             yield start, f"a whole number of more than {_MOST_DIGITS:,} digits"
-    elif math.isinf(float(found)):
-        yield start, "a number that is too large"
+        return
+    try:
+        too_large = math.isinf(float(found))
+    except ValueError:
+        # The reader met another flaw before it came here ("1e999.").
+        yield start, "this is no number"
+    else:
+        if too_large:
+            yield start, "a number that is too large"
 
 
 def _string_flaws(

@@ -1,8 +1,8 @@
 """Histories that were recorded once, by the examples as they are, replayed against today's code.
 
-`histories/*.json` are the rows of finished and of open runs, as the store held them; they stay as
+`examples/*.json` are the rows of finished and of open runs, as the store held them; they stay as
 they are for ever. A change that breaks one of them strands the open runs of every user. Those in
-`histories/refused` differ from the code, and must be found out.
+`examples/refused` differ from the code, and must be found out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from belugawf.model.history import OpenWork, status
 from belugawf.replay.replayer import Replayer
 
 ROOT = Path(__file__).parents[2]
-HISTORIES = Path(__file__).parent / "histories"
+HISTORIES = Path(__file__).parent / "examples"
 STATUSES = {
     "greeting-completed": "completed",
     "nightly-report": "completed",

@@ -1,0 +1,92 @@
+"""Masking secrets in what is shown: values under keys whose names match a pattern.
+
+`password: hunter2` is masked as data (an object's key, at any depth) and in free text (`password:
+hunter2`, `"password": "hunter2"`, `password=hunter2`). A text that was once met under such a key is
+a secret from then on, and masked wherever else it stands: in a message, as a positional argument.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+MASK = "***"
+
+# A shorter text is part of too many others to be masked wherever it stands.
+_SHORTEST_SECRET = 4
+# Replacing takes time for each; a list of a thousand runs has a few of them.
+_MOST_SECRETS = 1_000
+
+# A key and what parts it from its value. It begins where no name goes on, so that a long text is
+# looked at once; and no key that people match by a pattern is longer.
+_KEY = re.compile(r"(?<![\w.-])(?P<key>[\w.-]{1,100})[\"']?\s{0,20}[:=]\s{0,20}")
+# A text in quotes, perhaps not ended; or all up to what may end it on its line.
+_VALUE = re.compile(r"\"(?:[^\"\\\n]|\\.)*\"?|'(?:[^'\\\n]|\\.)*'?|[^\n,;)\]}\"'\\]+")
+
+
+class Redaction:
+    """What `patterns` mask: globs for names of keys, in which case does not count.
+
+    It remembers secrets: use one for everything that one command shows.
+    """
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        translated = "|".join(fnmatch.translate(pattern.casefold()) for pattern in patterns)
+        self._matches = re.compile(translated or r"(?!)").match
+        self._secrets: set[str] = set()
+        self._any_secret: re.Pattern[str] | None = None
+
+    def hides(self, key: str) -> bool:
+        """Whether the value of that key is a secret."""
+        return self._matches(key.casefold()) is not None
+
+    def learn(self, data: Any) -> None:
+        """Remember the texts that stand under matching keys, anywhere in JSON data."""
+        left = [(data, False)]
+        found = set()
+        while left:
+            item, secret = left.pop()
+            if isinstance(item, dict):
+                left += [(value, secret or self.hides(key)) for key, value in item.items()]
+            elif isinstance(item, list):
+                left += [(value, secret) for value in item]
+            elif secret and isinstance(item, str) and len(item) >= _SHORTEST_SECRET:
+                found.add(item)
+        if not found <= self._secrets and len(self._secrets) < _MOST_SECRETS:
+            self._secrets |= found - {MASK}
+            # The longest first, where one is the beginning of another.
+            secrets = sorted(self._secrets, key=len, reverse=True)
+            self._any_secret = re.compile("|".join(map(re.escape, secrets)))
+
+    def data(self, data: Any) -> Any:
+        """JSON data with its secrets masked; texts inside as by `text`."""
+        if isinstance(data, dict):
+            return {
+                self.text(key): MASK if self.hides(key) else self.data(value)
+                for key, value in data.items()
+            }
+        if isinstance(data, list):
+            return [self.data(item) for item in data]
+        return self.text(data) if isinstance(data, str) else data
+
+    def text(self, text: str) -> str:
+        """Free text with its secrets masked."""
+        if self._any_secret is not None:
+            text = self._any_secret.sub(MASK, text)
+        parts, done, position = [], 0, 0
+        while (key := _KEY.search(text, position)) is not None:
+            position = key.end()
+            value = _VALUE.match(text, position) if self.hides(key["key"]) else None
+            if value is None:
+                continue
+            quote = value[0][0] if value[0][0] in "\"'" else ""
+            parts.append(f"{text[done:position]}{quote}{MASK}{quote}")
+            done = position = value.end()
+        return "".join([*parts, text[done:]]) if parts else text
+
+    def json_text(self, text: str) -> str:
+        """A JSON text with its secrets masked."""
+        return json.dumps(self.data(json.loads(text)), ensure_ascii=False)
