@@ -112,7 +112,7 @@ async def test_a_dead_owner_who_cannot_be_forgotten_strands_no_run(tmp_path: Pat
 async def test_a_run_let_go_unknowingly_is_not_driven_by_two(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The commit that let it go seemed to fail: what somebody else began since is not begun here."""
+    """The commit that let it go seemed to fail: what another has begun since is not begun here."""
     monkeypatch.setattr(engine, "_FIRST_PAUSE_S", 0.1)  # time for the other
     async with open_executor(tmp_path) as first, open_executor(tmp_path) as second:
         store = first._store

@@ -23,6 +23,8 @@ from tests.simulation.world import Faults, Main, Process, World, simulated
 # How long faults last, in seconds, and how often a resume is tried after that.
 _HORIZON_S = 4.0
 _ROUNDS = 40
+# How long a process may take when nothing hinders it.
+_LONGEST_S = 300
 
 
 def simulate(seed: int, storage: Storage) -> Counter[str]:
@@ -51,10 +53,11 @@ def _faults(rng: random.Random) -> Faults:
         killed=drawn(0.0, 0.01, 0.05),
         full=drawn(0.0, 0.002, 0.01),
         unreadable=drawn(0.0, 0.002, 0.01),
-        commit_fails=drawn(0.0, 0.03),
-        commit_unknown=drawn(0.0, 0.03),
+        commit_fails=drawn(0.02, 0.1),
+        commit_unknown=drawn(0.02, 0.1),
         busy=drawn(0.0, 0.02),
         contended=drawn(0.1),
+        held=drawn(0.0, 0.02, 0.1),
         slow_disk=drawn(0.0, 0.1, 0.5),
         preempted=drawn(0.05, 0.2),
         lost=drawn(0.3),
@@ -246,22 +249,28 @@ class _Scenario:
             process.frozen = False
             if process.catalog is not programs.CATALOGS["sound"] or self._rng.random() < 0.5:
                 self._stop(process)
+        worker = self._rng.random() < 0.7
+        if worker:
+            self._spawn("worker", _work)
         for number in range(_ROUNDS):
-            if not world.observer.open_runs():
+            world.run_until(lambda: not world.observer.open_runs(), 0.1 + self._rng.random() * 2)
+            left = world.observer.open_runs().values()
+            if not left:
                 break
-            # What has been driven by the changed code goes on with that only.
-            self._version = "changed" if number % 4 == 3 else "sound"
-            self._wait_for(self._spawn("resume", _resume_all), 300)
-            world.run_until(lambda: False, self._rng.random() * 2)
+            worker = worker and not any(run.problem for run in left)
+            if not worker:
+                # What has been driven by the changed code goes on with that only.
+                self._version = "changed" if number % 4 == 3 else "sound"
+                self._wait_for(self._spawn("resume", _resume_all))
             for workflow_id, signal in self._awaited():
-                self._wait_for(self._spawn("signal", self._signal(workflow_id, signal)), 300)
+                self._wait_for(self._spawn("signal", self._signal(workflow_id, signal)))
         for run in world.observer.open_runs().values():
             world.observer.check_all()  # which may know why
             history = [type(event).__name__ for event in world.observer.histories[run.run_id]]
             raise Violation(f"{run} does not end: {history}")
         for process in list(world.processes):
             self._stop(process)
-        if not world.run_until(lambda: not world.processes, 300):
+        if not world.run_until(lambda: not world.processes, _LONGEST_S):
             raise Violation(f"{world.processes[0].name} does not end")
 
     def _stop(self, process: Process) -> None:
@@ -271,8 +280,8 @@ class _Scenario:
         for _ in range(2):
             self._world.in_process(process, process.executor.interrupt)
 
-    def _wait_for(self, process: Process, limit_s: float) -> None:
-        if not self._world.run_until(lambda: not process.alive, limit_s):
+    def _wait_for(self, process: Process) -> None:
+        if not self._world.run_until(lambda: not process.alive, _LONGEST_S):
             raise Violation(f"{process.name} does not end")
 
     def _awaited(self) -> list[tuple[str, str]]:

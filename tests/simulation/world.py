@@ -55,6 +55,7 @@ class Faults:
     commit_unknown: float = 0.0  # it is reported as failed, and is there
     busy: float = 0.0  # the write lock is not to be had within 30 s
     contended: float = 0.0  # it is not to be had at once
+    held: float = 0.0  # whoever has it does nothing for a while
     slow_disk: float = 0.0
     preempted: float = 0.0
     lost: float = 0.0  # of datagrams
@@ -125,6 +126,7 @@ class World:
         self.gone: list[Process] = []
         self.locks: dict[str, Process] = {}
         self.sockets: dict[str, _Socket] = {}
+        self.writer: Process | None = None
         self.offset_ns = 0
         self.went_back = False
         self.boots = 1
@@ -203,6 +205,8 @@ class World:
                 del self.sockets[path]
             for database in process.databases:
                 database.end()
+            if self.writer is process:
+                self.writer = None
 
     def kill(self, process: Process) -> None:
         """SIGKILL."""
@@ -221,7 +225,7 @@ class World:
         def do() -> None:
             if not process.alive:
                 return
-            if process.frozen:
+            if process.frozen or self.writer is not None:
                 self.after(0.05, do)
                 return
             self._run(process, job, on_loop=False)
@@ -295,8 +299,10 @@ class World:
 
     def preempt(self) -> None:
         """Others run, perhaps, before the current process goes on."""
-        if len(self._stack) > _DEEPEST or not self.happens("preempted"):
-            return
+        if len(self._stack) <= _DEEPEST and self.happens("preempted"):
+            self._let_others_run()
+
+    def _let_others_run(self) -> None:
         for _ in range(1 + int(self.rng.random() * 12)):
             # A loop that is somewhere below cannot go on; one whose other thread is can.
             busy = [process for process, on_loop in self._stack if on_loop]
@@ -328,6 +334,10 @@ class World:
         process.check()
         if name != "before commit":
             process.pause()
+        elif self.happens("held"):
+            self._mono_ns += int(self.rng.random() * SECOND_NS / 2)
+            self._let_others_run()
+            process.check()
 
     # -- the kernel ------------------------------------------------------------------------------
 
