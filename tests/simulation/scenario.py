@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import Callable
 
 from belugawf.executor import IfExists
@@ -27,8 +26,8 @@ _ROUNDS = 40
 _LONGEST_S = 300
 
 
-def simulate(seed: int, storage: Storage) -> Counter[str]:
-    """Run the history of that seed; returns what happened in it, counted.
+def simulate(seed: int, storage: Storage) -> World:
+    """Run the history of that seed; returns the world that it has left.
 
     Raises `Violation`.
     """
@@ -42,7 +41,7 @@ def simulate(seed: int, storage: Storage) -> Counter[str]:
         finally:
             world.dispose()
             programs.taken.clear()
-    return world.stats
+    return world
 
 
 def _faults(rng: random.Random) -> Faults:
@@ -73,6 +72,7 @@ class _Scenario:
         self._version = "sound"
         self._sent = 0
         self._furthest_ns = 0
+        self._calm = False
 
     def run(self) -> None:
         """Everything, from the first start until each run has ended and each process is gone."""
@@ -97,9 +97,13 @@ class _Scenario:
         self._settle()
 
     def _plan(self, count: int, what: Callable[[], None]) -> None:
+        def happen() -> None:
+            if not self._calm:
+                what()
+
         for _ in range(count):
             # Most of it early, while there is most to do.
-            self._world.after(0.1 + self._rng.random() ** 2 * (_HORIZON_S - 0.2), what)
+            self._world.after(0.1 + self._rng.random() ** 2 * _HORIZON_S, happen)
 
     # -- processes -------------------------------------------------------------------------------
 
@@ -241,7 +245,7 @@ class _Scenario:
 
     def _settle(self) -> None:
         """No more faults, the clock is set right, and whoever waits gets what is waited for."""
-        world = self._world
+        world, self._calm = self._world, True
         world.faults = Faults(preempted=world.faults.preempted)
         world.offset_ns = self._furthest_ns
         self._version = "sound"
