@@ -114,12 +114,12 @@ MUTANTS = (
     ),
     Mutant(
         "a fenced run is dropped",
-        "began before it was on record|began, and the run is",
+        "began before it was on record|without its AttemptStarted|and the run is",
         Change(Engine, "_settle", "self._drop(run)", "self._act(made, turn, released=False)"),
     ),
     Mutant(
         "memory is never ahead of the disk",
-        "is gone unrecorded|cannot be replayed|a bug in belugawf",
+        "is gone unrecorded|ends nothing that is open|cannot be replayed|a bug in belugawf",
         Change(Engine, "_forget_turn", "self._memory.evict(run)", "pass"),
     ),
     Mutant(
@@ -171,6 +171,11 @@ MUTANTS = (
         "what may run once is noted before it begins",
         "without its AttemptStarted",
         Change(Starter, "start", " or activity.options.at_most_once", ""),
+    ),
+    Mutant(
+        "what may run once does not begin again after a crash",
+        "runs at most once, and began again",
+        Change(TurnMaker, "_note_interruptions", "if activity.options.at_most_once:", "if False:"),
     ),
     Mutant(
         "an outcome that is used counts once",

@@ -87,6 +87,7 @@ class Observer:
         self.signalled: list[Sent] = []
         self.cancelled: list[Sent] = []
         self.terminated: list[str] = []
+        self.results: list[tuple[str, int]] = []
 
     def complain(self, text: str, error: BaseException | None = None) -> None:
         """Something is wrong; the first thing counts."""
@@ -261,6 +262,10 @@ class Observer:
         for run_id in self.terminated:
             if not isinstance(self.histories[run_id][-1], e.WorkflowTerminated):
                 self.complain(f"{run_id} was terminated, and goes on")
+        for run_id, result in self.results:
+            last = self.histories[run_id][-1]
+            if not isinstance(last, e.WorkflowCompleted) or decode(last.payload) != result:
+                self.complain(f"{run_id} gave the result {result}, and now says {last}")
 
     def _check_signals(self, run_id: str, history: list[e.Event]) -> None:
         received = [event for event in history if isinstance(event, e.SignalReceived)]

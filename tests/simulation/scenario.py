@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from contextlib import suppress
 
 from belugawf.executor import IfExists
 from belugawf.local.options import EngineOptions
@@ -16,8 +17,9 @@ from belugawf.model.errors import BelugaError
 from belugawf.model.messages import Signal
 from tests.simulation import programs
 from tests.simulation.observer import Sent, Violation
+from tests.simulation.seams import simulated
 from tests.simulation.storage import Storage
-from tests.simulation.world import Faults, Main, Process, World, simulated
+from tests.simulation.world import Faults, Main, Process, World
 
 # How long faults last, in seconds, and how often a resume is tried after that.
 _HORIZON_S = 4.0
@@ -96,7 +98,7 @@ class _Scenario:
         world.run_until(lambda: False, _HORIZON_S)
         self._settle()
 
-    def _plan(self, count: int, what: Callable[[], None]) -> None:
+    def _plan(self, count: int, what: Callable[[], object]) -> None:
         def happen() -> None:
             if not self._calm:
                 what()
@@ -118,7 +120,7 @@ class _Scenario:
         name = f"{name} {self._world.stats['processes']}"
         return self._world.spawn(name, main, programs.CATALOGS[self._version], options)
 
-    def _starting(self, name: str, if_exists: IfExists) -> Callable[[], None]:
+    def _starting(self, name: str, if_exists: IfExists) -> Callable[[], object]:
         detach, follow = self._rng.random() < 0.5, self._rng.random() * 3
         statements = programs.grow(self._rng)
         timeout = self._rng.choice((None, None, None, 2.0))
@@ -134,10 +136,14 @@ class _Scenario:
                     detach=detach,
                 )
                 self._world.observer.started.append(handle.run_id)
-                if not detach:
-                    await asyncio.sleep(follow)
+                if detach:
+                    return
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(follow):
+                        result = await handle.result()
+                        self._world.observer.results.append((handle.run_id, result))
 
-        return lambda: _ignore(self._spawn("start", start))
+        return lambda: self._spawn("start", start)
 
     def _resuming(self) -> Main:
         rng = self._rng
@@ -294,10 +300,6 @@ class _Scenario:
             "WHERE r.key NOT IN (SELECT run FROM inbox)"
         )
         return rows.fetchall()
-
-
-def _ignore(_: object) -> None:
-    pass
 
 
 async def _work(process: Process) -> None:
