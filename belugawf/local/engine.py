@@ -418,7 +418,8 @@ class Engine:
 
     async def _rest(self) -> None:
         """Sleep until the next moment at which something is due, or somebody wakes us."""
-        moments = [self._looked_at + LOOK_EVERY_NS]
+        # The clock may have been set back since that look.
+        moments = [min(self._looked_at, self._clock.now()) + LOOK_EVERY_NS]
         limit = self._attempts.next_limit()
         if limit is not None:
             moments.append(limit)
