@@ -92,7 +92,7 @@ class _Scenario:
         if rng.random() < 0.2:
             self._plan(1, self._starting(ids[0], rng.choice(("replace", "skip", "fail"))))
         for fault in (self._kill, self._freeze, self._jump, self._interrupt, self._deploy):
-            self._plan(rng.choice((0, 0, 1, 2)), fault)
+            self._plan(rng.choice((0, 0, 1, 2, 4)), fault)
         if rng.random() < 0.05:
             self._plan(1, self._reboot)
         world.run_until(lambda: False, _HORIZON_S)
