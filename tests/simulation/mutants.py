@@ -21,6 +21,7 @@ from belugawf.local.memory import Memory
 from belugawf.local.starting import Starter
 from belugawf.local.store import Store
 from belugawf.local.turns import TurnMaker
+from tests.simulation.world import Faults
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,14 @@ class Change:
 
 
 class Mutant:
-    """`rule` is what is broken by the changes."""
+    """`rule` is what is broken by the changes. `faults`: those that it takes, where it is rare."""
 
-    def __init__(self, rule: str, caught_by: str, *changes: Change) -> None:
+    def __init__(
+        self, rule: str, caught_by: str, *changes: Change, faults: Faults | None = None
+    ) -> None:
         self.rule = rule
         self.caught_by = caught_by
+        self.faults = faults
         self._changes = changes
 
     @contextmanager
@@ -98,6 +102,7 @@ MUTANTS = (
         "appended to|and the run is|while it was running",
         Change(Memory, "load", "row.owner != owner", "False"),
         Change(Store, "_append", "found is None or found[0] != owner", "found is None"),
+        faults=Faults(commit_unknown=0.2, preempted=0.1),
     ),
     Mutant(
         "the commands of a fact come before the next fact",
@@ -161,6 +166,7 @@ MUTANTS = (
         "messages and due timers are read under the lock",
         "came in time",
         Change(Engine, "_read_messages", "locked=True", "locked=False"),
+        faults=Faults(held=0.3, preempted=0.1),
     ),
     Mutant(
         "AttemptStarted is on record before a retry begins",

@@ -22,7 +22,7 @@ def test_a_broken_rule_is_found(mutant: Mutant) -> None:
     with Storage() as storage, mutant.applied():
         for seed in range(MOST_SEEDS):
             try:
-                simulate(seed, storage)
+                simulate(seed, storage, mutant.faults)
             except Violation as violation:
                 assert re.search(mutant.caught_by, str(violation)), f"seed {seed}: {violation}"
                 return
