@@ -16,6 +16,7 @@ MOST_SEEDS = 3000
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.rule)
 def test_a_broken_rule_is_found(mutant: Mutant) -> None:
     """Within a bounded number of seeds, in the words of the check."""

@@ -32,6 +32,7 @@ def storage() -> Iterator[Storage]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("part", [0, 1])
 def test_no_history_breaks_a_promise(storage: Storage, part: int) -> None:
     """Each kind of fault happens, often, and none of them costs anything that was promised."""
