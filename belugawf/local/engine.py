@@ -30,7 +30,7 @@ from belugawf.host.attempts import AttemptRunner, Outcome
 from belugawf.host.clock import Clock
 from belugawf.local.agenda import Agenda
 from belugawf.local.claiming import Claims
-from belugawf.local.committing import Committer
+from belugawf.local.committing import Committer, Starts
 from belugawf.local.damage import check_row
 from belugawf.local.memory import Memory
 from belugawf.local.options import EngineOptions
@@ -47,7 +47,6 @@ from belugawf.local.rows import (
     NewRun,
     RunRow,
     Start,
-    Started,
     Turn,
     Verdict,
 )
@@ -114,7 +113,7 @@ class Engine:
         self._claims = Claims(store, presence)
         self._runs: dict[int, DrivenRun] = {}
         self._agenda = Agenda(self._runs)
-        self._starts: list[tuple[Start, int, asyncio.Future[RunRow]]] = []
+        self._starts = Starts()
         self._refused: dict[int, BelugaError] = {}
         self._news: set[int] = set()
         self._touched: set[int] = set()
@@ -159,11 +158,9 @@ class Engine:
         """
         if self._failure is not None:
             raise self._failure
-        started = asyncio.get_running_loop().create_future()
-        self._starts.append((Start(new, if_exists), patience_ns, started))
+        started = self._starts.ask(Start(new, if_exists), patience_ns)
         self.wake()
-        row: RunRow = await started
-        return row
+        return await started
 
     def _adopt(self, row: RunRow, started: e.WorkflowStarted, patience_ns: int) -> None:
         """Drive a run that was created as ours."""
@@ -364,7 +361,7 @@ class Engine:
         try:
             await self._tick_on()
         finally:
-            self._refuse_starts(UsageError("the executor was left", hint="start runs inside it"))
+            self._starts.refuse(UsageError("the executor was left", hint="start runs inside it"))
 
     async def _tick_on(self) -> None:
         pause = _FIRST_PAUSE_S
@@ -389,15 +386,9 @@ class Engine:
 
     def _give_up(self, error: BelugaError) -> None:
         self._failure = error
-        self._refuse_starts(error)
+        self._starts.refuse(error)
         self._announce()
         self._settling.release_all()
-
-    def _refuse_starts(self, error: BelugaError) -> None:
-        starts, self._starts = self._starts, []
-        for _, _, started in starts:
-            if not started.done():
-                started.set_exception(error)
 
     async def _tick(self) -> None:
         self._sleeper.woken()
@@ -424,7 +415,8 @@ class Engine:
 
     async def _rest(self) -> None:
         """Sleep until the next moment at which something is due, or somebody wakes us."""
-        moments = [self._looked_at + LOOK_EVERY_NS]
+        # The clock may have been set back since that look.
+        moments = [min(self._looked_at, self._clock.now()) + LOOK_EVERY_NS]
         limit = self._attempts.next_limit()
         if limit is not None:
             moments.append(limit)
@@ -586,36 +578,31 @@ class Engine:
             m.run.dirty = False
             self._use_up(m)
             self._starter.queue(m.run, m.now)
-        starts = [start for start in self._starts if not start[2].done()]
+        starts = self._starts.wanted()
         if not pairs and not starts:
-            self._starts.clear()
             return
         try:
             committed = await self._committer.commit(
-                [turn for _, turn in pairs], [start for start, _, _ in starts]
+                [turn for _, turn in pairs], [asked.start for asked in starts]
             )
         except Exception as error:
             for m, _ in pairs:
                 self._forget_turn(m)
-            for _, _, started in starts:
-                _answer(started, error)
+            for asked in starts:
+                asked.answer(error)
             raise
         finally:
-            # Those that were asked for meanwhile come with the next commit.
-            taken = {id(started) for _, _, started in starts}
-            self._starts = [start for start in self._starts if id(start[2]) not in taken]
+            self._starts.drop(starts)
         trouble: BelugaError | None = None
         for (m, turn), verdict in zip(pairs, committed.verdicts, strict=True):
             try:
                 self._settle(m, turn, verdict)
             except (UnavailableError, BusyError) as error:
                 trouble = error  # of one run's problem: the turns of the others are on disk
-        for (_, patience_ns, started), answer in zip(starts, committed.started, strict=True):
-            if not isinstance(answer, Exception):
-                row, first = answer
-                if first is not None:
-                    self._adopt(row, first, patience_ns)
-            _answer(started, answer)
+        for asked, started in zip(starts, committed.started, strict=True):
+            if not isinstance(started, Exception) and started[1] is not None:
+                self._adopt(started[0], started[1], asked.patience_ns)
+            asked.answer(started)
         self._announce()
         if trouble is not None:
             raise trouble
@@ -794,12 +781,3 @@ class Engine:
 
 # What leaves an activity that can be started, now or later.
 _STARTABLE = (e.ActivityScheduled, e.AttemptFailed, e.AttemptInterrupted)
-
-
-def _answer(waiter: asyncio.Future[RunRow], answer: Started) -> None:
-    if waiter.done():
-        return
-    if isinstance(answer, Exception):
-        waiter.set_exception(answer)
-    else:
-        waiter.set_result(answer[0])

@@ -22,6 +22,8 @@ from belugawf import (
     activity,
     workflow,
 )
+from belugawf.host.clock import SystemClock
+from belugawf.local import executor as local_executor
 from belugawf.local.database import WouldWaitError
 from belugawf.local.engine import Engine
 from belugawf.local.executor import LocalExecutor
@@ -29,6 +31,7 @@ from belugawf.local.options import EngineOptions
 from belugawf.local.rows import Committed, Start, Turn
 from belugawf.local.turns import DrivenRun
 from belugawf.model import events as e
+from belugawf.model.durations import SECOND_NS
 from belugawf.model.errors import WorkflowBlockedError
 
 GATE = asyncio.Event()
@@ -499,3 +502,42 @@ async def test_runs_of_a_busy_worker_hide_no_others(
         assert (await free.wait("one", max_wait=10)).status == "completed"
         worker.cancel()
         engine_of(busy).cut()
+
+
+class SetBack:
+    """A clock that can be set."""
+
+    def __init__(self) -> None:
+        self.offset_ns = 0
+
+    def now(self) -> int:
+        return SystemClock().now() + self.offset_ns
+
+
+async def test_a_clock_set_back_during_a_turn_delays_no_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between a look and the rest after it: the next look is a second away, not an hour."""
+    monkeypatch.setattr(local_executor, "wake_owner", lambda row: None)
+    clock = SetBack()
+    async with (
+        open_executor(tmp_path, napping, clock=clock) as worker,
+        open_executor(tmp_path, napping, clock=clock) as other,
+    ):
+        commit = worker._store.commit
+
+        def set_back(
+            turns: Sequence[Turn], owner: str, starts: Sequence[Start], *, patient: bool
+        ) -> Committed:
+            clock.offset_ns = -3600 * SECOND_NS
+            return commit(turns, owner, starts, patient=patient)
+
+        worker._store.commit = set_back  # type: ignore[method-assign]
+        working = asyncio.create_task(worker.work())
+        await other.execute(napping, id="first", input=0, detach=True)
+        assert (await other.wait("first", max_wait=20)).status == "completed"
+        await other.execute(napping, id="second", input=0, detach=True)
+        async with asyncio.timeout(20):
+            assert (await other.wait("second")).status == "completed"
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)

@@ -292,15 +292,16 @@ def test_nothing_is_imported_under_the_lock(tmp_path: Path) -> None:
 def test_created_by_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waited while another process created the database finds nothing left to do."""
     path = tmp_path / "state.db"
-    refuse = Database._refuse_strangers
+    refuse = Database._refuse_others
 
-    def overtaken(database: Database) -> None:
-        refuse(database)
-        monkeypatch.setattr(Database, "_refuse_strangers", refuse)
+    def overtaken(database: Database) -> int:
+        version = refuse(database)
+        monkeypatch.setattr(Database, "_refuse_others", refuse)
         Database(path).close()
         monkeypatch.setattr("belugawf.local.migrations.migrate", None)
+        return version
 
-    monkeypatch.setattr(Database, "_refuse_strangers", overtaken)
+    monkeypatch.setattr(Database, "_refuse_others", overtaken)
     database = Database(path)
     assert new_run(Store(database, SystemClock()))
     database.close()

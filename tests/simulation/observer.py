@@ -8,6 +8,7 @@ can act on it, and knows by itself what was acknowledged, what ran, and which pr
 from __future__ import annotations
 
 import itertools
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,6 +75,7 @@ class Observer:
         self._world = world
         self._db = world.storage.observer
         self.violation: Violation | None = None
+        self.digest = 0  # of what was committed when, by whom
         self.histories: dict[str, list[e.Event]] = {}
         self._runs: dict[int, _Run] = {}
         self._inbox: dict[int, _Message] = {}
@@ -85,6 +87,7 @@ class Observer:
         self.signalled: list[Sent] = []
         self.cancelled: list[Sent] = []
         self.terminated: list[str] = []
+        self.results: list[tuple[str, int]] = []
 
     def complain(self, text: str, error: BaseException | None = None) -> None:
         """Something is wrong; the first thing counts."""
@@ -122,6 +125,8 @@ class Observer:
         for number, message in self._inbox.items():
             if number not in inbox:
                 self._check_taken(message, now[message.run], news.get(message.run, []))
+        said = (self._world.seconds(), process.name, news, inbox)
+        self.digest = zlib.crc32(repr(said).encode(), self.digest)
         self._sent_to |= {(now[m.run].run_id, m.kind, m.payload) for m in inbox.values()}
         self._runs, self._inbox = now, inbox
 
@@ -257,6 +262,10 @@ class Observer:
         for run_id in self.terminated:
             if not isinstance(self.histories[run_id][-1], e.WorkflowTerminated):
                 self.complain(f"{run_id} was terminated, and goes on")
+        for run_id, result in self.results:
+            last = self.histories[run_id][-1]
+            if not isinstance(last, e.WorkflowCompleted) or decode(last.payload) != result:
+                self.complain(f"{run_id} gave the result {result}, and now says {last}")
 
     def _check_signals(self, run_id: str, history: list[e.Event]) -> None:
         received = [event for event in history if isinstance(event, e.SignalReceived)]

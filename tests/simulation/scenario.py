@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 
 from belugawf.executor import IfExists
 from belugawf.local.options import EngineOptions
@@ -17,21 +17,26 @@ from belugawf.model.errors import BelugaError
 from belugawf.model.messages import Signal
 from tests.simulation import programs
 from tests.simulation.observer import Sent, Violation
+from tests.simulation.seams import simulated
 from tests.simulation.storage import Storage
-from tests.simulation.world import Faults, Main, Process, World, simulated
+from tests.simulation.world import Faults, Main, Process, World
 
 # How long faults last, in seconds, and how often a resume is tried after that.
 _HORIZON_S = 4.0
 _ROUNDS = 40
+# How long a process may take when nothing hinders it.
+_LONGEST_S = 300
 
 
-def simulate(seed: int, storage: Storage) -> Counter[str]:
-    """Run the history of that seed; returns what happened in it, counted.
+def simulate(seed: int, storage: Storage, faults: Faults | None = None) -> World:
+    """Run the history of that seed; returns the world that it has left.
+
+    `faults`: in place of those that the seed draws.
 
     Raises `Violation`.
     """
     storage.clear()
-    world = World(seed, storage, _faults(random.Random(f"faults {seed}")))
+    world = World(seed, storage, faults or _faults(random.Random(f"faults {seed}")))
     programs.site = world.observer
     with simulated(world):
         try:
@@ -40,7 +45,7 @@ def simulate(seed: int, storage: Storage) -> Counter[str]:
         finally:
             world.dispose()
             programs.taken.clear()
-    return world.stats
+    return world
 
 
 def _faults(rng: random.Random) -> Faults:
@@ -51,10 +56,11 @@ def _faults(rng: random.Random) -> Faults:
         killed=drawn(0.0, 0.01, 0.05),
         full=drawn(0.0, 0.002, 0.01),
         unreadable=drawn(0.0, 0.002, 0.01),
-        commit_fails=drawn(0.0, 0.03),
-        commit_unknown=drawn(0.0, 0.03),
+        commit_fails=drawn(0.02, 0.1),
+        commit_unknown=drawn(0.02, 0.1),
         busy=drawn(0.0, 0.02),
         contended=drawn(0.1),
+        held=drawn(0.02, 0.1),
         slow_disk=drawn(0.0, 0.1, 0.5),
         preempted=drawn(0.05, 0.2),
         lost=drawn(0.3),
@@ -70,6 +76,9 @@ class _Scenario:
         self._version = "sound"
         self._sent = 0
         self._furthest_ns = 0
+        ahead = (0.1, 3, 3600)
+        self._jumps = world.rng.choice((ahead, (*ahead, -0.1, -3, -3600)))
+        self._calm = False
 
     def run(self) -> None:
         """Everything, from the first start until each run has ended and each process is gone."""
@@ -87,16 +96,20 @@ class _Scenario:
         if rng.random() < 0.2:
             self._plan(1, self._starting(ids[0], rng.choice(("replace", "skip", "fail"))))
         for fault in (self._kill, self._freeze, self._jump, self._interrupt, self._deploy):
-            self._plan(rng.choice((0, 0, 1, 2)), fault)
+            self._plan(rng.choice((0, 0, 1, 2, 4)), fault)
         if rng.random() < 0.05:
             self._plan(1, self._reboot)
         world.run_until(lambda: False, _HORIZON_S)
         self._settle()
 
-    def _plan(self, count: int, what: Callable[[], None]) -> None:
+    def _plan(self, count: int, what: Callable[[], object]) -> None:
+        def happen() -> None:
+            if not self._calm:
+                what()
+
         for _ in range(count):
             # Most of it early, while there is most to do.
-            self._world.after(0.1 + self._rng.random() ** 2 * (_HORIZON_S - 0.2), what)
+            self._world.after(0.1 + self._rng.random() ** 2 * _HORIZON_S, happen)
 
     # -- processes -------------------------------------------------------------------------------
 
@@ -111,7 +124,7 @@ class _Scenario:
         name = f"{name} {self._world.stats['processes']}"
         return self._world.spawn(name, main, programs.CATALOGS[self._version], options)
 
-    def _starting(self, name: str, if_exists: IfExists) -> Callable[[], None]:
+    def _starting(self, name: str, if_exists: IfExists) -> Callable[[], object]:
         detach, follow = self._rng.random() < 0.5, self._rng.random() * 3
         statements = programs.grow(self._rng)
         timeout = self._rng.choice((None, None, None, 2.0))
@@ -127,10 +140,14 @@ class _Scenario:
                     detach=detach,
                 )
                 self._world.observer.started.append(handle.run_id)
-                if not detach:
-                    await asyncio.sleep(follow)
+                if detach:
+                    return
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(follow):
+                        result = await handle.result()
+                        self._world.observer.results.append((handle.run_id, result))
 
-        return lambda: _ignore(self._spawn("start", start))
+        return lambda: self._spawn("start", start)
 
     def _resuming(self) -> Main:
         rng = self._rng
@@ -216,7 +233,7 @@ class _Scenario:
             self._world.in_process(process, process.executor.interrupt)
 
     def _jump(self) -> None:
-        jump = self._rng.choice((-3600, -3, -0.1, 0.1, 3, 3600))
+        jump = self._rng.choice(self._jumps)
         self._world.stats["clock jumps"] += 1
         self._world.went_back = self._world.went_back or jump < 0
         self._world.offset_ns += int(jump * 1e9)
@@ -238,7 +255,7 @@ class _Scenario:
 
     def _settle(self) -> None:
         """No more faults, the clock is set right, and whoever waits gets what is waited for."""
-        world = self._world
+        world, self._calm = self._world, True
         world.faults = Faults(preempted=world.faults.preempted)
         world.offset_ns = self._furthest_ns
         self._version = "sound"
@@ -246,22 +263,28 @@ class _Scenario:
             process.frozen = False
             if process.catalog is not programs.CATALOGS["sound"] or self._rng.random() < 0.5:
                 self._stop(process)
+        worker = self._rng.random() < 0.7
+        if worker:
+            self._spawn("worker", _work)
         for number in range(_ROUNDS):
-            if not world.observer.open_runs():
+            world.run_until(lambda: not world.observer.open_runs(), 0.1 + self._rng.random() * 2)
+            left = world.observer.open_runs().values()
+            if not left:
                 break
-            # What has been driven by the changed code goes on with that only.
-            self._version = "changed" if number % 4 == 3 else "sound"
-            self._wait_for(self._spawn("resume", _resume_all), 300)
-            world.run_until(lambda: False, self._rng.random() * 2)
+            worker = worker and not any(run.problem for run in left)
+            if not worker:
+                # What has been driven by the changed code goes on with that only.
+                self._version = "changed" if number % 4 == 3 else "sound"
+                self._wait_for(self._spawn("resume", _resume_all))
             for workflow_id, signal in self._awaited():
-                self._wait_for(self._spawn("signal", self._signal(workflow_id, signal)), 300)
+                self._wait_for(self._spawn("signal", self._signal(workflow_id, signal)))
         for run in world.observer.open_runs().values():
             world.observer.check_all()  # which may know why
             history = [type(event).__name__ for event in world.observer.histories[run.run_id]]
             raise Violation(f"{run} does not end: {history}")
         for process in list(world.processes):
             self._stop(process)
-        if not world.run_until(lambda: not world.processes, 300):
+        if not world.run_until(lambda: not world.processes, _LONGEST_S):
             raise Violation(f"{world.processes[0].name} does not end")
 
     def _stop(self, process: Process) -> None:
@@ -271,8 +294,8 @@ class _Scenario:
         for _ in range(2):
             self._world.in_process(process, process.executor.interrupt)
 
-    def _wait_for(self, process: Process, limit_s: float) -> None:
-        if not self._world.run_until(lambda: not process.alive, limit_s):
+    def _wait_for(self, process: Process) -> None:
+        if not self._world.run_until(lambda: not process.alive, _LONGEST_S):
             raise Violation(f"{process.name} does not end")
 
     def _awaited(self) -> list[tuple[str, str]]:
@@ -281,10 +304,6 @@ class _Scenario:
             "WHERE r.key NOT IN (SELECT run FROM inbox)"
         )
         return rows.fetchall()
-
-
-def _ignore(_: object) -> None:
-    pass
 
 
 async def _work(process: Process) -> None:

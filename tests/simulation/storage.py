@@ -104,23 +104,31 @@ class SimDatabase(Database):
 
 
 class _WriteLock:
-    """Nobody ever waits: what is simulated does not stop within a transaction. It may be refused,
-    as if another program held it."""
+    """The machine's one write lock. Nobody waits for it in here: where it is held it is refused, as
+    it is after 30 s, or where somebody had no patience."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
 
     def acquire(self, timeout: float) -> None:
         self._process.check()
-        if self._process.world.happens("busy"):
+        if not self._take("busy"):
             raise BusyError(f"another process held the database's write lock for {timeout:g} s")
 
     def try_acquire(self) -> bool:
         self._process.check()
-        return not self._process.world.happens("contended")
+        return self._take("contended")
+
+    def _take(self, fault: str) -> bool:
+        world = self._process.world
+        if world.writer is not None or world.happens(fault):
+            return False
+        world.writer = self._process
+        return True
 
     def release(self) -> None:
-        pass
+        if self._process.world.writer is self._process:
+            self._process.world.writer = None
 
 
 class _Connection:

@@ -10,21 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import logging
 import random
-import uuid
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, TypeVar
-from unittest import mock
 
 from belugawf.authoring.loader import Catalog
-from belugawf.host import knobs
-from belugawf.local import committing, executor, memory, presence, turns, view
 from belugawf.local.engine import Engine
 from belugawf.local.executor import LocalExecutor
 from belugawf.local.options import EngineOptions
@@ -32,7 +25,7 @@ from belugawf.model.durations import MICROSECOND_NS, SECOND_NS
 from belugawf.model.errors import BelugaError
 from belugawf.replay.loop import unwind
 from tests.simulation.loop import SimLoop
-from tests.simulation.observer import Observer, Violation
+from tests.simulation.observer import Observer
 from tests.simulation.storage import Killed, SimDatabase, Storage
 
 T = TypeVar("T")
@@ -55,6 +48,7 @@ class Faults:
     commit_unknown: float = 0.0  # it is reported as failed, and is there
     busy: float = 0.0  # the write lock is not to be had within 30 s
     contended: float = 0.0  # it is not to be had at once
+    held: float = 0.0  # whoever has it does nothing for a while
     slow_disk: float = 0.0
     preempted: float = 0.0
     lost: float = 0.0  # of datagrams
@@ -124,12 +118,13 @@ class World:
         self.processes: list[Process] = []
         self.gone: list[Process] = []
         self.locks: dict[str, Process] = {}
-        self.sockets: dict[str, _Socket] = {}
+        self.sockets: dict[str, Any] = {}
+        self.writer: Process | None = None
         self.offset_ns = 0
         self.went_back = False
         self.boots = 1
         self._mono_ns = 0
-        self._events: list[tuple[int, int, Callable[[], None]]] = []
+        self._events: list[tuple[int, int, Callable[[], object]]] = []
         self._numbers = 0
         self._stack: list[tuple[Process, bool]] = []
 
@@ -156,11 +151,15 @@ class World:
         """One of them."""
         return among[int(self.rng.random() * len(among))]
 
-    def after(self, seconds: float, what: Callable[[], None]) -> None:
-        """Do that in so many seconds."""
+    def next_number(self) -> int:
+        """A number that nothing else has."""
         self._numbers += 1
+        return self._numbers
+
+    def after(self, seconds: float, what: Callable[[], object]) -> None:
+        """Do that in so many seconds."""
         at = self._mono_ns + int(seconds * SECOND_NS)
-        heapq.heappush(self._events, (at, self._numbers, what))
+        heapq.heappush(self._events, (at, self.next_number(), what))
 
     # -- processes -------------------------------------------------------------------------------
 
@@ -203,6 +202,8 @@ class World:
                 del self.sockets[path]
             for database in process.databases:
                 database.end()
+            if self.writer is process:
+                self.writer = None
 
     def kill(self, process: Process) -> None:
         """SIGKILL."""
@@ -221,7 +222,7 @@ class World:
         def do() -> None:
             if not process.alive:
                 return
-            if process.frozen:
+            if process.frozen or self.writer is not None:
                 self.after(0.05, do)
                 return
             self._run(process, job, on_loop=False)
@@ -295,8 +296,10 @@ class World:
 
     def preempt(self) -> None:
         """Others run, perhaps, before the current process goes on."""
-        if len(self._stack) > _DEEPEST or not self.happens("preempted"):
-            return
+        if len(self._stack) <= _DEEPEST and self.happens("preempted"):
+            self._let_others_run()
+
+    def _let_others_run(self) -> None:
         for _ in range(1 + int(self.rng.random() * 12)):
             # A loop that is somewhere below cannot go on; one whose other thread is can.
             busy = [process for process, on_loop in self._stack if on_loop]
@@ -328,43 +331,10 @@ class World:
         process.check()
         if name != "before commit":
             process.pause()
-
-    # -- the kernel ------------------------------------------------------------------------------
-
-    def is_alive(self, folder: Path, owner_id: str) -> bool:
-        """Whether the lock of that owner is held."""
-        return owner_id in self.locks
-
-    def boot_id(self) -> str:
-        """The present boot of the machine."""
-        return f"boot-{self.boots}"
-
-    def wake(self, path: str, text: str) -> bool:
-        """Send a datagram: it may be lost, or late."""
-        socket = self.sockets.get(path)
-        if socket is not None and not self.happens("lost"):
-            longest = 2.0 if self.happens("late") else 0.002
-            self.after(self.rng.random() * longest, socket.receive)
-        return socket is not None
-
-    def open_database(self, *args: Any, **kwargs: Any) -> SimDatabase:
-        """In place of `Database`."""
-        database = SimDatabase(self.storage, self.current)
-        self.current.databases.append(database)
-        return database
-
-    def acquire(self, folder: Path) -> _OwnerLock:
-        """In place of `OwnerLock.acquire`."""
-        lock = _OwnerLock(self)
-        self.current.ids.add(lock.id)
-        self.locks[lock.id] = self.current
-        return lock
-
-    def bind(self, folder: Path, owner_id: str) -> _Socket:
-        """In place of `WakeSocket.bind`."""
-        self._numbers += 1
-        socket = self.sockets[owner_id] = _Socket(self.current, owner_id, self._numbers)
-        return socket
+        elif self.happens("held"):
+            self._mono_ns += int(self.rng.random() * SECOND_NS / 2)
+            self._let_others_run()
+            process.check()
 
 
 class _Executor(LocalExecutor):
@@ -375,63 +345,6 @@ class _Executor(LocalExecutor):
     async def __aexit__(self, *exc: object) -> None:
         self._process.leaving = True
         await super().__aexit__(*exc)
-
-
-class _OwnerLock:
-    def __init__(self, world: World) -> None:
-        self.id = f"{world.rng.getrandbits(128):032x}"
-        self._world = world
-
-    def fileno(self) -> int:
-        return -1
-
-    def release(self) -> None:
-        self._world.locks.pop(self.id, None)
-
-
-class _Socket:
-    def __init__(self, process: Process, path: str, number: int) -> None:
-        self.process = process
-        self.path = path
-        self._number = number
-        self._received: set[str] = set()
-
-    def fileno(self) -> int:
-        return self._number
-
-    def receive(self) -> None:
-        self._received.add(presence.LOOK)
-        if self.process.alive:
-            self.process.loop.readable(self._number)
-
-    def drain(self) -> set[str]:
-        received, self._received = self._received, set()
-        return received
-
-    def close(self) -> None:
-        self.process.world.sockets.pop(self.path, None)
-
-
-class _Unwatched:
-    """In place of `TurnGuard`: generated workflows do not block, and there are no threads."""
-
-    def run(self, watched: object, turn: Callable[[], T]) -> T:
-        return turn()
-
-    def close(self) -> None:
-        pass
-
-
-class _Bugs(logging.Handler):
-    """belugawf logs an error where it has met a bug of its own."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__(logging.ERROR)
-        self._world = world
-
-    def emit(self, record: logging.LogRecord) -> None:
-        error = record.exc_info[1] if record.exc_info else None
-        self._world.observer.complain(f"logged: {record.getMessage()}: {error!r}", error)
 
 
 @contextmanager
@@ -448,64 +361,3 @@ def _running(loop: SimLoop | None) -> Iterator[None]:
         asyncio._set_running_loop(outer)
         if outer is not None and outer_task is not None:
             asyncio.tasks._enter_task(outer, outer_task)
-
-
-@contextmanager
-def simulated(world: World) -> Iterator[None]:
-    """While this lasts belugawf's ways to the operating system lead into that world."""
-    kernel = SimpleNamespace(
-        is_alive=world.is_alive,
-        boot_id=world.boot_id,
-        host_name=lambda: "simulation",
-        sweep=lambda folder: 0,
-        is_frozen=lambda pid: False,
-        require_posix=lambda: None,
-    )
-    clock = SimpleNamespace(monotonic=world.seconds, perf_counter=_stopwatch(world))
-    ids = SimpleNamespace(uuid4=lambda: uuid.UUID(int=world.rng.getrandbits(128)))
-    seams = [
-        (executor, "Database", world.open_database),
-        (executor, "ownership", kernel),
-        (executor, "time", clock),
-        (executor, "uuid", ids),
-        (committing, "time", clock),
-        (turns, "random", world.rng),
-        (memory, "TurnGuard", _Unwatched),
-        (presence, "ownership", kernel),
-        (presence, "OwnerLock", SimpleNamespace(acquire=world.acquire)),
-        (presence, "WakeSocket", SimpleNamespace(bind=world.bind)),
-        (presence, "wake", world.wake),
-        (view, "ownership", kernel),
-        (knobs, "step", world.step),
-    ]
-    logger = logging.getLogger("belugawf")
-    handler, level, propagates = _Bugs(world), logger.level, logger.propagate
-    logger.addHandler(handler)
-    logger.setLevel(logging.ERROR)
-    logger.propagate = False
-    patches = [mock.patch.object(module, name, fake) for module, name, fake in seams]
-    for patch in patches:
-        patch.start()
-    try:
-        yield
-    finally:
-        for patch in patches:
-            patch.stop()
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-        logger.propagate = propagates
-
-
-def _stopwatch(world: World) -> Callable[[], float]:
-    """What a commit seems to take: a slow disk makes the next ones go off the loop."""
-    elapsed = 0.0
-
-    def read() -> float:
-        nonlocal elapsed
-        elapsed += 0.02 if world.happens("slow_disk") else 0.0001
-        return elapsed
-
-    return read
-
-
-__all__ = ["Faults", "Killed", "Process", "Violation", "World", "simulated"]
