@@ -10,7 +10,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from belugawf.model.durations import parse_duration
 from belugawf.model.errors import ConfigurationError, DurationError
 from belugawf.model.policy import ActivityDefaults, RetryPolicy
+from belugawf.model.values import frozen
 
 if TYPE_CHECKING:
     import yaml
@@ -41,7 +42,7 @@ _MOST_PATTERNS = 100
 _SHOWN_PROBLEMS = 30
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class TlsFiles:
     """PEM for TLS, as files or as their content: the authority to trust, and the client's own
     certificate and key. `server_name` is the name that the server's certificate must have, where
@@ -53,7 +54,7 @@ class TlsFiles:
     server_name: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class TemporalSettings:
     """Where the Temporal server is. `api_key` is the key itself, and not shown in a repr."""
 
@@ -64,7 +65,7 @@ class TemporalSettings:
     api_key: str | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Settings:
     """What is in force. Paths are absolute, `payload_limit` is in bytes.
 
@@ -90,7 +91,7 @@ class Settings:
     sources: Mapping[str, Source] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class ConfigProblem:
     """One thing that is wrong: `where` is a file, a variable or a flag; places count from 1."""
 
@@ -121,7 +122,7 @@ class ConfigFileError(ConfigurationError):
 # -- readers: one value each; a ValueError says what was expected ---------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Given:
     """A value as it was given: `text` is how it was written, `base` what paths are relative to."""
 
@@ -296,7 +297,7 @@ def _shown(given: Given) -> str:
 # -- the keys --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Key:
     """One key: its dotted name, how its value is read, its default for people.
 

@@ -8,7 +8,7 @@ values (dict, list, str, int, float, bool, None).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -17,6 +17,7 @@ from belugawf.model.errors import ConfigurationError, Failure, UnavailableError
 from belugawf.model.events import Event
 from belugawf.model.messages import UNSET as UNSET
 from belugawf.model.messages import Signal as Signal
+from belugawf.model.values import frozen
 
 if TYPE_CHECKING:
     from belugawf.authoring.loader import Catalog
@@ -36,7 +37,7 @@ STATUSES = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Waiting:
     """One thing that a run waits for.
 
@@ -73,7 +74,7 @@ class Waiting:
         return data
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Owner:
     """The process that drives a run. `alive` says what the kernel says now."""
 
@@ -88,7 +89,7 @@ class Owner:
         return {**data, "alive": self.alive, "frozen": self.frozen}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Problem:
     """Why a run cannot be moved on now; it is not part of its history.
 
@@ -106,7 +107,7 @@ class Problem:
         return {"code": self.code, "message": self.message, "hint": self.hint}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ActivityState:
     """One activity of a run, for the live view: `state` is scheduled, running, retrying,
     completed, failed, timed_out, cancelled. `since` is when it was scheduled, `until` when the next
@@ -136,7 +137,7 @@ class ActivityState:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class RunInfo:
     """A run as everybody may see it; `to_json` is `belugawf.run/1` of CLI.md.
 
@@ -207,7 +208,7 @@ class RunInfo:
         return data
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class OpenWait:
     """An open wait for a signal, as `waiting` lists it."""
 
@@ -221,7 +222,7 @@ class OpenWait:
     expected: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Summary:
     """`status` without a run: runs per status, open waits for signals, the next moment due.
 
@@ -235,7 +236,7 @@ class Summary:
     attention: Sequence[RunInfo]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Pruned:
     """What `prune` has deleted, or with `dry_run` would delete; and the file's size, in bytes.
 
@@ -259,7 +260,7 @@ class Pruned:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Delivery:
     """What became of a signal: on disk, for `run`. `duplicate`: its key was seen before.
 
@@ -450,7 +451,7 @@ class DurableExecutor(Protocol):
 Middleware: TypeAlias = Callable[[DurableExecutor], DurableExecutor]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Hooks:
     """Callables told of what was committed, each at most once; `None` is not told.
 

@@ -10,7 +10,6 @@ import inspect
 import logging
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Protocol, TypeVar, overload
@@ -25,13 +24,14 @@ from belugawf.model.policy import (
     Isolation,
     RetryPolicy,
 )
+from belugawf.model.values import frozen
 
 MARK = "__belugawf_activity__"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class ActivityMark:
     """What the decorator said; `None` is not said."""
 
@@ -58,7 +58,7 @@ class ActivityMark:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class ActivityInfo:
     """Which attempt this is.
 

@@ -11,7 +11,6 @@ import logging
 import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from random import Random
@@ -24,11 +23,12 @@ from belugawf.model.durations import Duration, format_duration, ns_datetime, par
 from belugawf.model.errors import SignalTimeoutError, UsageError
 from belugawf.model.messages import Signal
 from belugawf.model.policy import RetryPolicy
+from belugawf.model.values import frozen
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class WorkflowInfo:
     """Which run this is. `deadline` and `parent` may be `None`; times are UTC."""
 
@@ -40,7 +40,7 @@ class WorkflowInfo:
     parent: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ActivityRequest:
     """An activity that workflow code asks for; limits that it does not name are `None`.
 
@@ -54,7 +54,7 @@ class ActivityRequest:
     location: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class SignalWait:
     """A wait for a signal, for those who look from outside."""
 

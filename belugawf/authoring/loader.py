@@ -15,7 +15,6 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,9 +23,10 @@ from belugawf.authoring import activity as activities
 from belugawf.authoring import workflow as workflows
 from belugawf.authoring.workflow import WorkflowDefinition
 from belugawf.model.errors import WorkflowLoadError, WorkflowNotFoundError
+from belugawf.model.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class ModuleProblem:
     """Why a module, or a name in two modules, cannot be used.
 

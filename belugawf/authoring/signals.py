@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from belugawf.model.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class BufferedSignal:
     """A signal as it arrived: `payload` is JSON text, `sent_at` nanoseconds since 1970."""
 

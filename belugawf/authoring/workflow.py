@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from typing import Any, TypeVar, overload
@@ -16,13 +15,14 @@ from belugawf.model import codec
 from belugawf.model.durations import Duration, parse_duration
 from belugawf.model.errors import PayloadTypeError, UsageError
 from belugawf.model.messages import UNSET
+from belugawf.model.values import frozen
 
 MARK = "__belugawf_workflow__"
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class WorkflowMark:
     """What the decorator said. `timeout` bounds a run from its start to its end."""
 
@@ -81,7 +81,7 @@ def _check_shape(function: Callable[..., Any]) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Parameter:
     """One parameter of a workflow besides `ctx`, for people and for decoding."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import belugawf
+from belugawf.model.values import frozen
 
 # Where each command lives, and its line in `belugawf --help`: the module itself is imported only
 # when the command is called. A test compares the lines with the commands' own help.
@@ -35,7 +35,7 @@ COMMANDS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Globals:
     """The flags before the command; `None` where one was not given."""
 

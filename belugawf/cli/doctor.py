@@ -11,7 +11,6 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from belugawf.cli.render import escape
 from belugawf.cli.session import Session, leave
 from belugawf.cli.streams import STREAMS
 from belugawf.model.errors import BelugaError, ConfigurationError
+from belugawf.model.values import frozen
 
 if TYPE_CHECKING:
     from belugawf.config import Settings
@@ -42,7 +42,7 @@ _NO_SPACE_BYTES = 20_000_000
 _OLDEST_SQLITE = (3, 37, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Finding:
     """One line: what was checked, how it is, and the fix (`None` where nothing is to be done)."""
 

@@ -35,6 +35,7 @@ from belugawf.model.durations import (
 )
 from belugawf.model.errors import DurationError, Failure
 from belugawf.model.policy import ActivityOptions
+from belugawf.model.values import frozen
 
 Key: TypeAlias = tuple[int, int]
 Status: TypeAlias = Literal["completed", "failed", "timed_out", "interrupted"]
@@ -50,7 +51,7 @@ _CHILD = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class AttemptSpec:
     """One attempt of one activity: `run` and `seq` name it, `arguments` is a JSON array.
 
@@ -76,7 +77,7 @@ class AttemptSpec:
         return (self.run, self.seq)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Outcome:
     """How an attempt ended, at `at`. `payload` is the result, or a `Failure`, as JSON text.
 

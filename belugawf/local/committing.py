@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TypeVar
 
 from belugawf.local.database import WouldWaitError
 from belugawf.local.rows import Committed, RunRow, Start, Started, Turn
 from belugawf.local.store import Store
+from belugawf.model.values import frozen
 
 T = TypeVar("T")
 
@@ -69,7 +69,7 @@ class Committer:
         self._thread.shutdown()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Asked:
     """A start that somebody waits for, who will sleep through waits of `patience_ns`."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,11 +33,12 @@ def make_executor(
 
     `create=False`: a missing database is an error.
     """
-    unknown = options.keys() - EngineOptions.__dataclass_fields__.keys() - {"clock"}
+    known = [field.name for field in fields(EngineOptions)]
+    unknown = options.keys() - {*known, "clock"}
     if unknown:
         raise ConfigurationError(
             f"provider 'default' has no option {sorted(unknown)[0]!r}",
-            hint=f"it has db, workflows, durability, {', '.join(EngineOptions.__slots__)}",
+            hint=f"it has db, workflows, durability, {', '.join(known)}",
         )
     clock = options.pop("clock", None)
     engine = EngineOptions()

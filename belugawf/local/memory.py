@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -27,6 +26,7 @@ from belugawf.model.durations import parse_instant
 from belugawf.model.errors import BelugaError, DamagedError
 from belugawf.model.history import OpenWork, is_fact
 from belugawf.model.soundness import check_history
+from belugawf.model.values import frozen
 from belugawf.replay.replayer import Replayer
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ MOST_REPLAYED = 2_000
 _PIECE = 1_000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class _Shelved:
     """What a run that rests would have to be read and replayed for."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from belugawf.host import knobs
 from belugawf.model.policy import ActivityDefaults
+from belugawf.model.values import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class EngineOptions:
     """How an engine drives. `concurrency` bounds attempts in flight, `cache_runs` the shelf.
 

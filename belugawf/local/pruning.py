@@ -13,12 +13,12 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from belugawf.executor import OPEN, STATUSES, Pruned
 from belugawf.local.database import Database
 from belugawf.model.errors import UsageError
+from belugawf.model.values import frozen
 
 # How long a transaction deletes, in seconds. One run is always deleted as a whole, however long.
 _HOLD_S = 0.01
@@ -36,7 +36,7 @@ _ENDED = """SELECT key, chain_id, history_length, created_at FROM runs INDEXED B
     ORDER BY created_at, key LIMIT :limit"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Selection:
     """Which ended runs: closed before that moment (ISO 8601), of that status and workflow."""
 

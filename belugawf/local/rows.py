@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from typing import Any, TypeAlias
 
 from belugawf.executor import IfExists
 from belugawf.model import events as e
 from belugawf.model.durations import format_instant, parse_instant
+from belugawf.model.values import frozen
 
 _LONG_AGO = format_instant(0)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class RunRow:
     """A run as it is stored: times and JSON are still texts."""
 
@@ -43,7 +44,7 @@ class RunRow:
     progress: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Message:
     """What somebody wants of a run: a row of its inbox. `sent_at` is nanoseconds since 1970.
 
@@ -74,7 +75,7 @@ class Message:
         return cls(id, run, kind, name, payload, sender, key, at, sound)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class OwnerRow:
     """A process that drives runs, as it registered itself."""
 
@@ -100,7 +101,7 @@ class OwnerRow:
         return cls(id, pid, host, boot_id, since, socket, role, names)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class WaitRow:
     """An open wait for a signal, with its run's names. Times are nanoseconds since 1970."""
 
@@ -123,7 +124,7 @@ class WaitRow:
         return cls(run, workflow_id, run_id, workflow, signal, *moments, *rest)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class NewRun:
     """A run to be recorded. `deadline` in nanoseconds since 1970; `owner` drives it at once."""
 
@@ -138,7 +139,7 @@ class NewRun:
     owner: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Turn:
     """What one turn of one run writes.
 
@@ -171,7 +172,7 @@ class Fate(Enum):
     UNWRITABLE = "unwritable"  # the database refuses this run's rows
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Verdict:
     """A turn's fate; `reason` is what the database said of an unwritable one."""
 
@@ -179,7 +180,7 @@ class Verdict:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Start:
     """A run that somebody wants to start; `if_exists` as in `DurableExecutor.execute`."""
 
@@ -191,7 +192,7 @@ class Start:
 Started: TypeAlias = tuple[RunRow, e.WorkflowStarted | None] | Exception
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Committed:
     """What became of each turn and of each start of a transaction, in their order."""
 

@@ -7,15 +7,16 @@ the workflow code that asks, for messages only. Payloads are JSON texts.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from typing import Any, TypeAlias
 
 from belugawf.model.errors import Failure
 from belugawf.model.policy import ActivityOptions
+from belugawf.model.values import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ScheduleActivity:
     """Run `name` with `arguments` (a JSON array).
 
@@ -32,7 +33,7 @@ class ScheduleActivity:
     location: str | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class RequestActivityCancel:
     """Nobody waits for activity `seq` any more."""
 
@@ -40,7 +41,7 @@ class RequestActivityCancel:
     location: str | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class StartTimer:
     """Wake the run in `delay`."""
 
@@ -49,13 +50,13 @@ class StartTimer:
     location: str | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class CancelTimer:
     seq: int
     location: str | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class StartWait:
     """The code waits for signal `name`.
 
@@ -72,7 +73,7 @@ class StartWait:
     location: str | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class EndWait:
     """Wait `seq` is over; `outcome` is "received", "timed_out" or "cancelled"."""
 
@@ -81,21 +82,21 @@ class EndWait:
     location: str | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class CompleteWorkflow:
     """The workflow returned `result` (JSON)."""
 
     result: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class FailWorkflow:
     """The workflow's code raised."""
 
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class CancelWorkflow:
     """CancelledError left the workflow."""
 

@@ -48,9 +48,10 @@ The type says whose fault it is, and `exit_code` what a script is told::
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar
+
+from belugawf.model.values import frozen
 
 
 class BelugaError(Exception):
@@ -314,7 +315,7 @@ class WorkflowCodeError(BelugaError):
     exit_code = 3
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Failure:
     """An exception as data: stored in histories, shown to people, rebuilt for workflow code.
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 from functools import lru_cache
@@ -29,6 +28,7 @@ from belugawf.model.durations import (
     parse_duration,
     parse_instant,
 )
+from belugawf.model.values import frozen
 
 
 class Kind(Enum):
@@ -43,7 +43,7 @@ class Kind(Enum):
 Row: TypeAlias = tuple[int, str, str, int | None, str | None, str | None, str | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Event:
     """One line of a history: its `position` counts from 1."""
 
@@ -56,7 +56,7 @@ class Event:
 # -- facts ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class WorkflowStarted(Event):
     """The first event. `payload` is the input (`None`: none was given).
 
@@ -76,7 +76,7 @@ class WorkflowStarted(Event):
     parent: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class SignalReceived(Event):
     """A signal sent at `at`. `unread`: the run ended before its code could see it (a note)."""
 
@@ -89,7 +89,7 @@ class SignalReceived(Event):
     unread: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class CancelRequested(Event):
     kind = Kind.FACT
     at: int
@@ -97,7 +97,7 @@ class CancelRequested(Event):
     sender: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class TimerFired(Event):
     """Timer `seq` was due at `at`."""
 
@@ -106,7 +106,7 @@ class TimerFired(Event):
     at: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ActivityCompleted(Event):
     """Activity `seq` returned at `at`, in attempt number `attempt`, begun at `started_at`."""
 
@@ -119,7 +119,7 @@ class ActivityCompleted(Event):
     started_at: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ActivityFailed(Event):
     """Activity `seq` failed for good; the payload is a `Failure`."""
 
@@ -132,7 +132,7 @@ class ActivityFailed(Event):
     started_at: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ActivityTimedOut(Event):
     """As ActivityFailed, by a limit: "timeout", "total_timeout" or "heartbeat_timeout"."""
 
@@ -149,7 +149,7 @@ class ActivityTimedOut(Event):
 # -- recorded commands ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ActivityScheduled(Event):
     """`payload` is the JSON array of arguments; the options are the resolved ones.
 
@@ -176,13 +176,13 @@ class ActivityScheduled(Event):
     late: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ActivityCancelRequested(Event):
     kind = Kind.COMMAND
     seq: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class TimerStarted(Event):
     """`due_at` is the engine's clock plus `delay`, and is what the engine fires by."""
 
@@ -192,13 +192,13 @@ class TimerStarted(Event):
     due_at: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class TimerCancelled(Event):
     kind = Kind.COMMAND
     seq: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class WaitStarted(Event):
     """The run waits for signal `name`, until `until` (`None`: for ever)."""
 
@@ -211,7 +211,7 @@ class WaitStarted(Event):
     schema: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class WaitEnded(Event):
     kind = Kind.COMMAND
     seq: int
@@ -221,7 +221,7 @@ class WaitEnded(Event):
 # -- notes ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class AttemptStarted(Event):
     """Committed before the attempt starts. First attempts have none, unless `at_most_once`.
 
@@ -234,7 +234,7 @@ class AttemptStarted(Event):
     alone: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class AttemptFailed(Event):
     """An attempt failed at `at` and the next one is due at `retry_at`."""
 
@@ -248,7 +248,7 @@ class AttemptFailed(Event):
     started_at: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class AttemptInterrupted(Event):
     """The process of an attempt ended under it; `reason` is "crash", "shutdown" or "reboot".
 
@@ -265,26 +265,26 @@ class AttemptInterrupted(Event):
 # -- the end -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class WorkflowCompleted(Event):
     kind = Kind.CLOSING
     payload_key = "result"
     payload: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class WorkflowFailed(Event):
     kind = Kind.CLOSING
     payload_key = "error"
     payload: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class WorkflowCancelled(Event):
     kind = Kind.CLOSING
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class WorkflowTerminated(Event):
     """Ended from outside, without running its code."""
 
@@ -293,7 +293,7 @@ class WorkflowTerminated(Event):
     sender: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class WorkflowTimedOut(Event):
     """The run's deadline, at `at`, passed."""
 

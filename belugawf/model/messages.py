@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
+
+from belugawf.model.values import frozen
 
 
 class Unset:
@@ -17,7 +18,7 @@ class Unset:
 UNSET: Final = Unset()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Signal:
     """A named message to a run.
 

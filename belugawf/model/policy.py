@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from typing import Literal, TypeAlias
 
 from belugawf.model.durations import Duration, parse_duration
 from belugawf.model.errors import UsageError
+from belugawf.model.values import frozen
 
 Isolation: TypeAlias = Literal["none", "process"]
 
@@ -17,7 +18,7 @@ Isolation: TypeAlias = Literal["none", "process"]
 _LARGEST_EXPONENT = 64
 
 
-@dataclass(frozen=True, slots=True, init=False)
+@frozen()
 class RetryPolicy:
     """When a failed attempt is tried again.
 
@@ -88,7 +89,7 @@ class RetryPolicy:
 ONE_ATTEMPT = RetryPolicy(max_attempts=1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ActivityOptions:
     """The resolved limits of one activity; recorded with ActivityScheduled, never read again.
 
@@ -104,7 +105,7 @@ class ActivityOptions:
     isolation: Isolation = "none"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ActivityDefaults:
     """What an activity gets where neither its call nor its decorator says it."""
 

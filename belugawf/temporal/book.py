@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 from belugawf.host.attempts import Outcome
 from belugawf.model.durations import format_instant
+from belugawf.model.values import frozen
 
 # What is kept of failed attempts for the history, together some 60 KB: an activity may fail for
 # months, and the server refuses a large book.
@@ -29,7 +30,7 @@ _LONGEST_TEXT = 1_500
 Doing: TypeAlias = Literal["waiting", "shared", "alone"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Book:
     """What attempts before this one came to.
 

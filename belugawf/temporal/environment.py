@@ -7,7 +7,7 @@ import importlib
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeAlias
 
 from temporalio.api.failure.v1 import Failure as ProtoFailure
@@ -18,6 +18,7 @@ from belugawf.executor import Hooks, Problem
 from belugawf.host.hooks import HookCaller
 from belugawf.host.knobs import CACHE_RUNS
 from belugawf.model.policy import ActivityDefaults
+from belugawf.model.values import frozen
 from belugawf.temporal.payloads import recorded_in
 
 logger = logging.getLogger("belugawf.temporal")
@@ -30,7 +31,7 @@ _REMEMBERED = 10_000
 _FETCH_S = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class WorkerOptions:
     """How a worker drives.
 

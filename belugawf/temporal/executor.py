@@ -10,7 +10,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +61,7 @@ from belugawf.model.errors import (
 )
 from belugawf.model.history import python_version
 from belugawf.model.messages import UNSET, Signal
+from belugawf.model.values import frozen
 from belugawf.temporal.connection import query_error, server_error
 from belugawf.temporal.environment import WorkerOptions
 from belugawf.temporal.histories import translated as translated_history
@@ -99,7 +100,7 @@ _REFUSED_S = 30.0
 _AT_ONCE = 16
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class _Look:
     """A run as it was at one moment; `recorded` is the problem that its history tells of."""
 
@@ -110,7 +111,7 @@ class _Look:
     recorded: Problem | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class _Wait:
     """An open wait as `check_payload` needs it."""
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from temporalio.api.history.v1 import HistoryEvent
@@ -18,6 +17,7 @@ from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 
 from belugawf.model import codec
 from belugawf.model.errors import NondeterminismError, PayloadTypeError
+from belugawf.model.values import frozen
 from belugawf.temporal.histories import translated
 from belugawf.temporal.payloads import WAITS_MEMO, join, to_text
 
@@ -28,7 +28,7 @@ _CAUSE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Step:
     """One command, as the code asked for it or as an event records it.
 

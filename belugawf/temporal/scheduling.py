@@ -16,13 +16,13 @@ is told enough to find a dead worker, and to keep what outlives every worker. So
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from belugawf.host.knobs import number
 from belugawf.model.durations import format_duration, parse_duration
 from belugawf.model.policy import ActivityOptions, RetryPolicy
+from belugawf.model.values import frozen
 
 # After this silence of a worker the server takes its attempts for dead.
 LIVENESS = timedelta(seconds=number("BELUGAWF_TEST_LIVENESS", 10))
@@ -39,7 +39,7 @@ _ENDLESS = timedelta(days=36_500)
 _SHORTEST = timedelta(milliseconds=1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ServerLimits:
     """What the server is told. `attempts` is 0 for no limit."""
 

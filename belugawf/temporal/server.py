@@ -9,7 +9,6 @@ import socket
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -50,6 +49,7 @@ from belugawf.model.errors import (
     RunNotFoundError,
     UsageError,
 )
+from belugawf.model.values import frozen
 from belugawf.temporal.connection import CALL_TIMEOUT, connect, server_error, translated
 from belugawf.temporal.histories import instant
 from belugawf.temporal.payloads import header, to_payload
@@ -74,7 +74,7 @@ _NEAR = 200
 _POLLS_EVERY_S = 70
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class RunName:
     """One run of one workflow id."""
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from functools import cache
 from typing import Any
 
 from belugawf.model.durations import format_duration, parse_duration
+from belugawf.model.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class TextForm:
     """How values of `type` are written as text and read from it.
 

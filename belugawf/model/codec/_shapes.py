@@ -10,7 +10,6 @@ import json
 import re
 import types
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -27,6 +26,7 @@ from belugawf.model.codec._path import (
     type_word,
 )
 from belugawf.model.errors import PayloadEncodeError, PayloadTypeError
+from belugawf.model.values import frozen
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -415,7 +415,7 @@ class Table(Shape):
         return said
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Field:
     """One field of a record; `given` is false where the class makes the value itself."""
 

@@ -1,0 +1,166 @@
+"""`frozen` gives what a frozen dataclass with slots gives: each law is shown on both."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import inspect
+import pickle
+import sys
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, dataclass, field
+from typing import Any, ClassVar
+
+import pytest
+
+from belugawf.model.values import frozen
+
+
+class _Bodies:
+    """The same fields for both decorators."""
+
+    kind: ClassVar[str] = "point"
+
+
+def _point(decorate: Callable[[Any], Any]) -> Any:
+    class Point(_Bodies):
+        x: int
+        y: int = 2
+        tags: list[str] = field(default_factory=list)
+        secret: str = field(default="s", repr=False)
+        seen: int = field(default=0, compare=False)
+
+    return decorate(Point)
+
+
+Ours = _point(frozen())
+Theirs = _point(dataclass(frozen=True, slots=True))
+OursByName = _point(frozen(kw_only=True))
+TheirsByName = _point(dataclass(frozen=True, slots=True, kw_only=True))
+for _class, _name in ((Ours, "Ours"), (Theirs, "Theirs")):
+    _class.__qualname__ = _name
+
+both = pytest.mark.parametrize("point", [Ours, Theirs], ids=["frozen", "dataclass"])
+both_by_name = pytest.mark.parametrize(
+    "point", [OursByName, TheirsByName], ids=["frozen", "dataclass"]
+)
+
+
+@both
+def test_fields_and_defaults(point: Any) -> None:
+    """Arguments by place and by name; defaults, those that are made anew among them."""
+    one = point(1)
+    assert (one.x, one.y, one.tags, one.secret, one.seen) == (1, 2, [], "s", 0)
+    assert (point(1, 5).y, point(x=1, y=6).y, point(1, tags=["a"]).tags) == (5, 6, ["a"])
+    assert point(1).tags is not one.tags
+    assert point.kind == "point"
+
+
+@both
+@pytest.mark.parametrize(
+    ("args", "kwargs"), [((), {}), ((1,), {"x": 1}), ((1,), {"z": 1}), ((1, 2, [], "s", 0, 6), {})]
+)
+def test_wrong_arguments(point: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Missing, double, unknown and too many arguments."""
+    with pytest.raises(TypeError, match="__init__"):
+        point(*args, **kwargs)
+
+
+@both_by_name
+def test_by_name_only(point: Any) -> None:
+    """With `kw_only` nothing goes by place."""
+    assert point(x=1).x == 1
+    with pytest.raises(TypeError, match="positional"):
+        point(1)
+
+
+@both
+def test_frozen(point: Any) -> None:
+    """No attribute can be set, changed or deleted, and there is no dict."""
+    one = point(1)
+    for name in ("x", "tags"):
+        with pytest.raises(FrozenInstanceError):
+            setattr(one, name, 2)
+        with pytest.raises(FrozenInstanceError):
+            delattr(one, name)
+    assert one == point(1)
+    assert "x" in point.__slots__
+
+
+@both
+def test_equality_and_hash(point: Any) -> None:
+    """By the compared fields, between instances of the same class only."""
+    assert point(1, seen=1) == point(1, seen=2)
+    assert point(1, secret="a") != point(1, secret="b")
+    assert point(1) != (1, 2, [], "s")
+    assert hash(point(1, tags=())) == hash(point(1, tags=(), seen=9))
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(point(1))
+
+
+@both
+def test_repr(point: Any) -> None:
+    """What a person reads names the class and the fields, without those that are kept out."""
+    assert repr(point(1)) == f"{point.__qualname__}(x=1, y=2, tags=[], seen=0)"
+
+
+@both
+def test_what_dataclasses_does_with_it(point: Any) -> None:
+    """`is_dataclass`, `replace`, `asdict`, `match`, copies."""
+    one = point(1, 5)
+    assert dataclasses.replace(one, y=7) == point(1, 7)
+    assert dataclasses.asdict(one) == {"x": 1, "y": 5, "tags": [], "secret": "s", "seen": 0}
+    match one:
+        case point(x, y=5):
+            assert x == 1
+        case _:
+            pytest.fail("no match")
+    assert copy.copy(one) == one
+    assert copy.deepcopy(one) == one
+    assert dataclasses.is_dataclass(one)
+
+
+@both
+def test_pickling(point: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values cross processes, to one that has not made an instance yet, too."""
+    monkeypatch.setattr(sys.modules[__name__], point.__qualname__, point)
+    one = point(1, tags=["a"])
+    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+        assert pickle.loads(pickle.dumps(one, protocol)) == one
+
+
+def test_methods_of_its_own_are_kept() -> None:
+    """What the class body defines goes before what all values share; it stays frozen."""
+
+    @frozen()
+    class Named:
+        name: str
+
+        def __init__(self, name: str) -> None:
+            object.__setattr__(self, "name", name.upper())
+
+        def __repr__(self) -> str:
+            return "mine"
+
+    assert (Named("a").name, repr(Named("a"))) == ("A", "mine")
+    with pytest.raises(FrozenInstanceError):
+        Named("a").other = 1  # type: ignore[attr-defined]
+
+
+def test_a_subclass_has_all_fields_and_an_init_of_its_own() -> None:
+    """Whichever of the two is made first, each gets its own fields."""
+
+    @frozen(kw_only=True)
+    class Base:
+        x: int
+
+    @frozen(kw_only=True)
+    class Derived(Base):
+        y: int = 0
+
+    assert Derived(x=1, y=2).y == 2
+    assert Base(x=1).x == 1
+    assert Derived(x=1) != Base(x=1)
+    with pytest.raises(TypeError, match="y"):
+        Base(x=1, y=2)  # type: ignore[call-arg]
+    assert list(inspect.signature(Base).parameters) == ["x"]
