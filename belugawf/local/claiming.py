@@ -7,7 +7,8 @@ candidate; it may be taken if nobody alive holds it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from belugawf.local.presence import Presence
 from belugawf.local.rows import RunRow
@@ -151,3 +152,24 @@ class Found:
         self.rows = rows
         self.more = more
         self.full = full
+
+
+class Noted:
+    """Runs that came to be driven, or were refused: noted only while somebody asks for them."""
+
+    def __init__(self) -> None:
+        self._asking: list[set[int]] = []
+
+    def add(self, run: int) -> None:
+        """That run did."""
+        for runs in self._asking:
+            runs.add(run)
+
+    @contextmanager
+    def into(self, runs: set[int]) -> Iterator[None]:
+        """While this lasts, they are added to `runs`."""
+        self._asking.append(runs)
+        try:
+            yield
+        finally:
+            self._asking = [other for other in self._asking if other is not runs]

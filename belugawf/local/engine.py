@@ -29,7 +29,7 @@ from belugawf.host import knobs
 from belugawf.host.attempts import AttemptRunner, Outcome
 from belugawf.host.clock import Clock
 from belugawf.local.agenda import Agenda
-from belugawf.local.claiming import Claims
+from belugawf.local.claiming import Claims, Noted
 from belugawf.local.committing import Committer, Starts
 from belugawf.local.damage import check_row
 from belugawf.local.memory import Memory
@@ -116,7 +116,7 @@ class Engine:
         self._starts = Starts()
         self._refused: dict[int, BelugaError] = {}
         self._news: set[int] = set()
-        self._touched: set[int] = set()
+        self.touched = Noted()
         self._stopping = False
         self._closing = False
         self._looked_at = 0
@@ -235,10 +235,10 @@ class Engine:
         if run in self._runs:
             self._runs[run].patience_ns = max(self._runs[run].patience_ns, patience_ns)
 
-    def take_touched(self) -> set[int]:
-        """The runs that came to be driven, or were refused, since the last call."""
-        touched, self._touched = self._touched, set()
-        return touched
+    @property
+    def driven(self) -> tuple[int, ...]:
+        """The runs that are this process's now."""
+        return tuple(self._runs)
 
     def in_flight(self) -> int:
         """How many attempts are running."""
@@ -501,7 +501,7 @@ class Engine:
             interrupted=interrupted,
         )
         self._agenda.add((run,))
-        self._touched.add(row.key)
+        self.touched.add(row.key)
         self._idle = False
         return run
 
@@ -737,7 +737,7 @@ class Engine:
         if self._store.refuse(key, self._presence.id, problem_of(error)):
             self._news.add(key)
         self._refused[key] = error
-        self._touched.add(key)
+        self.touched.add(key)
         run = self._runs.pop(key, None)
         if run is not None:
             self._attempts.cancel_run(key)

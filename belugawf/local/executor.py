@@ -11,6 +11,7 @@ import difflib
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -230,32 +231,31 @@ class LocalExecutor:
         patience: Duration,
     ) -> list[RunInfo]:
         engine = self._driving()
-        driven = Followed(engine)
+        driven = {row.key for row in rows} if named else set(engine.driven)
         asked = [row.key for row in rows if not engine.follows(row.key)]
         if named:
             for row in rows:
                 engine.want(row.key, _patience(patience))
-                driven.keys.add(row.key)
         else:
             engine.want_everything(_patience(patience), workflow=workflow)
 
         def done() -> bool:
             if not named:
                 return engine.idle
-            return not any(engine.drives(key) for key in driven.keys)
+            return not any(engine.drives(key) for key in driven)
 
         try:
-            await self._drive_until(engine, done, max_time, grace, driven.note)
+            with nullcontext() if named else engine.touched.into(driven):
+                await self._drive_until(engine, done, max_time, grace)
         except asyncio.CancelledError:
             if not self._interrupts:
                 engine.go_on()
             raise
         finally:
             engine.forget_wishes(asked)
-        driven.note()
         infos = [
             self._viewer.listed(row, new_problem=engine.is_news(row.key))
-            for row in self._store.by_keys(driven.keys)
+            for row in self._store.by_keys(driven)
         ]
         if not self._interrupts:
             await engine.pause()
@@ -275,7 +275,7 @@ class LocalExecutor:
         self._here.announce("worker", self.catalog.workflows)
         engine.want_everything(_patience(RESUME_PATIENCE), persistent=True)
         try:
-            await self._drive_until(engine, lambda: False, None, grace, engine.take_touched)
+            await self._drive_until(engine, lambda: False, None, grace)
         finally:
             engine.stop_working()
             if self._presence is not None:  # else the executor was left meanwhile
@@ -287,14 +287,12 @@ class LocalExecutor:
         done: Callable[[], bool],
         max_time: Duration | None,
         grace: Duration | None,
-        note: Callable[[], object],
     ) -> None:
         """Until it is done; or the time is up, or somebody interrupts, and then drained."""
         end = None if max_time is None else self._clock.now() + _patience(max_time)
         cut_at: int | None = None
         stopped = False
         while not done():
-            note()
             now = self._clock.now()
             if not stopped and (self._interrupts or (end is not None and now >= end)):
                 stopped = True
@@ -732,18 +730,6 @@ class LocalExecutor:
         if self._presence is not None:
             return self._presence.is_alive(owner_id)
         return ownership.is_alive(self._store.database.folder, owner_id)
-
-
-class Followed:
-    """The runs that an engine has come to drive."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.keys: set[int] = set()
-
-    def note(self) -> None:
-        """Remember what was driven or refused since the last call."""
-        self.keys |= self._engine.take_touched()
 
 
 def _patience(duration: Duration) -> int:

@@ -448,6 +448,27 @@ async def test_leaving_suspends_and_returning_goes_on(tmp_path: Path) -> None:
         assert await executor.handle("a").result() is True
 
 
+async def test_resume_by_name_tells_of_no_other(tmp_path: Path) -> None:
+    """What the same executor has driven before, or drives now, is not what was named."""
+    async with open_executor(tmp_path) as executor:
+        await executor.execute(doubled, id="before", input=0)
+        await executor.handle("before").result()
+        await executor.execute(doubled, id="a", input=1, detach=True)
+        await executor.execute(asking, id="now")
+        assert [run.workflow_id for run in await executor.resume("a")] == ["a"]
+
+
+async def test_resume_of_all_tells_of_what_is_driven(tmp_path: Path) -> None:
+    """What the executor drives already is told of too; what it drove before is not."""
+    async with open_executor(tmp_path) as executor:
+        await executor.execute(doubled, id="before", input=0)
+        await executor.handle("before").result()
+        await executor.execute(doubled, id="a", input=1, detach=True)
+        await executor.execute(doubled, id="now", input=2)
+        told = [run.workflow_id for run in await executor.resume()]
+        assert "a" in told and "before" not in told
+
+
 async def test_resume_by_name_and_all(tmp_path: Path) -> None:
     """`resume` drives what is due and returns what it drove; nothing due is an empty list."""
     async with open_executor(tmp_path) as executor:
