@@ -22,7 +22,7 @@ from typing import Any
 from belugawf.authoring import activity as activities
 from belugawf.authoring import workflow as workflows
 from belugawf.authoring.workflow import WorkflowDefinition
-from belugawf.model.errors import WorkflowLoadError, WorkflowNotFoundError
+from belugawf.model.errors import UnavailableError, WorkflowLoadError, WorkflowNotFoundError
 from belugawf.model.values import frozen
 
 
@@ -56,7 +56,10 @@ class Catalog:
 
     @classmethod
     def from_folder(cls, folder: Path) -> Catalog:
-        """Import every module of the folder; a missing folder is an empty catalog."""
+        """Import every module of the folder; a missing folder is an empty catalog.
+
+        Raises `UnavailableError` where the folder cannot be read.
+        """
         catalog = cls()
         catalog._folder = folder
         if folder.is_dir():
@@ -194,7 +197,14 @@ def _append_to_path(folder: Path) -> None:
 
 
 def _module_files(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise UnavailableError(
+            f"the workflow folder {str(folder)!r} cannot be read: {error.strerror}",
+            hint="check its permissions, and how many files may be open: ulimit -n",
+        ) from error
+    for path in paths:
         if path.name.startswith(("_", ".")):
             continue
         if path.suffix == ".py" and path.is_file():

@@ -131,7 +131,11 @@ class Session:
         """Run a coroutine on a new event loop, with the signals handled."""
         import asyncio
 
-        loop = asyncio.new_event_loop()
+        try:
+            loop = asyncio.new_event_loop()
+        except OSError:
+            work.close()  # else Python says that it never ran
+            raise
         self._on_signal = None
         try:
             # Some libraries that users call from activities still ask for the current loop.

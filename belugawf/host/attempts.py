@@ -42,6 +42,8 @@ Status: TypeAlias = Literal["completed", "failed", "timed_out", "interrupted"]
 
 # How long an attempt that was told to stop may take to do so when the process ends, in seconds.
 _FAREWELL_S = 1.0
+# How long it is until a thread is asked for again where the system gave none, in seconds.
+_NO_THREAD_S = 1.0
 # Results are one line; the limit of payloads is checked in the child, this one only bounds memory.
 _CHILD_LINE_LIMIT = 64 * 1024 * 1024
 # The child finds modules just where we do.
@@ -198,6 +200,7 @@ class AttemptRunner:
         self._payload_limit = payload_limit
         self._keep = keep
         self._pool = DaemonPool(threads)
+        self._growing: asyncio.TimerHandle | None = None
         self._attempts: dict[Key, Attempt] = {}
         self._beats: dict[Key, str] = {}
         self._lingering: dict[int, int] = {}
@@ -316,6 +319,8 @@ class AttemptRunner:
                     await asyncio.sleep(_FAREWELL_S / 100)
         except TimeoutError:
             pass  # it was told; a thread cannot be made to listen
+        if self._growing is not None:
+            self._growing.cancel()
         self._pool.close()
 
     # -- the life of an attempt ------------------------------------------------------------------
@@ -393,7 +398,17 @@ class AttemptRunner:
                 return self._failed(attempt, error)
 
         attempt.stop = forsake
-        self._pool.submit(job)
+        if not self._pool.submit(job):
+            self._grow_pool()
+
+    def _grow_pool(self) -> None:
+        """Try until there is a thread for what waits for one."""
+        if self._growing is not None:
+            self._growing.cancel()
+            self._growing = None
+        if not self._pool.grow():
+            loop = asyncio.get_running_loop()
+            self._growing = loop.call_later(_NO_THREAD_S, self._grow_pool)
 
     async def _in_process(self, attempt: Attempt) -> None:
         try:

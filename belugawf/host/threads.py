@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 
 Job = Callable[[], None]
@@ -23,15 +24,31 @@ class DaemonPool:
         self._idle = 0
         self._threads = 0
 
-    def submit(self, job: Job) -> None:
-        """Run the job as soon as a thread is free. It must not raise."""
+    def submit(self, job: Job) -> bool:
+        """Run the job as soon as a thread is free. It must not raise.
+
+        False where there is no thread, and the system gives none: the job waits until `grow`.
+        """
         with self._lock:
             if self._idle > 0:
                 self._idle -= 1
             elif self._threads < self._size:
-                self._threads += 1
-                threading.Thread(target=self._work, name="belugawf-activity", daemon=True).start()
+                self._add_thread()
             self._jobs.put(job)
+            return self._threads > 0
+
+    def grow(self) -> bool:
+        """Try again to have a thread; whether there is one."""
+        with self._lock:
+            if not self._threads:
+                self._add_thread()
+            return self._threads > 0
+
+    def _add_thread(self) -> None:
+        # Where the system has no more of them, the job waits for one of those that there are.
+        with suppress(RuntimeError):
+            threading.Thread(target=self._work, name="belugawf-activity", daemon=True).start()
+            self._threads += 1
 
     def forsake(self) -> None:
         """A job hangs and nobody waits for it: another thread may take its place."""

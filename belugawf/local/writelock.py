@@ -14,6 +14,7 @@ takes it over with its place in the queue, so there is never more than one.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
@@ -197,7 +198,11 @@ class _Waiter:
 
     def start(self) -> None:
         """Begin to wait, in a thread that does not keep the process from ending."""
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # the system has no thread left
+            self.error = OSError(errno.EAGAIN, str(error))
+            self._ended.set()
 
     def wait(self, timeout: float) -> bool:
         """Whether it ended (with the lock, or `error`) within `timeout` seconds."""

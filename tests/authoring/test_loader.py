@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ import pytest
 
 from belugawf import WorkflowContext, WorkflowNotFoundError, activity, workflow
 from belugawf.authoring.loader import Catalog
-from belugawf.model.errors import WorkflowLoadError
+from belugawf.model.errors import UnavailableError, WorkflowLoadError
 
 WORKFLOW = """
 from belugawf import activity, workflow
@@ -273,3 +275,14 @@ def test_functions_that_are_no_workflows(wrong: Any) -> None:
     """They are named."""
     with pytest.raises(Exception, match="is no workflow"):
         Catalog.from_functions([wrong])
+
+
+def test_folder_that_cannot_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment is at fault, and named: a worker tries again."""
+
+    def out_of_descriptors(self: Path) -> Iterator[Path]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(Path, "iterdir", out_of_descriptors)
+    with pytest.raises(UnavailableError, match=r"workflows' cannot be read: Too many open files"):
+        Catalog.from_folder(folder)

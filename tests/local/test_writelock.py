@@ -408,3 +408,22 @@ def test_helper_threads_are_named_and_end(path: Path) -> None:
     assert until(lambda: "belugawf-write-lock" not in [t.name for t in threading.enumerate()]), (
         names
     )
+
+
+def test_no_thread_to_wait_in(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system has no thread left, waiting is refused with the reason; later it works."""
+
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    lock = WriteLock(path)
+    with Child(HOLDER, path) as child:
+        tell(child, "take")
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refused)
+            with pytest.raises(UnavailableError, match="can't start new thread"):
+                lock.acquire(5)
+        tell(child, "release")
+        with lock.held(5):
+            pass
+    lock.close()

@@ -1,0 +1,57 @@
+"""belugawf with one rule broken, in the processes that are killed: what must be found."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from belugawf.local.engine import Engine
+from belugawf.local.presence import Presence
+from belugawf.local.rows import Message
+from belugawf.local.store import Store
+from belugawf.local.turns import MadeTurn
+from belugawf.model import events as e
+
+
+def effects_before_commit() -> None:
+    """Attempts begin before ActivityScheduled is on record."""
+    commit = Engine._commit
+
+    async def early(self: Engine, made: Sequence[MadeTurn]) -> None:
+        for m in made:
+            scheduled = [x.seq for x in m.events if isinstance(x, e.ActivityScheduled)]
+            m.run.unstarted.update(dict.fromkeys(scheduled))
+            self._starter.queue(m.run, m.now)
+        self._starter.start(self._runs)
+        await asyncio.sleep(0)
+        await commit(self, made)
+
+    Engine._commit = early  # type: ignore[method-assign]
+
+
+def nobody_lives() -> None:
+    """Runs are taken over from owners who are alive."""
+    Presence.is_alive = lambda self, owner_id: owner_id == self.id  # type: ignore[method-assign]
+
+
+def messages_read_are_gone() -> None:
+    """A message leaves the inbox when it is read, and not with the turn that records it."""
+    read_inbox = Store.read_inbox
+
+    def read(self: Store, runs: Sequence[int], *, locked: bool) -> tuple[list[Message], int]:
+        messages, now = read_inbox(self, runs, locked=locked)
+        if messages:
+            with self.database.write() as db:
+                gone = [(message.id,) for message in messages]
+                db.executemany("DELETE FROM inbox WHERE id = ?", gone)
+        return messages, now
+
+    Store.read_inbox = read  # type: ignore[method-assign]
+
+
+# By name, with what is said of it.
+MUTANTS: dict[str, Callable[[], None]] = {
+    "effects-before-commit": effects_before_commit,
+    "nobody-lives": nobody_lives,
+    "messages-read-are-gone": messages_read_are_gone,
+}

@@ -1,0 +1,234 @@
+"""Processes of the CLI that kill themselves at a step, and witness what their activities do.
+
+A process is forked from this one, which has imported everything and opened nothing: so that a
+death costs milliseconds instead of the start of an interpreter. What it does from there on is what
+`belugawf ARGS` does. Two things are added in it: a step before and after each activity's function,
+and a witness, which looks into the database when an attempt begins, and writes what it saw.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import importlib
+import inspect
+import os
+import pkgutil
+import signal
+import sqlite3
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import typer
+
+import belugawf.cli
+import belugawf.host
+import belugawf.local
+import belugawf.model.codec
+from belugawf import __main__ as cli
+from belugawf.host import knobs
+from belugawf.host.attempts import AttemptRunner, AttemptSpec
+
+# Whatever a command imports only when it needs it.
+for module in (belugawf.cli, belugawf.local, belugawf.host, belugawf.model.codec):
+    for found in pkgutil.iter_modules(module.__path__, f"{module.__name__}."):
+        importlib.import_module(found.name)
+for name in ("sqlite_utils", "yaml", "concurrent.futures.thread", "tests.powercut.checks"):
+    importlib.import_module(name)
+# The tree of commands is built once.
+typer.main.get_command = functools.cache(typer.main.get_command)
+typer.main.get_command(cli.app)
+
+DB = Path(".belugawf") / "state.db"
+WITNESSED = "witnessed.log"
+_ENDS = ("ActivityCompleted", "ActivityFailed", "ActivityTimedOut")
+
+
+class Process:
+    """A command in a process of its own; `kill_at` is the step at which it dies, 0 never."""
+
+    def __init__(
+        self,
+        root: Path,
+        args: tuple[str, ...],
+        kill_at: int = 0,
+        *,
+        prepare: Callable[[], object] = lambda: None,
+        witness: bool = False,
+    ) -> None:
+        self.args = args
+        self.kill_at = kill_at
+        self.began = time.monotonic()
+        self._output = root / f"process-{time.monotonic_ns()}.out"
+        self.pid = os.fork()
+        if self.pid == 0:
+            _become(root, args, kill_at, self._output, prepare, witness)
+        self.code: int | None = None
+
+    def poll(self) -> int | None:
+        """Its exit code, negative where a signal ended it; `None` while it lives."""
+        if self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.code = os.waitstatus_to_exitcode(status)
+        return self.code
+
+    def send(self, number: int) -> None:
+        """Send it a signal."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL from outside, at whatever it is doing."""
+        self.send(signal.SIGKILL)
+
+    def end(self) -> None:
+        """Kill it, and wait until it is gone."""
+        self.kill()
+        while self.poll() is None:
+            time.sleep(0.001)
+
+    @property
+    def said(self) -> str:
+        """What it has printed."""
+        return self._output.read_text(errors="replace") if self._output.exists() else ""
+
+    def forget(self) -> None:
+        """What it has printed is of no interest any more."""
+        self._output.unlink()
+
+    def __str__(self) -> str:
+        end = "alive" if self.code is None else f"exit code {self.code}"
+        return f"$ belugawf {' '.join(self.args)} (kill at {self.kill_at}; {end})\n{self.said}"
+
+
+def _become(
+    root: Path,
+    args: tuple[str, ...],
+    kill_at: int,
+    output: Path,
+    prepare: Callable[[], object],
+    witness: bool,
+) -> NoReturn:
+    try:
+        os.chdir(root)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler if number == 2 else signal.SIG_DFL)
+        out = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(out, 1)
+        os.dup2(out, 2)
+        os.closerange(3, 64)
+        sys.stdout = os.fdopen(1, "w", buffering=1)
+        sys.stderr = os.fdopen(2, "w", buffering=1)
+        sys.dont_write_bytecode = False
+        knobs._KILL_AT = kill_at
+        sys.argv = ["belugawf", *args]
+        if witness:
+            _Witness().install()
+        prepare()
+        cli.main()
+    except SystemExit as ended:
+        os._exit(ended.code if isinstance(ended.code, int) else 0)
+    except BaseException:
+        os.write(2, traceback.format_exc().encode())
+    finally:
+        os._exit(70)
+
+
+class _Witness:
+    """Writes a line as an attempt begins, runs and is over; lines of all processes are in one file.
+
+    A process holds a lock of its own on a file as long as it lives, so that the others know.
+    """
+
+    def __init__(self) -> None:
+        self._log = os.open(WITNESSED, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        self._alive = os.open(f"alive-{os.getpid()}", os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(self._alive, fcntl.LOCK_EX)
+        self._reader: sqlite3.Connection | None = None
+
+    def install(self) -> None:
+        """See every attempt of this process."""
+        start = AttemptRunner.start
+
+        def witnessed(runner: AttemptRunner, spec: AttemptSpec) -> None:
+            self._note("began", spec, self._judge(spec))
+            start(runner, replace(spec, function=self._wrapped(spec)))
+
+        AttemptRunner.start = witnessed  # type: ignore[method-assign]
+
+    def _note(self, word: str, spec: AttemptSpec, rest: str) -> None:
+        line = f"{word}\t{spec.run_id}\t{spec.seq}\t{spec.attempt}\t{rest}\n"
+        os.write(self._log, line.encode())
+
+    def _judge(self, spec: AttemptSpec) -> str:
+        """Whether the attempt may begin: by what is on record, and by what others do."""
+        if self._reader is None:
+            self._reader = sqlite3.connect(f"file:{DB}?mode=ro", uri=True, isolation_level=None)
+        rows = self._reader.execute(
+            "SELECT type, json_extract(data, '$.attempt') FROM events WHERE run = ? AND seq = ?",
+            (spec.run, spec.seq),
+        ).fetchall()
+        kinds = [kind for kind, _ in rows]
+        if any(kind in kinds for kind in _ENDS):
+            return "its end was recorded"
+        if "ActivityScheduled" not in kinds:
+            return "it was not on record"
+        if spec.attempt > 1 and ("AttemptStarted", spec.attempt) not in rows:
+            return "its attempt was not on record"
+        return "another process runs it" if self._runs_elsewhere(spec) else "rightly"
+
+    def _runs_elsewhere(self, spec: AttemptSpec) -> bool:
+        running = set()
+        for line in Path(WITNESSED).read_text().splitlines():
+            word, run_id, seq, attempt, pid = line.split("\t")
+            if (run_id, seq) == (spec.run_id, str(spec.seq)) and pid != str(os.getpid()):
+                if word == "ran":
+                    running.add((attempt, pid))
+                elif word == "over":
+                    running.discard((attempt, pid))
+        return any(_is_locked(Path(f"alive-{pid}")) for _, pid in running)
+
+    def _wrapped(self, spec: AttemptSpec) -> Callable[..., Any]:
+        function = spec.function
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def on_loop(*args: Any) -> Any:
+                with self._running(spec):
+                    return await function(*args)
+
+            return on_loop
+
+        @functools.wraps(function)
+        def in_thread(*args: Any) -> Any:
+            with self._running(spec):
+                return function(*args)
+
+        return in_thread
+
+    @contextmanager
+    def _running(self, spec: AttemptSpec) -> Iterator[None]:
+        self._note("ran", spec, str(os.getpid()))
+        knobs.step("in an activity")
+        try:
+            yield
+        finally:
+            knobs.step("after an activity")
+            self._note("over", spec, str(os.getpid()))
+
+
+def _is_locked(path: Path) -> bool:
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
