@@ -18,9 +18,9 @@ from belugawf.local.options import EngineOptions
 from belugawf.model.durations import SECOND_NS
 
 DAY_S = 24 * 3600
-STEP_S = 1200
+STEP_S = 3600
 # The first simulated hours fill caches, each of which has a bound.
-WARM_UP = 84
+WARM_UP = 48
 # What is held is compared between so many parts of the week: what a run leaves behind shows in all,
 # what only moves about in some.
 PARTS = 3
