@@ -22,6 +22,7 @@ from belugawf.local.memory import pieces
 from belugawf.local.rows import Committed, Start, Turn
 from belugawf.local.store import Store
 from belugawf.model import events as e
+from belugawf.model.durations import SECOND_NS
 
 
 @activity
@@ -239,3 +240,16 @@ async def busy() -> None:
 @workflow
 async def working(ctx: WorkflowContext) -> None:
     await ctx.execute_activity(busy)
+
+
+async def test_a_wanted_look_is_taken_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is claimed in several looks does not wait for the clock between them, nor in the end."""
+    monkeypatch.setattr("belugawf.local.engine.LOOK_EVERY_NS", 3600 * SECOND_NS)
+    monkeypatch.setattr("belugawf.local.claiming.CLAIM_AT_ONCE", 1)
+    async with open_executor(tmp_path) as executor:
+        for number in range(3):
+            await executor.execute(hearing, id=f"run-{number}", input=1, detach=True)
+        async with asyncio.timeout(30):
+            assert len(await executor.resume()) == 3
