@@ -15,7 +15,7 @@ from tests.simulation.scenario import simulate
 from tests.simulation.storage import Storage
 
 ROOT = Path(__file__).parents[2]
-SEEDS = 500
+SEEDS = 700
 _DIGESTS = """
 from tests.simulation.scenario import simulate
 from tests.simulation.storage import Storage
