@@ -18,9 +18,9 @@ from belugawf.local.options import EngineOptions
 from belugawf.model.durations import SECOND_NS
 
 DAY_S = 24 * 3600
-STEP_S = 3600
-# The first simulated hours fill caches, each of which has a bound.
-WARM_UP = 48
+STEP_S = 600
+# The first two simulated days fill caches, each of which has a bound; and keys below 257 are free.
+WARM_UP = 288
 # What is held is compared between so many parts of the week: what a run leaves behind shows in all,
 # what only moves about in some.
 PARTS = 3
@@ -95,7 +95,7 @@ def held() -> Held:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_seven_days(tmp_path: Path) -> None:
-    """Every five minutes a run is started, sleeps, is signalled and ends; one waits all week."""
+    """Every ten minutes a run is started, sleeps, is signalled and ends; one waits all week."""
     clock = Simulated()
     # A small shelf and few threads: they are full after the first hours.
     options = EngineOptions(cache_runs=8, threads=4)
