@@ -184,8 +184,10 @@ class Database:
                 f"this one knows {SCHEMA_VERSION})",
                 hint="upgrade: pip install --upgrade belugawf",
             )
-        identity = self.writer.execute("PRAGMA application_id").fetchone()[0]
+        # Another process may create the database between two of these looks. It commits tables and
+        # identity together: whoever has seen the tables sees the identity too if he looks after.
         tables = self.writer.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        identity = self.writer.execute("PRAGMA application_id").fetchone()[0]
         if tables and identity != APPLICATION_ID:
             raise UnavailableError(
                 f"{self.path} is a database of another program",

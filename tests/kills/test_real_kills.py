@@ -51,5 +51,6 @@ def test_a_broken_engine_is_found(mutant: str, example: str, found: str) -> None
         *("--kills", "1000", "--patience", "10"),
     )
     assert done.returncode == 1, done.stdout + done.stderr
-    assert found in done.stdout
-    assert f"again: python -m tests.kills --example {example} --processes 4" in done.stdout
+    assert found in done.stdout, done.stdout
+    again = f"again: python -m tests.kills --example {example} --processes 4"
+    assert again in done.stdout, done.stdout

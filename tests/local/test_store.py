@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -287,6 +288,33 @@ def test_nothing_is_imported_under_the_lock(tmp_path: Path) -> None:
     with Child(CREATOR, tmp_path) as child:
         under_the_lock, after = child.line(), child.line()
     assert int(under_the_lock) == int(after)
+
+
+@pytest.mark.parametrize("statement", [1, 2, 3])
+def test_created_while_it_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statement: int
+) -> None:
+    """Another process creates the database between any two looks at it: that is no foreign one."""
+    path = tmp_path / "state.db"
+    looks = []
+
+    def watched(database: Database) -> sqlite3.Connection:
+        connection = connect(database)
+        monkeypatch.setattr(Database, "_connect", connect)
+
+        def before(sql: str) -> None:
+            looks.append(sql)
+            if len(looks) == statement:
+                Database(path).close()
+
+        connection.set_trace_callback(before)
+        return connection
+
+    connect = Database._connect
+    monkeypatch.setattr(Database, "_connect", watched)
+    with closing(Database(path)) as database:
+        assert database.read.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+    assert len(looks) >= statement
 
 
 def test_created_by_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
