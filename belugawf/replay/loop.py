@@ -83,8 +83,13 @@ class CountedTask(asyncio.Task[Any]):
         name: str | None = None,
         context: Context | None = None,
     ) -> None:
-        self._number = loop.next_number()
-        super().__init__(coro, loop=loop, name=name or f"task-{self._number}", context=context)
+        number = loop.next_number()
+        # asyncio keeps every task of the process in one set of weak references, and a reference
+        # keeps the hash that it was entered with. By number the first tasks of all runs would
+        # collide there.
+        self._number = object.__hash__(self)
+        super().__init__(coro, loop=loop, name=name or f"task-{number}", context=context)
+        self._number = number
 
     def __hash__(self) -> int:
         return self._number

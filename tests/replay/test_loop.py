@@ -429,6 +429,24 @@ def test_hashes_are_creation_numbers(clock: Clock) -> None:
     assert [hash(item) for item in again] == numbers
 
 
+def test_tasks_of_many_runs_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """asyncio's set of all tasks holds those of every run: equal numbers must not collide there."""
+    compared = []
+    monkeypatch.setattr(
+        CountedTask, "__eq__", lambda one, other: compared.append(1) or one is other
+    )
+
+    async def standing() -> None:
+        await asyncio.Event().wait()
+
+    clocks = [Clock() for _ in range(100)]
+    tasks = [clock.start(standing()) for clock in clocks]
+    assert [hash(task) for task in tasks] == [1] * len(tasks)
+    assert len(compared) < 10
+    for clock in clocks:
+        clock.loop.evict()
+
+
 def test_gather_on_an_ordinary_loop() -> None:
     """There its future hashes by identity, as ever."""
 
