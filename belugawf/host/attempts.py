@@ -179,7 +179,7 @@ class AttemptRunner:
     `deliver` is called on the loop with each outcome. `keep` are descriptors that child processes
     hold while they live, so that a run is not taken over before its isolated activity is gone.
     `began` is told when a queued attempt has found a thread, so that its limits are looked at.
-    `thread_ended` is told of a run whose thread has ended at last, after nobody waited for it.
+    `ended_late` is told of a run for which something has ended at last that nobody waited for.
     """
 
     def __init__(
@@ -190,11 +190,11 @@ class AttemptRunner:
         threads: int,
         payload_limit: int,
         keep: Callable[[], tuple[int, ...]] = tuple,
-        thread_ended: Callable[[int], None] = lambda run: None,
+        ended_late: Callable[[int], None] = lambda run: None,
         began: Callable[[], None] = lambda: None,
     ) -> None:
         self._began = began
-        self._thread_ended = thread_ended
+        self._ended_late = ended_late
         self._deliver = deliver
         self._clock = clock
         self._payload_limit = payload_limit
@@ -204,7 +204,7 @@ class AttemptRunner:
         self._attempts: dict[Key, Attempt] = {}
         self._beats: dict[Key, str] = {}
         self._lingering: dict[int, int] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], int] = {}
         self._next_limit: int | None = None
 
     # -- what the engine asks --------------------------------------------------------------------
@@ -225,6 +225,10 @@ class AttemptRunner:
     def lingers(self, run: int) -> bool:
         """Whether a thread still runs for that run, though nobody waits for it."""
         return self._lingering.get(run, 0) > 0
+
+    def at_work(self, run: int) -> bool:
+        """Whether anything still runs for that run: what was stopped may take its time."""
+        return self.lingers(run) or run in self._tasks.values()
 
     def take_heartbeats(self) -> list[tuple[int, int, str]]:
         """What attempts reported since the last call: (run, seq, JSON) each."""
@@ -291,9 +295,9 @@ class AttemptRunner:
         for attempt in self.running(run):
             self._stop(attempt)
 
-    def cut(self) -> None:
-        """Stop everything now; each attempt ends as interrupted."""
-        for attempt in self.all():
+    def cut(self, run: int | None = None) -> None:
+        """Stop everything now, or what runs for that run; each attempt ends as interrupted."""
+        for attempt in self.all() if run is None else self.running(run):
             self._stop(attempt)
             spec = attempt.spec
             self._deliver(
@@ -327,11 +331,15 @@ class AttemptRunner:
 
     def _start_task(self, attempt: Attempt, work: Any, context: contextvars.Context) -> None:
         task = asyncio.get_running_loop().create_task(work, context=context)
-        self._tasks.add(task)
+        self._tasks[task] = run = attempt.spec.run
         attempt.task = task
 
+        def over(_: object) -> None:
+            self._tasks.pop(task, None)  # it may have ended before it began
+            self._ended_late(run)
+
         def stop() -> None:
-            task.add_done_callback(self._tasks.discard)  # it may end before it has begun
+            task.add_done_callback(over)
             task.cancel()
 
         attempt.stop = stop
@@ -345,7 +353,7 @@ class AttemptRunner:
     def _finish(self, attempt: Attempt, outcome: Outcome) -> None:
         attempt.over = True
         if attempt.task is not None:
-            self._tasks.discard(attempt.task)
+            self._tasks.pop(attempt.task, None)
         if not attempt.stopped:
             self._attempts.pop(attempt.spec.key, None)
             self._deliver(outcome)
@@ -373,7 +381,7 @@ class AttemptRunner:
         def ended(outcome: Outcome | None) -> None:
             if attempt.stopped:
                 self._lingering[spec.run] -= 1
-                self._thread_ended(spec.run)
+                self._ended_late(spec.run)
             elif outcome is not None:
                 self._finish(attempt, outcome)
 

@@ -21,6 +21,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from belugawf.authoring.loader import Catalog
@@ -103,7 +104,7 @@ class Engine:
             threads=options.threads,
             payload_limit=options.payload_limit,
             keep=presence.kept_descriptors,
-            thread_ended=self._reconsider,
+            ended_late=self._reconsider,
             began=self.wake,
         )
         self._starter = Starter(self._attempts, store, options, self._on_start, self._stir)
@@ -143,7 +144,7 @@ class Engine:
         self._refused.pop(run, None)
         self._claims.follow(run, patience_ns)
         driven = self._runs.get(run)
-        if driven is not None:
+        if driven is not None and driven.refused is None:
             driven.patience_ns = max(driven.patience_ns, patience_ns)
             driven.dirty = True
             self._stir(driven)
@@ -156,8 +157,7 @@ class Engine:
 
         Raises as `Store.create`, and what the disk says.
         """
-        if self._failure is not None:
-            raise self._failure
+        self._check()
         started = self._starts.ask(Start(new, if_exists), patience_ns)
         self.wake()
         return await started
@@ -269,22 +269,21 @@ class Engine:
 
         Raises what the disk says, where the engine gave up.
         """
-        if self._failure is not None:
-            raise self._failure
+        self._check()
         await self._watching.wait(_ANYTHING, timeout_s)
-        if self._failure is not None:
-            raise self._failure
+        self._check()
 
     async def settled(self, run: int, timeout_s: float) -> None:
         """Until this process drives the run no longer; or the time is up.
 
         Raises what the disk says, where the engine gave up.
         """
-        if self._failure is not None:
-            raise self._failure
-        if run not in self._runs:
-            return
-        await self._settling.wait(run, timeout_s)
+        self._check()
+        if run in self._runs:
+            await self._settling.wait(run, timeout_s)
+            self._check()
+
+    def _check(self) -> None:
         if self._failure is not None:
             raise self._failure
 
@@ -326,6 +325,8 @@ class Engine:
         try:
             await self._end_ticking()
             await self._attempts.close()
+            with suppress(UnavailableError, BusyError):  # then it is let go by our death
+                self._refuse({r.key: r.refused for r in self._runs.values() if r.refused})
             await self._teller.close()
         except BaseException:
             # Whoever waited for this was cancelled: at once, then, and without a record.
@@ -463,17 +464,18 @@ class Engine:
     def _known(self, rows: Sequence[RunRow]) -> dict[int, str | None]:
         """Those whose workflow we have, with their owners; the others are refused."""
         known: dict[int, str | None] = {}
+        refused: dict[int, BelugaError] = {}
         for row in rows:
             try:
                 check_row(row)
                 self._catalog().workflow(row.workflow)
             except DamagedError as error:
-                self._refuse(row.key, error)
-                continue
+                refused[row.key] = error
             except (WorkflowNotFoundError, WorkflowLoadError) as error:
-                self._refuse(row.key, missing_workflow(row, error))
-                continue
-            known[row.key] = row.owner
+                refused[row.key] = missing_workflow(row, error)
+            else:
+                known[row.key] = row.owner
+        self._refuse(refused)
         return known
 
     async def _take_over(self, free: Mapping[int, str | None]) -> None:
@@ -510,8 +512,11 @@ class Engine:
     def _decide(self, ready: Sequence[DrivenRun], now: int) -> list[MadeTurn]:
         messages, now = self._read_messages(ready, now)
         made = []
-        refused: list[tuple[int, BelugaError]] = []
+        refused: dict[int, BelugaError] = {}
         for run in ready:
+            if run.refused is not None:
+                refused[run.key] = run.refused
+                continue
             interrupted = run.interrupted
             try:
                 # Let go, or ended, by a commit that seemed to fail: what it has open is not ours.
@@ -521,16 +526,15 @@ class Engine:
                     made.append(self._make_turn(run, messages.get(run.key, []), now))
                 continue
             except BelugaError as error:
-                refused.append((run.key, error))
+                refused[run.key] = error
             except Exception as error:
                 logger.exception("a bug in belugawf: run %s", run.row.workflow_id)
-                refused.append((run.key, BugError(f"a bug in belugawf: {error!r}")))
+                refused[run.key] = BugError(f"a bug in belugawf: {error!r}")
             self._memory.evict(run)
             run.interrupted, run.dirty = interrupted, True
             self._agenda.add((run,))
         try:
-            for key, reason in refused:
-                self._refuse(key, reason)
+            self._refuse(refused)
         except BaseException:
             # The disk refuses: no turn that was made is written, so none may stay in memory.
             for m in made:
@@ -655,7 +659,7 @@ class Engine:
                 self._forget_turn(made)
             case Fate.UNWRITABLE:
                 self._forget_turn(made)
-                self._refuse(run.key, unwritable(run.row, verdict.reason))
+                self._refuse({run.key: unwritable(run.row, verdict.reason)})
 
     def _forget_turn(self, made: MadeTurn) -> None:
         """The turn is not on disk: forget it, keep what happened, and read the run again."""
@@ -731,19 +735,31 @@ class Engine:
         self._settling.release(run.key)
         self._announce()
 
-    def _refuse(self, key: int, error: BelugaError) -> None:
-        """The run cannot be moved on here: it gets a problem, and is let go untouched."""
+    def _refuse(self, reasons: Mapping[int, BelugaError]) -> None:
+        """These runs cannot be moved on here: they get problems, and are let go untouched.
+
+        Not before nothing is at work for them: who takes them up starts their activities anew.
+        """
+        if not reasons:
+            return
+        for key in reasons:
+            self._attempts.cut(key)
+        at_work = {key for key in reasons if self._attempts.at_work(key)}
         # Written first: a run that is still ours on disk must not be missing here.
-        if self._store.refuse(key, self._presence.id, problem_of(error)):
-            self._news.add(key)
-        self._refused[key] = error
-        self.touched.add(key)
-        run = self._runs.pop(key, None)
-        if run is not None:
-            self._attempts.cancel_run(key)
-            self._starter.forget(key)
-            self._memory.evict(run)
-        self._settling.release(key)
+        problems = {key: problem_of(reason) for key, reason in reasons.items()}
+        self._news |= self._store.refuse(problems, self._presence.id, keep=at_work)
+        self._refused.update(reasons)
+        for key, reason in reasons.items():
+            self.touched.add(key)
+            run = self._runs.get(key)
+            if run is not None:
+                self._starter.forget(key)
+                self._memory.evict(run)
+                if key in at_work:
+                    run.refuse(reason)
+                else:
+                    del self._runs[key]
+            self._settling.release(key)
         self._announce()
 
     # -- attempts --------------------------------------------------------------------------------
@@ -763,9 +779,9 @@ class Engine:
             self._stir(run)
 
     def _reconsider(self, key: int) -> None:
-        """A thread that nobody waited for has ended: its run may be let go now."""
+        """What nobody waited for has ended at last: its run may be let go now."""
         run = self._runs.get(key)
-        if run is not None:
+        if run is not None and run.resting:
             run.dirty = True
             self._stir(run)
 

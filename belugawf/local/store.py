@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias
 
@@ -365,14 +365,29 @@ class Store(Questions):
             (run, owner, owner),
         )
 
-    def refuse(self, run: int, owner: str, problem: Mapping[str, Any]) -> bool:
-        """Mark a run with a problem, and let it go if it is ours; whether the problem is news."""
-        text = json.dumps(problem, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+    def refuse(
+        self,
+        problems: Mapping[int, Mapping[str, Any]],
+        owner: str,
+        *,
+        keep: Collection[int] = (),
+    ) -> set[int]:
+        """Mark runs with their problems, and let those go that are ours, but for `keep`.
+
+        Returns those whose problem is news.
+        """
+        news = set()
         with self.database.write() as db:
-            old = db.execute("SELECT problem FROM live WHERE run = ?", (run,)).fetchone()
-            db.execute("UPDATE live SET problem = ? WHERE run = ?", (text, run))
-            self._let_go(db, run, owner)
-            return old is None or old[0] != text
+            for run, problem in problems.items():
+                text = json.dumps(problem, ensure_ascii=False)
+                text = text.encode("utf-8", "backslashreplace").decode()
+                old = db.execute("SELECT problem FROM live WHERE run = ?", (run,)).fetchone()
+                if old is None or old[0] != text:
+                    news.add(run)
+                    db.execute("UPDATE live SET problem = ? WHERE run = ?", (text, run))
+                if run not in keep:
+                    self._let_go(db, run, owner)
+        return news
 
     def heartbeat(self, run: int, seq: int) -> Any:
         """What the last attempt of an activity reported; `None` where it did not."""

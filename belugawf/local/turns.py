@@ -26,7 +26,7 @@ from belugawf.model import codec
 from belugawf.model import commands as c
 from belugawf.model import events as e
 from belugawf.model.durations import duration_ns, parse_instant
-from belugawf.model.errors import Failure
+from belugawf.model.errors import BelugaError, Failure
 from belugawf.model.history import OpenActivity, OpenWork, record
 from belugawf.replay.replayer import Replayer
 
@@ -47,7 +47,8 @@ class DrivenRun:
     `launched` activities with an attempt that has started and whose end is not on disk yet,
     `unstarted` those that may be started once they are due. `next_at` is when something is due,
     `alarm_at` when the engine looks for that. `resting`: it would be let go, but for a thread that
-    cannot be stopped.
+    cannot be stopped. `refused` is why it is not driven here, though it is still this process's
+    because something is at work for it.
     """
 
     row: RunRow
@@ -66,6 +67,7 @@ class DrivenRun:
     launched: set[int] = field(default_factory=set)
     unstarted: dict[int, None] = field(default_factory=dict)
     resting: bool = False
+    refused: BelugaError | None = None
     dirty: bool = True
     next_at: int | None = None
     alarm_at: int | None = None
@@ -75,6 +77,13 @@ class DrivenRun:
     def __post_init__(self) -> None:
         self.key = self.row.key
         self.deadline = None if self.row.deadline is None else parse_instant(self.row.deadline)
+
+    def refuse(self, reason: BelugaError) -> None:
+        """It is not driven any more, and kept until nothing is at work for it."""
+        self.refused, self.resting = reason, True
+        self.dirty, self.next_at = False, None
+        self.outcomes.clear()
+        self.to_begin.clear()
 
     def runnable(self) -> bool:
         """Whether an activity is running or could."""

@@ -140,7 +140,7 @@ def use(store: Store) -> Caught:
     store.mail([run])
     store.commit([turn(run, waits())], OWNER)
     store.save_heartbeats([(run, 1, "1")])
-    store.refuse(run, OWNER, {"code": "x"})
+    store.refuse({run: {"code": "x"}}, OWNER)
     store.claim({run: None}, OWNER)
     store.release([other], OWNER)
     store.abandon([other], OWNER)
