@@ -196,27 +196,10 @@ def _enter(directory: Path) -> None:
 
 def redact_talk(settings: Settings) -> Redaction:
     """Mask secrets in whatever this process says or logs from now on, by these settings."""
-    import logging
+    from belugawf.host.masking import mask_logs
 
-    from belugawf.model.redaction import Redaction
-
-    redaction = Redaction(settings.redact)
+    redaction = mask_logs(settings.redact)
     STREAMS.mask = redaction.text
-    make = logging.getLogRecordFactory()
-
-    def masked(*args: Any, **kwargs: Any) -> logging.LogRecord:
-        record = make(*args, **kwargs)
-        try:
-            text = record.getMessage()
-        except Exception:  # the arguments do not fit; the handler would print them as they are
-            text = f"{record.msg} {record.args!r}"
-        record.msg, record.args = redaction.text(text), ()
-        if record.exc_info:
-            # Handlers print this text in place of the traceback that they would make.
-            record.exc_text = redaction.text(logging.Formatter().formatException(record.exc_info))
-        return record
-
-    logging.setLogRecordFactory(masked)
     return redaction
 
 

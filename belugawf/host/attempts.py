@@ -22,6 +22,7 @@ from typing import Any, Literal, TypeAlias
 
 from belugawf.authoring.activity import ActivityInfo, current_attempt
 from belugawf.authoring.failures import describe_failure
+from belugawf.host import masking
 from belugawf.host.calling import encode_result, positional
 from belugawf.host.clock import Clock
 from belugawf.host.threads import DaemonPool
@@ -579,6 +580,7 @@ def _task(attempt: Attempt, keep: tuple[int, ...], limit: int) -> str:
             "arguments": spec.arguments,
             "limit": limit,
             "keep": list(keep),
+            "redact": masking.patterns(),
             "info": {
                 "workflow_id": info.workflow_id,
                 "run_id": info.run_id,

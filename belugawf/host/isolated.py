@@ -25,6 +25,7 @@ from belugawf.authoring.failures import describe_failure
 from belugawf.authoring.loader import import_file
 from belugawf.host.attempts import wished_delay
 from belugawf.host.calling import encode_result, positional
+from belugawf.host.masking import mask_logs
 
 _PR_SET_PDEATHSIG = 1
 
@@ -50,6 +51,8 @@ def main() -> None:
     os.dup2(2, 1)
     task = json.loads(sys.stdin.readline())
     threading.Thread(target=_watch_parent, daemon=True).start()
+    if task["redact"]:
+        mask_logs(task["redact"])
 
     def report(message: dict[str, Any]) -> None:
         outcomes.write(json.dumps(message) + "\n")

@@ -17,7 +17,7 @@ MASK = "***"
 
 # A shorter text is part of too many others to be masked wherever it stands.
 _SHORTEST_SECRET = 4
-# Replacing takes time for each; a list of a thousand runs has a few of them.
+# Looking for each takes time. A worker meets more of them; those that it met last are remembered.
 _MOST_SECRETS = 1_000
 
 # A key and what parts it from its value. It begins where no name goes on, so that a long text is
@@ -30,14 +30,14 @@ _VALUE = re.compile(r"\"(?:[^\"\\\n]|\\.)*\"?|'(?:[^'\\\n]|\\.)*'?|[^\n,;)\]}\"'
 class Redaction:
     """What `patterns` mask: globs for names of keys, in which case does not count.
 
-    It remembers secrets: use one for everything that one command shows.
+    It remembers secrets: use one for everything that one command shows. `learn` may be called on
+    any thread.
     """
 
     def __init__(self, patterns: Iterable[str]) -> None:
         translated = "|".join(fnmatch.translate(pattern.casefold()) for pattern in patterns)
         self._matches = re.compile(translated or r"(?!)").match
-        self._secrets: set[str] = set()
-        self._any_secret: re.Pattern[str] | None = None
+        self._secrets: dict[str, None] = {}
 
     def hides(self, key: str) -> bool:
         """Whether the value of that key is a secret."""
@@ -55,11 +55,12 @@ class Redaction:
                 left += [(value, secret) for value in item]
             elif secret and isinstance(item, str) and len(item) >= _SHORTEST_SECRET:
                 found.add(item)
-        if not found <= self._secrets and len(self._secrets) < _MOST_SECRETS:
-            self._secrets |= found - {MASK}
-            # The longest first, where one is the beginning of another.
-            secrets = sorted(self._secrets, key=len, reverse=True)
-            self._any_secret = re.compile("|".join(map(re.escape, secrets)))
+        # One step each, between which other threads may learn.
+        for text in found - {MASK}:
+            self._secrets.pop(text, None)
+            self._secrets[text] = None
+        for text in list(self._secrets)[: max(len(self._secrets) - _MOST_SECRETS, 0)]:
+            self._secrets.pop(text, None)
 
     def data(self, data: Any) -> Any:
         """JSON data with its secrets masked; texts inside as by `text`."""
@@ -74,8 +75,9 @@ class Redaction:
 
     def text(self, text: str) -> str:
         """Free text with its secrets masked."""
-        if self._any_secret is not None:
-            text = self._any_secret.sub(MASK, text)
+        # The longest first, where one is the beginning of another.
+        for secret in sorted((s for s in list(self._secrets) if s in text), key=len, reverse=True):
+            text = text.replace(secret, MASK)
         parts, done, position = [], 0, 0
         while (key := _KEY.search(text, position)) is not None:
             position = key.end()

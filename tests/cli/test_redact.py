@@ -19,11 +19,18 @@ MODULE = """
         raise ValueError(f"refused {settings['api_token']}; password: hunter22")
 
 
+    @activity(isolation="process")
+    def call_apart(settings: dict, key: str) -> str:
+        logging.warning("calling apart with %s", key)
+        return key
+
+
     @workflow
     async def calling(ctx: WorkflowContext, settings: dict) -> dict:
         ctx.set_progress(f"with {settings['api_token']}")
         ctx.set_query("settings", lambda: settings)
         answer = await ctx.execute_activity(call, settings, settings["api_token"])
+        await ctx.execute_activity(call_apart, settings, settings["api_token"])
         await ctx.wait_for_signal("go", prompt=f"Is {settings['api_token']} right?")
         return answer
 
@@ -43,9 +50,14 @@ INPUT = '{"api_token": "tok-12345"}'
 @pytest.fixture
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = Project(tmp_path_factory.mktemp("redacted"))
+    prepare(project)
+    return project
+
+
+def prepare(project: Project) -> None:
+    """Write the workflows that have secrets, and say which keys have them."""
     project.write_module("secrets_of_mine", MODULE)
     project.configure('redact: [password, "*TOKEN*"]\n')
-    return project
 
 
 def clean(result: Result) -> Result:
@@ -57,6 +69,26 @@ def clean(result: Result) -> Result:
 
 def test_what_is_shown(project: Project) -> None:
     """Looking shows no secret, as text and as JSON; the result is the data itself."""
+    check_what_is_shown(project)
+
+
+def test_failures(project: Project) -> None:
+    """Errors, tracebacks and log lines, of the run itself and of whoever asks later."""
+    assert "it failed" in check_failures(project).err
+
+
+def test_who_drives_has_read_it(project: Project) -> None:
+    """A worker or `resume`, which shows no run, logs nothing of what was in one."""
+    project.cli("run", "calling", "--id", "c", "-i", INPUT, "-d")
+    project.cli("run", "refused", "--id", "r", "-i", INPUT, "-d")
+    said = clean(project.cli("resume", check=None)).err
+    assert "calling with ***" in said
+    assert "calling apart with ***" in said
+    assert "ValueError: refused ***; password: ***" in said
+
+
+def check_what_is_shown(project: Project) -> None:
+    """See `test_what_is_shown`; for any provider."""
     clean(project.cli("run", "calling", "--id", "c", "-i", INPUT, "--label", "password=lab-555"))
     for command in (
         ("status",),
@@ -82,17 +114,17 @@ def test_what_is_shown(project: Project) -> None:
     }
 
 
-def test_failures(project: Project) -> None:
-    """Errors, tracebacks and log lines, of the run itself and of whoever asks later."""
+def check_failures(project: Project) -> Result:
+    """See `test_failures`; for any provider. What `run` said."""
     failed = project.cli("run", "refused", "--id", "r", "-i", INPUT, check=3)
     assert "ValueError: refused ***" in clean(failed).err
-    assert "it failed" in failed.err
     for command in (("status", "r"), ("history", "r", "--full"), ("list",)):
         clean(project.cli(*command))
         clean(project.cli(*command, "--json"))
     clean(project.cli("result", "r", check=3))
     error = clean(project.cli("result", "r", "--json", check=3)).error
     assert error["run"]["input"] == {"api_token": "***"}
+    return failed
 
 
 def test_run_prints_the_result(project: Project) -> None:

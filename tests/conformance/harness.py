@@ -28,7 +28,7 @@ from belugawf.model.errors import RunNotFoundError
 T = TypeVar("T")
 
 # Long enough for a loaded machine; a condition that holds is seen within 20 ms.
-PATIENCE_S = 60.0
+PATIENCE_S = 150.0
 
 ENDED = ("completed", "failed", "cancelled", "terminated", "timed_out", "continued_as_new")
 

@@ -41,7 +41,7 @@ def engine_of(executor: LocalExecutor) -> Engine:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Until it holds, which the engine brings about."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.005)
 
@@ -126,7 +126,7 @@ async def test_runs_in_motion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert await named.result() == "named"
         assert len(engine._runs) == 4
         GATES["many"].set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             for handle in handles:
                 assert await handle.result() == "many"
         worker.cancel()
@@ -145,6 +145,6 @@ async def test_state_of_runs_in_motion(tmp_path: Path, monkeypatch: pytest.Monke
         engine = engine_of(executor)
         await until(lambda: executor.in_flight() == 8 and replayed(engine) <= 2)
         GATES["many"].set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             for handle in handles:
                 assert await handle.result() == "many"

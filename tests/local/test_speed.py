@@ -191,7 +191,7 @@ async def test_leaving_answers_who_is_starting(tmp_path: Path) -> None:
         await (await executor.execute(sequence, input=1)).result()
         starting = asyncio.create_task(start(executor))
         await asyncio.sleep(0)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         (answer,) = await asyncio.gather(starting, return_exceptions=True)
     async with open_executor(tmp_path) as executor:
         found = [info.workflow_id for info in await executor.list()]

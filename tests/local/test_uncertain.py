@@ -80,7 +80,7 @@ def failing_once(method: Callable[..., Any], *, after: bool) -> Callable[..., An
 async def ended(executor: LocalExecutor, *ids: str) -> None:
     """Wait until these runs have ended, as a worker drives them; raises TimeoutError."""
     working = asyncio.create_task(executor.work())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         for name in ids:
             await executor.wait(name, until="done")
     working.cancel()
@@ -132,7 +132,7 @@ async def test_a_run_let_go_unknowingly_is_not_driven_by_two(
         await first.execute("asking", id="one", detach=True)
         await taken.wait()
         second._store.send(1, "signal", name="go", payload="null")  # and nobody is woken
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await second.resume("one")
             assert (await second.wait("one", until="done")).result == 1
         working.cancel()

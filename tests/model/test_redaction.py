@@ -58,6 +58,22 @@ def test_what_was_learned() -> None:
     assert redaction.data(["hunter2"]) == [MASK]
 
 
+def test_the_last_are_remembered() -> None:
+    """A worker meets more secrets than can be looked for: the oldest are forgotten."""
+    redaction = Redaction(PATTERNS)
+    for number in range(3_000):
+        redaction.learn({"token": f"secret-{number:04}", "password": "hunter2"})
+    assert redaction.text("secret-2999, secret-2500, hunter2") == "***, ***, ***"
+    assert len(redaction._secrets) == 1_000
+
+
+def test_the_longest_first() -> None:
+    """Where one secret is the beginning of another, nothing of the longer one is left."""
+    redaction = Redaction(PATTERNS)
+    redaction.learn([{"token": "abcd"}, {"token": "abcdefgh"}])
+    assert redaction.text("abcdefgh abcd") == "*** ***"
+
+
 def test_nothing_to_mask() -> None:
     """Without patterns nothing is changed."""
     redaction = Redaction(())

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli import test_redact as redact
 from tests.conformance.harness import PROVIDERS, Process, Project, wait_for, with_env
 from tests.devserver import DevServer
 
@@ -459,3 +460,14 @@ def test_a_resume_is_not_held_by_others(project: Project, interrupts: int) -> No
     resume.wait(check=130 if interrupts else 0).no_traceback()
     project.open_gate("b")
     assert project.finish("b", check=0)["result"] == "b"
+
+
+def test_redact(project: Project) -> None:
+    """What is masked on one file is masked here: in looks, errors, and what a worker logs."""
+    redact.prepare(project)
+    redact.check_what_is_shown(project)
+    redact.check_failures(project)
+    project.stop_worker()
+    logs = "".join(path.read_text() for path in project.root.glob("process-*"))
+    assert "it failed" in logs
+    assert not any(secret in logs for secret in redact.SECRETS)

@@ -12,6 +12,16 @@ One direction is `encode`: values to text. The other has two steps: text to JSON
 from belugawf.model.codec._encode import encode
 from belugawf.model.codec._hints import convert, describe, schema
 from belugawf.model.codec._schema import check
-from belugawf.model.codec._text import decode, parse_json, same
+from belugawf.model.codec._text import decode, listen, parse_json, same
 
-__all__ = ["check", "convert", "decode", "describe", "encode", "parse_json", "same", "schema"]
+__all__ = [
+    "check",
+    "convert",
+    "decode",
+    "describe",
+    "encode",
+    "listen",
+    "parse_json",
+    "same",
+    "schema",
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from belugawf.model.codec._hints import convert
@@ -51,6 +51,17 @@ _decoder = json.JSONDecoder(parse_constant=_refuse)
 # What we wrote has no blanks around it, which `decode` looks for.
 _read, _recorded = _decoder.raw_decode, _decoder.decode
 
+_listener: Callable[[Any], object] | None = None
+
+
+def listen(listener: Callable[[Any], object] | None) -> None:
+    """Let `listener` see the data of every payload that is decoded in this process; `None`: nobody.
+
+    It may be called on any thread.
+    """
+    global _listener
+    _listener = listener
+
 
 def parse_json(text: str, *, what: str = "value") -> Any:
     """The data of a JSON text that a person or a script wrote; `what` names it in messages.
@@ -83,6 +94,8 @@ def decode(text: str, annotation: Any = Any, *, what: str = "value") -> Any:
             data = _recorded(text)
     except (_Flaw, ValueError, RecursionError):
         data = parse_json(text, what=what)
+    if _listener is not None:
+        _listener(data)
     return data if annotation is Any else convert(data, annotation, path=what)
 
 
