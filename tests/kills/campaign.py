@@ -20,6 +20,8 @@ from tests.kills.processes import Process
 
 # A case takes a few seconds; who has not ended after so many waits for ever.
 PATIENCE_S = 60.0
+# Processes that have lived for so long leave room for one more, if somebody has an errand.
+BLOCKED_AFTER_S = 2.0
 # So many deaths are enough for a case: after them processes live, and must come to the end.
 MOST_KILLS = 25
 LATEST_STEP = 16
@@ -138,12 +140,19 @@ class _Play:
                 return
             if time.monotonic() > deadline:
                 raise Stuck(self._stuck())
-            while len(self.alive) < self.case.processes:
+            while len(self.alive) < self.case.processes or self._is_blocked():
                 self._begin()
             self._wait()
 
     def _in_flight(self) -> bool:
         return any(errand is not None for _, errand in self.alive)
+
+    def _is_blocked(self) -> bool:
+        """Whether an errand waits, and those alive are workers who may not end by themselves."""
+        if not self._possible() or self._in_flight():
+            return False
+        now = time.monotonic()
+        return all(now - process.began > BLOCKED_AFTER_S for process, _ in self.alive)
 
     def _stuck(self) -> str:
         for process, _ in self.alive:
