@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -87,9 +88,15 @@ def package() -> Sources:
 # -- reading -------------------------------------------------------------------------------------
 
 
+@cache  # every rule reads the whole package, again and again
+def nodes(source: str) -> tuple[ast.AST, ...]:
+    """All nodes of a file's syntax tree, the root first."""
+    return tuple(ast.walk(ast.parse(source)))
+
+
 def imported(source: str) -> Iterator[str]:
     """All that a file imports, wherever in the file it does, as dotted names of modules."""
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -110,13 +117,12 @@ def is_import_of(name: str, module: str) -> bool:
 
 def texts(source: str) -> Iterator[str]:
     """The texts of a file that are no documentation."""
-    tree = ast.parse(source)
     documentation = {
         node.value
-        for node in ast.walk(tree)
+        for node in nodes(source)
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     }
-    for node in ast.walk(tree):
+    for node in nodes(source):
         match node:
             case ast.Constant(value=str(text)) if node not in documentation:
                 yield text
@@ -124,7 +130,7 @@ def texts(source: str) -> Iterator[str]:
 
 def calls(source: str) -> Iterator[str]:
     """What a file calls, as `name` or `module.name`."""
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.Call):
             match node.func:
                 case ast.Name(id=name):

@@ -7,13 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.harness import Project
+from tests.conformance.harness import FORKED, PROVIDERS, Project
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "new_interpreters: is about what a process is when it starts; nothing is forked"
+    )
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
+def project(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Project]:
     """A project folder with one good module; its processes are killed after the test."""
-    project = Project(tmp_path / "project")
+    as_users_do = request.node.get_closest_marker("new_interpreters") is not None
+    project = Project(tmp_path / "project", PROVIDERS["default"] if as_users_do else FORKED)
     project.write_module("good", GOOD)
     yield project
     project.close()

@@ -219,6 +219,7 @@ def test_database_is_a_folder(project: Project) -> None:
     project.cli("run", "simple", check=12).no_traceback()
 
 
+@pytest.mark.new_interpreters
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o177])
 def test_state_is_private(project: Project, umask: int) -> None:
     """The state folder is 0700 and its files 0600 whatever the umask, alive and at rest."""

@@ -6,6 +6,8 @@ import pytest
 
 from tests.conformance.harness import Project
 
+pytestmark = pytest.mark.new_interpreters
+
 BROKEN = {
     "missing": ("import a_library_that_is_not_installed\n", "a_library_that_is_not_installed"),
     "syntax": ("def broken(:\n    pass\n", "broken.py"),

@@ -13,6 +13,8 @@ import pytest
 
 from tests.conformance.harness import Project, Result
 
+pytestmark = pytest.mark.new_interpreters
+
 # -- a disk that is really full ------------------------------------------------------------------
 
 FILLING = """

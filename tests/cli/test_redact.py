@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.harness import Project, Result
+from tests.conformance.harness import FORKED, Project, Result
 
 MODULE = """
     @activity
@@ -49,7 +49,7 @@ INPUT = '{"api_token": "tok-12345"}'
 
 @pytest.fixture
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    project = Project(tmp_path_factory.mktemp("redacted"))
+    project = Project(tmp_path_factory.mktemp("redacted"), FORKED)
     prepare(project)
     return project
 

@@ -14,6 +14,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,7 @@ from typing import Any, TypeVar
 
 from belugawf import new_executor
 from belugawf.model.errors import RunNotFoundError
+from tests.forking import POSSIBLE, Forked, Forks
 
 T = TypeVar("T")
 
@@ -91,22 +93,30 @@ async def await_gate(gate):
 '''
 
 
+COMMAND = (sys.executable, "-m", "belugawf")
+CACHE_RUNS = "BELUGAWF_CACHE_RUNS"
+
+
 @dataclass(frozen=True)
 class Provider:
     """A way to execute runs, as the suite is parametrised over it.
 
     `local`: on the SQLite store, where the database file and the clock can be reached into.
+    `forked`: its commands are forked where that is possible, see `tests.forking`.
     """
 
     name: str
     env: Mapping[str, str] = field(default_factory=dict)
     local: bool = True
+    forked: bool = False
 
 
+# The same as the default one, for tests that need many commands and no new interpreters.
+FORKED = Provider("default", forked=POSSIBLE)
 PROVIDERS = {
     "default": Provider("default"),
     # Nothing is kept in memory between turns: every turn replays the history.
-    "uncached": Provider("uncached", {"BELUGAWF_CACHE_RUNS": "0"}),
+    "uncached": Provider("uncached", {CACHE_RUNS: "0"}, forked=POSSIBLE),
     # A real server; which one and which namespace, each test is told.
     "temporal": Provider(
         "temporal",
@@ -168,10 +178,29 @@ class Result:
 class Process:
     """A process in the background, in a session of its own, its output in files."""
 
-    def __init__(self, args: Sequence[str], cwd: Path, env: Mapping[str, str], out: Path) -> None:
+    def __init__(
+        self,
+        args: Sequence[str],
+        cwd: Path,
+        env: Mapping[str, str],
+        out: Path,
+        *,
+        forks: Forks | None = None,
+    ) -> None:
         self.args = tuple(args)
         self._out = out.with_suffix(".out")
         self._err = out.with_suffix(".err")
+        self._popen: subprocess.Popen[bytes] | Forked
+        if forks is not None:
+            self._popen = forks.start(
+                args[len(COMMAND) :],
+                cwd=cwd,
+                env=env,
+                stdin=None,
+                stdout=self._out,
+                stderr=self._err,
+            )
+            return
         with self._out.open("wb") as stdout, self._err.open("wb") as stderr:
             self._popen = subprocess.Popen(
                 args,
@@ -421,9 +450,8 @@ class Project:
         """
         if not self.provider.local:
             self._see_to_a_worker(args, dict(env or {}))
-        return self._run(
-            [sys.executable, "-m", "belugawf", *args], check, input, self.env(env, clock), timeout
-        )
+        run = self._run if self._forks(env, clock) is None else self._run_forked
+        return run([*COMMAND, *args], check, input, self.env(env, clock), timeout)
 
     def python(
         self,
@@ -471,7 +499,46 @@ class Project:
                 out, err = started.communicate()
                 late = Result(tuple(command[2:]), started.returncode, out, err)
                 raise AssertionError(f"it has not ended after {timeout} s\n{late}") from None
-        result = Result(tuple(command[2:]), started.returncode, out, err)
+        return self._checked(Result(tuple(command[2:]), started.returncode, out, err), check)
+
+    def _forks(
+        self, env: Mapping[str, str] | None = None, clock: float | None = None
+    ) -> Forks | None:
+        """What forks a command; `None` where something is asked for that is read at start-up."""
+        early = [name for name in env or () if not name.startswith("BELUGAWF_")]
+        if not self.provider.forked or clock is not None or early or CACHE_RUNS in (env or ()):
+            return None
+        return Forks.with_env(self.provider.env)
+
+    def _run_forked(
+        self,
+        command: list[str],
+        check: int | None,
+        input: str | None,
+        env: Mapping[str, str],
+        timeout: float,
+    ) -> Result:
+        forks = Forks.with_env(self.provider.env)
+        place = Path(tempfile.mkdtemp(dir=forks.folder))
+        given, out, err = (place / name for name in ("in", "out", "err"))
+        given.write_text(input or "")
+        child = forks.start(
+            command[len(COMMAND) :], cwd=self.root, env=env, stdin=given, stdout=out, stderr=err
+        )
+        late = ""
+        try:
+            child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            child.send_signal(signal.SIGABRT)
+            late = f"it has not ended after {timeout} s\n"
+        code = child.wait()
+        said = (path.read_text(errors="replace") for path in (out, err))
+        result = Result(tuple(command[2:]), code, *said)
+        shutil.rmtree(place)
+        assert not late, f"{late}{result}"
+        return self._checked(result, check)
+
+    def _checked(self, result: Result, check: int | None) -> Result:
         assert check is None or result.code == check, f"expected exit code {check}\n{result}"
         # Only a bug of ours ends with 1; no scenario expects one.
         assert result.code != 1 or check == 1, f"an internal error\n{result}"
@@ -481,16 +548,16 @@ class Project:
         self, *args: str, env: Mapping[str, str] | None = None, clock: float | None = None
     ) -> Process | Driver:
         """Start `belugawf ARGS` in the background; it is killed with the project."""
-        command = [sys.executable, "-m", "belugawf"]
         if self.provider.local or not _drives_locally(args):
-            return self._start([*command, *args], self.env(env, clock))
+            forks = self._forks(env, clock)
+            return self._start([*COMMAND, *args], self.env(env, clock), forks)
         self.stop_worker()
-        worker = self._start([*command, "worker"], self.env(env))
-        return Driver(worker, self._start([*command, *args], self.env(env)))
+        worker = self._start([*COMMAND, "worker"], self.env(env))
+        return Driver(worker, self._start([*COMMAND, *args], self.env(env)))
 
     def start_command(self, *args: str) -> Process:
         """Start `belugawf ARGS` by itself: on Temporal without a worker beside it."""
-        return self._start([sys.executable, "-m", "belugawf", *args], self.env())
+        return self._start([*COMMAND, *args], self.env())
 
     def _see_to_a_worker(self, args: Sequence[str], env: dict[str, str]) -> None:
         """A worker where the command would drive locally, none where it says not to."""
@@ -504,8 +571,7 @@ class Project:
 
     def _start_worker(self, env: dict[str, str]) -> None:
         self._worker_env = env
-        command = [sys.executable, "-m", "belugawf", "worker"]
-        self._worker = self._start(command, self.env(env))
+        self._worker = self._start([*COMMAND, "worker"], self.env(env))
 
     def stop_worker(self) -> None:
         """Let the worker beside the commands drain and end, as before a deploy."""
@@ -520,9 +586,11 @@ class Project:
         """Start a Python script in the background."""
         return self._start([sys.executable, "-c", textwrap.dedent(source), *args], self.env(env))
 
-    def _start(self, command: list[str], env: Mapping[str, str]) -> Process:
+    def _start(
+        self, command: list[str], env: Mapping[str, str], forks: Forks | None = None
+    ) -> Process:
         out = self.root / f"process-{len(self._processes)}"
-        process = Process(command, self.root, env, out)
+        process = Process(command, self.root, env, out, forks=forks)
         self._processes.append(process)
         return process
 

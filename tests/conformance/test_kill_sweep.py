@@ -13,12 +13,14 @@ import signal
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 import pytest
 
 from tests.conformance.harness import Project, Result
+from tests.forking import POSSIBLE
 
 # Far above what the flow needs (about a hundred): a sweep that does not end is a failure.
 MOST_POINTS = 2000
@@ -161,7 +163,11 @@ def _names(base: Project, command: tuple[str, ...], points: int) -> Counter[str]
 
 @pytest.fixture
 def base(project: Project) -> Project:
-    """A project with the flow, in which deaths are not counted against activities."""
+    """A project with the flow, in which deaths are not counted against activities.
+
+    Its processes are forked: what a sweep needs is many of them, each killed as any other.
+    """
+    project.provider = replace(project.provider, forked=POSSIBLE)
     project.configure("max_crashes: 0\n")
     project.write_module("flow", FLOW)
     return project

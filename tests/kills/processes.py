@@ -10,40 +10,22 @@ from __future__ import annotations
 
 import fcntl
 import functools
-import importlib
 import inspect
 import os
-import pkgutil
 import signal
 import sqlite3
-import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-import typer
-
-import belugawf.cli
-import belugawf.host
-import belugawf.local
-import belugawf.model.codec
-from belugawf import __main__ as cli
 from belugawf.host import knobs
 from belugawf.host.attempts import AttemptRunner, AttemptSpec
+from tests.forking import become, import_everything
 
-# Whatever a command imports only when it needs it.
-for module in (belugawf.cli, belugawf.local, belugawf.host, belugawf.model.codec):
-    for found in pkgutil.iter_modules(module.__path__, f"{module.__name__}."):
-        importlib.import_module(found.name)
-for name in ("sqlite_utils", "yaml", "concurrent.futures.thread", "tests.powercut.checks"):
-    importlib.import_module(name)
-# The tree of commands is built once.
-typer.main.get_command = functools.cache(typer.main.get_command)
-typer.main.get_command(cli.app)
+import_everything()
 
 DB = Path(".belugawf") / "state.db"
 WITNESSED = "witnessed.log"
@@ -68,8 +50,18 @@ class Process:
         self._output = root / f"process-{time.monotonic_ns()}.out"
         self.pid = os.fork()
         if self.pid == 0:
-            _become(root, args, kill_at, self._output, prepare, witness)
+            self._be(root, witness, prepare)
         self.code: int | None = None
+
+    def _be(self, root: Path, witness: bool, prepare: Callable[[], object]) -> NoReturn:
+        def ready() -> None:
+            knobs._KILL_AT = self.kill_at
+            if witness:
+                _Witness().install()
+            prepare()
+
+        output = self._output
+        become(self.args, cwd=root, stdin=None, stdout=output, stderr=output, prepare=ready)
 
     def poll(self) -> int | None:
         """Its exit code, negative where a signal ended it; `None` while it lives."""
@@ -106,40 +98,6 @@ class Process:
     def __str__(self) -> str:
         end = "alive" if self.code is None else f"exit code {self.code}"
         return f"$ belugawf {' '.join(self.args)} (kill at {self.kill_at}; {end})\n{self.said}"
-
-
-def _become(
-    root: Path,
-    args: tuple[str, ...],
-    kill_at: int,
-    output: Path,
-    prepare: Callable[[], object],
-    witness: bool,
-) -> NoReturn:
-    try:
-        os.chdir(root)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.default_int_handler if number == 2 else signal.SIG_DFL)
-        out = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(out, 1)
-        os.dup2(out, 2)
-        os.closerange(3, 64)
-        sys.stdout = os.fdopen(1, "w", buffering=1)
-        sys.stderr = os.fdopen(2, "w", buffering=1)
-        sys.dont_write_bytecode = False
-        knobs._KILL_AT = kill_at
-        sys.argv = ["belugawf", *args]
-        if witness:
-            _Witness().install()
-        prepare()
-        cli.main()
-    except SystemExit as ended:
-        os._exit(ended.code if isinstance(ended.code, int) else 0)
-    except BaseException:
-        os.write(2, traceback.format_exc().encode())
-    finally:
-        os._exit(70)
 
 
 class _Witness:
