@@ -45,7 +45,12 @@ def import_everything() -> None:
     import belugawf.model.codec
     from belugawf import __main__ as cli
 
-    for package in (belugawf.cli, belugawf.local, belugawf.host, belugawf.model.codec):
+    packages = [belugawf.cli, belugawf.local, belugawf.host, belugawf.model.codec]
+    if os.environ.get("BELUGAWF_PROVIDER") == "temporal":
+        import belugawf.temporal
+
+        packages.append(belugawf.temporal)
+    for package in packages:
         for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             importlib.import_module(found.name)
     for name in ("sqlite_utils", "yaml", "concurrent.futures.thread"):

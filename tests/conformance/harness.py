@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -127,6 +128,7 @@ PROVIDERS = {
             "BELUGAWF_TEST_LIVENESS": "2",
         },
         local=False,
+        forked=POSSIBLE,
     ),
 }
 
@@ -450,7 +452,8 @@ class Project:
         """
         if not self.provider.local:
             self._see_to_a_worker(args, dict(env or {}))
-        run = self._run if self._forks(env, clock) is None else self._run_forked
+        forks = self._forks(env, clock)
+        run = self._run if forks is None else partial(self._run_forked, forks)
         return run([*COMMAND, *args], check, input, self.env(env, clock), timeout)
 
     def python(
@@ -508,17 +511,19 @@ class Project:
         early = [name for name in env or () if not name.startswith("BELUGAWF_")]
         if not self.provider.forked or clock is not None or early or CACHE_RUNS in (env or ()):
             return None
-        return Forks.with_env(self.provider.env)
+        # Where the server is, is read when it is asked for.
+        early_env = {k: v for k, v in self.provider.env.items() if "_TEMPORAL_" not in k}
+        return Forks.with_env(early_env)
 
     def _run_forked(
         self,
+        forks: Forks,
         command: list[str],
         check: int | None,
         input: str | None,
         env: Mapping[str, str],
         timeout: float,
     ) -> Result:
-        forks = Forks.with_env(self.provider.env)
         place = Path(tempfile.mkdtemp(dir=forks.folder))
         given, out, err = (place / name for name in ("in", "out", "err"))
         given.write_text(input or "")
@@ -552,8 +557,9 @@ class Project:
             forks = self._forks(env, clock)
             return self._start([*COMMAND, *args], self.env(env, clock), forks)
         self.stop_worker()
-        worker = self._start([*COMMAND, "worker"], self.env(env))
-        return Driver(worker, self._start([*COMMAND, *args], self.env(env)))
+        forks = self._forks(env)
+        worker = self._start([*COMMAND, "worker"], self.env(env), forks)
+        return Driver(worker, self._start([*COMMAND, *args], self.env(env), forks))
 
     def start_command(self, *args: str) -> Process:
         """Start `belugawf ARGS` by itself: on Temporal without a worker beside it."""
@@ -571,7 +577,7 @@ class Project:
 
     def _start_worker(self, env: dict[str, str]) -> None:
         self._worker_env = env
-        self._worker = self._start([*COMMAND, "worker"], self.env(env))
+        self._worker = self._start([*COMMAND, "worker"], self.env(env), self._forks(env))
 
     def stop_worker(self) -> None:
         """Let the worker beside the commands drain and end, as before a deploy."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def project(
 ) -> Iterator[Project]:
     """A project on a namespace of its own, with two workflows and no worker."""
     provider = with_env(
-        PROVIDERS["temporal"],
+        replace(PROVIDERS["temporal"], forked=False),
         BELUGAWF_TEMPORAL_HOST=temporal_server.address,
         BELUGAWF_TEMPORAL_NAMESPACE=temporal_namespace,
     )
