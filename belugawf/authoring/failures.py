@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import traceback
+from collections.abc import Callable
+from typing import Any
 
 from belugawf.model.errors import ActivityError, Failure
 
@@ -18,15 +20,27 @@ def describe_failure(error: BaseException) -> Failure:
     if isinstance(error, BaseExceptionGroup):
         first = _first_leaf(error)
         message = f"{message}: {type(first).__name__}: {_text(first)}"
-    type_name = getattr(error, "type", None)
+    type_name = attribute(error, "type")
     return Failure(
         type=_sound(type_name) if isinstance(type_name, str) else type(error).__name__,
         message=_sound(message),
         traceback=_sound(_user_traceback(error)),
-        non_retryable=bool(getattr(error, "non_retryable", False)),
+        non_retryable=bool(attribute(error, "non_retryable", bool)),
         activity=error.activity if isinstance(error, ActivityError) else None,
         attempts=error.attempts if isinstance(error, ActivityError) else None,
     )
+
+
+def attribute(error: BaseException, name: str, make: Callable[[Any], Any] | None = None) -> Any:
+    """What an exception has under that name, as `make` makes it; `None` where that raises.
+
+    It is the user's, and may be a property: how an attempt ended must be told all the same.
+    """
+    try:
+        found = getattr(error, name, None)
+        return found if make is None else make(found)
+    except Exception:
+        return None
 
 
 def _text(error: BaseException) -> str:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from belugawf.authoring.activity import ActivityInfo, current_attempt
-from belugawf.authoring.failures import describe_failure
+from belugawf.authoring.failures import attribute, describe_failure
 from belugawf.host import masking
 from belugawf.host.calling import encode_result, positional
 from belugawf.host.clock import Clock
@@ -225,7 +225,7 @@ class AttemptRunner:
 
     def lingers(self, run: int) -> bool:
         """Whether a thread still runs for that run, though nobody waits for it."""
-        return self._lingering.get(run, 0) > 0
+        return run in self._lingering
 
     def at_work(self, run: int) -> bool:
         """Whether anything still runs for that run: what was stopped may take its time."""
@@ -320,7 +320,7 @@ class AttemptRunner:
             async with asyncio.timeout(_FAREWELL_S):
                 if self._tasks:
                     await asyncio.wait(self._tasks)
-                while any(self._lingering.values()):
+                while self._lingering:
                     await asyncio.sleep(_FAREWELL_S / 100)
         except TimeoutError:
             pass  # it was told; a thread cannot be made to listen
@@ -377,12 +377,12 @@ class AttemptRunner:
 
         def forsake() -> None:
             self._lingering[spec.run] = self._lingering.get(spec.run, 0) + 1
-            self._pool.forsake()
+            if not self._pool.forsake(job):
+                self._grow_pool()
 
         def ended(outcome: Outcome | None) -> None:
             if attempt.stopped:
-                self._lingering[spec.run] -= 1
-                self._ended_late(spec.run)
+                self._lingers_no_more(spec.run)
             elif outcome is not None:
                 self._finish(attempt, outcome)
 
@@ -409,6 +409,12 @@ class AttemptRunner:
         attempt.stop = forsake
         if not self._pool.submit(job):
             self._grow_pool()
+
+    def _lingers_no_more(self, run: int) -> None:
+        left = self._lingering.pop(run) - 1
+        if left:
+            self._lingering[run] = left
+        self._ended_late(run)
 
     def _grow_pool(self) -> None:
         """Try until there is a thread for what waits for one."""
@@ -509,7 +515,7 @@ def wished_delay(error: BaseException) -> str | None:
 
     `None` where it has none, or one that is no duration: exceptions of libraries have such too.
     """
-    wish = getattr(error, "retry_after", None)
+    wish = attribute(error, "retry_after")
     try:
         return None if wish is None else format_duration(parse_duration(wish))
     except DurationError:

@@ -15,7 +15,10 @@ Job = Callable[[], None]
 
 
 class DaemonPool:
-    """At most `size` jobs at a time; a job that was given up (`forsake`) no longer counts."""
+    """At most `size` jobs at a time; one that was given up (`forsake`) does not count.
+
+    When it ends after all, its thread is one too many, and ends too.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -23,6 +26,8 @@ class DaemonPool:
         self._lock = threading.Lock()
         self._idle = 0
         self._threads = 0
+        self._running: list[Job] = []
+        self._forsaken: list[Job] = []
 
     def submit(self, job: Job) -> bool:
         """Run the job as soon as a thread is free. It must not raise.
@@ -32,17 +37,21 @@ class DaemonPool:
         with self._lock:
             if self._idle > 0:
                 self._idle -= 1
-            elif self._threads < self._size:
+            elif self._of_use() < self._size:
                 self._add_thread()
             self._jobs.put(job)
-            return self._threads > 0
+            return self._of_use() > 0
 
     def grow(self) -> bool:
         """Try again to have a thread; whether there is one."""
         with self._lock:
-            if not self._threads:
+            if not self._of_use():
                 self._add_thread()
-            return self._threads > 0
+            return self._of_use() > 0
+
+    def _of_use(self) -> int:
+        """How many threads come back from what they do, as far as is known."""
+        return self._threads - len(self._forsaken)
 
     def _add_thread(self) -> None:
         # Where the system has no more of them, the job waits for one of those that there are.
@@ -50,10 +59,17 @@ class DaemonPool:
             threading.Thread(target=self._work, name="belugawf-activity", daemon=True).start()
             self._threads += 1
 
-    def forsake(self) -> None:
-        """A job hangs and nobody waits for it: another thread may take its place."""
+    def forsake(self, job: Job) -> bool:
+        """Nobody waits for that job any more: if it runs, another thread takes its place.
+
+        False where jobs wait and the system gives no thread: they do until `grow`.
+        """
         with self._lock:
-            self._size += 1
+            if job in self._running:
+                self._forsaken.append(job)
+                if not self._idle and not self._jobs.empty():
+                    self._add_thread()
+            return self._of_use() > 0 or self._jobs.empty()
 
     def close(self) -> None:
         """Let idle threads end."""
@@ -66,7 +82,15 @@ class DaemonPool:
             job = self._jobs.get()
             if job is None:
                 return
+            with self._lock:
+                self._running.append(job)
             job()
             with self._lock:
+                self._running.remove(job)
+                if job in self._forsaken:
+                    self._forsaken.remove(job)
+                    if self._of_use() > self._size:
+                        self._threads -= 1
+                        return
                 if self._jobs.empty():
                     self._idle += 1

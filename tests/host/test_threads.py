@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -86,3 +87,72 @@ async def test_activities_wait_for_threads(
         handle = await executor.execute(many, id="m")
         async with asyncio.timeout(20):
             assert await handle.result() == 10
+
+
+class Counted:
+    """Jobs of a tenth of a second, and how many ran at the same time at most."""
+
+    def __init__(self) -> None:
+        self.now = self.most = self.done = 0
+        self._lock = threading.Lock()
+
+    def __call__(self) -> None:
+        with self._lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        time.sleep(0.1)
+        with self._lock:
+            self.now -= 1
+            self.done += 1
+
+
+def test_a_job_that_was_given_up_and_ends_leaves_as_many_threads_as_before() -> None:
+    """While it hangs another thread takes its place; after that there is one too many."""
+    pool, gate, began = DaemonPool(1), threading.Event(), threading.Event()
+    counted = Counted()
+
+    def hanging() -> None:
+        began.set()
+        gate.wait(10)
+
+    pool.submit(hanging)
+    began.wait(10)
+    pool.forsake(hanging)
+    pool.submit(counted)
+    gate.set()
+    for _ in range(3):
+        pool.submit(counted)
+    while counted.done < 4:
+        time.sleep(0.01)
+    assert counted.most == 1
+    pool.close()
+
+
+def test_a_job_that_was_given_up_before_it_began_makes_no_thread() -> None:
+    """It needs no room, so nothing takes its place."""
+    pool, counted, given_up = DaemonPool(1), Counted(), Counted()
+    pool.submit(counted)
+    pool.submit(given_up)
+    pool.forsake(given_up)
+    pool.submit(counted)
+    while counted.done < 2:
+        time.sleep(0.01)
+    assert counted.most == 1
+    pool.close()
+
+
+def test_what_waits_behind_a_job_that_hangs_goes_on_when_that_is_given_up() -> None:
+    """Its place is taken at once, not by the next job that comes."""
+    pool, gate, began, ran = DaemonPool(1), threading.Event(), threading.Event(), threading.Event()
+
+    def hanging() -> None:
+        began.set()
+        gate.wait(10)
+
+    pool.submit(hanging)
+    began.wait(10)
+    pool.submit(ran.set)
+    pool.forsake(hanging)
+    assert ran.wait(5)
+    gate.set()
+    pool.close()
