@@ -39,7 +39,8 @@ from belugawf.model.policy import ActivityOptions
 from belugawf.model.values import frozen
 
 Key: TypeAlias = tuple[int, int]
-Status: TypeAlias = Literal["completed", "failed", "timed_out", "interrupted"]
+# "expired": its `total_timeout` was over while no attempt ran; all others end an attempt.
+Status: TypeAlias = Literal["completed", "failed", "timed_out", "interrupted", "expired"]
 
 # How long an attempt that was told to stop may take to do so when the process ends, in seconds.
 _FAREWELL_S = 1.0
@@ -527,7 +528,9 @@ def next_attempt_at(
     last = outcome.non_retryable or outcome.limit == "total_timeout"
     if last or not retry.allows_another(failures, outcome.error_type):
         return None
-    return outcome.at + duration_ns(outcome.retry_after or retry.delay_after(failures, chance))
+    wished = outcome.retry_after
+    delay = retry.delay_after(failures, chance) if wished is None else wished
+    return outcome.at + duration_ns(delay)
 
 
 def out_of_time(outcome: Outcome, options: ActivityOptions) -> Outcome:
