@@ -87,7 +87,12 @@ class Session:
     @property
     def nothing_stored(self) -> bool:
         """Whether there is no database yet. Looking and sending must not create one."""
-        return self.settings.provider == "default" and not self.settings.db.exists()
+        if self.settings.provider != "default":
+            return False
+        try:
+            return not self.settings.db.exists()
+        except OSError:  # a folder that may not be entered: whoever opens it finds out why
+            return False
 
     def executor(self, *, hooks: Sequence[Hooks] = (), create: bool = False) -> DurableExecutor:
         """The executor that the configuration names; with `create` it may create its database."""
