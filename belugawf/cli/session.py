@@ -183,9 +183,15 @@ class Session:
         """The one JSON document of the command."""
         STREAMS.write(json_text(value) + "\n")
 
-    def command(self, *words: str) -> str:
-        """A command as it must be typed, with this command's global flags."""
-        return shlex.join(["belugawf", *self.flags.flags(), *words])
+    def command(self, word: str, *names: str, options: Sequence[str] = ()) -> str:
+        """A command as it must be typed, with this command's global flags.
+
+        `names` are users' texts: where one would pass for an option, they stand after `--`.
+        """
+        words = [*names, *options]
+        if any(name.startswith("-") for name in names):
+            words = [*options, "--", *names]
+        return shlex.join(["belugawf", *self.flags.flags(), word, *words])
 
 
 def _enter(directory: Path) -> None:

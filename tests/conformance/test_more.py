@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
 from tests.conformance.harness import Project, wait_for
@@ -65,3 +67,25 @@ def test_attempts_that_never_ran_do_not_count(project: Project) -> None:
     assert project.result("o") == 2
     (timed_out,) = project.events("o", "ActivityTimedOut")
     assert (timed_out["limit"], timed_out["attempt"]) == ("total_timeout", 2)
+
+
+ASKING = """
+    @workflow
+    async def asking(ctx: WorkflowContext, name: str) -> str:
+        return (await ctx.wait_for_signal(name)).payload
+"""
+
+
+def test_names_that_look_like_options(project: Project) -> None:
+    """The command that answers can be typed as it is shown, whatever the names look like."""
+    project.write_module("asking", ASKING)
+    for run in ("-a", "--json"):
+        project.cli("run", "asking", "--input=--by", f"--id={run}")
+        wait_for(lambda run=run: project.waits(run, "--by"), "it waits")
+    shown = {wait["workflow_id"]: wait["command"] for wait in project.cli("waiting", "--json").json}
+    project.cli(*shlex.split(shown["-a"])[1:])
+    wait_for(lambda: project.cli("result", "--", "-a", check=None).out.strip() == "true")
+    (last,) = project.cli("waiting", "--json").json
+    assert last["workflow_id"] == "--json"
+    project.cli(*shlex.split(last["command"])[1:])
+    assert project.cli("waiting", "--json").json == []
