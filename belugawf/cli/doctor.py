@@ -123,8 +123,14 @@ def _examine(session: Session) -> Iterator[Finding]:
         database = Path(settings.db)
         yield _location(database)
         yield _disk_space(database)
-        yield _permissions(database)
-        yield _database(database)
+        try:
+            there = database.exists()
+        except OSError as error:
+            fix = "allow this user to enter its folder, or name another place: --db FILE"
+            yield Finding("database", FAIL, f"{database} is out of reach: {error.strerror}", fix)
+        else:
+            yield _permissions(database, there)
+            yield _database(database, there)
     yield from _provider(session)
 
 
@@ -225,7 +231,8 @@ def _provider(session: Session) -> Iterator[Finding]:
 def _nearest_folder(path: Path) -> Path:
     """The folder of the file, or the nearest one above it that exists."""
     folder = path.absolute().parent
-    while not folder.is_dir() and folder != folder.parent:
+    # Not `Path.is_dir`, which raises below a folder that may not be entered.
+    while not os.path.isdir(folder) and folder != folder.parent:  # noqa: PTH112
         folder = folder.parent
     return folder
 
@@ -251,8 +258,8 @@ def _disk_space(database: Path) -> Finding:
     return Finding("disk", OK, message)
 
 
-def _permissions(database: Path) -> Finding:
-    if not database.exists():
+def _permissions(database: Path, there: bool) -> Finding:
+    if not there:
         return Finding("permissions", OK, "a new database is private to you")
     if not os.access(database, os.R_OK | os.W_OK):
         return Finding("permissions", FAIL, f"{database} is not writable", f"chmod u+rw {database}")
@@ -261,8 +268,8 @@ def _permissions(database: Path) -> Finding:
     return Finding("permissions", OK, f"{database} is private to you")
 
 
-def _database(database: Path) -> Finding:
-    if not database.exists():
+def _database(database: Path, there: bool) -> Finding:
+    if not there:
         return Finding("database", OK, f"{database} does not exist yet")
     try:
         trouble = _read_only(database, _quick_check)

@@ -87,7 +87,12 @@ class Session:
     @property
     def nothing_stored(self) -> bool:
         """Whether there is no database yet. Looking and sending must not create one."""
-        return self.settings.provider == "default" and not self.settings.db.exists()
+        if self.settings.provider != "default":
+            return False
+        try:
+            return not self.settings.db.exists()
+        except OSError:  # a folder that may not be entered: whoever opens it finds out why
+            return False
 
     def executor(self, *, hooks: Sequence[Hooks] = (), create: bool = False) -> DurableExecutor:
         """The executor that the configuration names; with `create` it may create its database."""
@@ -178,9 +183,15 @@ class Session:
         """The one JSON document of the command."""
         STREAMS.write(json_text(value) + "\n")
 
-    def command(self, *words: str) -> str:
-        """A command as it must be typed, with this command's global flags."""
-        return shlex.join(["belugawf", *self.flags.flags(), *words])
+    def command(self, word: str, *names: str, options: Sequence[str] = ()) -> str:
+        """A command as it must be typed, with this command's global flags.
+
+        `names` are users' texts: where one would pass for an option, they stand after `--`.
+        """
+        words = [*names, *options]
+        if any(name.startswith("-") for name in names):
+            words = [*options, "--", *names]
+        return shlex.join(["belugawf", *self.flags.flags(), word, *words])
 
 
 def _enter(directory: Path) -> None:

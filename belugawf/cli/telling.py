@@ -31,11 +31,8 @@ def answer(session: Session, signal: str, expected: str | None, run: str | None)
     # Where the wait names no type, the example is the commonest of answers: a yes.
     examples = {"bool": ["--payload", "true"], "str": ["--text", "..."]}
     payload = examples.get(expected or "bool", ["--payload", "<JSON>"])
-    words = ["signal", signal]
-    if run is not None:
-        words.append(run)
-    command = session.command(*words, *payload)
-    return escape(command)
+    names = [signal] if run is None else [signal, run]
+    return escape(session.command("signal", *names, options=payload))
 
 
 async def awaiting_runs(executor: DurableExecutor, infos: Iterable[RunInfo]) -> Counter[str]:

@@ -39,7 +39,8 @@ from belugawf.model.policy import ActivityOptions
 from belugawf.model.values import frozen
 
 Key: TypeAlias = tuple[int, int]
-Status: TypeAlias = Literal["completed", "failed", "timed_out", "interrupted"]
+# "expired": its `total_timeout` was over while no attempt ran; all others end an attempt.
+Status: TypeAlias = Literal["completed", "failed", "timed_out", "interrupted", "expired"]
 
 # How long an attempt that was told to stop may take to do so when the process ends, in seconds.
 _FAREWELL_S = 1.0
@@ -449,25 +450,35 @@ class AttemptRunner:
             limit=_CHILD_LINE_LIMIT,
         )
         assert child.stdin is not None
-        assert child.stdout is not None
         try:
             child.stdin.write(_task(attempt, keep, self._payload_limit).encode() + b"\n")
-            while line := await child.stdout.readline():
-                message = json.loads(line)
-                if "heartbeat" in message:
-                    attempt.heartbeat(message["heartbeat"])
-                elif "result" in message:
-                    return self._outcome(attempt, "completed", message["result"])
-                else:
-                    return self._failed_as(attempt, message["failure"], message["retry_after"])
-            code = await child.wait()
-            died = f"signal {-code}" if code < 0 else f"exit code {code}"
-            failure = Failure("ProcessDied", f"the child process of the activity died: {died}")
-            return self._failed_as(attempt, failure.to_json(), None)
+            outcome = await self._hear(attempt, child)
+            # It ends by itself. Killing one that has just ended would take its exit code from
+            # asyncio, which then warns on stderr.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_FAREWELL_S):
+                    await child.wait()
+            return outcome
         finally:
             if child.returncode is None:
                 child.kill()
             await asyncio.shield(child.wait())
+
+    async def _hear(self, attempt: Attempt, child: asyncio.subprocess.Process) -> Outcome:
+        """What the child says, until it has told its outcome or is gone."""
+        assert child.stdout is not None
+        while line := await child.stdout.readline():
+            message = json.loads(line)
+            if "heartbeat" in message:
+                attempt.heartbeat(message["heartbeat"])
+            elif "result" in message:
+                return self._outcome(attempt, "completed", message["result"])
+            else:
+                return self._failed_as(attempt, message["failure"], message["retry_after"])
+        code = await child.wait()
+        died = f"signal {-code}" if code < 0 else f"exit code {code}"
+        failure = Failure("ProcessDied", f"the child process of the activity died: {died}")
+        return self._failed_as(attempt, failure.to_json(), None)
 
     # -- outcomes --------------------------------------------------------------------------------
 
@@ -533,7 +544,9 @@ def next_attempt_at(
     last = outcome.non_retryable or outcome.limit == "total_timeout"
     if last or not retry.allows_another(failures, outcome.error_type):
         return None
-    return outcome.at + duration_ns(outcome.retry_after or retry.delay_after(failures, chance))
+    wished = outcome.retry_after
+    delay = retry.delay_after(failures, chance) if wished is None else wished
+    return outcome.at + duration_ns(delay)
 
 
 def out_of_time(outcome: Outcome, options: ActivityOptions) -> Outcome:

@@ -14,15 +14,15 @@ def nothing_due(db: Path, now: int) -> bool:
 
     A missing database is idle; one that cannot be read is not, so that the caller finds out why.
     """
-    if not db.exists():
-        return True
     try:
+        if not db.exists():
+            return True
         with looking(db) as connection:
             busy = connection.execute(
                 "SELECT EXISTS (SELECT 1 FROM inbox) OR EXISTS ("
                 "SELECT 1 FROM runs INDEXED BY runs_due WHERE status = 'running' AND due_at <= ?)",
                 (format_instant(now),),
             ).fetchone()[0]
-    except (sqlite3.Error, UnicodeError):
+    except (OSError, sqlite3.Error, UnicodeError):
         return False
     return not busy

@@ -367,6 +367,8 @@ class TurnMaker:
                 self._note_interruption(activity, "shutdown", activity.crashes)
             case "failed" | "timed_out":
                 self._take_failure(activity, outcome)
+            case "expired":
+                self._fail_activity(activity, outcome, activity.failures)
 
     def _take_failure(self, activity: OpenActivity, outcome: Outcome) -> None:
         failures = activity.failures + 1
@@ -530,8 +532,8 @@ def _expired(activity: OpenActivity) -> Outcome:
     return Outcome(
         run=0,
         seq=activity.scheduled.seq,
-        attempt=activity.attempt,
-        status="timed_out",
+        attempt=max(activity.attempt - 1, 1),  # the last one: the next has not begun
+        status="expired",
         at=activity.expires_at or 0,
         started_at=activity.scheduled.time,
         payload=total_timeout_over(activity.options, activity.last_error),

@@ -107,6 +107,28 @@ def test_read_only(project: Project, folder_mode: int, named: str) -> None:
     assert project.result("a") == "it on is done"
 
 
+@pytest.mark.parametrize(
+    "command", ["status", "list", "resume", "signal approval a", "run simple", "terminate a"]
+)
+def test_folder_of_somebody_else(project: Project, command: str) -> None:
+    """A state folder that may not be entered, as after a first run by root, is 12 and named."""
+    project.cli("run", "asking", "--id", "a")
+    project.db.parent.chmod(0)
+    try:
+        refused = without_override(project, *command.split(), "--json")
+        assert refused.code == 12, refused
+        assert refused.error["code"] == "unavailable"
+        assert ".belugawf" in refused.error["message"]
+        assert refused.error["hint"]
+        doctor = without_override(project, "doctor", "--json")
+        assert doctor.code == 12, doctor
+        found = {check["check"]: check["state"] for check in doctor.error["checks"]}
+        assert (found["file system"], found["database"]) == ("FAIL", "FAIL")
+    finally:
+        project.db.parent.chmod(0o700)
+    assert project.waits("a", "approval")
+
+
 ASKING = """
     @workflow
     async def asking(ctx: WorkflowContext, text: str = "") -> int:
