@@ -65,7 +65,7 @@ def main() -> int:
             now = time.monotonic()
             if now - told > TELL_EVERY_S:
                 told = now
-                print(f"{now - began:.0f} s: {total}", flush=True)
+                print(f"{now - began:.0f} s, {campaign.sweeps} sweeps: {total}", flush=True)
             if total.kills >= given.kills or now - began > given.seconds or total.failures:
                 break
     print(f"{time.monotonic() - began:.0f} s, {campaign.sweeps} sweeps to their end: {total}")
