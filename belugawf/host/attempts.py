@@ -240,6 +240,18 @@ class AttemptRunner:
             beats.append((run, seq, text))
         return beats
 
+    def save_heartbeats(self, save: Callable[[list[tuple[int, int, str]]], None]) -> None:
+        """Save them; those that could not be saved are the next time, unless there are newer."""
+        beats = self.take_heartbeats()
+        if not beats:
+            return
+        try:
+            save(beats)
+        except BaseException:
+            for run, seq, text in beats:
+                self._beats.setdefault((run, seq), text)
+            raise
+
     def next_limit(self) -> int | None:
         """The next moment at which `expire` may have to do something; perhaps too early."""
         return self._next_limit

@@ -10,6 +10,9 @@ from collections.abc import Iterable, Mapping
 
 from belugawf.local.turns import DrivenRun
 
+# With more alarms than that, those of runs that are gone are forgotten.
+_MANY_ALARMS = 1_000
+
 
 class Agenda:
     """What is to be looked at in `runs`, the engine's own."""
@@ -33,6 +36,17 @@ class Agenda:
         if at is not None and (run.alarm_at is None or at < run.alarm_at):
             run.alarm_at = at
             heapq.heappush(self._alarms, (at, run.key))
+            if len(self._alarms) > _MANY_ALARMS and len(self._alarms) > 4 * len(self._runs):
+                self._forget_alarms()
+
+    def _forget_alarms(self) -> None:
+        """Forget those of runs that are gone: a deadline may be months away."""
+        self._alarms = [
+            (at, key)
+            for at, key in self._alarms
+            if (run := self._runs.get(key)) is not None and run.alarm_at == at
+        ]
+        heapq.heapify(self._alarms)
 
     def next_alarm(self) -> int | None:
         """The next moment at which a run may be due, in nanoseconds since 1970."""

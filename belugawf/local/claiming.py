@@ -18,6 +18,8 @@ from belugawf.local.store import Store
 CLAIM_AT_ONCE = 500
 # While so many are driven, only runs that somebody here has asked for are claimed: 5 KB each.
 MOST_DRIVEN = 20_000
+# With more followed runs than that, those that others have ended are looked for.
+MANY_FOLLOWED = 100
 
 
 class Claims:
@@ -27,12 +29,24 @@ class Claims:
         self._store = store
         self._presence = presence
         self._named: dict[int, int] = {}
+        self._looked_at: set[int] = set()
         self._followed: dict[int, int] = {}
+        self._many_followed = MANY_FOLLOWED
         self._doubtful: dict[int, str | None] = {}
-        self._only_workflow: str | None = None
+        self._resumes: list[str | None] = []
         self._patience_ns = 0
-        self.everything = False
         self.persistent = False
+
+    @property
+    def everything(self) -> bool:
+        """Whether whatever can move is wanted: by a worker, or by a resume that goes on."""
+        return self.persistent or bool(self._resumes)
+
+    @property
+    def _only_workflow(self) -> str | None:
+        """The workflow whose runs alone are wanted."""
+        wanted = set(self._resumes)
+        return self._resumes[0] if len(wanted) == 1 and not self.persistent else None
 
     @property
     def asked(self) -> bool:
@@ -42,6 +56,7 @@ class Claims:
     def name(self, run: int, patience_ns: int) -> None:
         """Take this run when it can be had."""
         self._named[run] = max(self._named.get(run, 0), patience_ns)
+        self._looked_at.discard(run)
 
     def is_named(self, run: int) -> bool:
         """Whether it was named, and has not been looked at yet."""
@@ -69,20 +84,28 @@ class Claims:
         return self._followed.get(run, self._patience_ns)
 
     def want_everything(self, patience_ns: int, workflow: str | None, persistent: bool) -> None:
-        """Take whatever can move; only runs of `workflow` if given, unless we are a worker."""
-        self.everything = True
-        self.persistent = self.persistent or persistent
-        self._only_workflow = None if self.persistent else workflow
+        """Take whatever can move; only runs of `workflow` if given, unless we are a worker.
+
+        Until `resumed`, or as a worker until `persistent` is taken back.
+        """
+        if persistent:
+            self.persistent = True
+        else:
+            self._resumes.append(workflow)
         self._patience_ns = patience_ns
 
-    def only_persistent(self) -> None:
-        """A resume is over: everything is wanted by a worker only."""
-        self.everything = self.persistent
-        self._only_workflow = None
+    def resumed(self, workflow: str | None) -> None:
+        """A resume of everything is over; what others want is wanted still."""
+        self._resumes.remove(workflow)
 
     def look(self, now: int, driven: Collection[int], refused: Collection[int]) -> Found:
         """The runs that may be taken over now. The named ones are looked at once."""
         rows = self._store.by_keys(self._named)
+        self._looked_at = set(self._named)
+        if len(self._followed) > self._many_followed:
+            # Others may have ended them, and nobody told us.
+            self.forget(self._store.ended(self._followed))
+            self._many_followed = MANY_FOLLOWED + 2 * len(self._followed)
         candidates: list[RunRow] = []
         room = self._room(len(driven))
         if room:
@@ -111,8 +134,10 @@ class Claims:
         return CLAIM_AT_ONCE if self._followed else 0
 
     def looked(self) -> None:
-        """What was named has been taken, or cannot be had."""
-        self._named.clear()
+        """What was named before the look has been taken, or cannot be had."""
+        for run in self._looked_at:
+            del self._named[run]
+        self._looked_at.clear()
 
     def next_due(self, now: int) -> int | None:
         """When the next run is due that may be ours to take, in nanoseconds since 1970."""

@@ -21,7 +21,6 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 
 from belugawf.authoring.loader import Catalog
@@ -38,6 +37,7 @@ from belugawf.local.options import EngineOptions
 from belugawf.local.presence import Presence
 from belugawf.local.problems import (
     BugError,
+    is_of_the_disk,
     missing_workflow,
     problem_of,
     unwritable,
@@ -55,7 +55,7 @@ from belugawf.local.sleeping import Sleeper, Waiters
 from belugawf.local.starting import Starter
 from belugawf.local.store import Store
 from belugawf.local.telling import Teller
-from belugawf.local.turns import DrivenRun, MadeTurn, TurnMaker
+from belugawf.local.turns import DrivenRun, MadeTurn, TurnMaker, read_messages
 from belugawf.model import events as e
 from belugawf.model.durations import SECOND_NS
 from belugawf.model.errors import (
@@ -144,9 +144,9 @@ class Engine:
         self._refused.pop(run, None)
         self._claims.follow(run, patience_ns)
         driven = self._runs.get(run)
-        if driven is not None and driven.refused is None:
+        if driven is not None and not driven.leaving:
             driven.patience_ns = max(driven.patience_ns, patience_ns)
-            driven.dirty = True
+            driven.dirty, driven.resting = True, False
             self._stir(driven)
         else:
             self._claims.name(run, patience_ns)
@@ -182,12 +182,14 @@ class Engine:
     def stop_working(self) -> None:
         """Be no worker any more: runs that nobody here asked for are claimed no longer."""
         self._claims.persistent = False
-        self.forget_wishes(())
 
     def forget_wishes(self, runs: Iterable[int]) -> None:
-        """A resume is over: these runs, and those that can move, are not followed for it."""
-        self._claims.only_persistent()
+        """A resume is over: these runs are not followed for it."""
         self._claims.forget(runs)
+
+    def forget_everything(self, workflow: str | None) -> None:
+        """A resume of everything, or of that workflow, is over."""
+        self._claims.resumed(workflow)
 
     def look(self) -> None:
         """Something may have come from outside: look at the database with the next tick."""
@@ -290,30 +292,24 @@ class Engine:
     async def pause(self) -> None:
         """After a stop, once drained: let go what could not be started, and start again.
 
-        Runs that are followed stay, and so do those that a thread still works for.
+        Runs that are followed stay; others that something is at work for, until nothing is.
         """
         async with self._ticking:
             if not self._stopping:
                 return
-            keys = [
-                key
-                for key in self._runs
-                if not self._claims.follows(key) and not self._attempts.lingers(key)
-            ]
-            for key in keys:
-                self._let_go(self._runs[key], closed=False)
-            if keys:
-                owner = self._presence.id
-                await self._committer.off_loop(lambda: self._store.abandon(keys, owner))
-            self.go_on()
+            try:
+                self._leave([r for key, r in self._runs.items() if not self._claims.follows(key)])
+            finally:
+                self.go_on()
 
     def go_on(self) -> None:
         """Claim and start again, after a stop."""
         self._stopping = False
         self._starter.go_on()
         for run in self._runs.values():
-            run.unstarted = dict.fromkeys(run.work.activities)
-            self._starter.queue(run, self._clock.now())
+            if not run.leaving:
+                run.unstarted = dict.fromkeys(run.work.activities)
+                self._starter.queue(run, self._clock.now())
         self.look()
 
     async def close(self) -> None:
@@ -325,8 +321,6 @@ class Engine:
         try:
             await self._end_ticking()
             await self._attempts.close()
-            with suppress(UnavailableError, BusyError):  # then it is let go by our death
-                self._refuse({r.key: r.refused for r in self._runs.values() if r.refused})
             await self._teller.close()
         except BaseException:
             # Whoever waited for this was cancelled: at once, then, and without a record.
@@ -401,7 +395,7 @@ class Engine:
         try:
             if any(run.outcomes for run in ready):
                 # An attempt has ended: what it reported last is for the next one.
-                self._flush_heartbeats()
+                self._attempts.save_heartbeats(self._store.save_heartbeats)
             if ready or self._starts:
                 await self._commit(self._decide(ready, now) if ready else [])
         except BaseException:
@@ -445,7 +439,7 @@ class Engine:
                 self._agenda.add((self._runs[key],))
             for key in self._store.ended(self._runs):
                 self._drop(self._runs[key])
-        self._flush_heartbeats()
+        self._attempts.save_heartbeats(self._store.save_heartbeats)
         self._next_due = None
         if not self._stopping:
             await self._claim(now)
@@ -457,7 +451,8 @@ class Engine:
         if free:
             await self._take_over(free)
         self._claims.looked()
-        self._idle = not found.more and not found.full
+        # While the claim was being committed somebody may have wished for more.
+        self._idle = not found.more and not found.full and not self._look_now
         self._look_now = self._look_now or found.more
         self._announce()
 
@@ -510,31 +505,20 @@ class Engine:
     # -- deciding --------------------------------------------------------------------------------
 
     def _decide(self, ready: Sequence[DrivenRun], now: int) -> list[MadeTurn]:
-        messages, now = self._read_messages(ready, now)
-        made = []
+        messages, now = read_messages(ready, now, self._store.read_inbox)
+        made: list[MadeTurn] = []
         refused: dict[int, BelugaError] = {}
-        for run in ready:
-            if run.refused is not None:
-                refused[run.key] = run.refused
-                continue
-            interrupted = run.interrupted
-            try:
-                # Let go, or ended, by a commit that seemed to fail: what it has open is not ours.
-                if run.replayer is None and not self._memory.load(run, self._presence.id):
-                    self._drop(run)
-                else:
-                    made.append(self._make_turn(run, messages.get(run.key, []), now))
-                continue
-            except BelugaError as error:
-                refused[run.key] = error
-            except Exception as error:
-                logger.exception("a bug in belugawf: run %s", run.row.workflow_id)
-                refused[run.key] = BugError(f"a bug in belugawf: {error!r}")
-            self._memory.evict(run)
-            run.interrupted, run.dirty = interrupted, True
-            self._agenda.add((run,))
         try:
+            for run in ready:
+                if run.leaving:
+                    continue
+                taken = self._take_turn(run, messages.get(run.key, []), now)
+                if isinstance(taken, MadeTurn):
+                    made.append(taken)
+                elif taken is not None:
+                    refused[run.key] = taken
             self._refuse(refused)
+            self._leave([run for run in ready if run.leaving and run.key not in refused])
         except BaseException:
             # The disk refuses: no turn that was made is written, so none may stay in memory.
             for m in made:
@@ -542,24 +526,31 @@ class Engine:
             raise
         return made
 
-    def _read_messages(
-        self, ready: Sequence[DrivenRun], now: int
-    ) -> tuple[dict[int, list[Message]], int]:
-        """The unread messages of these runs, and the time.
+    def _take_turn(
+        self, run: DrivenRun, messages: Sequence[Message], now: int
+    ) -> MadeTurn | BelugaError | None:
+        """The run's turn, or why it cannot be taken; `None` where it is not ours any more.
 
-        Where something is due by that time, they are read under the lock.
+        Raises what the disk says.
         """
-        asked = [run.key for run in ready if run.dirty]
-        rows: list[Message] = []
-        read_at = now
-        if asked and not any(run.may_be_due(now) for run in ready):
-            rows, read_at = self._store.read_inbox(asked, locked=False)
-        if any(run.may_be_due(read_at) for run in ready):
-            rows, read_at = self._store.read_inbox([run.key for run in ready], locked=True)
-        messages: dict[int, list[Message]] = {}
-        for row in rows:
-            messages.setdefault(row.run, []).append(row)
-        return messages, read_at
+        interrupted = run.interrupted
+        try:
+            # Let go, or ended, by a commit that seemed to fail: what it has open is not ours.
+            if run.replayer is None and not self._memory.load(run, self._presence.id):
+                self._drop(run)
+                return None
+            return self._make_turn(run, messages, now)
+        except BelugaError as error:
+            reason = error
+        except Exception as error:
+            logger.exception("a bug in belugawf: run %s", run.row.workflow_id)
+            reason = BugError(f"a bug in belugawf: {error!r}")
+        self._memory.evict(run)
+        run.interrupted, run.dirty = interrupted, True
+        self._agenda.add((run,))
+        if is_of_the_disk(reason):
+            raise reason
+        return reason
 
     def _make_turn(self, run: DrivenRun, messages: Sequence[Message], now: int) -> MadeTurn:
         replayer = run.replayer
@@ -576,10 +567,11 @@ class Engine:
         pairs = []
         for m in made:
             turn = self._turn_of(m)
-            if self._says_something(m, turn):
+            # Whatever somebody wants of it while this is committed is for the next turn.
+            m.run.dirty = False
+            if m.says_something(turn):
                 pairs.append((m, turn))
                 continue
-            m.run.dirty = False
             self._use_up(m)
             self._starter.queue(m.run, m.now)
         starts = self._starts.wanted()
@@ -637,17 +629,6 @@ class Engine:
             progress=None if said is None else json.dumps(said),
         )
 
-    def _says_something(self, made: MadeTurn, turn: Turn) -> bool:
-        """Whether the turn has anything to write: most retries that fall due have not."""
-        return bool(
-            turn.events
-            or turn.read_to
-            or turn.release
-            or turn.progress is not None
-            or made.first
-            or turn.due_at != made.run.stored_due_at
-        )
-
     def _settle(self, made: MadeTurn, turn: Turn, verdict: Verdict) -> None:
         run = made.run
         match verdict.fate:
@@ -678,7 +659,6 @@ class Engine:
         run.history_length = made.length + len(made.events)
         run.stored_due_at = turn.due_at
         replayer.position = run.history_length
-        run.dirty = False
         self._use_up(made)
         knobs.step("before effects")
         if run.row.problem is not None:
@@ -692,6 +672,8 @@ class Engine:
                 self._starter.ended(run.key, event.seq)
                 run.launched.discard(event.seq)
         if released:
+            if run.dirty and not turn.closes:
+                self._claims.name(run.key, run.patience_ns)
             self._let_go(run, closed=turn.closes)
             return
         for seq in made.begun:
@@ -756,10 +738,30 @@ class Engine:
                 self._starter.forget(key)
                 self._memory.evict(run)
                 if key in at_work:
-                    run.refuse(reason)
+                    run.leave(reason)
                 else:
                     del self._runs[key]
             self._settling.release(key)
+        self._announce()
+
+    def _leave(self, runs: Sequence[DrivenRun]) -> None:
+        """These runs are not driven here any more: they are let go when nothing works for them."""
+        for run in runs:
+            self._attempts.cancel_run(run.key)
+            self._starter.forget(run.key)
+            run.leave(run.refused)
+        free = [run for run in runs if not self._attempts.at_work(run.key)]
+        if not free:
+            return
+        # Until it is known that they are let go, they are still to be.
+        for run in free:
+            run.dirty = True
+        self._agenda.add(free)
+        self._store.abandon([run.key for run in free], self._presence.id)
+        for run in free:
+            self._let_go(run, closed=False)
+            if run.refused is not None:
+                self._refused[run.key] = run.refused
         self._announce()
 
     # -- attempts --------------------------------------------------------------------------------
@@ -786,13 +788,8 @@ class Engine:
             self._stir(run)
 
     def lingering(self) -> list[int]:
-        """The runs that stay ours until a thread of theirs ends."""
-        return [key for key in self._runs if self._attempts.lingers(key)]
-
-    def _flush_heartbeats(self) -> None:
-        beats = self._attempts.take_heartbeats()
-        if beats:
-            self._store.save_heartbeats(beats)
+        """The runs that stay ours, because something cannot be stopped that works for them."""
+        return [key for key in self._runs if self._attempts.at_work(key)]
 
 
 # What leaves an activity that can be started, now or later.

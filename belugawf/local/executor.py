@@ -252,7 +252,10 @@ class LocalExecutor:
                 engine.go_on()
             raise
         finally:
-            engine.forget_wishes(asked)
+            if named:
+                engine.forget_wishes(asked)
+            else:
+                engine.forget_everything(workflow)
         infos = [
             self._viewer.listed(row, new_problem=engine.is_news(row.key))
             for row in self._store.by_keys(driven)
@@ -629,12 +632,14 @@ class LocalExecutor:
             return True
         if info.problem is not None or self._interrupts:
             return False
-        if info.owner is not None and info.owner.alive:
+        # Ours, and at rest, where only something that cannot be stopped keeps it from being let go.
+        rests_here = engine is not None and engine.holds(key)
+        if info.owner is not None and info.owner.alive and not rests_here:
             return True
         row = self._store.by_key(key)
-        if self._worker_is_coming(row):
+        if not rests_here and self._worker_is_coming(row):
             return True
-        if engine is None or row.due_at is None or row.owner is not None:
+        if engine is None or row.due_at is None or (row.owner is not None and not rests_here):
             return False
         if row.due_at > format_instant(self._clock.now() + patience):
             return False

@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from belugawf.local.rows import RunRow
-from belugawf.model.errors import BelugaError, TurnError
+from belugawf.model.errors import (
+    BelugaError,
+    BusyError,
+    DamagedError,
+    TurnError,
+    UnavailableError,
+)
 
 
 class UnknownActivityError(TurnError):
@@ -33,6 +39,17 @@ class MissingWorkflowError(TurnError):
 
     code = "workflow_load"
     exit_code = 14
+
+
+def is_of_the_disk(error: BelugaError) -> bool:
+    """Whether the disk refuses, or is busy: that is the fault of no run, and all have to wait.
+
+    A damaged place in the file is the problem of the run that is stored there.
+    """
+    if isinstance(error, DamagedError) or not isinstance(error, (UnavailableError, BusyError)):
+        return False
+    name = getattr(error.__cause__, "sqlite_errorname", None) or ""
+    return not name.startswith("SQLITE_CORRUPT")
 
 
 def problem_of(error: BelugaError) -> Mapping[str, Any]:

@@ -395,7 +395,9 @@ class Store(Questions):
             row = db.execute(
                 "SELECT details FROM heartbeats WHERE run = ? AND seq = ?", (run, seq)
             ).fetchone()
-        return None if row is None else json.loads(row[0])
+        with suppress(ValueError, RecursionError):  # whoever edited it: it may be lost
+            return None if row is None else json.loads(row[0])
+        return None
 
     def save_heartbeats(self, beats: Sequence[tuple[int, int, str]]) -> None:
         """Keep what attempts reported: (run, seq, JSON) each; one row an activity."""

@@ -17,11 +17,11 @@ import heapq
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from belugawf.host.attempts import Outcome, next_attempt_at, out_of_time, total_timeout_over
 from belugawf.local.damage import damaged
-from belugawf.local.rows import Message, RunRow, signal_received, unread_signal
+from belugawf.local.rows import Message, RunRow, Turn, signal_received, unread_signal
 from belugawf.model import codec
 from belugawf.model import commands as c
 from belugawf.model import events as e
@@ -47,8 +47,8 @@ class DrivenRun:
     `launched` activities with an attempt that has started and whose end is not on disk yet,
     `unstarted` those that may be started once they are due. `next_at` is when something is due,
     `alarm_at` when the engine looks for that. `resting`: it would be let go, but for a thread that
-    cannot be stopped. `refused` is why it is not driven here, though it is still this process's
-    because something is at work for it.
+    cannot be stopped. `leaving`: it is not driven here any more, and still this process's because
+    something is at work for it; `refused` is why, where it was refused.
     """
 
     row: RunRow
@@ -67,6 +67,7 @@ class DrivenRun:
     launched: set[int] = field(default_factory=set)
     unstarted: dict[int, None] = field(default_factory=dict)
     resting: bool = False
+    leaving: bool = False
     refused: BelugaError | None = None
     dirty: bool = True
     next_at: int | None = None
@@ -78,9 +79,10 @@ class DrivenRun:
         self.key = self.row.key
         self.deadline = None if self.row.deadline is None else parse_instant(self.row.deadline)
 
-    def refuse(self, reason: BelugaError) -> None:
+    def leave(self, reason: BelugaError | None) -> None:
         """It is not driven any more, and kept until nothing is at work for it."""
-        self.refused, self.resting = reason, True
+        self.leaving = self.resting = True
+        self.refused = reason
         self.dirty, self.next_at = False, None
         self.outcomes.clear()
         self.to_begin.clear()
@@ -156,6 +158,46 @@ class MadeTurn:
     begun: list[int]
     interrupted: str | None
     first: bool
+
+    def says_something(self, turn: Turn) -> bool:
+        """Whether `turn`, as it is to be written, has anything to write.
+
+        Most retries that fall due have not.
+        """
+        return bool(
+            turn.events
+            or turn.read_to
+            or turn.release
+            or turn.progress is not None
+            or self.first
+            or turn.due_at != self.run.stored_due_at
+        )
+
+
+class ReadInbox(Protocol):
+    """See `Store.read_inbox`."""
+
+    def __call__(self, runs: Sequence[int], *, locked: bool) -> tuple[Sequence[Message], int]: ...
+
+
+def read_messages(
+    ready: Sequence[DrivenRun], now: int, read_inbox: ReadInbox
+) -> tuple[dict[int, list[Message]], int]:
+    """The unread messages of these runs, and the time.
+
+    Where something is due by that time, they are read under the lock.
+    """
+    asked = [run.key for run in ready if run.dirty]
+    rows: Sequence[Message] = ()
+    read_at = now
+    if asked and not any(run.may_be_due(now) for run in ready):
+        rows, read_at = read_inbox(asked, locked=False)
+    if any(run.may_be_due(read_at) for run in ready):
+        rows, read_at = read_inbox([run.key for run in ready], locked=True)
+    messages: dict[int, list[Message]] = {}
+    for row in rows:
+        messages.setdefault(row.run, []).append(row)
+    return messages, read_at
 
 
 class TurnMaker:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from belugawf import WorkflowContext, activity, workflow
-from belugawf.local import claiming, memory
+from belugawf.local import agenda, claiming, memory
 from belugawf.local.engine import Engine
 from belugawf.local.executor import LocalExecutor
 from belugawf.local.options import EngineOptions
@@ -148,3 +148,32 @@ async def test_state_of_runs_in_motion(tmp_path: Path, monkeypatch: pytest.Monke
         async with asyncio.timeout(60):
             for handle in handles:
                 assert await handle.result() == "many"
+
+
+async def test_alarms_of_runs_that_are_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that ended leaves no alarm for its deadline, which may be months away."""
+    monkeypatch.setattr(agenda, "_MANY_ALARMS", 10)
+    GATES["open"] = asyncio.Event()
+    GATES["open"].set()
+    async with LocalExecutor(tmp_path / "state.db", [working]) as executor:
+        for _ in range(100):
+            handle = await executor.execute(working, input="open", timeout="90d")
+            await handle.result()
+        assert len(engine_of(executor)._agenda._alarms) <= 10
+
+
+async def test_runs_that_others_have_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has started them follows them, until they have ended: also elsewhere."""
+    monkeypatch.setattr(claiming, "MANY_FOLLOWED", 5)
+    async with (
+        LocalExecutor(tmp_path / "state.db", [listening]) as executor,
+        LocalExecutor(tmp_path / "state.db", [listening]) as other,
+    ):
+        for number in range(50):
+            await executor.execute(listening, id=str(number))
+            await other.terminate(str(number))
+        engine = engine_of(executor)
+        engine.look()
+        await until(lambda: len(engine._claims._followed) <= 10)

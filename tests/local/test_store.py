@@ -333,3 +333,13 @@ def test_created_by_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     database = Database(path)
     assert new_run(Store(database, SystemClock()))
     database.close()
+
+
+def test_what_an_attempt_reported_may_be_lost(store: Store) -> None:
+    """It is no history: where a hand has edited it, the next attempt begins without it."""
+    run = new_run(store)
+    store.save_heartbeats([(run, 1, '"half"')])
+    assert store.heartbeat(run, 1) == "half"
+    with store.database.write() as db:
+        db.execute("UPDATE heartbeats SET details = '{'")
+    assert store.heartbeat(run, 1) is None

@@ -148,3 +148,34 @@ async def test_an_attempt_on_record_begins_also_where_questions_fail(tmp_path: P
         store.heartbeat = failing_once(store.heartbeat, after=False)  # type: ignore[method-assign]
         await ended(executor, "one")
         assert (await executor.describe("one")).result == len("half")
+
+
+@pytest.mark.parametrize("question", ["by_key", "history"])
+async def test_a_question_that_fails_is_no_problem_of_the_run(
+    tmp_path: Path, question: str
+) -> None:
+    """The disk's errors pause the worker, which then goes on with the run that it read."""
+    async with open_executor(tmp_path) as executor, open_executor(tmp_path) as other:
+        await other.execute("one_step", id="one", detach=True)
+        store = executor._store
+        setattr(store, question, failing_once(getattr(store, question), after=False))
+        working = asyncio.create_task(executor.work())
+        async with asyncio.timeout(60):
+            while (info := await other.describe("one")).open:
+                assert info.problem is None
+                await asyncio.sleep(0.01)
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+    assert RUNNING == [1]
+
+
+async def test_what_an_attempt_reported_is_saved_when_the_disk_is_back(tmp_path: Path) -> None:
+    """The next attempt gets it, though it could not be saved at first."""
+    async with open_executor(tmp_path) as executor:
+        await executor.execute("trying_twice", id="one", detach=True)
+        store = executor._store
+        store.save_heartbeats = failing_once(  # type: ignore[method-assign]
+            store.save_heartbeats, after=False
+        )
+        await ended(executor, "one")
+        assert (await executor.describe("one")).result == len("half")

@@ -165,7 +165,12 @@ MUTANTS = (
     Mutant(
         "messages and due timers are read under the lock",
         "came in time",
-        Change(Engine, "_read_messages", "locked=True", "locked=False"),
+        Change(
+            Engine,
+            "_decide",
+            "self._store.read_inbox)",
+            "lambda runs, locked: self._store.read_inbox(runs, locked=False))",
+        ),
         faults=Faults(held=0.3, preempted=0.1),
     ),
     Mutant(

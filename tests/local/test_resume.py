@@ -1,0 +1,332 @@
+"""What one process wishes at the same time, and what a resume that is over leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from belugawf import (
+    ActivityTimeoutError,
+    UnavailableError,
+    WorkflowContext,
+    activity,
+    workflow,
+)
+from belugawf.local.database import WouldWaitError
+from belugawf.local.engine import Engine
+from belugawf.local.executor import LocalExecutor
+from belugawf.local.options import EngineOptions
+from belugawf.local.rows import Committed, RunRow, Start, Turn
+from belugawf.model.errors import WorkflowBlockedError
+
+BLOCKING: list[bool] = []
+STARTED: list[str] = []
+THREAD_MAY_END = threading.Event()
+GATE = asyncio.Event()
+
+
+class AtWork:
+    """How many attempts are at work now, and how many were at most."""
+
+    now = most = calls = 0
+
+    def __enter__(self) -> None:
+        self.calls += 1
+        self.now += 1
+        self.most = max(self.most, self.now)
+
+    def __exit__(self, *exc: object) -> None:
+        self.now -= 1
+
+
+AT_WORK = AtWork()
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    """Nothing is at work, and in the end nothing hangs."""
+    global AT_WORK, GATE
+    AT_WORK, GATE = AtWork(), asyncio.Event()
+    BLOCKING.clear()
+    STARTED.clear()
+    THREAD_MAY_END.clear()
+    yield
+    THREAD_MAY_END.set()
+
+
+def let_end() -> None:
+    """What is at work may end."""
+    GATE.set()
+    THREAD_MAY_END.set()
+
+
+@activity
+async def quick(name: str = "") -> None:
+    STARTED.append(name)
+
+
+@activity
+def in_thread() -> None:
+    with AT_WORK:
+        THREAD_MAY_END.wait()
+
+
+@activity
+async def on_loop() -> None:
+    with AT_WORK:
+        try:
+            await GATE.wait()
+        finally:
+            await GATE.wait()  # it cleans up, and that takes its time
+
+
+@activity
+async def endless() -> None:
+    with AT_WORK:
+        await asyncio.Event().wait()
+
+
+WORK: dict[str, Callable[..., object]] = {
+    "thread": in_thread,
+    "loop": on_loop,
+    "endless": endless,
+}
+
+
+@workflow
+async def simple(ctx: WorkflowContext) -> str:
+    await ctx.execute_activity(quick)
+    return "done"
+
+
+@workflow
+async def asking(ctx: WorkflowContext) -> None:
+    await ctx.wait_for_signal("go")
+
+
+@workflow
+async def napping(ctx: WorkflowContext) -> None:
+    await ctx.sleep(2)
+
+
+@workflow
+async def working(ctx: WorkflowContext, where: str) -> None:
+    await ctx.execute_activity(WORK[where])
+
+
+@workflow
+async def going_wrong(ctx: WorkflowContext) -> None:
+    first = ctx.start_activity(on_loop)
+    second = ctx.start_activity(quick, "second")
+    third = ctx.start_activity(quick, "third")
+    await second
+    while BLOCKING:
+        await asyncio.sleep(0)
+    await asyncio.gather(first, third)
+
+
+@workflow
+async def lingering(ctx: WorkflowContext) -> None:
+    with contextlib.suppress(ActivityTimeoutError):
+        await ctx.execute_activity(in_thread, timeout=0.05)
+    await ctx.wait_for_signal("go")
+
+
+def open_executor(tmp_path: Path, **options: object) -> LocalExecutor:
+    workflows = [simple, asking, napping, working, going_wrong, lingering]
+    return LocalExecutor(tmp_path / "state.db", workflows, **options)  # type: ignore[arg-type]
+
+
+def engine_of(executor: LocalExecutor) -> Engine:
+    assert executor._engine is not None
+    return executor._engine
+
+
+async def is_at_work() -> None:
+    while not AT_WORK.now:
+        await asyncio.sleep(0.01)
+
+
+async def rests_here(executor: LocalExecutor) -> None:
+    """Until the only run is kept for a thread alone."""
+    while not all(run.resting for run in engine_of(executor)._runs.values()):
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_resume_beside_a_claim_that_takes_long_drives_what_it_was_asked_for(
+    tmp_path: Path, named: bool
+) -> None:
+    """Neither the claim that was under way nor the end of another resume takes back its wish."""
+    async with open_executor(tmp_path) as executor, asyncio.timeout(20):
+        await executor.execute(asking, id="a", detach=True)
+        await executor.execute(simple, id="b", detach=True)
+        claim, loop = executor._store.claim, asyncio.get_running_loop()
+        claiming, may_claim = asyncio.Event(), threading.Event()
+
+        def slow(runs: Mapping[int, str | None], owner: str, *, patient: bool) -> list[RunRow]:
+            if not patient:
+                raise WouldWaitError  # so that it is made off the loop
+            loop.call_soon_threadsafe(claiming.set)
+            may_claim.wait(10)
+            return claim(runs, owner, patient=patient)
+
+        executor._store.claim = slow  # type: ignore[method-assign]
+        first = asyncio.create_task(executor.resume("a"))
+        await claiming.wait()
+        second = asyncio.create_task(executor.resume("b" if named else None))
+        await asyncio.sleep(0.05)
+        may_claim.set()
+        await asyncio.gather(first, second)
+        assert (await executor.describe("b")).status == "completed"
+
+
+async def test_a_resume_beside_a_commit_that_lets_its_run_go_sleeps_as_long_as_it_was_told(
+    tmp_path: Path,
+) -> None:
+    """The patience that comes while the run is let go counts all the same."""
+    async with open_executor(tmp_path) as executor, asyncio.timeout(20):
+        await executor.execute(napping, id="one", detach=True)
+        commit, loop = executor._store.commit, asyncio.get_running_loop()
+        releasing, may_commit = asyncio.Event(), threading.Event()
+
+        def slow(
+            turns: Sequence[Turn], owner: str, starts: Sequence[Start], *, patient: bool
+        ) -> Committed:
+            if not patient:
+                raise WouldWaitError
+            if any(turn.release for turn in turns):
+                loop.call_soon_threadsafe(releasing.set)
+                may_commit.wait(10)
+            return commit(turns, owner, starts, patient=patient)
+
+        executor._store.commit = slow  # type: ignore[method-assign]
+        first = asyncio.create_task(executor.resume("one", patience=0))
+        await releasing.wait()
+        second = asyncio.create_task(executor.resume("one", patience=10))
+        await asyncio.sleep(0.05)
+        may_commit.set()
+        await first
+        assert [info.status for info in await second] == ["completed"]
+
+
+async def test_going_on_after_a_stop_starts_nothing_of_a_refused_run(tmp_path: Path) -> None:
+    """It is kept only until what is at work for it has ended."""
+    BLOCKING.append(True)
+    options = EngineOptions(concurrency=2)
+    async with open_executor(tmp_path, options=options) as executor, asyncio.timeout(20):
+        await executor.execute(going_wrong, id="one")
+        with pytest.raises(WorkflowBlockedError):
+            await executor.handle("one").result()
+        assert engine_of(executor).driven
+        engine_of(executor).stop_starting()
+        await engine_of(executor).pause()
+        await asyncio.sleep(0.1)
+        assert STARTED == ["second"]
+        let_end()
+
+
+async def test_a_resume_that_is_over_keeps_a_refused_run_while_something_is_at_work(
+    tmp_path: Path,
+) -> None:
+    """It was refused because of its code, and its activity still cleans up."""
+    BLOCKING.append(True)
+    async with (
+        open_executor(tmp_path, options=EngineOptions(concurrency=2)) as executor,
+        open_executor(tmp_path) as other,
+        asyncio.timeout(20),
+    ):
+        await other.execute(going_wrong, id="one", detach=True)
+        await executor.execute(asking, id="two", detach=True)
+        await executor.resume("one")
+        engine_of(executor).stop_starting()
+        await engine_of(executor).pause()
+        BLOCKING.clear()
+        await other.resume("one")
+        assert (AT_WORK.now, AT_WORK.calls) == (1, 1)
+        let_end()
+        while (await other.describe("one")).owner is not None:
+            await asyncio.sleep(0.01)
+        await other.resume("one")
+        assert (AT_WORK.most, (await other.describe("one")).status) == (1, "completed")
+
+
+@pytest.mark.parametrize("where", ["thread", "loop"])
+async def test_a_resume_that_is_over_starts_nothing_again_of_what_it_has_cut(
+    tmp_path: Path, where: str
+) -> None:
+    """What cannot be stopped keeps its run here; it is let go when that ends, not driven on."""
+    async with (
+        open_executor(tmp_path) as executor,
+        open_executor(tmp_path) as other,
+        asyncio.timeout(20),
+    ):
+        await other.execute(working, id="one", input=where, detach=True)
+        resuming = asyncio.create_task(executor.resume(max_time=0.2, grace=0.1))
+        await is_at_work()
+        await resuming
+        await other.resume("one")
+        await asyncio.sleep(0.1)
+        assert (AT_WORK.now, AT_WORK.calls) == (1, 1)
+        let_end()
+        while (await other.describe("one")).owner is not None:
+            await asyncio.sleep(0.01)
+        await other.resume("one")
+        assert (AT_WORK.most, (await other.describe("one")).status) == (1, "completed")
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_runs_that_could_not_be_let_go_are_let_go_later(tmp_path: Path, after: bool) -> None:
+    """Also where they are let go on disk and it is not known; and the executor can be used on."""
+    async with (
+        open_executor(tmp_path) as executor,
+        open_executor(tmp_path) as other,
+        asyncio.timeout(20),
+    ):
+        await other.execute(working, id="one", input="endless", detach=True)
+        abandon, failures = executor._store.abandon, iter([True])
+
+        def failing(runs: Sequence[int], owner: str) -> None:
+            fails = next(failures, False)
+            if after or not fails:
+                abandon(runs, owner)
+            if fails:
+                raise UnavailableError("the disk reports an error")
+
+        executor._store.abandon = failing  # type: ignore[method-assign]
+        with pytest.raises(UnavailableError):
+            await executor.resume(max_time=0.2, grace=0.1)
+        while (await other.describe("one")).owner is not None:
+            await asyncio.sleep(0.01)
+        await executor.execute(simple, id="two", detach=True)
+        await executor.resume("two")
+        assert (await executor.describe("two")).status == "completed"
+        assert AT_WORK.calls == 1
+
+
+async def test_a_resume_of_a_run_that_is_kept_for_a_thread_drives_it(tmp_path: Path) -> None:
+    """It rests as long as nothing comes; then it is awaited as any other."""
+    async with open_executor(tmp_path) as executor, asyncio.timeout(20):
+        await executor.execute(lingering, id="one")
+        await executor.wait("one", until="signal:go")
+        await rests_here(executor)
+        executor._store.send(1, "signal", name="go", payload="null")
+        infos = await executor.resume("one")
+        assert [info.status for info in infos] == ["completed"]
+        let_end()
+
+
+async def test_a_run_that_is_kept_for_a_thread_is_at_rest(tmp_path: Path) -> None:
+    """Nobody waits for what hangs and cannot be stopped."""
+    async with open_executor(tmp_path) as executor, asyncio.timeout(20):
+        await executor.execute(lingering, id="one")
+        await executor.wait("one", until="signal:go")
+        await rests_here(executor)
+        info = await executor.wait("one", until="rest")
+        assert info.open and not THREAD_MAY_END.is_set()
+        let_end()
