@@ -617,7 +617,8 @@ class Engine:
             self._stopping or due_at is None or due_at > now + run.patience_ns
         )
         lingers = self._attempts.lingers(run.key)
-        run.resting = rests and lingers
+        # Not before it is on disk: whoever waits for the rest would look too early.
+        run.resting, made.rests = False, rests and lingers
         said = replayer.take_progress()
         return Turn(
             run=run.key,
@@ -686,8 +687,9 @@ class Engine:
         self._memory.turned(run)
 
     def _use_up(self, made: MadeTurn) -> None:
-        """The turn is done with its outcomes, and with starts of what is not open any more."""
+        """The turn has come true: so it rests, its outcomes are used, as are starts in vain."""
         run = made.run
+        run.resting = made.rests and not run.dirty
         del run.outcomes[: len(made.used)]
         run.launched.difference_update(outcome.seq for outcome in made.used)
         for seq in [seq for seq in run.to_begin if seq not in run.work.activities]:
@@ -783,7 +785,7 @@ class Engine:
     def _reconsider(self, key: int) -> None:
         """What nobody waited for has ended at last: its run may be let go now."""
         run = self._runs.get(key)
-        if run is not None and run.resting:
+        if run is not None:
             run.dirty = True
             self._stir(run)
 

@@ -146,7 +146,8 @@ class MadeTurn:
     """What a turn comes to: events to append, and what the store is told beside them.
 
     `now` is the time up to which everything that was due has been applied. `used` are the first of
-    the run's outcomes: those that had come when the turn was made.
+    the run's outcomes: those that had come when the turn was made. `rests`: when it is on disk the
+    run is `resting`.
     """
 
     run: DrivenRun
@@ -158,6 +159,7 @@ class MadeTurn:
     begun: list[int]
     interrupted: str | None
     first: bool
+    rests: bool = False
 
     def says_something(self, turn: Turn) -> bool:
         """Whether `turn`, as it is to be written, has anything to write.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -315,6 +316,17 @@ async def test_a_resume_of_a_run_that_is_kept_for_a_thread_drives_it(tmp_path: P
         await executor.execute(lingering, id="one")
         await executor.wait("one", until="signal:go")
         await rests_here(executor)
+        commit = executor._store.commit
+
+        def slow_commit(
+            turns: Sequence[Turn], owner: str, starts: Sequence[Start], *, patient: bool
+        ) -> Committed:
+            if not patient:
+                raise WouldWaitError  # so that it is made off the loop, which goes on meanwhile
+            time.sleep(0.2)
+            return commit(turns, owner, starts, patient=patient)
+
+        executor._store.commit = slow_commit  # type: ignore[method-assign]
         executor._store.send(1, "signal", name="go", payload="null")
         infos = await executor.resume("one")
         assert [info.status for info in infos] == ["completed"]
