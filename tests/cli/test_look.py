@@ -223,6 +223,21 @@ def test_no_colour_in_a_pipe(cli: Cli) -> None:
     assert "\x1b[" in cli("--color", "always", "status", "report").out
 
 
+@pytest.mark.parametrize("arguments", [("status", "nobody"), ("result", "bad")])
+def test_colour_of_errors(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    """--color decides for errors too, whoever tells them."""
+    cli.executor = FakeExecutor(run_info("bad", status="failed"))
+    assert "\x1b[31merror:\x1b[0m" in cli("--color", "always", *arguments).err
+    assert "\x1b[" not in cli(*arguments).err
+    monkeypatch.setattr("belugawf.cli.streams.Streams.talk_is_terminal", lambda self: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[31merror:\x1b[0m" in cli(*arguments).err
+    assert "\x1b[" not in cli("--color", "never", *arguments).err
+
+
 def test_waiting(cli: Cli) -> None:
     """Each open wait: run, signal, since, until, type, question, answer."""
     cli.executor = FakeExecutor(
