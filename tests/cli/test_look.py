@@ -462,6 +462,22 @@ def test_signal_beside_a_worker(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> No
     assert "process 1 on here goes on with it" in done.err
 
 
+@pytest.mark.parametrize("arguments", [("signal", "approval"), ("cancel", "report")])
+def test_a_message_on_its_way_is_not_asked_for_again(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    """The worker is stopped: it is named, and nobody is told to send what is on disk already."""
+    monkeypatch.setattr("belugawf.cli.driving._FOLLOW_S", 0.1)
+    owner = Owner(pid=7, host="here", since=START, frozen=True)
+    cli.executor = FakeExecutor(run_info("report", waiting_for=(signal_wait(),)))
+    cli.executor.driven_by = owner
+    monkeypatch.setattr(cli.executor, "drives", lambda run: False)
+    done = cli(*arguments)
+    assert done.code == 0
+    assert "report: " in done.err
+    assert "belugawf signal" not in done.err
+
+
 def test_signal_without_resume(cli: Cli) -> None:
     """--no-resume delivers only."""
     cli.executor = FakeExecutor(run_info("report", waiting_for=(signal_wait(),)))
