@@ -75,7 +75,7 @@ def _tell(error: Exception, *, as_json: bool, verbose: bool) -> int:
 
 
 def _tell_people(error: CommandError) -> None:
-    paint = Paint("auto", STREAMS.talk_is_terminal())
+    paint = Paint(STREAMS.color, STREAMS.talk_is_terminal())
     # A configuration tells all that is wrong with it, one line each.
     STREAMS.say(f"{paint('error:', 'red')} {escape_lines(error.message)}")
     for candidate in error.extra.get("candidates", ()):

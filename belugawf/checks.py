@@ -59,8 +59,8 @@ def condition(until: str) -> Callable[[RunInfo], bool]:
         return lambda info: False
     if until == "waiting":
         return lambda info: any(w.kind == "signal" for w in info.waiting_for)
-    if until.startswith("signal:"):
-        name = until.removeprefix("signal:")
+    name = until.removeprefix("signal:")
+    if name and name != until:
         return lambda info: any(w.kind == "signal" and w.name == name for w in info.waiting_for)
     raise UsageError(f"cannot wait for {until!r}", hint="wait for done, waiting, or signal:NAME")
 
@@ -69,9 +69,11 @@ def checked_id(text: str) -> str:
     if not isinstance(text, str) or not text.strip():
         raise UsageError("a workflow id cannot be empty", hint="leave it out, and get one")
     if text.startswith("@"):
-        raise UsageError(f"a workflow id cannot begin with '@': {text!r}")
+        raise UsageError(f"a workflow id cannot begin with '@': {text!r}", hint="leave the '@' out")
     if len(text.encode("utf-8", "surrogatepass")) > _LONGEST_ID:
-        raise UsageError(f"a workflow id is at most {_LONGEST_ID} bytes long")
+        raise UsageError(
+            f"a workflow id is at most {_LONGEST_ID} bytes long", hint="choose a shorter one"
+        )
     codec.encode(text, what="id")
     return text
 

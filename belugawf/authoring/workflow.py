@@ -160,7 +160,7 @@ class WorkflowDefinition:
         if not self.parameters:
             if value is None:
                 return None
-            raise UsageError(f"workflow {self.name!r} takes no input")
+            raise UsageError(f"workflow {self.name!r} takes no input", hint="leave the input out")
         text = codec.encode(value, what="input", limit=limit)
         self.arguments(text)
         return text

@@ -165,9 +165,7 @@ def global_flags(
     ] = None,
     provider: Annotated[
         str | None,
-        typer.Option(
-            "--provider", metavar="NAME", help="What executes runs; this version has: default."
-        ),
+        typer.Option("--provider", metavar="NAME", help="What executes runs: default or temporal."),
     ] = None,
     color: Annotated[
         str, typer.Option("--color", metavar="WHEN", help="Colour: auto, always or never.")
@@ -182,6 +180,9 @@ def global_flags(
     """Durable workflows for Python in one SQLite file."""
     if color not in ("auto", "always", "never"):
         raise typer.BadParameter(f"--color is {color!r}: expected auto, always or never")
+    from belugawf.cli.streams import STREAMS
+
+    STREAMS.color = color
     ctx.obj = Globals(
         config=_path(config),
         directory=_path(directory),
@@ -191,8 +192,6 @@ def global_flags(
         color=color,
     )
     if ctx.invoked_subcommand is None:
-        from belugawf.cli.streams import STREAMS
-
         STREAMS.write(ctx.get_help() + "\n")
 
 

@@ -159,7 +159,7 @@ def _packages() -> Finding:
             return Finding(
                 "packages", FAIL, f"{module} is missing ({purpose})", "pip install belugawf"
             )
-    return Finding("packages", OK, "all are installed; no extra is needed")
+    return Finding("packages", OK, "all are installed")
 
 
 def _configuration(session: Session) -> tuple[Settings | None, Finding]:

@@ -24,6 +24,7 @@ from belugawf.cli.session import Session, leave, unredacted
 from belugawf.cli.streams import STREAMS
 from belugawf.model.errors import (
     AmbiguousRunError,
+    PayloadTypeError,
     RunNotFoundError,
     UsageError,
     WorkflowLoadError,
@@ -176,15 +177,19 @@ async def _run(
             return found, False
     name = start.workflow or _only_workflow(session, executor)
     definition = executor.catalog.workflow(name)
-    handle = await executor.execute(
-        name,
-        id=start.id,
-        input=start.input_for(definition),
-        timeout=start.timeout,
-        if_exists=start.if_exists,
-        labels=start.labels,
-        detach=start.detach,
-    )
+    try:
+        handle = await executor.execute(
+            name,
+            id=start.id,
+            input=start.input_for(definition),
+            timeout=start.timeout,
+            if_exists=start.if_exists,
+            labels=start.labels,
+            detach=start.detach,
+        )
+    except PayloadTypeError as error:
+        error.hint = error.hint or f"see what {name!r} takes: {session.command('workflows')}"
+        raise
     if start.detach:
         return await handle.describe(), False
     session.say(f"{escape(handle.id)} started")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -197,18 +197,33 @@ async def _move_on(
 ) -> list[RunInfo]:
     """Follow the runs until they rest. What goes wrong now is told and raised no more."""
     mine = [d.run.run_id for d in deliveries if d.driven_by is None and d.run.open]
+    unheard: set[str] = set()
     try:
         await to_rest(session, executor, mine)
         for delivery in deliveries:
             if delivery.driven_by is not None and session.interrupted is None:
-                heard = _heard(delivery.run, signal)
-                await follow_other(session, executor, delivery.run, delivery.driven_by, heard=heard)
+                before, owner = delivery.run, delivery.driven_by
+                heard = _heard(before, signal)
+                info = await follow_other(session, executor, before, owner, heard=heard)
+                if not heard(info):
+                    unheard.add(info.run_id)
         infos = await described(executor, [d.run.run_id for d in deliveries])
-        await say_where(session, executor, infos)
+        await say_where(session, executor, _but(infos, unheard))
     except BelugaError as error:
         STREAMS.say(f"warning: {escape(error.message)}")
         return [delivery.run for delivery in deliveries]
     return infos
+
+
+def _but(infos: Sequence[RunInfo], unheard: Container[str]) -> list[RunInfo]:
+    """Without those that only have to take their message yet: they look as if it were still to
+    come, and whoever is told so sends it again."""
+
+    def tells(info: RunInfo) -> bool:
+        stuck = info.problem is not None or info.unattended is not None
+        return info.run_id not in unheard or not info.open or stuck
+
+    return [info for info in infos if tells(info)]
 
 
 async def say_where(session: Session, executor: DurableExecutor, infos: Sequence[RunInfo]) -> None:
@@ -302,15 +317,22 @@ async def _cancel(
 
 async def _after_cancel(session: Session, executor: DurableExecutor, outcome: _Outcome) -> None:
     mine = [info.run_id for info in outcome.infos if info.open and executor.drives(info.run_id)]
+    unheard: set[str] = set()
     await to_rest(session, executor, mine)
     for before in outcome.infos:
         info = await executor.describe(before.run_id)
         elsewhere = info.open and info.run_id not in mine and info.problem is None
         if elsewhere and session.interrupted is None:
             owner = other_owner(before)
-            await follow_other(session, executor, info, owner, heard=lambda i: i.cancel_requested)
+            info = await follow_other(session, executor, info, owner, heard=_cancel_heard)
+            if not _cancel_heard(info):
+                unheard.add(info.run_id)
     outcome.infos = await described(executor, [info.run_id for info in outcome.infos])
-    await say_where(session, executor, outcome.infos)
+    await say_where(session, executor, _but(outcome.infos, unheard))
+
+
+def _cancel_heard(info: RunInfo) -> bool:
+    return info.cancel_requested
 
 
 async def _only_open_run(executor: DurableExecutor) -> str:

@@ -77,7 +77,8 @@ def wait_command(
     Only looks: another process drives the run. Its exit code is the run's, once it has ended.
     """
     session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
-    if target not in ("done", "waiting") and not target.removeprefix("signal:") != target:
+    kind, _, awaited = target.partition(":")
+    if target not in ("done", "waiting") and not (kind == "signal" and awaited):
         raise UsageError(f"--for is {target!r}", hint="expected done, waiting or signal:NAME")
     patience = options.duration(max_wait, "--max-wait")
 

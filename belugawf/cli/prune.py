@@ -69,6 +69,9 @@ def prune_command(
 
     def prune(*, only_count: bool) -> Pruned:
         if session.nothing_stored:
+            from belugawf.local.pruning import ended_status
+
+            ended_status(status)
             return Pruned(runs=0, events=0, dry_run=only_count, file_bytes=0, free_bytes=0)
         return session.run(
             lambda executor: executor.prune(

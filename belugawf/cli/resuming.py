@@ -45,6 +45,7 @@ class Resume:
         self._workflow = workflow
         self._limits = limits
         self._dry_run = dry_run
+        self._runs: list[str] = []
         self._ended_before: set[str] = set()
 
     def run(self) -> NoReturn:
@@ -65,6 +66,9 @@ class Resume:
         with interruptible(session, executor, watched):
             async with watching(session, executor, watched, lines=session.verbose):
                 infos = list(await self._resume(executor))
+        if self._named:
+            # With those that have ended already, which nobody drives.
+            infos = await described(executor, self._runs)
         if session.interrupted is None:
             infos = [await self._follow(executor, info) for info in infos]
             await self._say(executor, infos)
@@ -86,6 +90,7 @@ class Resume:
         """Look at the named runs, and find what a view should show."""
         if self._named:
             infos = await described(executor, self._named)
+            self._runs = list(dict.fromkeys(info.run_id for info in infos))
             self._ended_before = {info.run_id for info in infos if not info.open}
             return [info.run_id for info in infos if info.open]
         session = self._session

@@ -27,12 +27,14 @@ class Streams:
 
     `final` says that the process ends with the command, so that the real stdout is never given
     back: a thread of the user's that outlives its activity cannot write into the results.
-    `mask` is applied to talk: what it returns is said.
+    `mask` is applied to talk: what it returns is said. `color` is what `--color` asks for: errors
+    are told where the flags of the command are not known.
     """
 
     def __init__(self) -> None:
         self.final = False
         self.mask: Callable[[str], str] | None = None
+        self.color = "auto"
         self._data: TextIO | None = None
 
     @property

@@ -119,7 +119,7 @@ def resume_command(session: Session, info: RunInfo) -> str:
 
 def say_failure(info: RunInfo) -> None:
     """The error of a run and the part of its traceback in the user's files, on stderr."""
-    paint = render.Paint("auto", STREAMS.talk_is_terminal())
+    paint = render.Paint(STREAMS.color, STREAMS.talk_is_terminal())
     STREAMS.say(f"{paint('error:', 'red')} {escape(exits.outcome_message(info))}")
     shown = user_traceback(info.error.traceback) if info.error else None
     if shown:

@@ -214,9 +214,12 @@ class LocalExecutor:
         """See `DurableExecutor.resume`."""
         named = [id] if isinstance(id, str) else list(id or ())
         rows = [self._resolve(text) for text in named]
-        if dry_run:
-            return [self._viewer.listed(row) for row in rows or self._movable(workflow)]
         rows = [row for row in rows if row.status == "running"]
+        if dry_run:
+            found = (
+                [row for row in rows if self._is_free(row)] if named else self._movable(workflow)
+            )
+            return [self._viewer.listed(row) for row in found]
         if named and not rows:
             return []
         return await self._resume(rows, bool(named), max_time, grace, workflow, patience)
@@ -268,7 +271,10 @@ class LocalExecutor:
         rows = self._store.candidates(
             now=self._clock.now(), limit=1_000_000, excluding=(), workflow=workflow
         )
-        return [row for row in rows if row.owner is None or not self._is_alive(row.owner)]
+        return [row for row in rows if self._is_free(row)]
+
+    def _is_free(self, row: RunRow) -> bool:
+        return row.owner is None or not self._is_alive(row.owner)
 
     async def work(self, *, concurrency: int | None = None, grace: Duration | None = None) -> None:
         """See `DurableExecutor.work`."""
@@ -355,7 +361,7 @@ class LocalExecutor:
         """See `DurableExecutor.signal`."""
         message = Signal(signal, payload) if isinstance(signal, str) else signal
         if not message.name:
-            raise UsageError("a signal needs a name")
+            raise UsageError("a signal needs a name", hint="name what the run waits for")
         row = self._awaiting(message.name) if run is None else self._resolve(run)
         text = codec.encode(message.payload, what="payload", limit=self._options.payload_limit)
 

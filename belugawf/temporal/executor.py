@@ -279,12 +279,12 @@ class TemporalExecutor:
             runs = list(await self._open_runs(workflow))
         before = {look.info.run_id: look for look in await self._look_at(runs)}
         moving = [look for look in before.values() if self._goes_on(look, patience, anew=True)]
-        if dry_run:
-            return [look.info for look in (before.values() if named else moving)]
         if named:
             moving = [look for look in before.values() if look.info.open]
-            if not moving:
-                return []
+        if dry_run:
+            return [look.info for look in moving]
+        if named and not moving:
+            return []
         worker = self._driving()
         end = None if max_time is None else time.monotonic() + _seconds(max_time)
         await self._until_at_rest(worker, [look.run for look in moving], bool(named), patience, end)
@@ -399,7 +399,7 @@ class TemporalExecutor:
         """See `DurableExecutor.signal`."""
         message = Signal(signal, payload) if isinstance(signal, str) else signal
         if not message.name:
-            raise UsageError("a signal needs a name")
+            raise UsageError("a signal needs a name", hint="name what the run waits for")
         name = await (self._awaiting(message.name) if run is None else self._server.resolve(run))
         text = codec.encode(message.payload, what="payload", limit=self._options.payload_limit)
         look = await self._look(name)

@@ -234,7 +234,9 @@ class FakeExecutor:
         dry_run: bool = False,
     ) -> list[RunInfo]:
         self.calls.append(("resume", {"id": id, "max_time": max_time, "dry_run": dry_run}))
-        due = [self._find(run).run_id for run in id] if id is not None else self.due
+        due = self.due
+        if id is not None:
+            due = [info.run_id for info in map(self._find, id) if info.open]
         if not dry_run:
             for run_id in due:
                 await self._drive(run_id)

@@ -397,6 +397,8 @@ def test_resume_of_an_ended_run(cli: Cli) -> None:
     done = cli("resume", "report")
     assert done.code == 0
     assert "has ended already: failed" in done.err
+    assert [run["workflow_id"] for run in cli("resume", "report", "--json").json] == ["report"]
+    assert cli("resume", "report", "--dry-run").out == ""
 
 
 def test_resume_says_what_waits(cli: Cli) -> None:

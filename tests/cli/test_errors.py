@@ -82,6 +82,7 @@ def test_version(cli: Cli) -> None:
         (["list", "-n", "3", "--all"], 2, "usage"),
         (["list", "--since", "yesterday"], 2, "usage"),
         (["wait", "ended", "--for", "rain"], 2, "usage"),
+        (["wait", "ended", "--for", "signal:"], 2, "usage"),
         (["worker", "--concurrency", "many"], 2, "usage"),
         (["result", "report-1"], 8, "not_finished"),
         (["wait", "report-1", "--max-wait", "0s"], 8, "not_finished"),

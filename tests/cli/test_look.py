@@ -223,6 +223,21 @@ def test_no_colour_in_a_pipe(cli: Cli) -> None:
     assert "\x1b[" in cli("--color", "always", "status", "report").out
 
 
+@pytest.mark.parametrize("arguments", [("status", "nobody"), ("result", "bad")])
+def test_colour_of_errors(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    """--color decides for errors too, whoever tells them."""
+    cli.executor = FakeExecutor(run_info("bad", status="failed"))
+    assert "\x1b[31merror:\x1b[0m" in cli("--color", "always", *arguments).err
+    assert "\x1b[" not in cli(*arguments).err
+    monkeypatch.setattr("belugawf.cli.streams.Streams.talk_is_terminal", lambda self: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[31merror:\x1b[0m" in cli(*arguments).err
+    assert "\x1b[" not in cli("--color", "never", *arguments).err
+
+
 def test_waiting(cli: Cli) -> None:
     """Each open wait: run, signal, since, until, type, question, answer."""
     cli.executor = FakeExecutor(
@@ -445,6 +460,22 @@ def test_signal_beside_a_worker(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> No
     done = cli("signal", "approval")
     assert done.code == 0
     assert "process 1 on here goes on with it" in done.err
+
+
+@pytest.mark.parametrize("arguments", [("signal", "approval"), ("cancel", "report")])
+def test_a_message_on_its_way_is_not_asked_for_again(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    """The worker is stopped: it is named, and nobody is told to send what is on disk already."""
+    monkeypatch.setattr("belugawf.cli.driving._FOLLOW_S", 0.1)
+    owner = Owner(pid=7, host="here", since=START, frozen=True)
+    cli.executor = FakeExecutor(run_info("report", waiting_for=(signal_wait(),)))
+    cli.executor.driven_by = owner
+    monkeypatch.setattr(cli.executor, "drives", lambda run: False)
+    done = cli(*arguments)
+    assert done.code == 0
+    assert "report: " in done.err
+    assert "belugawf signal" not in done.err
 
 
 def test_signal_without_resume(cli: Cli) -> None:

@@ -130,6 +130,14 @@ def test_failure_shows_the_users_frames(project: Path) -> None:
 def test_bad_input_starts_nothing(project: Path) -> None:
     """Input of the wrong shape: exit 2, and no run."""
     belugawf(project, "run", "greeting", "-a", "nme=Ada", code=2)
+    (project / "workflows" / "count.py").write_text(
+        "from belugawf import workflow\n\n@workflow\nasync def count(ctx, n: int):\n    return n\n"
+    )
+    refused = belugawf(project, "--db", "state.db", "run", "count", "-i", "many", code=2).stderr
+    assert refused == (
+        "error: input: expected int, found a text\n"
+        "hint: see what 'count' takes: belugawf --db state.db workflows\n"
+    )
     assert json.loads(belugawf(project, "list", "--json").stdout) == []
 
 

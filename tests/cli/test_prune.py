@@ -31,6 +31,14 @@ def test_prune(stored: Cli) -> None:
     assert [info.workflow_id for info in stored.executor.runs.values()] == ["open"]
 
 
+def test_status_is_checked_before_there_is_a_database(cli: Cli) -> None:
+    """A mistake in a cron line is told on the first night, not once something has been stored."""
+    cli.settings.db.unlink()
+    done = cli("prune", "--older-than", "30d", "--status", "complete", "--json")
+    assert (done.code, done.error["message"]) == (2, "there is no status 'complete'")
+    assert cli("prune", "--older-than", "30d", "--status", "completed").code == 0
+
+
 def test_json_and_vacuum(stored: Cli) -> None:
     """One document with the numbers."""
     done = stored("prune", "--older-than", "12h", "--status", "failed", "--vacuum", "--json")

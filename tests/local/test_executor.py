@@ -88,12 +88,22 @@ async def asking(ctx: WorkflowContext) -> bool:
     return signal.payload is True
 
 
+@activity
+async def doze() -> None:
+    await asyncio.sleep(60)
+
+
+@workflow
+async def dozing(ctx: WorkflowContext) -> None:
+    await ctx.execute_activity(doze)
+
+
 @workflow
 async def failing(ctx: WorkflowContext) -> None:
     raise ValueError("as told")
 
 
-WORKFLOWS = [doubled, persistent, refused, asking, failing]
+WORKFLOWS = [doubled, persistent, refused, asking, dozing, failing]
 
 
 def open_executor(tmp_path: Path, **options: Any) -> Any:
@@ -479,3 +489,25 @@ async def test_resume_by_name_and_all(tmp_path: Path) -> None:
         assert (driven.workflow_id, driven.result) == ("b", 4)
         assert [run.workflow_id for run in await executor.resume()] == ["a"]
         assert await executor.resume() == []
+
+
+async def test_a_dry_run_by_name_tells_only_what_would_be_driven(tmp_path: Path) -> None:
+    """Neither what has ended nor what another process holds, nor all that is due instead."""
+    async with open_executor(tmp_path) as executor, open_executor(tmp_path) as other:
+        await executor.execute(doubled, id="ended", input=1)
+        await executor.handle("ended").result()
+        await executor.execute(doubled, id="due", input=1, detach=True)
+        await other.execute(dozing, id="held")
+        names = ["ended", "held"]
+        assert await executor.resume(names, dry_run=True) == []
+        told = await executor.resume([*names, "due"], dry_run=True)
+        assert [run.workflow_id for run in told] == ["due"]
+        await other.terminate("held")
+
+
+async def test_waiting_for_a_signal_without_a_name(tmp_path: Path) -> None:
+    """Refused: it would never come."""
+    async with open_executor(tmp_path) as executor:
+        await executor.execute(asking, id="a")
+        with pytest.raises(UsageError, match="cannot wait for 'signal:'"):
+            await executor.wait("a", until="signal:")

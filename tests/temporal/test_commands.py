@@ -108,6 +108,14 @@ def test_cron(project: Project) -> None:
     assert project.waits("asks", "answer")
 
 
+def test_resume_of_an_ended_run(project: Project) -> None:
+    """A dry run by name does not list it; the real one says how it ended."""
+    project.cli("run", "greeting", "-i", "Ada", "--id", "ended", "-d")
+    project.cli("terminate", "ended")
+    assert project.cli("resume", "ended", "--dry-run", "--json").json == []
+    assert "ended has ended already: terminated" in project.cli("resume", "ended").err
+
+
 def test_looking(project: Project) -> None:
     """`waiting`, `status`, `list`: what waits for whom, and a signal that names no run."""
     project.cli("run", "asking", "--id", "asks", "--label", "team=a", "-d")
