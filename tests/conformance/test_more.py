@@ -89,3 +89,13 @@ def test_names_that_look_like_options(project: Project) -> None:
     assert last["workflow_id"] == "--json"
     project.cli(*shlex.split(last["command"])[1:])
     assert project.cli("waiting", "--json").json == []
+
+
+def test_reason_of_a_termination(project: Project) -> None:
+    """Why a run was terminated is its error, and is said to whoever asks for the result."""
+    project.write_module("asking", ASKING)
+    project.cli("run", "asking", "-i", "go", "--id", "a")
+    project.cli("terminate", "a", "--reason", "wrong topic")
+    error = project.status("a")["error"]
+    assert (error["type"], error["message"]) == ("Terminated", "wrong topic")
+    assert "wrong topic" in project.cli("result", "a", check=4).err
