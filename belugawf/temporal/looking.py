@@ -100,6 +100,8 @@ def status_of(info: WorkflowExecutionInfo) -> str:
 def _error(last: e.Event) -> Failure | None:
     if isinstance(last, e.WorkflowFailed):
         return Failure.from_json(json.loads(last.payload))
+    if isinstance(last, e.WorkflowTerminated) and last.reason:
+        return Failure("Terminated", last.reason)
     return None
 
 
