@@ -169,6 +169,7 @@ class Forks:
                 env={**os.environ, "PYTHONPATH": str(ROOT), **env},
                 pass_fds=[theirs.fileno()],
             )
+        self._pid = os.getpid()
         self._socket = ours
         self._lines = b""
         self.folder = Path(tempfile.mkdtemp(prefix="belugawf-forks-"))
@@ -186,8 +187,9 @@ class Forks:
 
     def __del__(self) -> None:
         self._socket.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self._popen.wait()
+        if os.getpid() == self._pid:  # a child of ours has only copies of these
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self._popen.wait()
 
     def start(
         self,
