@@ -184,48 +184,6 @@ async def blocked_once(ctx: WorkflowContext) -> str:
     return "done"
 
 
-class AtWork:
-    """How many attempts are at work now, and how many were at most."""
-
-    now = most = calls = 0
-
-    def __enter__(self) -> None:
-        self.calls += 1
-        self.now += 1
-        self.most = max(self.most, self.now)
-
-    def __exit__(self, *exc: object) -> None:
-        self.now -= 1
-
-
-AT_WORK = AtWork()
-
-
-@activity
-def working_in_thread() -> None:
-    with AT_WORK:
-        THREAD_MAY_END.wait()
-
-
-@activity
-async def working_on_loop() -> None:
-    with AT_WORK:
-        try:
-            await GATE.wait()
-        finally:
-            await GATE.wait()  # it cleans up, and that takes its time
-
-
-@workflow
-async def going_wrong(ctx: WorkflowContext, where: str) -> str:
-    at_work = ctx.start_activity(working_in_thread if where == "thread" else working_on_loop)
-    await ctx.wait_for_signal("go")
-    while BLOCKING:
-        await asyncio.sleep(0)
-    await at_work
-    return "went well"
-
-
 @workflow
 async def talking(ctx: WorkflowContext) -> str:
     ctx.logger.warning("hello")
@@ -327,41 +285,6 @@ async def test_at_most_once_also_where_its_run_was_refused(tmp_path: Path) -> No
         async with asyncio.timeout(60):
             assert await executor.handle("one").result() == "interrupted"
     assert CALLS == [1]
-
-
-@pytest.mark.parametrize("where", ["thread", "loop"])
-async def test_a_refused_run_is_kept_until_nothing_is_at_work_for_it(
-    tmp_path: Path, where: str
-) -> None:
-    """Who takes it up with mended code starts its activity anew: two never run at once."""
-    global AT_WORK, GATE
-    AT_WORK, GATE = AtWork(), asyncio.Event()
-    THREAD_MAY_END.clear()
-    BLOCKING.append(True)
-    async with (
-        open_executor(tmp_path, going_wrong) as executor,
-        open_executor(tmp_path, going_wrong) as other,
-        asyncio.timeout(60),
-    ):
-        await executor.execute(going_wrong, id="one", input=where)
-        while not AT_WORK.now:
-            await engine_of(executor).changed(0.01)
-        await executor.signal("one", "go")
-        with pytest.raises(WorkflowBlockedError):
-            await executor.handle("one").result()
-        BLOCKING.clear()
-        report = await other.resume("one", patience=0)
-        assert (AT_WORK.now, AT_WORK.calls) == (1, 1), report
-        info = await other.describe("one")
-        assert info.problem is not None and info.owner is not None
-
-        GATE.set()
-        THREAD_MAY_END.set()
-        while (await other.describe("one")).owner is not None:
-            await engine_of(executor).changed(0.01)
-        await other.resume("one")
-        assert await other.handle("one").result() == "went well"
-    assert (AT_WORK.calls, AT_WORK.most) == (2, 1)
 
 
 async def test_a_log_handler_that_raises_stops_no_run(tmp_path: Path) -> None:

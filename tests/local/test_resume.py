@@ -138,8 +138,18 @@ async def lingering(ctx: WorkflowContext) -> None:
     await ctx.wait_for_signal("go")
 
 
+@workflow
+async def blocking(ctx: WorkflowContext, where: str) -> str:
+    at_work = ctx.start_activity(WORK[where])
+    await ctx.wait_for_signal("go")
+    while BLOCKING:
+        await asyncio.sleep(0)
+    await at_work
+    return "went well"
+
+
 def open_executor(tmp_path: Path, **options: object) -> LocalExecutor:
-    workflows = [simple, asking, napping, working, going_wrong, lingering]
+    workflows = [simple, asking, napping, working, going_wrong, lingering, blocking]
     return LocalExecutor(tmp_path / "state.db", workflows, **options)  # type: ignore[arg-type]
 
 
@@ -308,6 +318,36 @@ async def test_runs_that_could_not_be_let_go_are_let_go_later(tmp_path: Path, af
         await executor.resume("two")
         assert (await executor.describe("two")).status == "completed"
         assert AT_WORK.calls == 1
+
+
+@pytest.mark.parametrize("where", ["thread", "loop"])
+async def test_a_refused_run_is_kept_until_nothing_is_at_work_for_it(
+    tmp_path: Path, where: str
+) -> None:
+    """Who takes it up with mended code starts its activity anew: two never run at once."""
+    BLOCKING.append(True)
+    async with (
+        open_executor(tmp_path) as executor,
+        open_executor(tmp_path) as other,
+        asyncio.timeout(60),
+    ):
+        await executor.execute(blocking, id="one", input=where)
+        await is_at_work()
+        await executor.signal("one", "go")
+        with pytest.raises(WorkflowBlockedError):
+            await executor.handle("one").result()
+        BLOCKING.clear()
+        await other.resume("one", patience=0)
+        assert (AT_WORK.now, AT_WORK.calls) == (1, 1)
+        info = await other.describe("one")
+        assert info.problem is not None and info.owner is not None
+
+        let_end()
+        while (await other.describe("one")).owner is not None:
+            await engine_of(executor).changed(0.01)
+        await other.resume("one")
+        assert await other.handle("one").result() == "went well"
+    assert (AT_WORK.calls, AT_WORK.most) == (2, 1)
 
 
 async def test_a_resume_of_a_run_that_is_kept_for_a_thread_drives_it(tmp_path: Path) -> None:
