@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import compileall
 import inspect
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
+from tests import devserver
 from tests.conformance.summary import (
     pytest_runtest_logreport as pytest_runtest_logreport,
 )
 from tests.conformance.summary import pytest_terminal_summary as pytest_terminal_summary
-from tests.devserver import pytest_collection_modifyitems as pytest_collection_modifyitems
 from tests.devserver import pytest_configure as pytest_configure
 from tests.devserver import pytest_unconfigure as pytest_unconfigure
 from tests.devserver import temporal_namespace as temporal_namespace
@@ -24,6 +25,26 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Compile the package once: the many processes that tests start write no bytecode."""
     if not hasattr(session.config, "workerinput"):
         compileall.compile_dir(Path(__file__).parents[1] / "belugawf", quiet=1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What the dev server needs; and what is slow first, so that nobody waits for it in the end."""
+    devserver.pytest_collection_modifyitems(items)
+    workers = getattr(config, "workerinput", {}).get("workercount", 0)
+    if workers:
+        items[:] = _spread(items, workers)
+
+
+def _spread(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """Each worker is given one stretch of them first: those begin with as many slow ones each."""
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    quick = iter([item for item in items if not item.get_closest_marker("slow")])
+    spread: list[pytest.Item] = []
+    for worker in range(workers):
+        spread += slow[worker::workers]
+        end = len(items) * (worker + 1) // workers
+        spread += islice(quick, max(end - len(spread), 0))
+    return [*spread, *quick]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -98,6 +98,7 @@ def test_08_kill_at_once(project: Project) -> None:
     assert (shown["status"], shown["result"]) == ("completed", "abc")
 
 
+@pytest.mark.slow
 def test_08_kill_before_start_returned(project: Project) -> None:
     """A start cut at any moment left a whole run or none."""
     project.write_module("steps", STEPS)

@@ -181,6 +181,7 @@ ONE_BY_ONE = """
 """
 
 
+@pytest.mark.slow
 def test_48_let_go_from_memory(project: Project) -> None:
     """A waiting run with finally blocks is dropped and replayed a hundred times: none runs."""
     project.write_module("let_go", LET_GO)

@@ -91,6 +91,8 @@ class Crowd:
         """Play the scene; `complaints` holds what was wrong."""
         (self.root / "workflows").mkdir()
         shutil.copy(Path(__file__).with_name("tally.py"), self.root / "workflows")
+        # Nobody dies here; where the living are taken for dead, that shows by what is done twice.
+        (self.root / ".belugawf.yaml").write_text("max_crashes: 0\n")
         began = time.monotonic()
         roles = self._roles()
         try:
@@ -224,7 +226,7 @@ class Crowd:
         if code not in task.codes or any(word in said for word in ("Traceback", "locked", "a bug")):
             self.complaints.append(str(process))
             return
-        if role == "caller":
+        if role == "caller" and code == 0:
             report = json.loads(said.splitlines()[-1])
             self.signals += report["signals"]
             self.worst_call_s = max(self.worst_call_s, report["worst"])
@@ -320,7 +322,8 @@ async def _calling(root: Path, number: int, end: float) -> dict[str, Any]:
     worst, count = 0.0, 0
     # Numbers that nobody else uses.
     numbers = iter(range(10**9 * (number + 1), 10**9 * (number + 2)))
-    async with new_executor("default", db=root / DB, workflows=root / "workflows") as executor:
+    options: dict[str, Any] = {"db": root / DB, "workflows": root / "workflows", "max_crashes": 0}
+    async with new_executor("default", **options) as executor:
         while time.time() < end:
             name = f"caller-{number}-{len(runs)}"
             await executor.execute("tally", id=name)

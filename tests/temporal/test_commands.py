@@ -116,6 +116,7 @@ def test_resume_of_an_ended_run(project: Project) -> None:
     assert "ended has ended already: terminated" in project.cli("resume", "ended").err
 
 
+@pytest.mark.slow
 def test_looking(project: Project) -> None:
     """`waiting`, `status`, `list`: what waits for whom, and a signal that names no run."""
     project.cli("run", "asking", "--id", "asks", "--label", "team=a", "-d")
@@ -471,6 +472,7 @@ def test_a_resume_is_not_held_by_others(project: Project, interrupts: int) -> No
     assert project.finish("b", check=0)["result"] == "b"
 
 
+@pytest.mark.slow
 def test_redact(project: Project) -> None:
     """What is masked on one file is masked here: in looks, errors, and what a worker logs."""
     redact.prepare(project)
