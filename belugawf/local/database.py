@@ -200,13 +200,25 @@ class Database:
             # Before the version below says that the database is complete, and so before anything
             # in it is acknowledged, by whichever process.
             sync_folders(self.path)
-        self.writer.execute("PRAGMA journal_mode = WAL")
+        self._switch_to_wal()
         migrate(
             self.writer,
             None if self._memory else self.path,
             version=SCHEMA_VERSION,
             application_id=APPLICATION_ID,
         )
+
+    def _switch_to_wal(self) -> None:
+        """SQLite waits for readers here, and not for who recovers the file after a death."""
+        end = time.monotonic() + knobs.BUSY_TIMEOUT_S
+        while True:
+            try:
+                self.writer.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if not _is_busy(error) or time.monotonic() >= end:
+                    raise
+                time.sleep(_RETRY_S)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

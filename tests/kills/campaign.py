@@ -254,7 +254,7 @@ class _Play:
         early = self.ending and process.code == -signal.SIGTERM
         if process.code not in RIGHT_CODES[kind] and not early:
             self.complaints.append(f"it ended wrongly\n{process}")
-        elif errand is not None:
+        elif errand is not None and not early:
             self.acknowledged.append(errand)
 
     def _end_workers(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -264,6 +265,19 @@ def test_other_databases(tmp_path: Path, spoil: str, message: str) -> None:
     connection.close()
     with pytest.raises(UnavailableError, match=message):
         Database(path)
+
+
+def test_created_beside_a_writer(tmp_path: Path) -> None:
+    """Where SQLite itself does not wait for who holds the new file, we do."""
+    path = tmp_path / "state.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    ending = threading.Timer(0.3, other.execute, ("ROLLBACK",))
+    ending.start()
+    with closing(Database(path)) as database:
+        assert database.read.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+    ending.join()
+    other.close()
 
 
 CREATOR = """

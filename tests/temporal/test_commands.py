@@ -6,6 +6,7 @@ import json
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -454,6 +455,10 @@ LONG = """
 """
 
 
+def _took_or_ended(project: Project, resume: Process) -> bool:
+    return project.count("b") > 0 or not resume.alive
+
+
 @pytest.mark.parametrize("interrupts", [0, 2])
 def test_a_resume_is_not_held_by_others(project: Project, interrupts: int) -> None:
     """What a named resume took besides is cut at the end of its grace, or by a second Ctrl-C."""
@@ -461,8 +466,9 @@ def test_a_resume_is_not_held_by_others(project: Project, interrupts: int) -> No
     project.cli("run", "resting", "--id", "rests", "-d")
     project.cli("run", "long", "-i", "b", "--id", "b", "-d")
     grace = () if interrupts else ("--grace", "1s")
-    resume = project.start_command("resume", "rests", *grace)
-    wait_for(lambda: project.count("b"), "it took the other one", process=resume)
+    while not project.count("b"):  # it takes the other one if there is time
+        resume = project.start_command("resume", "rests", *grace)
+        wait_for(partial(_took_or_ended, project, resume), "it took the other one")
     for number in range(interrupts):
         resume.send(signal.SIGINT)
         if not number:
