@@ -130,6 +130,17 @@ class Questions:
             is_open = {row[0] for row in rows}
         return [run for run in asked if run not in is_open]
 
+    def lengths(self, runs: Iterable[int]) -> dict[int, int]:
+        """How long the histories of these runs are now, by key, for those that are stored."""
+        with self.database.reading() as db:
+            return dict(
+                db.execute(
+                    "SELECT key, history_length FROM runs "
+                    "WHERE key IN (SELECT value FROM json_each(?))",
+                    (json.dumps(list(runs)),),
+                )
+            )
+
     # -- runs and waits --------------------------------------------------------------------------
 
     def by_key(self, run: int) -> RunRow:

@@ -62,7 +62,7 @@ class Viewer:
             updated_at=parse_instant(row.updated_at),
             closed_at=_instant(row.closed_at),
             deadline=_instant(row.deadline),
-            owner=self.owner(row),
+            owner=self.owner(row) if row.status == "running" else None,
             provider=PROVIDER,
             labels=dict(json.loads(row.labels)),
             parent=row.parent_run_id,
