@@ -10,13 +10,13 @@ or to root, and nobody else may be able to change it. (Git's `safe.directory` ha
 from __future__ import annotations
 
 import os
-import shlex
 import stat
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from belugawf.model.errors import UntrustedError
+from belugawf.model.shell import quoted
 
 TRUST_VARIABLE = "BELUGAWF_TRUST"
 
@@ -40,7 +40,7 @@ class Trust:
 
         Whoever can rename files in that folder can make another file of ours the configuration.
         """
-        way = f"--config {shlex.quote(str(file))}, or BELUGAWF_CONFIG"
+        way = f"--config {quoted(str(file))}, or BELUGAWF_CONFIG"
         self._require("the folder of the configuration", file.parent, way)
         self._require("the configuration", file, way)
 
@@ -48,7 +48,7 @@ class Trust:
         """Check a folder of modules that was found, and what Python would import from it."""
         if self._off:
             return
-        way = f"--workflows {shlex.quote(str(folder))}, or BELUGAWF_WORKFLOWS"
+        way = f"--workflows {quoted(str(folder))}, or BELUGAWF_WORKFLOWS"
         self._require("the folder of modules", folder, way)
         for path in _importable(folder):
             self._require("the module", path, way)
@@ -58,7 +58,7 @@ class Trust:
         folder."""
         if self._off:
             return
-        way = f"--db {shlex.quote(str(db))}, or BELUGAWF_DB"
+        way = f"--db {quoted(str(db))}, or BELUGAWF_DB"
         real = Path(os.path.realpath(db))
         for folder in dict.fromkeys((db.parent, real.parent)):
             self._require("the folder of the database", folder, way)
@@ -121,7 +121,7 @@ def _remedy(found: os.stat_result, path: Path, users: Collection[int]) -> str:
     """How to take the others' permission away, where that is what is wrong."""
     if found.st_uid not in users:
         return ""
-    return f"take that away: chmod go-w {shlex.quote(str(path))}; or "
+    return f"take that away: chmod go-w {quoted(str(path))}; or "
 
 
 def _looks(path: Path) -> Iterator[os.stat_result]:

@@ -62,6 +62,7 @@ from belugawf.model.errors import (
 )
 from belugawf.model.history import python_version
 from belugawf.model.messages import UNSET, Signal
+from belugawf.model.shell import command_line
 from belugawf.model.soundness import UNREADABLE, check_history
 from belugawf.views import activity_states
 
@@ -398,7 +399,7 @@ class LocalExecutor:
             raise AmbiguousRunError(
                 f"{count} runs wait for signal {name!r}: {', '.join(ids)}{more}",
                 ids,
-                hint=f"say which: belugawf signal {name} RUN",
+                hint=f"say which: {command_line('signal', name)} RUN",
             )
         awaited = self._store.awaited_signals()
         hint = "no open run waits for a signal: belugawf status"
@@ -617,7 +618,7 @@ class LocalExecutor:
             if end is not None and now >= end:
                 raise WaitExpiredError(
                     f"run {info.workflow_id!r} is not there yet; it goes on",
-                    hint=f"look at it: belugawf status {info.workflow_id}",
+                    hint=f"look at it: {command_line('status', info.workflow_id)}",
                 )
             # A look reads the whole history: a long one must not keep its own run from moving.
             await asyncio.sleep((time.monotonic() - began) * _LOOK_SHARE)
@@ -694,7 +695,7 @@ class LocalExecutor:
             f"run {row.workflow_id!r} has not ended, and nobody drives it",
             workflow_id=row.workflow_id,
             run_id=row.run_id,
-            hint=f"belugawf resume {row.workflow_id}, or give this executor its workflow",
+            hint=f"{command_line('resume', row.workflow_id)}, or give this executor its workflow",
         )
 
     # -- finding runs ----------------------------------------------------------------------------

@@ -61,6 +61,7 @@ from belugawf.model.errors import (
 )
 from belugawf.model.history import python_version
 from belugawf.model.messages import UNSET, Signal
+from belugawf.model.shell import command_line
 from belugawf.model.values import frozen
 from belugawf.temporal.connection import query_error, server_error
 from belugawf.temporal.environment import WorkerOptions
@@ -435,7 +436,7 @@ class TemporalExecutor:
                 raise AmbiguousRunError(
                     f"{len(runs)} runs wait for signal {name!r}: {', '.join(ids)}",
                     ids,
-                    hint=f"say which: belugawf signal {name} RUN",
+                    hint=f"say which: {command_line('signal', name)} RUN",
                 )
             if time.monotonic() > deadline:
                 break
@@ -627,7 +628,7 @@ class TemporalExecutor:
             if end is not None and time.monotonic() >= end:
                 raise WaitExpiredError(
                     f"run {info.workflow_id!r} is not there yet; it goes on",
-                    hint=f"look at it: belugawf status {info.workflow_id}",
+                    hint=f"look at it: {command_line('status', info.workflow_id)}",
                 )
             await self._pause(_POLL_S)
 

@@ -49,6 +49,7 @@ from belugawf.model.errors import (
     RunNotFoundError,
     UsageError,
 )
+from belugawf.model.shell import command_line
 from belugawf.model.values import frozen
 from belugawf.temporal.connection import CALL_TIMEOUT, connect, server_error, translated
 from belugawf.temporal.histories import instant
@@ -460,7 +461,7 @@ def ended(run: RunName) -> RunEndedError:
     """A message to a run that has ended."""
     return RunEndedError(
         f"run {run.workflow_id!r} has ended and takes no more messages",
-        hint=f"see how: belugawf status {run.workflow_id}",
+        hint=f"see how: {command_line('status', run.workflow_id)}",
     )
 
 
