@@ -34,6 +34,7 @@ from belugawf.executor import (
     OpenWait,
     Owner,
     Pruned,
+    RunId,
     RunInfo,
     Summary,
 )
@@ -200,7 +201,7 @@ class LocalExecutor:
             row, created = self._store.create(new, if_exists)
             if created is not None:
                 self._wake_workers(row.workflow)
-        return RunHandle(self, row.workflow_id, row.run_id)
+        return RunHandle(self, row.workflow_id, RunId(row.run_id))
 
     async def resume(
         self,
@@ -493,7 +494,7 @@ class LocalExecutor:
     def handle(self, run: str) -> RunHandle:
         """See `DurableExecutor.handle`."""
         row = self._resolve(run)
-        return RunHandle(self, row.workflow_id, row.run_id)
+        return RunHandle(self, row.workflow_id, RunId(row.run_id))
 
     async def describe(self, run: str) -> RunInfo:
         """The run as it is now."""
@@ -711,7 +712,7 @@ class LocalExecutor:
             raise AmbiguousRunError(
                 f"{text!r} may be {len(rows)} runs: {', '.join(names)}",
                 names,
-                hint="type more of its name",
+                hint="type more of its name, or all of its run id",
             )
         near = difflib.get_close_matches(text, self._store.recent_ids(), n=1)
         hint = f"did you mean {near[0]!r}?" if near else "see what there is: belugawf list"

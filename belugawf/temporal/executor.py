@@ -42,6 +42,7 @@ from belugawf.executor import (
     Owner,
     Problem,
     Pruned,
+    RunId,
     RunInfo,
     Summary,
 )
@@ -222,7 +223,7 @@ class TemporalExecutor:
         )
         if run is None and if_exists == "skip":
             existing = await self._server.resolve(workflow_id)
-            return RunHandle(self, existing.workflow_id, existing.run_id)
+            return RunHandle(self, existing.workflow_id, RunId(existing.run_id))
         if run is None:
             raise AlreadyExistsError(
                 f"there is a run {workflow_id!r} already",
@@ -230,7 +231,7 @@ class TemporalExecutor:
             )
         if self._drives and not detach:
             self._driving()
-        return RunHandle(self, run.workflow_id, run.run_id)
+        return RunHandle(self, run.workflow_id, RunId(run.run_id))
 
     # -- driving ---------------------------------------------------------------------------------
 
