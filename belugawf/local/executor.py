@@ -34,6 +34,7 @@ from belugawf.executor import (
     OpenWait,
     Owner,
     Pruned,
+    RunId,
     RunInfo,
     Summary,
 )
@@ -63,6 +64,7 @@ from belugawf.model.errors import (
 )
 from belugawf.model.history import python_version
 from belugawf.model.messages import UNSET, Signal
+from belugawf.model.shell import command_line
 from belugawf.model.soundness import UNREADABLE, check_history
 from belugawf.views import activity_states
 
@@ -208,7 +210,7 @@ class LocalExecutor:
             row, created = await self._write(lambda: store.create(new, if_exists))
             if created is not None:
                 self._wake_workers(row.workflow)
-        return RunHandle(self, row.workflow_id, row.run_id)
+        return RunHandle(self, row.workflow_id, RunId(row.run_id))
 
     async def resume(
         self,
@@ -428,7 +430,7 @@ class LocalExecutor:
             raise AmbiguousRunError(
                 f"{count} runs wait for signal {name!r}: {', '.join(ids)}{more}",
                 ids,
-                hint=f"say which: belugawf signal {name} RUN",
+                hint=f"say which: {command_line('signal', name)} RUN",
             )
         awaited = self._store.awaited_signals()
         hint = "no open run waits for a signal: belugawf status"
@@ -526,7 +528,7 @@ class LocalExecutor:
     def handle(self, run: str) -> RunHandle:
         """See `DurableExecutor.handle`."""
         row = self._resolve(run)
-        return RunHandle(self, row.workflow_id, row.run_id)
+        return RunHandle(self, row.workflow_id, RunId(row.run_id))
 
     async def describe(self, run: str) -> RunInfo:
         """The run as it is now."""
@@ -651,7 +653,7 @@ class LocalExecutor:
             if end is not None and now >= end:
                 raise WaitExpiredError(
                     f"run {info.workflow_id!r} is not there yet; it goes on",
-                    hint=f"look at it: belugawf status {info.workflow_id}",
+                    hint=f"look at it: {command_line('status', info.workflow_id)}",
                 )
             # A look reads the whole history: a long one must not keep its own run from moving.
             await asyncio.sleep((time.monotonic() - began) * _LOOK_SHARE)
@@ -729,7 +731,7 @@ class LocalExecutor:
             f"run {row.workflow_id!r} has not ended, and nobody drives it",
             workflow_id=row.workflow_id,
             run_id=row.run_id,
-            hint=f"belugawf resume {row.workflow_id}, or give this executor its workflow",
+            hint=f"{command_line('resume', row.workflow_id)}, or give this executor its workflow",
         )
 
     # -- finding runs ----------------------------------------------------------------------------
@@ -745,7 +747,7 @@ class LocalExecutor:
             raise AmbiguousRunError(
                 f"{text!r} may be {len(rows)} runs: {', '.join(names)}",
                 names,
-                hint="type more of its name",
+                hint="type more of its name, or all of its run id",
             )
         near = difflib.get_close_matches(text, self._store.recent_ids(), n=1)
         hint = f"did you mean {near[0]!r}?" if near else "see what there is: belugawf list"

@@ -38,6 +38,7 @@ from belugawf.model.durations import format_instant, parse_instant
 from belugawf.model.errors import AlreadyExistsError, RunEndedError
 from belugawf.model.history import STATUS_OF
 from belugawf.model.outcomes import Outcome
+from belugawf.model.shell import command_line
 
 Connection: TypeAlias = sqlite3.Connection
 
@@ -173,7 +174,7 @@ class Store(Questions):
             if row.status != "running":
                 raise RunEndedError(
                     f"run {row.workflow_id!r} has ended: {row.status}",
-                    hint=f"look at it: belugawf status {row.workflow_id}",
+                    hint=f"look at it: {command_line('status', row.workflow_id)}",
                 )
             if check is not None:
                 check(self._waits(db, "w.run = ? AND +w.signal = ?", (run, name)))
@@ -215,7 +216,7 @@ class Store(Questions):
             if row.status != "running":
                 raise RunEndedError(
                     f"run {row.workflow_id!r} has ended already: {row.status}",
-                    hint=f"look at it: belugawf status {row.workflow_id}",
+                    hint=f"look at it: {command_line('status', row.workflow_id)}",
                 )
             owner = self._owner(db, row.owner)
             self._terminate(db, row, reason, sender)

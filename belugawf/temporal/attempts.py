@@ -15,6 +15,7 @@ from temporalio import activity
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 
+from belugawf.executor import RunId
 from belugawf.host.attempts import AttemptRunner, AttemptSpec, next_attempt_at, out_of_time
 from belugawf.host.clock import Clock
 from belugawf.model import codec
@@ -378,7 +379,7 @@ class ActivityHost:
         info = running.info
         event = {
             "workflow_id": info.workflow_id,
-            "run_id": info.workflow_run_id,
+            "run_id": RunId(info.workflow_run_id),
             "workflow": info.workflow_type,
             "activity": info.activity_type,
             "attempt": info.attempt,
