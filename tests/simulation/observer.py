@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,10 +30,14 @@ _ENDS = (e.ActivityCompleted, e.ActivityFailed, e.ActivityTimedOut)
 
 
 class Violation(Exception):
-    """A promise was broken."""
+    """A promise was broken. `stats`: what had happened until then."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.stats: Counter[str] = Counter()
 
 
-class _Run(NamedTuple):
+class Run(NamedTuple):
     run_id: str
     length: int
     status: str
@@ -47,15 +51,33 @@ class _Message(NamedTuple):
     payload: str | None
 
 
-@dataclass
-class _Execution:
-    """An attempt that has begun: whose, and how it ended (`result` is `None` until it returned)."""
+@dataclass(eq=False)
+class Execution:
+    """An attempt that has begun: whose, and how it ended (`result` is `None` until it returned).
+
+    Moments are in seconds of the monotonic clock. `refused`: its run was, while it was at work.
+    """
 
     process: Process
     attempt: Any
+    info: ActivityInfo
     number: int
+    began_at: float
+    in_thread: bool
+    at_most_once: bool
     over: bool = False
+    ended_at: float = 0.0
     result: int | None = None
+    refused: bool = False
+
+    def on_record(self, histories: dict[str, list[e.Event]]) -> bool:
+        """Whether its end stands in the run's history."""
+        seq, attempt = int(self.info.activity_id), self.info.attempt
+        return any(
+            isinstance(x, (*_ENDS, e.AttemptFailed, e.AttemptInterrupted))
+            and (x.seq, x.attempt) == (seq, attempt)
+            for x in histories[self.info.run_id]
+        )
 
 
 @dataclass
@@ -77,10 +99,11 @@ class Observer:
         self.violation: Violation | None = None
         self.digest = 0  # of what was committed when, by whom
         self.histories: dict[str, list[e.Event]] = {}
-        self._runs: dict[int, _Run] = {}
+        self._runs: dict[int, Run] = {}
         self._inbox: dict[int, _Message] = {}
         self._sent_to: set[tuple[str, str, str | None]] = set()
-        self._executions: dict[tuple[str, int], list[_Execution]] = defaultdict(list)
+        self._executions: dict[tuple[str, int], list[Execution]] = defaultdict(list)
+        self._working: list[Execution] = []
         self._numbers = itertools.count(1)
         self.moments = itertools.count(1)
         self.started: list[str] = []
@@ -113,7 +136,7 @@ class Observer:
             "SELECT r.key, r.run_id, r.history_length, r.status, l.owner, l.problem "
             "FROM runs r LEFT JOIN live l ON l.run = r.key"
         )
-        now = {key: _Run(*columns) for key, *columns in rows.fetchall()}
+        now = {key: Run(*columns) for key, *columns in rows.fetchall()}
         messages = self._db.execute("SELECT id, run, kind, payload FROM inbox")
         inbox = {number: _Message(*columns) for number, *columns in messages.fetchall()}
         news: dict[int, list[e.Event]] = {}
@@ -122,6 +145,8 @@ class Observer:
             if old != run:
                 news[key] = self._read_on(key, run)
                 self._check_owner(process, key, run, old, news[key], inbox)
+                at_work = [x for x in self._working if x.info.run_id == run.run_id]
+                self._world.situations.changed(process, run, old, at_work)
         for number, message in self._inbox.items():
             if number not in inbox:
                 self._check_taken(message, now[message.run], news.get(message.run, []))
@@ -130,7 +155,7 @@ class Observer:
         self._sent_to |= {(now[m.run].run_id, m.kind, m.payload) for m in inbox.values()}
         self._runs, self._inbox = now, inbox
 
-    def _read_on(self, key: int, run: _Run) -> list[e.Event]:
+    def _read_on(self, key: int, run: Run) -> list[e.Event]:
         history = self.histories.setdefault(run.run_id, [])
         if run.length < len(history):
             self.complain(f"{run.run_id} has become shorter")
@@ -151,8 +176,8 @@ class Observer:
         self,
         process: Process,
         key: int,
-        run: _Run,
-        old: _Run | None,
+        run: Run,
+        old: Run | None,
         events: list[e.Event],
         inbox: dict[int, _Message],
     ) -> None:
@@ -173,7 +198,7 @@ class Observer:
         if mail and run.problem is None and not process.stops:
             self.complain(f"{process.name} let {run.run_id} go, and left a message unread")
 
-    def _check_taken(self, message: _Message, run: _Run, events: list[e.Event]) -> None:
+    def _check_taken(self, message: _Message, run: Run, events: list[e.Event]) -> None:
         """A message leaves the inbox in the transaction that records it."""
         if message.kind == "signal":
             told = any(
@@ -187,19 +212,45 @@ class Observer:
     # -- at each beginning of an activity --------------------------------------------------------
 
     @contextmanager
-    def execution(self, info: ActivityInfo) -> Iterator[int]:
+    def execution(
+        self, info: ActivityInfo, *, in_thread: bool = False, at_most_once: bool = False
+    ) -> Iterator[int]:
         """An attempt runs."""
         seq = int(info.activity_id)
         process = self._world.current
         self._check_begin(process, info, seq)
-        execution = _Execution(process, current_attempt.get(), next(self._numbers))
+        execution = Execution(
+            process,
+            current_attempt.get(),
+            info,
+            next(self._numbers),
+            began_at=self._world.seconds(),
+            in_thread=in_thread,
+            at_most_once=at_most_once,
+        )
         self._executions[info.run_id, seq].append(execution)
+        self._working.append(execution)
         self._world.stats["attempts"] += 1
+        self._world.situations.began(execution)
         try:
             yield execution.number
             execution.result = execution.number
         finally:
-            execution.over = True
+            execution.over, execution.ended_at = True, self._world.seconds()
+            self._working.remove(execution)
+            self._world.situations.ended(execution)
+
+    def at_work(self, process: Process) -> list[Execution]:
+        """What runs in that process, be it that nobody waits for it any more."""
+        return [x for x in self._working if x.process is process and process.alive]
+
+    def executions_of(self, run_id: str) -> list[Execution]:
+        """All attempts of that run, whatever became of them."""
+        return [x for (run, _), xs in self._executions.items() if run == run_id for x in xs]
+
+    def run_id_of(self, key: int) -> str:
+        """The run of that key, as of the last commit."""
+        return self._runs[key].run_id if key in self._runs else ""
 
     def _check_begin(self, process: Process, info: ActivityInfo, seq: int) -> None:
         what = f"{info.activity} {seq} of {info.run_id}, attempt {info.attempt}, in {process.name},"
@@ -224,7 +275,7 @@ class Observer:
 
     # -- when all is over ------------------------------------------------------------------------
 
-    def open_runs(self) -> dict[int, _Run]:
+    def open_runs(self) -> dict[int, Run]:
         """The runs that have not ended."""
         return {key: run for key, run in self._runs.items() if run.status == "running"}
 

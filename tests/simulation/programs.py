@@ -89,7 +89,7 @@ async def limited(length: int) -> int:
 @activity(at_most_once=True)
 async def once(length: int) -> int:
     """Must not be begun twice."""
-    with site.execution(activity.info()) as number:
+    with site.execution(activity.info(), at_most_once=True) as number:
         await asyncio.sleep(length / 1000)
         return int(number)
 

@@ -42,6 +42,9 @@ def simulate(seed: int, storage: Storage, faults: Faults | None = None) -> World
         try:
             _Scenario(world).run()
             world.observer.check_all()
+        except Violation as violation:
+            violation.stats = world.stats
+            raise
         finally:
             world.dispose()
             programs.taken.clear()
@@ -142,7 +145,8 @@ class _Scenario:
                 self._world.observer.started.append(handle.run_id)
                 if detach:
                     return
-                with suppress(TimeoutError):
+                waiting = self._world.situations.waiting(process, handle.run_id)
+                with suppress(TimeoutError), waiting:
                     async with asyncio.timeout(follow):
                         result = await handle.result()
                         self._world.observer.results.append((handle.run_id, result))
@@ -157,7 +161,12 @@ class _Scenario:
 
         async def resume(process: Process) -> None:
             async with process.new_executor() as executor:
+                if limit is not None:
+                    process.stop_at = self._world.seconds() + limit
                 await executor.resume(named, patience=patience, max_time=limit, grace=grace)
+                if process.stop_at is not None and self._world.seconds() >= process.stop_at:
+                    self._world.situations.limit_reached(process)
+                process.stop_at = None
 
         return resume
 
@@ -230,7 +239,7 @@ class _Scenario:
         process = self._somebody()
         if process is not None and process.executor is not None:
             self._world.stats["interrupts"] += 1
-            self._world.in_process(process, process.executor.interrupt)
+            process.interrupt()
 
     def _jump(self) -> None:
         jump = self._rng.choice(self._jumps)
@@ -292,7 +301,7 @@ class _Scenario:
             self._world.kill(process)  # nobody handles the signal yet
             return
         for _ in range(2):
-            self._world.in_process(process, process.executor.interrupt)
+            process.interrupt()
 
     def _wait_for(self, process: Process) -> None:
         if not self._world.run_until(lambda: not process.alive, _LONGEST_S):

@@ -18,6 +18,7 @@ from unittest import mock
 
 from belugawf.host import knobs
 from belugawf.local import committing, executor, memory, presence, turns, view
+from tests.simulation.situations import watched_store
 from tests.simulation.storage import SimDatabase
 from tests.simulation.world import Process, World
 
@@ -166,6 +167,7 @@ def simulated(world: World) -> Iterator[None]:
         with ExitStack() as stack:
             for module, name, fake in seams:
                 stack.enter_context(mock.patch.object(module, name, fake))
+            stack.enter_context(watched_store(world))
             yield
     finally:
         logger.removeHandler(handler)

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 import random
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +28,7 @@ from belugawf.model.errors import BelugaError
 from belugawf.replay.loop import unwind
 from tests.simulation.loop import SimLoop
 from tests.simulation.observer import Observer
+from tests.simulation.situations import Situations
 from tests.simulation.storage import Killed, SimDatabase, Storage
 
 T = TypeVar("T")
@@ -57,7 +60,12 @@ class Faults:
 
 
 class Process:
-    """One operating system's process, with its loop and its view of the database."""
+    """One operating system's process, with its loop and its view of the database.
+
+    `hindered_at` is when the disk or the lock last refused it something, `stop_at` when it is asked
+    to stop, in seconds of the monotonic clock. `place` is the method of `Store` that it is in, and
+    `doubts` whether the commit there was reported as failed.
+    """
 
     def __init__(self, world: World, name: str, catalog: Catalog, options: EngineOptions) -> None:
         self.world = world
@@ -68,6 +76,12 @@ class Process:
         self.alive = True
         self.frozen = False
         self.leaving = False
+        self.killed = False
+        self.hindered_at = -1.0
+        self.stop_at: float | None = None
+        self.place = ""
+        self.place_depth = 0
+        self.doubts = False
         self.ids: set[str] = set()
         self.databases: list[SimDatabase] = []
         self.executor: LocalExecutor | None = None
@@ -94,10 +108,29 @@ class Process:
         self.executor.__dict__["catalog"] = self.catalog  # importing it each time takes too long
         return self.executor
 
+    def interrupt(self) -> None:
+        """SIGINT, once its executor is open."""
+        assert self.executor is not None
+        if self.alive:
+            self.stop_at = min(self.stop_at or math.inf, self.world.seconds())
+            self.world.situations.asked_to_stop(self)
+            self.loop.call_soon(self.executor.interrupt)
+
     def check(self) -> None:
         """A dead process does nothing more."""
         if not self.alive:
             raise Killed
+
+    def hinder(self) -> None:
+        """The disk or the lock refuses it something."""
+        self.hindered_at = self.world.seconds()
+
+    def disk_error(self, name: str) -> sqlite3.OperationalError:
+        """What SQLite raises where the disk refuses."""
+        self.hinder()
+        error = sqlite3.OperationalError(f"simulated {name}")
+        error.sqlite_errorname = name
+        return error
 
     def pause(self) -> None:
         """Others may run here."""
@@ -115,6 +148,7 @@ class World:
         self.faults = faults
         self.observer = Observer(self)
         self.stats: Counter[str] = Counter()
+        self.situations = Situations(self)
         self.processes: list[Process] = []
         self.gone: list[Process] = []
         self.locks: dict[str, Process] = {}
@@ -209,12 +243,8 @@ class World:
         """SIGKILL."""
         if process.alive:
             self.stats["kills"] += 1
+            process.killed = True
             self.end(process)
-
-    def in_process(self, process: Process, what: Callable[[], None]) -> None:
-        """Call that on the process's loop, as a signal handler would."""
-        if process.alive:
-            process.loop.call_soon(what)
 
     def later_in_thread(self, process: Process, job: Callable[[], None]) -> None:
         """Do the work of the process's committing thread some time later."""
@@ -233,6 +263,11 @@ class World:
     def current(self) -> Process:
         """Whose code is running."""
         return self._stack[-1][0]
+
+    @property
+    def depth(self) -> int:
+        """How many threads of execution are preempted within each other."""
+        return len(self._stack)
 
     def dispose(self) -> None:
         """The history is over: unwind what was left behind, without being heard."""
@@ -345,6 +380,7 @@ class _Executor(LocalExecutor):
     async def __aexit__(self, *exc: object) -> None:
         self._process.leaving = True
         await super().__aexit__(*exc)
+        self._process.world.situations.left(self._process)
 
 
 @contextmanager
