@@ -25,7 +25,7 @@ _FAULTS = {
     "frozen": ("freezes",),
     "interrupted": ("interrupts",),
     "clock jumps": ("clock jumps",),
-    "disk errors": ("full", "unreadable", "commit_fails", "commit_unknown"),
+    "disk errors": ("full", "unreadable", "commit_fails", "commit_unknown", "hit"),
     "locks refused or held": ("busy", "contended", "held"),
     "bad deploys": ("bad deploys",),
     "datagrams lost or late": ("lost", "late"),

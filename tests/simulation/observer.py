@@ -38,7 +38,10 @@ class Violation(Exception):
 
 
 class Run(NamedTuple):
+    """A run as of a commit."""
+
     run_id: str
+    workflow_id: str
     length: int
     status: str
     owner: str | None
@@ -61,6 +64,7 @@ class Execution:
     process: Process
     attempt: Any
     info: ActivityInfo
+    key: int
     number: int
     began_at: float
     in_thread: bool
@@ -69,6 +73,13 @@ class Execution:
     ended_at: float = 0.0
     result: int | None = None
     refused: bool = False
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        info = self.info
+        what = f"{info.activity} {info.activity_id} of {info.run_id}, attempt {info.attempt}"
+        return f"{what}, in {self.process.name},"
 
     def on_record(self, histories: dict[str, list[e.Event]]) -> bool:
         """Whether its end stands in the run's history."""
@@ -112,6 +123,10 @@ class Observer:
         self.terminated: list[str] = []
         self.results: list[tuple[str, int]] = []
 
+    def chance(self) -> float:
+        """From 0 to 1."""
+        return self._world.rng.random()
+
     def complain(self, text: str, error: BaseException | None = None) -> None:
         """Something is wrong; the first thing counts."""
         if self.violation is None:
@@ -133,7 +148,7 @@ class Observer:
 
     def _compare(self, process: Process) -> None:
         rows = self._db.execute(
-            "SELECT r.key, r.run_id, r.history_length, r.status, l.owner, l.problem "
+            "SELECT r.key, r.run_id, r.workflow_id, r.history_length, r.status, l.owner, l.problem "
             "FROM runs r LEFT JOIN live l ON l.run = r.key"
         )
         now = {key: Run(*columns) for key, *columns in rows.fetchall()}
@@ -200,6 +215,8 @@ class Observer:
 
     def _check_taken(self, message: _Message, run: Run, events: list[e.Event]) -> None:
         """A message leaves the inbox in the transaction that records it."""
+        if message.kind == "attempt":
+            return  # what is lost of an attempt is seen when it runs again
         if message.kind == "signal":
             told = any(
                 isinstance(x, e.SignalReceived) and x.payload == message.payload for x in events
@@ -218,16 +235,18 @@ class Observer:
         """An attempt runs."""
         seq = int(info.activity_id)
         process = self._world.current
-        self._check_begin(process, info, seq)
+        key, run = next((key, r) for key, r in self._runs.items() if r.run_id == info.run_id)
         execution = Execution(
             process,
             current_attempt.get(),
             info,
+            key,
             next(self._numbers),
             began_at=self._world.seconds(),
             in_thread=in_thread,
             at_most_once=at_most_once,
         )
+        self._check_begin(execution, seq, run)
         self._executions[info.run_id, seq].append(execution)
         self._working.append(execution)
         self._world.stats["attempts"] += 1
@@ -252,8 +271,8 @@ class Observer:
         """The run of that key, as of the last commit."""
         return self._runs[key].run_id if key in self._runs else ""
 
-    def _check_begin(self, process: Process, info: ActivityInfo, seq: int) -> None:
-        what = f"{info.activity} {seq} of {info.run_id}, attempt {info.attempt}, in {process.name},"
+    def _check_begin(self, begins: Execution, seq: int, run: Run) -> None:
+        process, info, what = begins.process, begins.info, begins.name
         history = [x for x in self.histories[info.run_id] if getattr(x, "seq", None) == seq]
         scheduled = [x for x in history if isinstance(x, e.ActivityScheduled)]
         if not scheduled:
@@ -264,14 +283,22 @@ class Observer:
         begun = any(isinstance(x, e.AttemptStarted) and x.attempt == info.attempt for x in history)
         if not begun and (info.attempt > 1 or scheduled[0].at_most_once):
             self.complain(f"{what} began without its AttemptStarted")
-        others = self._executions[info.run_id, seq]
-        if scheduled[0].at_most_once and others:
-            self.complain(f"{what} runs at most once, and began again")
-        if any(x.process.alive and not x.over and not x.attempt.cancelled() for x in others):
-            self.complain(f"{what} began while it was running")
-        run = next(run for run in self._runs.values() if run.run_id == info.run_id)
         if run.status == "running" and run.owner not in process.ids:
             self.complain(f"{what} began, and the run is {run.owner}'s")
+        others = self._executions[info.run_id, seq]
+        for other in others:
+            self._check_beside(begins, other)
+        if scheduled[0].at_most_once and others:
+            self.complain(f"{what} runs at most once, and began again")
+
+    def _check_beside(self, begins: Execution, other: Execution) -> None:
+        """No two at a time; in one process a thread that was told to stop is let alone."""
+        if other.over or not other.process.alive:
+            return
+        if not other.attempt.cancelled():
+            self.complain(f"{begins.name} began while it was running")
+        elif other.in_thread and other.process is not begins.process:
+            self.complain(f"{begins.name} began beside a thread of {other.process.name}")
 
     # -- when all is over ------------------------------------------------------------------------
 

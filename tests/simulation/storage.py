@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from belugawf.local.database import Database
 from belugawf.model.errors import BusyError
+from tests.simulation.programs import UNWRITABLE
+from tests.simulation.threads import Killed
 
 if TYPE_CHECKING:
     from tests.simulation.world import Process
-
-
-class Killed(BaseException):
-    """Unwinds the Python frames of a process that is dead."""
 
 
 class Storage:
@@ -161,17 +159,20 @@ class _Connection:
             raise Killed
         if self._process.world.happens(self._fault):
             raise self._process.disk_error("SQLITE_FULL")
+        if self._process.unwritable and UNWRITABLE in repr(values):
+            raise sqlite3.DataError("simulated")
         return self._raw.executemany(sql, values)
 
     def _commit(self, raw: sqlite3.Connection) -> sqlite3.Cursor:
         process, world = self._process, self._process.world
-        if world.happens("commit_fails"):
+        hit = world.faults.aimed == process.place and world.happens("hit")
+        if world.happens("commit_fails") or (hit and world.rng.random() < 0.5):
             process.doubts = True
             raw.execute("ROLLBACK")
             raise process.disk_error("SQLITE_FULL")
         done = raw.execute("COMMIT")
         world.observer.committed(process)
-        if world.happens("commit_unknown"):
+        if world.happens("commit_unknown") or hit:
             process.doubts = True
             world.situations.outcome_unknown(process)
             raise process.disk_error("SQLITE_IOERR_FSYNC")

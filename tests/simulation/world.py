@@ -26,10 +26,12 @@ from belugawf.local.options import EngineOptions
 from belugawf.model.durations import MICROSECOND_NS, SECOND_NS
 from belugawf.model.errors import BelugaError
 from belugawf.replay.loop import unwind
+from tests.simulation import programs
 from tests.simulation.loop import SimLoop
 from tests.simulation.observer import Observer
 from tests.simulation.situations import Situations
-from tests.simulation.storage import Killed, SimDatabase, Storage
+from tests.simulation.storage import SimDatabase, Storage
+from tests.simulation.threads import Killed, SimThread
 
 T = TypeVar("T")
 Main = Callable[["Process"], Coroutine[Any, Any, None]]
@@ -57,6 +59,9 @@ class Faults:
     lost: float = 0.0  # of datagrams
     late: float = 0.0
     stalled: float = 0.0  # the machine takes up to 0.1 s for a callback
+    no_thread: float = 0.0  # it has no thread to give
+    aimed: str = ""  # the method of `Store` whose commits fail, or seem to, as `hit` says
+    hit: float = 0.0
 
 
 class Process:
@@ -72,6 +77,7 @@ class Process:
         self.name = name
         self.catalog = catalog
         self.options = options
+        self.unwritable = catalog is programs.CATALOGS["unwritable"]
         self.loop = SimLoop(self)
         self.alive = True
         self.frozen = False
@@ -79,6 +85,7 @@ class Process:
         self.killed = False
         self.hindered_at = -1.0
         self.stop_at: float | None = None
+        self.interrupted_at: float | None = None
         self.place = ""
         self.place_depth = 0
         self.doubts = False
@@ -112,7 +119,9 @@ class Process:
         """SIGINT, once its executor is open."""
         assert self.executor is not None
         if self.alive:
-            self.stop_at = min(self.stop_at or math.inf, self.world.seconds())
+            now = self.world.seconds()
+            self.interrupted_at = now if self.interrupted_at is None else self.interrupted_at
+            self.stop_at = min(self.stop_at or math.inf, now)
             self.world.situations.asked_to_stop(self)
             self.loop.call_soon(self.executor.interrupt)
 
@@ -151,6 +160,7 @@ class World:
         self.situations = Situations(self)
         self.processes: list[Process] = []
         self.gone: list[Process] = []
+        self.threads: list[SimThread] = []
         self.locks: dict[str, Process] = {}
         self.sockets: dict[str, Any] = {}
         self.writer: Process | None = None
@@ -259,6 +269,10 @@ class World:
 
         self.after(self.rng.random() * (0.3 if self.happens("slow_disk") else 0.004), do)
 
+    def run_in_thread(self, process: Process, work: Callable[[], None]) -> None:
+        """A thread of that process runs for a while."""
+        self._run(process, work, on_loop=False)
+
     @property
     def current(self) -> Process:
         """Whose code is running."""
@@ -278,6 +292,9 @@ class World:
                 if process.engine is not None:
                     process.engine.evict_all()
                 unwind(process.loop.tasks, [])
+        for thread in self.threads:
+            self._run(thread.process, thread.unwind, on_loop=False)
+        self.threads.clear()
         self.gone.clear()
 
     def unhandled(self, process: Process, context: dict[str, Any]) -> None:
