@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from belugawf.authoring.activity import ActivityInfo, current_attempt
 from belugawf.model import events as e
 from belugawf.model.codec import decode, encode
+from belugawf.model.durations import ns_datetime
 from belugawf.model.history import is_recorded_command, options_of
 from belugawf.replay.replayer import Replayer
 from tests.powercut.checks import Corrupt, check_consistent, read_snapshot
@@ -59,6 +60,7 @@ class Execution:
     """An attempt that has begun: whose, and how it ended (`result` is `None` until it returned).
 
     Moments are in seconds of the monotonic clock. `refused`: its run was, while it was at work.
+    `owned`: its run is its process's until it is over.
     """
 
     process: Process
@@ -67,6 +69,7 @@ class Execution:
     key: int
     number: int
     began_at: float
+    owned: bool
     in_thread: bool
     at_most_once: bool
     over: bool = False
@@ -80,6 +83,22 @@ class Execution:
         info = self.info
         what = f"{info.activity} {info.activity_id} of {info.run_id}, attempt {info.attempt}"
         return f"{what}, in {self.process.name},"
+
+    @property
+    def seen(self) -> bool:
+        """Whether its process has seen that it ended or was stopped, and could write that down.
+
+        It could not if it was killed; nor if it left because the disk refused something: a worker
+        goes on trying until it is stopped, others leave at once.
+        """
+        process = self.process
+        if process.killed or not (process.leaving or not process.alive):
+            return not process.killed
+        if not process.is_worker:
+            return process.hindered_at < 0
+        since = self.began_at if self.attempt.cancelled() else self.ended_at
+        stopped_at = process.interrupted_at
+        return process.hindered_at < (since if stopped_at is None else min(since, stopped_at))
 
     def on_record(self, histories: dict[str, list[e.Event]]) -> bool:
         """Whether its end stands in the run's history."""
@@ -165,6 +184,7 @@ class Observer:
         for number, message in self._inbox.items():
             if number not in inbox:
                 self._check_taken(message, now[message.run], news.get(message.run, []))
+        self._check_threads(process, now)
         said = (self._world.seconds(), process.name, news, inbox)
         self.digest = zlib.crc32(repr(said).encode(), self.digest)
         self._sent_to |= {(now[m.run].run_id, m.kind, m.payload) for m in inbox.values()}
@@ -213,6 +233,20 @@ class Observer:
         if mail and run.problem is None and not process.stops:
             self.complain(f"{process.name} let {run.run_id} go, and left a message unread")
 
+    def _check_threads(self, process: Process, now: dict[int, Run]) -> None:
+        """What works for a run in a thread keeps the run its process's, also if the run ends."""
+        for x in self._working:
+            if not (x.owned and x.in_thread and x.process.alive):
+                continue
+            run = now[x.key]
+            if run.owner in x.process.ids and run.owner in self._world.locks:
+                continue
+            x.owned = False
+            if run.status == "running":
+                self.complain(f"{x.name} is at work in a thread, and the run is {run.owner}'s")
+            elif process is x.process:
+                self.complain(f"{x.name} is at work in a thread, and nobody owns the closed run")
+
     def _check_taken(self, message: _Message, run: Run, events: list[e.Event]) -> None:
         """A message leaves the inbox in the transaction that records it."""
         if message.kind == "attempt":
@@ -243,6 +277,7 @@ class Observer:
             key,
             next(self._numbers),
             began_at=self._world.seconds(),
+            owned=run.owner in process.ids,
             in_thread=in_thread,
             at_most_once=at_most_once,
         )
@@ -258,6 +293,7 @@ class Observer:
             execution.over, execution.ended_at = True, self._world.seconds()
             self._working.remove(execution)
             self._world.situations.ended(execution)
+            self._check_stopped(execution, seq)
 
     def at_work(self, process: Process) -> list[Execution]:
         """What runs in that process, be it that nobody waits for it any more."""
@@ -288,8 +324,10 @@ class Observer:
         others = self._executions[info.run_id, seq]
         for other in others:
             self._check_beside(begins, other)
+            self._check_again(begins, other)
         if scheduled[0].at_most_once and others:
             self.complain(f"{what} runs at most once, and began again")
+        self._check_failures(begins, others, options_of(scheduled[0]).retry.max_attempts)
 
     def _check_beside(self, begins: Execution, other: Execution) -> None:
         """No two at a time; in one process a thread that was told to stop is let alone."""
@@ -299,6 +337,41 @@ class Observer:
             self.complain(f"{begins.name} began while it was running")
         elif other.in_thread and other.process is not begins.process:
             self.complain(f"{begins.name} began beside a thread of {other.process.name}")
+
+    def _check_again(self, begins: Execution, other: Execution) -> None:
+        """What has ended before the eyes of a process that did not die is not done again."""
+        if not other.seen:
+            return
+        stopped = other.attempt.cancelled()
+        if other.over and not stopped and other.result is not None:
+            self.complain(f"{begins.name} ran again after {other.name} had completed")
+        elif (other.over or stopped) and begins.info.attempt <= other.info.attempt:
+            self.complain(f"{begins.name} ran again after {other.name} had ended")
+
+    def _check_failures(self, begins: Execution, others: list[Execution], most: int) -> None:
+        """A failure counts, unless its process had been interrupted."""
+        failed = [
+            x
+            for x in others
+            if x.over and x.result is None and not x.attempt.cancelled() and x.seen
+            if x.process.interrupted_at is None or x.ended_at < x.process.interrupted_at
+        ]
+        if len(failed) >= most:
+            self.complain(f"{begins.name} began after {len(failed)} failures of {most}")
+
+    def _check_stopped(self, execution: Execution, seq: int) -> None:
+        """A refusal lets what is at work end."""
+        process, info = execution.process, execution.info
+        if not (execution.refused and execution.attempt.cancelled() and process.alive):
+            return
+        late = info.deadline is not None and info.deadline <= ns_datetime(self._world.now())
+        others = late or process.leaving or process.stop_at is not None
+        cancelled = any(
+            isinstance(x, e.ActivityCancelRequested) and x.seq == seq
+            for x in self.histories[info.run_id]
+        )
+        if not (others or cancelled) and self._runs[execution.key].status == "running":
+            self.complain(f"{execution.name} was stopped because its run was refused")
 
     # -- when all is over ------------------------------------------------------------------------
 
@@ -374,6 +447,10 @@ class Observer:
                     results = [x.result for x in self._executions[run_id, event.seq]]
                     if decode(event.payload) not in results:
                         self.complain(f"{event} of {run_id}, and no execution returned that")
+                case e.ActivityFailed():
+                    for x in self._executions[run_id, event.seq]:
+                        if x.result is not None and not x.attempt.cancelled() and x.seen:
+                            self.complain(f"{x.name} had completed, and is recorded as failed")
         for seq, attempts in failures.items():
             if len(set(attempts)) < len(attempts) or len(attempts) >= limits[seq]:
                 self.complain(f"activity {seq} of {run_id} failed at attempts {attempts}")

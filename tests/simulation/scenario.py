@@ -366,6 +366,7 @@ class _Scenario:
 
 
 async def _work(process: Process) -> None:
+    process.is_worker = True
     async with process.new_executor() as executor:
         await executor.work()
 

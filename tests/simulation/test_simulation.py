@@ -13,7 +13,7 @@ import pytest
 
 from tests.simulation.__main__ import Report
 from tests.simulation.scenario import simulate
-from tests.simulation.situations import PLACES, UNKNOWN
+from tests.simulation.situations import PLACES, SITUATIONS, UNKNOWN
 from tests.simulation.storage import Storage
 from tests.simulation.world import Faults
 
@@ -61,6 +61,8 @@ def test_no_history_breaks_a_promise(storage: Storage, first: int) -> None:
         *(f"refused: {code}" for code in REFUSALS),
     ):
         assert report.happened[what] > 10, what
+    for what in SITUATIONS:
+        assert report.happened[what], what
 
 
 @pytest.mark.slow

@@ -83,6 +83,7 @@ class Process:
         self.frozen = False
         self.leaving = False
         self.killed = False
+        self.is_worker = False
         self.hindered_at = -1.0
         self.stop_at: float | None = None
         self.interrupted_at: float | None = None
