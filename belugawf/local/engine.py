@@ -150,7 +150,6 @@ class Engine:
             presence.id,
             options,
             clock,
-            attempts=self._attempts,
             memory=self._memory,
             agenda=self._agenda,
             exits=self._exits,
