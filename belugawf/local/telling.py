@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from belugawf.executor import Hooks
+from belugawf.executor import Hooks, RunId
 from belugawf.host.hooks import HookCaller
 from belugawf.local.rows import RunRow
 from belugawf.model import events as e
@@ -57,7 +57,7 @@ class Teller:
             return
         told = {
             "workflow_id": row.workflow_id,
-            "run_id": row.run_id,
+            "run_id": RunId(row.run_id),
             "workflow": row.workflow,
             **details,
         }

@@ -18,7 +18,7 @@ from unittest import mock
 
 from belugawf.host import knobs
 from belugawf.host import threads as host_threads
-from belugawf.local import committing, executor, memory, presence, turns, view
+from belugawf.local import executor, memory, presence, turns, view, writer
 from belugawf.model.errors import WorkflowBlockedError
 from tests.simulation import programs
 from tests.simulation.situations import watched_store
@@ -156,7 +156,7 @@ def simulated(world: World) -> Iterator[None]:
         (executor, "ownership", kernel),
         (executor, "time", clock),
         (executor, "uuid", ids),
-        (committing, "time", clock),
+        (writer, "time", clock),
         (turns, "random", world.rng),
         (memory, "TurnGuard", _Guard),
         (presence, "ownership", kernel),
