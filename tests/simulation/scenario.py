@@ -323,12 +323,12 @@ class _Scenario:
         if worker:
             self._spawn("worker", _work)
         for number in range(_ROUNDS):
+            self._version = "sound"
             world.run_until(lambda: not world.observer.open_runs(), 0.1 + self._rng.random() * 2)
             left = world.observer.open_runs().values()
             if not left:
                 break
-            worker = worker and not any(run.problem for run in left)
-            if not worker:
+            if not worker or any(run.problem for run in left):
                 # What has been driven by the changed code goes on with that only.
                 self._version = "changed" if number % 4 == 3 else "sound"
                 self._wait_for(self._spawn("resume", _resume_all))

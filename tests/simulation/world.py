@@ -302,6 +302,11 @@ class World:
         return self._stack[-1][0]
 
     @property
+    def is_on_loop(self) -> bool:
+        """Whether it runs on its event loop, and not in a thread."""
+        return self._stack[-1][1]
+
+    @property
     def depth(self) -> int:
         """How many threads of execution are preempted within each other."""
         return len(self._stack)
