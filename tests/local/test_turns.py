@@ -29,6 +29,7 @@ from tests.local.turning import (
     Cancel,
     Example,
     Held,
+    Kept,
     PickUp,
     Signal,
     Turn,
@@ -219,7 +220,10 @@ ORDER = [
             Turn(
                 10,
                 [completed(10, 2), Signal(10)],
-                ["SignalReceived go", "WaitEnded 1 received", 'WorkflowCompleted "signal"'],
+                [
+                    *("SignalReceived go", "WaitEnded 1 received"),
+                    *("ActivityCompleted 2 unread", 'WorkflowCompleted "signal"'),
+                ],
             ),
         ],
     ),
@@ -1040,7 +1044,139 @@ ENDS = [
     ),
 ]
 
-EXAMPLES = [*ORDER, *RETRIES, *LIMITS, *ONCE, *DEATHS, *CATCHING_UP, *ENDS]
+KEPT = [
+    Example(
+        "an end that waited in the inbox is told in the order in which it came",
+        done_or_late,
+        [
+            Turn(0, [], ["TimerStarted 1 until 10", "ActivityScheduled 2"]),
+            PickUp(30),
+            Turn(
+                30,
+                [Signal(7), Kept(completed(9, 2))],
+                [
+                    *("SignalReceived go", "ActivityCompleted 2"),
+                    *("TimerCancelled 1", "TimerStarted 3 until 31"),
+                ],
+            ),
+        ],
+    ),
+    Example(
+        "the delay of a failure that waited there counts from when it came",
+        partial(one, retry=OFTEN),
+        [ASKED, PickUp(30), Turn(30, [Kept(failed(4, 1))], ["AttemptFailed 1 #1 again at 14"])],
+    ),
+    Example(
+        "the last failure is told from there",
+        caught,
+        [
+            ASKED,
+            PickUp(30),
+            Turn(
+                30,
+                [Kept(failed(4, 1))],
+                ["ActivityFailed 1 ValueError after 1", "WaitStarted 2 go"],
+            ),
+        ],
+    ),
+    Example(
+        "what took too long is told from there",
+        partial(caught, timeout=5),
+        [
+            ASKED,
+            PickUp(30),
+            Turn(
+                30,
+                [Kept(timed_out(5, 1))],
+                ["ActivityTimedOut 1 timeout at 5", "WaitStarted 2 go"],
+            ),
+        ],
+    ),
+    Example(
+        "what was stopped is told from there",
+        one,
+        [
+            ASKED,
+            PickUp(30),
+            Turn(30, [Kept(interrupted(5, 1))], ["AttemptInterrupted 1 #1 shutdown crashes 0"]),
+        ],
+    ),
+    Example(
+        "what may run once, and has ended, is not over a second time",
+        partial(caught, function=pay),
+        [
+            ASKED,
+            Turn(0, [Begin(1)], ["AttemptStarted 1 #1"]),
+            PickUp(30, died="crash"),
+            Turn(30, [Kept(completed(5, 1))], ["ActivityCompleted 1", "WaitStarted 2 go"]),
+        ],
+    ),
+    Example(
+        "a death interrupts what was running, and not what had ended",
+        two,
+        [
+            Turn(0, [], ["ActivityScheduled 1", "ActivityScheduled 2"]),
+            PickUp(30, died="crash"),
+            Turn(
+                30,
+                [Kept(completed(5, 1))],
+                ["AttemptInterrupted 2 #1 crash crashes 1", "ActivityCompleted 1"],
+            ),
+        ],
+    ),
+    Example(
+        "an end that is in memory too counts once",
+        partial(one, retry=OFTEN),
+        [ASKED, Turn(5, [Kept(failed(4, 1)), failed(4, 1)], ["AttemptFailed 1 #1 again at 14"])],
+    ),
+    Example(
+        "an end that is on record too counts once",
+        partial(one, retry=OFTEN),
+        [
+            ASKED,
+            Turn(5, [failed(4, 1)], ["AttemptFailed 1 #1 again at 14"]),
+            Turn(6, [Kept(failed(4, 1))]),
+        ],
+    ),
+    Example(
+        "an end that came before the total time was over counts",
+        partial(caught, retry=OFTEN, total_timeout=15),
+        [
+            ASKED,
+            PickUp(60),
+            Turn(60, [Kept(completed(14, 1))], ["ActivityCompleted 1", "WaitStarted 2 go"]),
+        ],
+    ),
+    Example(
+        "a run that ends first keeps it as unread",
+        one,
+        [
+            ASKED,
+            PickUp(30),
+            Turn(
+                30,
+                [Kept(completed(25, 1))],
+                ["ActivityCompleted 1 unread", "WorkflowTimedOut at 20"],
+            ),
+        ],
+        deadline=20,
+    ),
+    Example(
+        "what was given up meanwhile has no end",
+        done_or_late,
+        [
+            Turn(0, [], ["TimerStarted 1 until 10", "ActivityScheduled 2"]),
+            PickUp(30),
+            Turn(
+                30,
+                [Kept(completed(11, 2))],
+                ["TimerFired 1", "ActivityCancelRequested 2", "TimerStarted 3 until 31"],
+            ),
+        ],
+    ),
+]
+
+EXAMPLES = [*KEPT, *ORDER, *RETRIES, *LIMITS, *ONCE, *DEATHS, *CATCHING_UP, *ENDS]
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)

@@ -16,7 +16,6 @@ from belugawf import (
     workflow,
 )
 from belugawf.authoring.workflow import WorkflowDefinition
-from belugawf.host.attempts import Outcome
 from belugawf.local.rows import Message, RunRow
 from belugawf.local.turns import DrivenRun, TurnMaker
 from belugawf.model import codec
@@ -24,6 +23,7 @@ from belugawf.model import events as e
 from belugawf.model.durations import SECOND_NS, format_instant
 from belugawf.model.errors import Failure
 from belugawf.model.history import OpenWork, is_recorded_command
+from belugawf.model.outcomes import Outcome
 from belugawf.replay.replayer import Replayer
 
 START_NS = 1_800_000_000 * SECOND_NS
@@ -73,6 +73,13 @@ class End:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """That end could not be told when it came, and has waited in the inbox."""
+
+    end: End
+
+
+@dataclass(frozen=True)
 class Begin:
     """There is room for an attempt whose start has to be noted first."""
 
@@ -106,7 +113,7 @@ class Turn:
     """A turn at that moment, after all this has happened, and the events that it appends."""
 
     now: float
-    happened: Sequence[Signal | Cancel | End | Begin] = ()
+    happened: Sequence[Signal | Cancel | End | Kept | Begin] = ()
     appends: Sequence[str] = ()
 
 
@@ -125,11 +132,11 @@ def brief(event: e.Event) -> str:
         words.append(str(seq))
     match event:
         case e.SignalReceived():
-            words += [event.name, *(["unread"] if event.unread else [])]
+            words.append(event.name)
         case e.ActivityScheduled() if event.late:
             words.append("late")
-        case e.ActivityCompleted() if event.attempt > 1:
-            words.append(f"#{event.attempt}")
+        case e.ActivityCompleted():
+            words += [f"#{event.attempt}"] if event.attempt > 1 else []
         case e.ActivityFailed():
             failure = json.loads(event.payload)
             words += [failure["type"], f"after {failure['attempts']}"]
@@ -153,6 +160,8 @@ def brief(event: e.Event) -> str:
             words.append(json.loads(event.payload)["type"])
         case e.WorkflowTimedOut():
             words.append(f"at {seconds(event.at)}")
+    if getattr(event, "unread", False):
+        words.append("unread")
     return " ".join(words)
 
 
@@ -249,7 +258,8 @@ class Held:
     def take_turn(self, turn: Turn) -> list[e.Event]:
         """The events of that turn, which is on disk with that."""
         run = self._run
-        messages = [self._message(x) for x in turn.happened if isinstance(x, Signal | Cancel)]
+        kinds = Signal | Cancel | Kept
+        messages = [self._message(x) for x in turn.happened if isinstance(x, kinds)]
         run.outcomes += [_outcome(x) for x in turn.happened if isinstance(x, End)]
         run.to_begin |= {x.seq: x.alone for x in turn.happened if isinstance(x, Begin)}
         maker = TurnMaker(run, messages, ns(turn.now), max_crashes=self._example.max_crashes)
@@ -265,14 +275,20 @@ class Held:
         """They start at once, without a note."""
         return [x.seq for x in events if isinstance(x, e.ActivityScheduled) and not x.at_most_once]
 
-    def _message(self, happened: Signal | Cancel) -> Message:
+    def _message(self, happened: Signal | Cancel | Kept) -> Message:
         self._example.messages += 1
-        kind, name, payload, sound = "cancel", None, None, True
-        if isinstance(happened, Signal):
-            kind, name, sound = "signal", happened.name, happened.sound
-            payload = json.dumps(happened.payload)
-        number, at = self._example.messages, ns(happened.at)
-        return Message(number, 1, kind, name, payload, None, None, at, sound)
+        number = self._example.messages
+        match happened:
+            case Signal():
+                kind, name, payload = "signal", happened.name, json.dumps(happened.payload)
+            case Cancel():
+                kind, name, payload = "cancel", None, None
+            case Kept():
+                end = happened.end
+                kind, name, payload = "attempt", str(end.seq), _outcome(end).to_text()
+        at = happened.end.at if isinstance(happened, Kept) else happened.at
+        sound = not isinstance(happened, Signal) or happened.sound
+        return Message(number, 1, kind, name, payload, None, None, ns(at), sound)
 
 
 def _outcome(end: End) -> Outcome:

@@ -249,8 +249,6 @@ class Observer:
 
     def _check_taken(self, message: _Message, run: Run, events: list[e.Event]) -> None:
         """A message leaves the inbox in the transaction that records it."""
-        if message.kind == "attempt":
-            return  # what is lost of an attempt is seen when it runs again
         if message.kind == "signal":
             told = any(
                 isinstance(x, e.SignalReceived) and x.payload == message.payload for x in events

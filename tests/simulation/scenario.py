@@ -173,7 +173,7 @@ class _Scenario:
 
     def _resuming(self) -> Main:
         """Once, or again in the same process, with other limits."""
-        rng, world = self._rng, self._world
+        rng = self._rng
         resumes = [
             (
                 rng.choice((None, None, "r0", "r1", ["r0", "r1"])),
@@ -187,13 +187,8 @@ class _Scenario:
         async def resume(process: Process) -> None:
             async with process.new_executor() as executor:
                 for named, patience, limit, grace in resumes:
-                    if limit is not None and process.interrupted_at is None:
-                        process.stop_at = world.seconds() + limit
-                    with self._waiting(process, named):
+                    with self._waiting(process, named), process.limited(limit):
                         await executor.resume(named, patience=patience, max_time=limit, grace=grace)
-                    if process.stop_at is not None and world.seconds() >= process.stop_at:
-                        world.situations.limit_reached(process)
-                    process.stop_at = process.interrupted_at
 
         return resume
 
@@ -294,6 +289,8 @@ class _Scenario:
     def _jump(self) -> None:
         jump = self._rng.choice(self._jumps)
         self._world.stats["clock jumps"] += 1
+        for process in self._world.processes:
+            _ = process.is_at_limit  # which it was, wherever the clock goes
         self._world.went_back = self._world.went_back or jump < 0
         self._world.offset_ns += int(jump * 1e9)
         self._furthest_ns = max(self._furthest_ns, self._world.offset_ns)
@@ -326,12 +323,12 @@ class _Scenario:
         if worker:
             self._spawn("worker", _work)
         for number in range(_ROUNDS):
+            self._version = "sound"
             world.run_until(lambda: not world.observer.open_runs(), 0.1 + self._rng.random() * 2)
             left = world.observer.open_runs().values()
             if not left:
                 break
-            worker = worker and not any(run.problem for run in left)
-            if not worker:
+            if not worker or any(run.problem for run in left):
                 # What has been driven by the changed code goes on with that only.
                 self._version = "changed" if number % 4 == 3 else "sound"
                 self._wait_for(self._spawn("resume", _resume_all))

@@ -155,7 +155,7 @@ class Situations:
             self._count(NEVER_HELD)
             return
         self._count(HELD)
-        if process.stops or self._is_at_limit(process):
+        if process.stops:
             self._count(TWO_REASONS)
         executions = self._world.observer.executions_of(run.run_id)
         for x in executions:
@@ -200,9 +200,6 @@ class Situations:
         stop_at = process.stop_at
         if stop_at is not None and execution.began_at < stop_at <= self._world.seconds():
             self._count(DRAIN)
-
-    def _is_at_limit(self, process: Process) -> bool:
-        return process.stop_at is not None and process.stop_at <= self._world.seconds()
 
     # -- what the scenario says ------------------------------------------------------------------
 

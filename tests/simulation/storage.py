@@ -112,6 +112,10 @@ class _WriteLock:
 
     def acquire(self, timeout: float) -> None:
         self._process.check()
+        if self._process.world.is_on_loop:
+            self._process.world.observer.complain(
+                f"{self._process.name} waits for the write lock on its event loop"
+            )
         if not self._take("busy"):
             self._process.hinder()
             raise BusyError(f"another process held the database's write lock for {timeout:g} s")

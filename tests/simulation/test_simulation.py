@@ -13,7 +13,7 @@ import pytest
 
 from tests.simulation.__main__ import Report
 from tests.simulation.scenario import simulate
-from tests.simulation.situations import PLACES, SITUATIONS, UNKNOWN
+from tests.simulation.situations import PLACES, REFUSED_AT_WORK, SITUATIONS, UNKNOWN
 from tests.simulation.storage import Storage
 from tests.simulation.world import Faults
 
@@ -25,6 +25,8 @@ REFUSALS = (
     *("workflow_load", "activity_not_found", "nondeterminism"),
     *("workflow_blocked", "unwritable"),
 )
+# A limit, or somebody who ends the run, stops what the refusal lets end.
+RARE = (REFUSED_AT_WORK + "was stopped",)
 _DIGESTS = """
 from tests.simulation.scenario import simulate
 from tests.simulation.storage import Storage
@@ -62,7 +64,7 @@ def test_no_history_breaks_a_promise(storage: Storage, first: int) -> None:
     ):
         assert report.happened[what] > 10, what
     for what in SITUATIONS:
-        assert report.happened[what], what
+        assert report.happened[what] or what in RARE, what
 
 
 @pytest.mark.slow

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import math
 import random
 import sqlite3
 from collections import Counter
@@ -87,6 +86,8 @@ class Process:
         self.hindered_at = -1.0
         self.stop_at: float | None = None
         self.interrupted_at: float | None = None
+        self.limit_ns: int | None = None
+        self.was_at_limit = False
         self.place = ""
         self.place_depth = 0
         self.doubts = False
@@ -102,7 +103,28 @@ class Process:
     @property
     def stops(self) -> bool:
         """Whether it may let its runs go whatever waits for them."""
-        return self.leaving or (self.engine is not None and self.engine._stopping)
+        return self.leaving or self.interrupted_at is not None or self.is_at_limit
+
+    @property
+    def is_at_limit(self) -> bool:
+        """Whether the time of its resume has been up, by the wall clock, which may go back."""
+        if self.limit_ns is not None and self.world.now() >= self.limit_ns:
+            self.was_at_limit = True
+        return self.was_at_limit
+
+    @contextmanager
+    def limited(self, seconds: float | None) -> Iterator[None]:
+        """While this lasts it is to stop after so long."""
+        if seconds is not None and self.interrupted_at is None:
+            self.stop_at = self.world.seconds() + seconds
+            self.limit_ns = self.world.now() + int(seconds * SECOND_NS)
+        try:
+            yield
+            if self.is_at_limit:
+                self.world.situations.limit_reached(self)
+        finally:
+            self.limit_ns, self.was_at_limit = None, False
+            self.stop_at = self.interrupted_at
 
     def new_executor(self) -> LocalExecutor:
         """The real executor, on what is simulated."""
@@ -122,7 +144,7 @@ class Process:
         if self.alive:
             now = self.world.seconds()
             self.interrupted_at = now if self.interrupted_at is None else self.interrupted_at
-            self.stop_at = min(self.stop_at or math.inf, now)
+            self.stop_at = now if self.stop_at is None else min(self.stop_at, now)
             self.world.situations.asked_to_stop(self)
             self.loop.call_soon(self.executor.interrupt)
 
@@ -278,6 +300,11 @@ class World:
     def current(self) -> Process:
         """Whose code is running."""
         return self._stack[-1][0]
+
+    @property
+    def is_on_loop(self) -> bool:
+        """Whether it runs on its event loop, and not in a thread."""
+        return self._stack[-1][1]
 
     @property
     def depth(self) -> int:
