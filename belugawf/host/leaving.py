@@ -49,11 +49,12 @@ def leave(code: int, last: Callable[[], object] = lambda: None) -> NoReturn:
 def _flush_files() -> None:
     """Write out whatever is still in the buffers of open files."""
     # What all are derived from, in C; `io.IOBase` is an abstract class beside most of them.
-    found: list[type] = [kind for kind in io.TextIOWrapper.__mro__ if kind is not object]
-    kinds = set(found)
+    kinds: set[type] = set()
+    found: list[type] = list(io.TextIOWrapper.__mro__[:-1])
     while found:
-        found = [kind for known in found for kind in type.__subclasses__(known)]
-        kinds.update(found)
+        kind = found.pop()
+        kinds.add(kind)
+        found += kind.__subclasses__()
     # Asking each object whether it is one would take as long as importing them did.
     for thing in [thing for thing in gc.get_objects() if type(thing) in kinds]:
         with suppress(BaseException):
