@@ -95,7 +95,7 @@ def is_ctrl_c(error: BaseException) -> bool:
 
     Not where an event loop handles that signal, as on the command line: then code has raised it.
     """
-    if not isinstance(error, KeyboardInterrupt):
+    if not issubclass(type(error), KeyboardInterrupt):  # `isinstance` asks the exception itself
         return False
     if threading.current_thread() is not threading.main_thread():
         return False

@@ -7,12 +7,11 @@ import contextvars
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from belugawf.executor import Hooks
-from belugawf.host.calling import is_ctrl_c
+from belugawf.host.calling import failure_of, is_ctrl_c
 
 
 def call_safely(logger: logging.Logger, what: str, call: Callable[[], Any]) -> Any:
@@ -30,8 +29,13 @@ def call_safely(logger: logging.Logger, what: str, call: Callable[[], Any]) -> A
 def _log_failure(logger: logging.Logger, what: str, error: BaseException) -> None:
     if is_ctrl_c(error):
         raise error
-    with suppress(Exception):  # what describes it, and where it goes, is the user's too
-        logger.error("%s failed", what, exc_info=error)
+    failure, _ = failure_of(error)
+    try:
+        # As text: an exception whose own code raises cannot be formatted by handlers.
+        logger.error("%s failed: %s", what, failure.get("traceback") or failure["message"])
+    except BaseException as again:  # the handlers are the user's too
+        if is_ctrl_c(again):
+            raise
 
 
 class HookCaller:
