@@ -75,7 +75,7 @@ def checked_id(text: str) -> str:
             f"a workflow id is at most {_LONGEST_ID} bytes long", hint="choose a shorter one"
         )
     codec.encode(text, what="id")
-    return text
+    return str(text)  # not a RunId, even if it was given one
 
 
 def checked_labels(labels: Mapping[str, str]) -> dict[str, str]:

@@ -16,15 +16,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from belugawf.finding import CONFIG_VARIABLE, find_file, start_directory
 from belugawf.model.durations import parse_duration
 from belugawf.model.errors import ConfigurationError, DurationError
 from belugawf.model.policy import ActivityDefaults, RetryPolicy
 from belugawf.model.values import frozen
+from belugawf.trust import Trust
 
 if TYPE_CHECKING:
     import yaml
-
-FILE_NAME = ".belugawf.yaml"
 
 Source: TypeAlias = Literal["flag", "environment", "file", "default"]
 
@@ -393,7 +393,6 @@ KEYS = (
         read_file=_read_secret_reference,
     ),
 )
-CONFIG_VARIABLE = "BELUGAWF_CONFIG"
 # PEM itself in the environment, as Temporal's own tools take it: where no file is named.
 _TLS_DATA = {
     "ca": "TEMPORAL_TLS_SERVER_CA_CERT_DATA",
@@ -425,11 +424,12 @@ def load_settings(
     names of `KEYS`; `environ` is the environment (default: the process's). Relative paths in a
     file are relative to it, all others to `directory`.
 
-    Raises `ConfigurationError`; its text has one line for each thing that is wrong.
+    Raises `ConfigurationError`; its text has one line for each thing that is wrong. Raises
+    `UntrustedError` for what was found and others could have put there.
     """
     environ = os.environ if environ is None else environ
-    start = _start_directory(directory)
-    file = _find_file(config, start, environ)
+    start = start_directory(directory)
+    file = find_file(config, start, environ)
     said = _Said()
     for name, value in overrides.items():
         said.take_flag(name, value, start)
@@ -442,7 +442,18 @@ def load_settings(
     settings = _Assembly(said, file, start if file is None else file.parent, environ).settings()
     if said.problems:
         raise ConfigFileError(_in_order(said.problems))
+    if not (config or environ.get(CONFIG_VARIABLE)):
+        _require_trusted(settings, Trust(environ))
     return settings
+
+
+def _require_trusted(settings: Settings, trust: Trust) -> None:
+    """Refuse modules and a database that no flag and no variable names."""
+    named = ("flag", "environment")
+    if settings.sources["workflows"] not in named:
+        trust.require_modules(settings.workflows)
+    if settings.provider == "default" and settings.sources["db"] not in named:
+        trust.require_database(settings.db)
 
 
 def temporal_settings(environ: Mapping[str, str] | None = None) -> TemporalSettings:
@@ -462,37 +473,6 @@ def temporal_settings(environ: Mapping[str, str] | None = None) -> TemporalSetti
     if said.problems:
         raise ConfigFileError(_in_order(said.problems))
     return settings.temporal
-
-
-def _start_directory(directory: Path | None) -> Path:
-    start = Path.cwd() if directory is None else Path(directory).absolute()
-    if not start.is_dir():
-        raise ConfigurationError(
-            f"there is no directory {str(directory)!r}", hint="create it, or name another one"
-        )
-    return start
-
-
-def _find_file(config: Path | None, start: Path, environ: Mapping[str, str]) -> Path | None:
-    named = config or environ.get(CONFIG_VARIABLE)
-    if not named:
-        candidates = (folder / FILE_NAME for folder in (start, *start.parents))
-        return next((file for file in candidates if _is_file(file)), None)
-    file = start / Path(named).expanduser()
-    if not _is_file(file):
-        raise ConfigurationError(
-            f"there is no configuration file {str(named)!r}",
-            hint="create it, for example with `belugawf init`, or name another one",
-        )
-    return file
-
-
-def _is_file(path: Path) -> bool:
-    """As `Path.is_file`; a folder that may not be looked into holds none."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
 
 
 def _in_order(problems: list[ConfigProblem]) -> list[ConfigProblem]:

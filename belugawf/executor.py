@@ -37,6 +37,18 @@ STATUSES = (
 )
 
 
+class RunId(str):
+    """The id of one run. An executor never takes it for a workflow id that reads the same."""
+
+    __slots__ = ()
+
+
+class TypedRun(str):
+    """A run as people name it on the command line; it may also be a unique prefix of an id."""
+
+    __slots__ = ()
+
+
 @frozen(kw_only=True)
 class Waiting:
     """One thing that a run waits for.
@@ -146,7 +158,7 @@ class RunInfo:
     """
 
     workflow_id: str
-    run_id: str
+    run_id: RunId
     workflow: str
     status: str
     input: Any
@@ -213,7 +225,7 @@ class OpenWait:
     """An open wait for a signal, as `waiting` lists it."""
 
     workflow_id: str
-    run_id: str
+    run_id: RunId
     workflow: str
     signal: str
     since: int
@@ -293,9 +305,10 @@ class WorkflowHandle(Protocol):
 class DurableExecutor(Protocol):
     """A caller's door to a provider. Use as `async with`; entering changes no run.
 
-    `run` is always what CLI.md calls RUN: a workflow id (its latest run), a run id, a unique
-    prefix of either of 4 characters or more, or "@latest". Unknown: `RunNotFoundError`;
-    several: `AmbiguousRunError`.
+    `run` is a workflow id (its latest run), a run id, or "@latest". If a workflow id reads like the
+    run id of another run, a text means the former, and a `RunId`, as every handle and `RunInfo`
+    has it, the latter. A `TypedRun` may be a unique prefix of either id, of 4 characters or more.
+    Unknown: `RunNotFoundError`; several: `AmbiguousRunError`.
     """
 
     provider: str

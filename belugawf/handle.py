@@ -17,7 +17,7 @@ class FollowingExecutor(DurableExecutor, Protocol):
 
 
 class RunHandle:
-    """One run of an executor."""
+    """One run of an executor; `run_id` is a `RunId`, so that no other run can take its place."""
 
     def __init__(self, executor: FollowingExecutor, workflow_id: str, run_id: str) -> None:
         self._executor = executor

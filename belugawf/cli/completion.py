@@ -1,4 +1,8 @@
-"""What the shell offers after Tab. Read-only, silent, and without importing users' modules."""
+"""What the shell offers after Tab. Read-only, silent, and without importing users' modules.
+
+Ids, signals and workflows have names from outside, and some shells insert what is offered as it is:
+a name that a shell would take for anything but one word is not offered.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from belugawf.model.shell import is_plain
 
 if TYPE_CHECKING:
     from belugawf.cli.app import Globals
@@ -44,7 +50,7 @@ def complete_workflow(ctx: typer.Context, incomplete: str) -> list[str]:
     def find() -> list[str]:
         return workflow_names(Path(_settings(ctx).workflows))
 
-    return [name for name in _quietly(find) if name.startswith(incomplete)]
+    return _offered(find, incomplete)
 
 
 def workflow_names(folder: Path) -> list[str]:
@@ -91,7 +97,7 @@ def _from_database(
             return []
         return list(find(db))
 
-    return [name for name in _quietly(read) if name.startswith(incomplete)]
+    return _offered(read, incomplete)
 
 
 def _settings(ctx: typer.Context) -> Settings:
@@ -121,9 +127,10 @@ def _globals(root: Any) -> Globals:
     )
 
 
-def _quietly(find: Callable[[], list[str]]) -> list[str]:
+def _offered(find: Callable[[], list[str]], incomplete: str) -> list[str]:
     # A broken configuration, database or module is no reason to write into somebody's prompt.
     try:
-        return find()
+        names = find()
     except Exception:
         return []
+    return [name for name in names if name.startswith(incomplete) and is_plain(name)]

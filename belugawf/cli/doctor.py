@@ -24,6 +24,7 @@ from belugawf.cli.render import escape
 from belugawf.cli.session import Session, leave
 from belugawf.cli.streams import STREAMS
 from belugawf.model.errors import BelugaError, ConfigurationError
+from belugawf.model.shell import quoted
 from belugawf.model.values import frozen
 
 if TYPE_CHECKING:
@@ -262,9 +263,16 @@ def _permissions(database: Path, there: bool) -> Finding:
     if not there:
         return Finding("permissions", OK, "a new database is private to you")
     if not os.access(database, os.R_OK | os.W_OK):
-        return Finding("permissions", FAIL, f"{database} is not writable", f"chmod u+rw {database}")
+        return Finding(
+            "permissions",
+            FAIL,
+            f"{database} is not writable",
+            f"chmod u+rw {quoted(str(database))}",
+        )
     if database.stat().st_mode & 0o077:
-        return Finding("permissions", WARN, f"others may use {database}", f"chmod 600 {database}")
+        return Finding(
+            "permissions", WARN, f"others may use {database}", f"chmod 600 {quoted(str(database))}"
+        )
     return Finding("permissions", OK, f"{database} is private to you")
 
 
@@ -285,7 +293,7 @@ def _database(database: Path, there: bool) -> Finding:
             "database",
             FAIL,
             f"{database} is damaged: {trouble}",
-            f"stop every worker, then: sqlite3 {database} .recover",
+            f"stop every worker, then: sqlite3 {quoted(str(database))} .recover",
         )
     return Finding("database", OK, f"{database} is sound")
 

@@ -23,7 +23,6 @@ from belugawf.cli.render import escape
 from belugawf.cli.session import Session, leave, unredacted
 from belugawf.cli.streams import STREAMS
 from belugawf.model.errors import (
-    AmbiguousRunError,
     PayloadTypeError,
     RunNotFoundError,
     UsageError,
@@ -206,9 +205,9 @@ async def _run(
 async def _existing(executor: DurableExecutor, workflow_id: str) -> RunInfo | None:
     try:
         info = await executor.describe(workflow_id)
-    except (RunNotFoundError, AmbiguousRunError):
+    except RunNotFoundError:
         return None
-    # Not a run whose id merely begins so.
+    # Not a run that has it as its run id.
     return info if info.workflow_id == workflow_id else None
 
 

@@ -15,7 +15,7 @@ from belugawf.cli.live import EventTeller, failure_text, progress_text
 from belugawf.cli.render import escape, json_line
 from belugawf.cli.session import Session, leave
 from belugawf.cli.streams import STREAMS
-from belugawf.executor import Summary
+from belugawf.executor import Summary, TypedRun
 from belugawf.model.durations import format_instant
 from belugawf.model.errors import RunNotFoundError, UsageError
 
@@ -33,7 +33,7 @@ _NO_RUNS = Summary(counts={}, waits=(), waits_total=0, next_due_at=None, attenti
 async def chosen_run(session: Session, executor: DurableExecutor, run: str | None) -> RunInfo:
     """The run that is named; else the only open one, else the latest, which stderr then names."""
     if run is not None:
-        return await executor.describe(run)
+        return await executor.describe(TypedRun(run))
     found = await executor.list(status="running", limit=2)
     if len(found) != 1:
         found = await executor.list(limit=1)
@@ -69,7 +69,7 @@ def status_command(
         leave(exits.OK)
 
     async def look(executor: DurableExecutor) -> tuple[RunInfo, Mapping[str, int]]:
-        info = await executor.describe(run)
+        info = await executor.describe(TypedRun(run))
         return info, await telling.awaiting_runs(executor, [info])
 
     info, waiting_runs = session.run(look)

@@ -139,7 +139,9 @@ class _Sending:
         self, executor: DurableExecutor, run: str | None, *, to_all: bool
     ) -> list[Delivery]:
         """Deliver, drive and tell; the deliveries with the runs as they are then."""
-        targets: Sequence[str | None] = [run]
+        from belugawf.executor import TypedRun
+
+        targets: Sequence[str | None] = [None if run is None else TypedRun(run)]
         if to_all:
             targets = await self._waiting_runs(executor)
         deliveries = [
@@ -302,7 +304,7 @@ class _Outcome:
 async def _cancel(
     session: Session, executor: DurableExecutor, runs: Sequence[str] | None, reason: str | None
 ) -> _Outcome:
-    targets = list(runs or [await _only_open_run(executor)])
+    targets = _typed(runs) if runs else [await _only_open_run(executor)]
     outcome = _Outcome()
     await outcome.collect(targets, lambda run: executor.cancel(run, reason))
     for info in outcome.infos:
@@ -313,6 +315,12 @@ async def _cancel(
         # The requests are on disk: a script that sees an error would ask again.
         STREAMS.say(f"warning: {escape(error.message)}")
     return outcome
+
+
+def _typed(runs: Sequence[str]) -> list[str]:
+    from belugawf.executor import TypedRun
+
+    return [TypedRun(run) for run in runs]
 
 
 async def _after_cancel(session: Session, executor: DurableExecutor, outcome: _Outcome) -> None:
@@ -389,7 +397,7 @@ async def _terminate(
     session: Session, executor: DurableExecutor, runs: Sequence[str], reason: str | None
 ) -> _Outcome:
     outcome = _Outcome()
-    await outcome.collect(runs, lambda run: executor.terminate(run, reason))
+    await outcome.collect(_typed(runs), lambda run: executor.terminate(run, reason))
     for info in outcome.infos:
         session.say(f"{escape(info.workflow_id)} {info.status.replace('_', ' ')}")
     return outcome
@@ -415,13 +423,14 @@ def query_command(
 
     Answered by replaying the run's history, whether or not it is being driven.
     """
+    from belugawf.executor import TypedRun
     from belugawf.model.codec import parse_json
 
     session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
     given = [] if args is None else parse_json(args, what="--args")
     arguments = given if isinstance(given, list) else [given]
     with STREAMS.diverted():
-        answer = session.run(lambda e: e.query(run, name, *arguments))
+        answer = session.run(lambda e: e.query(TypedRun(run), name, *arguments))
         if session.json:
             session.print_json(answer)
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +15,7 @@ from belugawf.cli.session import Session, leave
 from belugawf.cli.streams import STREAMS
 from belugawf.model.durations import format_duration
 from belugawf.model.errors import UnavailableError, WorkflowLoadError
+from belugawf.model.shell import command_line
 
 if TYPE_CHECKING:
     from belugawf.authoring.loader import Catalog, ModuleProblem
@@ -206,7 +206,9 @@ def init_command(
         session.say(f"{escape(path)} exists already and was left as it is")
     place = Path(session.flags.directory or ".") / root
     here = [] if place == Path() else ["-C", str(place)]
-    session.say("next: " + escape(shlex.join(["belugawf", *here, "run", "greeting", "-i", "Ada"])))
+    session.say(
+        "next: " + escape(command_line("run", "greeting", flags=here, options=("-i", "Ada")))
+    )
     leave(exits.OK)
 
 

@@ -20,6 +20,7 @@ from belugawf.cli.look import run_table
 from belugawf.cli.render import escape
 from belugawf.cli.session import Session, leave
 from belugawf.cli.streams import STREAMS
+from belugawf.executor import TypedRun
 
 if TYPE_CHECKING:
     from belugawf.executor import DurableExecutor, RunInfo
@@ -41,7 +42,7 @@ class Resume:
         dry_run: bool,
     ) -> None:
         self._session = session
-        self._named = list(named)
+        self._named = [TypedRun(run) for run in named]
         self._workflow = workflow
         self._limits = limits
         self._dry_run = dry_run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from belugawf.cli.exits import CommandError
 from belugawf.cli.render import Paint, json_text
 from belugawf.cli.streams import STREAMS
 from belugawf.model.errors import ConfigurationError, RunNotFoundError
+from belugawf.model.shell import command_line
 
 if TYPE_CHECKING:
     import asyncio
@@ -205,12 +205,9 @@ class Session:
     def command(self, word: str, *names: str, options: Sequence[str] = ()) -> str:
         """A command as it must be typed, with this command's global flags.
 
-        `names` are users' texts: where one would pass for an option, they stand after `--`.
+        `names` are users' texts, and quoted. See `model.shell`.
         """
-        words = [*names, *options]
-        if any(name.startswith("-") for name in names):
-            words = [*options, "--", *names]
-        return shlex.join(["belugawf", *self.flags.flags(), word, *words])
+        return command_line(word, *names, flags=self.flags.flags(), options=options)
 
 
 def _enter(directory: Path) -> None:

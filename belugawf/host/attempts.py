@@ -19,12 +19,11 @@ import json
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from belugawf.authoring.activity import ActivityInfo, current_attempt
 from belugawf.host import masking
@@ -41,12 +40,11 @@ from belugawf.model.durations import (
     parse_duration,
 )
 from belugawf.model.errors import Failure
+from belugawf.model.outcomes import Outcome, Status
 from belugawf.model.policy import ActivityOptions
 from belugawf.model.values import frozen
 
 Key: TypeAlias = tuple[int, int]
-# "expired": its `total_timeout` was over while no attempt ran; all others end an attempt.
-Status: TypeAlias = Literal["completed", "failed", "timed_out", "interrupted", "expired"]
 
 # How long an attempt that was told to stop may take to do so when the process ends, in seconds.
 _FAREWELL_S = 1.0
@@ -82,27 +80,6 @@ class AttemptSpec:
     def key(self) -> Key:
         """What names it among the attempts in flight."""
         return (self.run, self.seq)
-
-
-@frozen(kw_only=True)
-class Outcome:
-    """How an attempt ended, at `at`. `payload` is the result, or a `Failure`, as JSON text.
-
-    `limit` names the limit that a timed out attempt ran over, `retry_after` is the delay that the
-    activity itself asked for.
-    """
-
-    run: int
-    seq: int
-    attempt: int
-    status: Status
-    at: int
-    started_at: int
-    payload: str = "null"
-    error_type: str = ""
-    non_retryable: bool = False
-    limit: str = ""
-    retry_after: timedelta | None = None
 
 
 @dataclass(eq=False)
@@ -267,17 +244,10 @@ class AttemptRunner:
             beats.append((run, seq, text))
         return beats
 
-    def save_heartbeats(self, save: Callable[[list[tuple[int, int, str]]], None]) -> None:
-        """Save them; those that could not be saved are the next time, unless there are newer."""
-        beats = self.take_heartbeats()
-        if not beats:
-            return
-        try:
-            save(beats)
-        except BaseException:
-            for run, seq, text in beats:
-                self._beats.setdefault((run, seq), text)
-            raise
+    def put_back_heartbeats(self, beats: Sequence[tuple[int, int, str]]) -> None:
+        """They could not be saved: they are taken the next time, unless there are newer ones."""
+        for run, seq, text in beats:
+            self._beats.setdefault((run, seq), text)
 
     def next_limit(self) -> int | None:
         """The next moment at which `expire` may have to do something; perhaps too early."""

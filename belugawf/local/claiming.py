@@ -98,10 +98,19 @@ class Claims:
         """A resume of everything is over; what others want is wanted still."""
         self._resumes.remove(workflow)
 
-    def look(self, now: int, driven: Collection[int], refused: Collection[int]) -> Found:
-        """The runs that may be taken over now. The named ones are looked at once."""
-        rows = self._store.by_keys(self._named)
-        self._looked_at = set(self._named)
+    def look(
+        self,
+        now: int,
+        driven: Collection[int],
+        refused: Collection[int],
+        leaving: Collection[int],
+    ) -> Found:
+        """The runs that may be taken over now.
+
+        The named ones are looked at once; those of `driven` that are `leaving`, when they are gone.
+        """
+        self._looked_at = set(self._named).difference(leaving)
+        rows = self._store.by_keys(self._looked_at)
         if len(self._followed) > self._many_followed:
             # Others may have ended them, and nobody told us.
             self.forget(self._store.ended(self._followed))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from belugawf.executor import Problem, RunInfo
+from belugawf.executor import Problem, RunId, RunInfo
 from belugawf.local.rows import RunRow
 from belugawf.model.durations import parse_instant
 from belugawf.model.errors import BelugaError, DamagedError, UsageError
@@ -52,7 +52,7 @@ def placeholder(row: RunRow, error: DamagedError, provider: str) -> RunInfo:
     created = _instant(row.created_at) or 0
     return RunInfo(
         workflow_id=row.workflow_id,
-        run_id=row.run_id,
+        run_id=RunId(row.run_id),
         workflow=row.workflow,
         status=row.status,
         input=None,

@@ -8,6 +8,7 @@ busy handler starves them.
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,6 +74,7 @@ class Database:
         self.path = path if memory else real_path(path)
         self.durability = durability
         self._reader: sqlite3.Connection | None = None
+        self._of_thread = threading.local()
         self._memory = memory
         if not memory:
             check_location(self.path, create=create)
@@ -112,13 +114,23 @@ class Database:
                 connection.close()
         self.lock.close()
 
-    def write(self, *, patient: bool = True) -> _Write:
+    def write(self) -> _Write:
         """A transaction that holds the only write lock; committed at the end, or rolled back.
 
-        Raises `BusyError` naming the holder after 30 s, `WouldWaitError` at once where it is not
-        `patient` and somebody else is writing, `UnavailableError` for what the disk says.
+        Raises `BusyError` naming the holder after 30 s, and `UnavailableError` for what the disk
+        says; within `without_waiting`, `WouldWaitError` at once if somebody else is writing.
         """
-        return _Write(self, patient)
+        return _Write(self, getattr(self._of_thread, "waits", True))
+
+    @contextmanager
+    def without_waiting(self) -> Iterator[None]:
+        """In this block, on this thread, `write` waits for nobody."""
+        before = getattr(self._of_thread, "waits", True)
+        self._of_thread.waits = False
+        try:
+            yield
+        finally:
+            self._of_thread.waits = before
 
     @property
     def read(self) -> sqlite3.Connection:
@@ -262,22 +274,22 @@ class Database:
 
 
 class WouldWaitError(Exception):
-    """Somebody else is writing, and the caller had no patience."""
+    """Somebody else is writing, and the caller must not wait."""
 
 
 class _Write:
     """One writing transaction, as a context manager. See `Database.write`."""
 
-    __slots__ = ("_connection", "_database", "_patient")
+    __slots__ = ("_connection", "_database", "_waits")
 
-    def __init__(self, database: Database, patient: bool) -> None:
+    def __init__(self, database: Database, waits: bool) -> None:
         self._database = database
         self._connection = database.writer
-        self._patient = patient
+        self._waits = waits
 
     def __enter__(self) -> sqlite3.Connection:
         lock = self._database.lock
-        if self._patient:
+        if self._waits:
             lock.acquire(knobs.BUSY_TIMEOUT_S)
         elif not lock.try_acquire():
             raise WouldWaitError
@@ -301,7 +313,7 @@ class _Write:
             except sqlite3.OperationalError as error:
                 if not _is_busy(error):
                     raise
-                if not self._patient:
+                if not self._waits:
                     raise WouldWaitError from None
                 now = time.monotonic()
                 end = now + knobs.BUSY_TIMEOUT_S if end is None else end

@@ -1,13 +1,17 @@
 """The engine: the only place where the core meets the world.
 
-The life of a tick, on one task of the real event loop:
+The life of a tick, in synchronous steps on the real event loop:
 
 1. *Look*: who sent what, what is due, what can be claimed (at least once a second, and whenever
    somebody wakes us).
 2. *Decide*: for every run to which something happened, `TurnMaker` applies the facts one by one.
-3. *Commit*: new runs and the turns of all others in one transaction: on the loop while the disk
-   is quick and nobody else writes, else off it.
+3. *Commit*: new runs and the turns of all others in one transaction.
 4. *Act*: only now attempts are started and stopped, logs and hooks emitted, runs let go.
+5. *Refuse*: runs whose turn cannot be taken get their problems. What is in flight for them ends,
+   and its ends are kept in their inboxes for whoever takes them up next.
+
+Whatever is written goes through one lane, `Writer`: on the loop while the disk is quick and nobody
+else writes, else off it. Then the step ends, and the lane's answer begins the next one.
 
 Memory is never ahead of the disk: where a commit fails, or somebody else has ended a run, what is
 in memory of it is thrown away and read again. A run that rests is let go in its last turn's own
@@ -18,7 +22,7 @@ has not grown.
 from __future__ import annotations
 
 import asyncio
-import json
+import contextvars
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -26,36 +30,35 @@ from dataclasses import replace
 from belugawf.authoring.loader import Catalog
 from belugawf.executor import Hooks, IfExists
 from belugawf.host import knobs
-from belugawf.host.attempts import AttemptRunner, Outcome
+from belugawf.host.attempts import AttemptRunner
 from belugawf.host.clock import Clock
 from belugawf.local.agenda import Agenda
 from belugawf.local.claiming import Claims, Noted
-from belugawf.local.committing import Committer, Starts
 from belugawf.local.damage import check_row
+from belugawf.local.deciding import Decider
+from belugawf.local.exits import Exits, Refused
 from belugawf.local.memory import Memory
 from belugawf.local.options import EngineOptions
 from belugawf.local.presence import Presence
 from belugawf.local.problems import (
-    BugError,
-    is_of_the_disk,
     missing_workflow,
-    problem_of,
     unwritable,
 )
 from belugawf.local.rows import (
     Fate,
-    Message,
     NewRun,
     RunRow,
     Start,
     Turn,
     Verdict,
 )
-from belugawf.local.sleeping import Sleeper, Waiters
+from belugawf.local.sleeping import Pacer, Waiters
 from belugawf.local.starting import Starter
+from belugawf.local.starts import Starts
 from belugawf.local.store import Store
 from belugawf.local.telling import Teller
-from belugawf.local.turns import DrivenRun, MadeTurn, TurnMaker, read_messages
+from belugawf.local.turns import DrivenRun, MadeTurn
+from belugawf.local.writer import Steps, Writer
 from belugawf.model import events as e
 from belugawf.model.durations import SECOND_NS
 from belugawf.model.errors import (
@@ -68,6 +71,7 @@ from belugawf.model.errors import (
     WorkflowNotFoundError,
 )
 from belugawf.model.history import OpenActivity, OpenWork
+from belugawf.model.outcomes import Outcome
 
 logger = logging.getLogger("belugawf.engine")
 
@@ -86,6 +90,7 @@ class Engine:
     def __init__(
         self,
         store: Store,
+        writer: Writer,
         presence: Presence,
         catalog: Callable[[], Catalog],
         options: EngineOptions,
@@ -93,6 +98,7 @@ class Engine:
         hooks: Sequence[Hooks] = (),
     ) -> None:
         self._store = store
+        self._writer = writer
         self._presence = presence
         self._catalog = catalog
         self._options = options
@@ -108,43 +114,71 @@ class Engine:
             began=self.wake,
         )
         self._starter = Starter(self._attempts, store, options, self._on_start, self._stir)
-        self._committer = Committer(store, presence.id)
         self._memory = Memory(store, catalog, options)
-        self._sleeper = Sleeper(clock)
+        # Nothing that user code sets in a context variable is seen in here.
+        self._context = contextvars.Context()
+        self._pacer = Pacer(clock, self._begin_tick, self._context)
         self._claims = Claims(store, presence)
         self._runs: dict[int, DrivenRun] = {}
         self._agenda = Agenda(self._runs)
         self._starts = Starts()
-        self._refused: dict[int, BelugaError] = {}
-        self._news: set[int] = set()
         self.touched = Noted()
         self._stopping = False
         self._closing = False
         self._looked_at = 0
         self._look_now = True
         self._next_due: int | None = None
-        self._ticking = asyncio.Lock()
         self._watching = Waiters()
         self._settling = Waiters()
+        self._exits = Exits(
+            store,
+            writer,
+            presence.id,
+            self._runs,
+            attempts=self._attempts,
+            starter=self._starter,
+            memory=self._memory,
+            agenda=self._agenda,
+            claims=self._claims,
+            touched=self.touched,
+            gone=self._gone,
+            want=self.want,
+        )
+        self._decider = Decider(
+            store,
+            writer,
+            presence.id,
+            options,
+            clock,
+            attempts=self._attempts,
+            memory=self._memory,
+            agenda=self._agenda,
+            exits=self._exits,
+        )
         self._idle = False
         self._failure: BelugaError | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._pausing: asyncio.Future[None] | None = None
+        self._disk_pause_s = _FIRST_PAUSE_S
+        self._ended: asyncio.Future[None] | None = None
 
     # -- what the executor asks ------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to tick, if it does not yet."""
-        if self._task is None:
+        if self._ended is None:
             loop = asyncio.get_running_loop()
+            self._ended = loop.create_future()
             loop.add_reader(self._presence.fileno(), self._on_datagram)
-            self._task = loop.create_task(self._run())
+            self._pacer.wake()
 
     def want(self, run: int, patience_ns: int) -> None:
         """Drive this run, and sleep through waits of up to `patience_ns`."""
-        self._refused.pop(run, None)
+        self._exits.forget_refusal(run)
         self._claims.follow(run, patience_ns)
         driven = self._runs.get(run)
-        if driven is not None and not driven.leaving:
+        if driven is not None and (not driven.leaving or driven.refused is not None):
+            # What was refused is tried again: what is in flight for it goes on meanwhile.
+            driven.leaving, driven.refused = False, None
             driven.patience_ns = max(driven.patience_ns, patience_ns)
             driven.dirty, driven.resting = True, False
             self._stir(driven)
@@ -157,7 +191,7 @@ class Engine:
 
         Raises as `Store.create`, and what the disk says.
         """
-        self._check()
+        self.check()
         started = self._starts.ask(Start(new, if_exists), patience_ns)
         self.wake()
         return await started
@@ -175,7 +209,7 @@ class Engine:
 
         `persistent`: as a worker, until `stop_working`, also while the disk refuses.
         """
-        self._refused.clear()
+        self._exits.forget_refusals()
         self._claims.want_everything(patience_ns, workflow, persistent)
         self.look()
 
@@ -199,7 +233,8 @@ class Engine:
 
     def wake(self) -> None:
         """Tick soon."""
-        self._sleeper.wake()
+        if self._ended is not None:
+            self._pacer.wake()
 
     def _stir(self, run: DrivenRun) -> None:
         """Something has happened to that run: look whether it is ready, with the next tick."""
@@ -220,7 +255,11 @@ class Engine:
     def drives(self, run: int) -> bool:
         """Whether this process drives the run, or is about to."""
         driven = self._runs.get(run)
-        return self._claims.is_named(run) or (driven is not None and not driven.resting)
+        return self._claims.is_named(run) or (driven is not None and not self._rests(driven))
+
+    def _rests(self, run: DrivenRun) -> bool:
+        """Whether nothing will happen to it here, but for what cannot be stopped."""
+        return not run.launched and not run.outcomes if run.leaving else run.resting
 
     def holds(self, run: int) -> bool:
         """Whether the run is this process's now."""
@@ -248,18 +287,18 @@ class Engine:
 
     def refusal(self, run: int) -> BelugaError | None:
         """Why this process does not drive that run; `None` where there is no reason."""
-        return self._refused.get(run)
+        return self._exits.refusal(run)
 
     def is_news(self, run: int) -> bool:
         """Whether this process was the first to see the run's problem."""
-        return run in self._news
+        return self._exits.is_news(run)
 
     @property
     def idle(self) -> bool:
         """Whether nothing is driven, and the last look found nothing to claim."""
         if self._failure is not None or not self._idle or self._claims.asked or self._starts:
             return False
-        return all(run.resting for run in self._runs.values())
+        return all(self._rests(run) for run in self._runs.values())
 
     @property
     def drained(self) -> bool:
@@ -271,21 +310,22 @@ class Engine:
 
         Raises what the disk says, where the engine gave up.
         """
-        self._check()
+        self.check()
         await self._watching.wait(_ANYTHING, timeout_s)
-        self._check()
+        self.check()
 
     async def settled(self, run: int, timeout_s: float) -> None:
         """Until this process drives the run no longer; or the time is up.
 
         Raises what the disk says, where the engine gave up.
         """
-        self._check()
+        self.check()
         if run in self._runs:
             await self._settling.wait(run, timeout_s)
-            self._check()
+            self.check()
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise why nothing is driven here any more, if that is so."""
         if self._failure is not None:
             raise self._failure
 
@@ -294,13 +334,13 @@ class Engine:
 
         Runs that are followed stay; others that something is at work for, until nothing is.
         """
-        async with self._ticking:
-            if not self._stopping:
-                return
-            try:
-                self._leave([r for key, r in self._runs.items() if not self._claims.follows(key)])
-            finally:
-                self.go_on()
+        if not self._stopping:
+            return
+        self.check()
+        if self._pausing is None:
+            self._pausing = asyncio.get_running_loop().create_future()
+        self.wake()
+        await asyncio.shield(self._pausing)
 
     def go_on(self) -> None:
         """Claim and start again, after a stop."""
@@ -328,22 +368,26 @@ class Engine:
                 self._attempts.cancel_run(key)
             raise
         finally:
-            if self._task is not None:
-                self._task.cancel()
+            self._closing = True
+            if self._ended is not None:
+                self._pacer.stop()
                 asyncio.get_running_loop().remove_reader(self._presence.fileno())
-            self._committer.close()
             self._memory.close()
 
     async def _end_ticking(self) -> None:
-        if self._task is None:
+        if self._ended is None:
             return
         while not self.drained and self._failure is None:
             self.wake()
             await self.changed(0.1)
-        # Not cancelled: a turn that is being committed is also told of.
+        # What is being committed is also told of.
         self._closing = True
         self.wake()
-        await asyncio.wait([self._task])
+        await asyncio.shield(self._ended)
+
+    def lingering(self) -> list[int]:
+        """The runs that stay ours, because something cannot be stopped that works for them."""
+        return self._exits.lingering()
 
     def evict_all(self) -> None:
         """Unwind whatever is in memory; a process that ends right after may leave it."""
@@ -352,41 +396,56 @@ class Engine:
 
     # -- the tick --------------------------------------------------------------------------------
 
-    async def _run(self) -> None:
-        try:
-            await self._tick_on()
-        finally:
-            self._starts.refuse(UsageError("the executor was left", hint="start runs inside it"))
+    def _begin_tick(self) -> None:
+        if self._closing or self._failure is not None:
+            self._end()
+            return
+        Steps(self._tick(), self._end_tick, self._context).step()
 
-    async def _tick_on(self) -> None:
-        pause = _FIRST_PAUSE_S
-        while not self._closing:
-            try:
-                async with self._ticking:
-                    await self._tick()
-                pause = _FIRST_PAUSE_S
-            except (UnavailableError, BusyError) as error:
-                if not self._claims.persistent or self._stopping:
-                    self._give_up(error)
-                    return
-                logger.warning("%s; trying again in %g s", error, pause)
-                await self._sleeper.until(self._clock.now() + int(pause * SECOND_NS))
-                pause = min(pause * 2, _LONGEST_PAUSE_S)
-                self.look()
-            except Exception as error:
-                logger.exception("a bug in belugawf stopped the engine")
-                self._give_up(BelugaError(f"a bug in belugawf: {type(error).__name__}: {error}"))
+    def _end_tick(self, error: BaseException | None) -> None:
+        """That tick is over; sleep until something is due, or somebody wakes us."""
+        if self._closing:
+            self._end()
+            return
+        if error is None:
+            self._disk_pause_s = _FIRST_PAUSE_S
+            self._pacer.rest(self._next_moment())
+            return
+        if isinstance(error, (UnavailableError, BusyError)):
+            if self._claims.persistent and not self._stopping:
+                logger.warning("%s; trying again in %g s", error, self._disk_pause_s)
+                self._pacer.rest(self._clock.now() + int(self._disk_pause_s * SECOND_NS))
+                self._disk_pause_s = min(self._disk_pause_s * 2, _LONGEST_PAUSE_S)
+                self._look_now, self._idle = True, False
                 return
-            await self._rest()
+            self._give_up(error)
+            return
+        if isinstance(error, Exception):
+            logger.error("a bug in belugawf stopped the engine", exc_info=error)
+        self._give_up(BelugaError(f"a bug in belugawf: {type(error).__name__}: {error}"))
+        if isinstance(error, KeyboardInterrupt):
+            raise error  # the program's own way to end
 
     def _give_up(self, error: BelugaError) -> None:
+        """Nothing is driven here any more; whoever waits, or comes, is told why."""
         self._failure = error
         self._starts.refuse(error)
+        if self._pausing is not None and not self._pausing.done():
+            self._pausing.set_exception(error)
         self._announce()
         self._settling.release_all()
+        self._end()
+
+    def _end(self) -> None:
+        self._pacer.stop()
+        self._starts.refuse(UsageError("the executor was left", hint="start runs inside it"))
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
 
     async def _tick(self) -> None:
-        self._sleeper.woken()
+        if self._pausing is not None:
+            await self._pause()
+        await self._exits.free_ended()
         now = self._clock.now()
         if self._must_look(now):
             await self._look(now)
@@ -395,21 +454,58 @@ class Engine:
         try:
             if any(run.outcomes for run in ready):
                 # An attempt has ended: what it reported last is for the next one.
-                self._attempts.save_heartbeats(self._store.save_heartbeats)
+                await self._save_heartbeats()
             if ready or self._starts:
-                await self._commit(self._decide(ready, now) if ready else [])
+                await self._turn(ready, now)
         except BaseException:
             self._agenda.add(ready)
             raise
         self._starter.start(self._runs)
+
+    async def _turn(self, ready: Sequence[DrivenRun], now: int) -> None:
+        held = [run for run in ready if not run.leaving]
+        made: list[MadeTurn] = []
+        refused: Refused = {}
+        if held:
+            made, refused = await self._decider.decide(held, now)
+        await self._commit(made, refused)
+        await self._exits.refuse(refused)
+        await self._exits.leave([x for x in ready if x.leaving and x.key not in refused])
+
+    async def _pause(self) -> None:
+        pausing, self._pausing = self._pausing, None
+        assert pausing is not None
+        try:
+            if self._stopping:
+                follows = self._claims.follows
+                await self._exits.leave(
+                    [run for key, run in self._runs.items() if not follows(key)]
+                )
+        except (UnavailableError, BusyError) as error:
+            if not pausing.done():
+                pausing.set_exception(error)
+        finally:
+            self.go_on()
+        if not pausing.done():
+            pausing.set_result(None)
+
+    async def _save_heartbeats(self) -> None:
+        beats = self._attempts.take_heartbeats()
+        if not beats:
+            return
+        try:
+            await self._writer.write(lambda: self._store.save_heartbeats(beats))
+        except BaseException:
+            self._attempts.put_back_heartbeats(beats)
+            raise
 
     def _must_look(self, now: int) -> bool:
         if self._look_now or not self._looked_at <= now < self._looked_at + LOOK_EVERY_NS:
             return True
         return self._next_due is not None and self._next_due <= now
 
-    async def _rest(self) -> None:
-        """Sleep until the next moment at which something is due, or somebody wakes us."""
+    def _next_moment(self) -> int:
+        """The next moment at which something is due."""
         # The clock may have been set back since that look.
         moments = [min(self._looked_at, self._clock.now()) + LOOK_EVERY_NS]
         limit = self._attempts.next_limit()
@@ -420,9 +516,7 @@ class Engine:
             moments.append(alarm)
         if self._next_due is not None:
             moments.append(self._next_due)
-        if self._agenda or self._look_now:
-            self.wake()
-        await self._sleeper.until(min(moments))
+        return 0 if self._agenda or self._look_now else min(moments)
 
     # -- looking ---------------------------------------------------------------------------------
 
@@ -438,16 +532,19 @@ class Engine:
                 self._runs[key].dirty = True
                 self._agenda.add((self._runs[key],))
             for key in self._store.ended(self._runs):
-                self._drop(self._runs[key])
-        self._attempts.save_heartbeats(self._store.save_heartbeats)
+                self._exits.drop(self._runs[key])
+        await self._save_heartbeats()
         self._next_due = None
         if not self._stopping:
             await self._claim(now)
             self._next_due = self._claims.next_due(now)
 
     async def _claim(self, now: int) -> None:
-        found = self._claims.look(now, self._runs.keys(), self._refused.keys())
-        free = self._known(found.rows)
+        refused_before = self._exits.still_refused()
+        leaving = {key for key, run in self._runs.items() if run.leaving}
+        found = self._claims.look(now, self._runs.keys(), refused_before, leaving)
+        free, refused = self._known(found.rows)
+        await self._exits.refuse(refused)
         if free:
             await self._take_over(free)
         self._claims.looked()
@@ -456,22 +553,21 @@ class Engine:
         self._look_now = self._look_now or found.more
         self._announce()
 
-    def _known(self, rows: Sequence[RunRow]) -> dict[int, str | None]:
-        """Those whose workflow we have, with their owners; the others are refused."""
+    def _known(self, rows: Sequence[RunRow]) -> tuple[dict[int, str | None], Refused]:
+        """Those whose workflow we have, with their owners; and why not, for the others."""
         known: dict[int, str | None] = {}
-        refused: dict[int, BelugaError] = {}
+        refused: Refused = {}
         for row in rows:
             try:
                 check_row(row)
                 self._catalog().workflow(row.workflow)
             except DamagedError as error:
-                refused[row.key] = error
+                refused[row.key] = error, row.history_length
             except (WorkflowNotFoundError, WorkflowLoadError) as error:
-                refused[row.key] = missing_workflow(row, error)
+                refused[row.key] = missing_workflow(row, error), row.history_length
             else:
                 known[row.key] = row.owner
-        self._refuse(refused)
-        return known
+        return known, refused
 
     async def _take_over(self, free: Mapping[int, str | None]) -> None:
         """Claim these runs, and drive those that were still to be had."""
@@ -479,13 +575,16 @@ class Engine:
         # Asked before: once they are ours on disk, nothing may keep them from being driven.
         deaths = {owner: self._presence.how_it_died(owner) for owner in last.values() if owner}
         self._claims.claiming(free)
-        rows = await self._committer.claim(free)
+        rows = await self._writer.write(
+            lambda: self._store.claim(free, self._presence.id), size=len(free)
+        )
         self._claims.claimed(free)
         for row in rows:
             owner = last[row.key]
             interrupted = None if owner is None else deaths[owner]
             self._add(row, self._claims.patience(row.key), interrupted=interrupted)
-        self._presence.forget(deaths)
+        if deaths:
+            await self._writer.write(lambda: self._presence.forget(deaths))
 
     def _add(self, row: RunRow, patience_ns: int, *, interrupted: str | None) -> DrivenRun:
         run = self._runs[row.key] = DrivenRun(
@@ -502,71 +601,13 @@ class Engine:
         self._idle = False
         return run
 
-    # -- deciding --------------------------------------------------------------------------------
-
-    def _decide(self, ready: Sequence[DrivenRun], now: int) -> list[MadeTurn]:
-        messages, now = read_messages(ready, now, self._store.read_inbox)
-        made: list[MadeTurn] = []
-        refused: dict[int, BelugaError] = {}
-        try:
-            for run in ready:
-                if run.leaving:
-                    continue
-                taken = self._take_turn(run, messages.get(run.key, []), now)
-                if isinstance(taken, MadeTurn):
-                    made.append(taken)
-                elif taken is not None:
-                    refused[run.key] = taken
-            self._refuse(refused)
-            self._leave([run for run in ready if run.leaving and run.key not in refused])
-        except BaseException:
-            # The disk refuses: no turn that was made is written, so none may stay in memory.
-            for m in made:
-                self._forget_turn(m)
-            raise
-        return made
-
-    def _take_turn(
-        self, run: DrivenRun, messages: Sequence[Message], now: int
-    ) -> MadeTurn | BelugaError | None:
-        """The run's turn, or why it cannot be taken; `None` where it is not ours any more.
-
-        Raises what the disk says.
-        """
-        interrupted = run.interrupted
-        try:
-            # Let go, or ended, by a commit that seemed to fail: what it has open is not ours.
-            if run.replayer is None and not self._memory.load(run, self._presence.id):
-                self._drop(run)
-                return None
-            return self._make_turn(run, messages, now)
-        except BelugaError as error:
-            reason = error
-        except Exception as error:
-            logger.exception("a bug in belugawf: run %s", run.row.workflow_id)
-            reason = BugError(f"a bug in belugawf: {error!r}")
-        self._memory.evict(run)
-        run.interrupted, run.dirty = interrupted, True
-        self._agenda.add((run,))
-        if is_of_the_disk(reason):
-            raise reason
-        return reason
-
-    def _make_turn(self, run: DrivenRun, messages: Sequence[Message], now: int) -> MadeTurn:
-        replayer = run.replayer
-        assert replayer is not None
-        maker = TurnMaker(run, messages, now, max_crashes=self._options.max_crashes)
-        made = self._memory.watched(replayer, maker.make)
-        scheduled = [event.seq for event in made.events if type(event) is e.ActivityScheduled]
-        self._memory.check_functions(run, scheduled)
-        return made
-
     # -- committing ------------------------------------------------------------------------------
 
-    async def _commit(self, made: Sequence[MadeTurn]) -> None:
+    async def _commit(self, made: Sequence[MadeTurn], refused: Refused) -> None:
+        """Write these turns, and the runs that are to start; what cannot be is `refused` too."""
         pairs = []
         for m in made:
-            turn = self._turn_of(m)
+            turn = self._decider.written(m, stopping=self._stopping)
             # Whatever somebody wants of it while this is committed is for the next turn.
             m.run.dirty = False
             if m.says_something(turn):
@@ -577,79 +618,44 @@ class Engine:
         starts = self._starts.wanted()
         if not pairs and not starts:
             return
+        turns, new = [turn for _, turn in pairs], [asked.start for asked in starts]
         try:
-            committed = await self._committer.commit(
-                [turn for _, turn in pairs], [asked.start for asked in starts]
+            committed = await self._writer.write(
+                lambda: self._store.commit(turns, self._presence.id, new),
+                size=len(turns) + len(new),
             )
         except Exception as error:
             for m, _ in pairs:
-                self._forget_turn(m)
+                self._decider.forget(m)
             for asked in starts:
                 asked.answer(error)
             raise
         finally:
             self._starts.drop(starts)
-        trouble: BelugaError | None = None
         for (m, turn), verdict in zip(pairs, committed.verdicts, strict=True):
-            try:
-                self._settle(m, turn, verdict)
-            except (UnavailableError, BusyError) as error:
-                trouble = error  # of one run's problem: the turns of the others are on disk
+            trouble = self._settle(m, turn, verdict)
+            if trouble is not None:
+                refused[m.run.key] = trouble, m.run.history_length
         for asked, started in zip(starts, committed.started, strict=True):
             if not isinstance(started, Exception) and started[1] is not None:
                 self._adopt(started[0], started[1], asked.patience_ns)
             asked.answer(started)
         self._announce()
-        if trouble is not None:
-            raise trouble
 
-    def _turn_of(self, made: MadeTurn) -> Turn:
-        run = made.run
-        replayer = run.replayer
-        assert replayer is not None
-        now = self._clock.now()
-        moments = run.moments(now)
-        due_at = run.due_now(now) if run.runnable() else min(moments, default=None)
-        # What has fallen due since the turn was made is the next turn's, so `now` does not count.
-        run.next_at = min((moment for moment in moments if moment > made.now), default=None)
-        self._agenda.set_alarm(run)
-        rests = not run.runnable() and (
-            self._stopping or due_at is None or due_at > now + run.patience_ns
-        )
-        lingers = self._attempts.lingers(run.key)
-        # Not before it is on disk: whoever waits for the rest would look too early.
-        run.resting, made.rests = False, rests and lingers
-        said = replayer.take_progress()
-        return Turn(
-            run=run.key,
-            length=made.length,
-            events=made.events,
-            read_to=made.read_to,
-            due_at=due_at,
-            release=rests and not lingers,
-            progress=None if said is None else json.dumps(said),
-        )
-
-    def _settle(self, made: MadeTurn, turn: Turn, verdict: Verdict) -> None:
+    def _settle(self, made: MadeTurn, turn: Turn, verdict: Verdict) -> BelugaError | None:
+        """Act on what became of the turn; returns why the run cannot go on, if it cannot."""
         run = made.run
         match verdict.fate:
             case Fate.COMMITTED | Fate.RELEASED:
                 self._act(made, turn, released=verdict.fate is Fate.RELEASED)
             case Fate.FENCED:
-                self._drop(run)
+                self._exits.drop(run)
             case Fate.OVERTAKEN:
-                self._forget_turn(made)
+                self._decider.forget(made)
             case Fate.UNWRITABLE:
-                self._forget_turn(made)
-                self._refuse({run.key: unwritable(run.row, verdict.reason)})
-
-    def _forget_turn(self, made: MadeTurn) -> None:
-        """The turn is not on disk: forget it, keep what happened, and read the run again."""
-        run = made.run
-        self._memory.evict(run)
-        run.interrupted = made.interrupted
-        run.dirty = True
-        self._agenda.add((run,))
+                self._decider.forget(made)
+                return unwritable(run.row, verdict.reason)
+        return None
 
     # -- acting ----------------------------------------------------------------------------------
 
@@ -675,7 +681,7 @@ class Engine:
         if released:
             if run.dirty and not turn.closes:
                 self._claims.name(run.key, run.patience_ns)
-            self._let_go(run, closed=turn.closes)
+            self._exits.let_go(run, closed=turn.closes, kept=turn.keep)
             return
         for seq in made.begun:
             run.to_begin.pop(seq, None)
@@ -696,77 +702,15 @@ class Engine:
             del run.to_begin[seq]
             self._starter.ended(run.key, seq)
 
-    def _let_go(self, run: DrivenRun, *, closed: bool) -> None:
-        del self._runs[run.key]
-        self._attempts.cancel_run(run.key)
-        self._starter.forget(run.key)
-        # A run that ended leaves nothing to find, unless the last look has not seen all.
-        self._look_now = self._look_now or not closed or not self._idle
-        if closed:
-            self._claims.forget((run.key,))
-        self._settling.release(run.key)
-        if closed:
-            self._memory.evict(run)
-        else:
-            self._memory.shelve(run)
-
-    def _drop(self, run: DrivenRun) -> None:
-        """Somebody else has ended it, or owns it: forget it."""
-        self._attempts.cancel_run(run.key)
-        self._runs.pop(run.key, None)
-        self._starter.forget(run.key)
-        self._memory.evict(run)
-        self._settling.release(run.key)
-        self._announce()
-
-    def _refuse(self, reasons: Mapping[int, BelugaError]) -> None:
-        """These runs cannot be moved on here: they get problems, and are let go untouched.
-
-        Not before nothing is at work for them: who takes them up starts their activities anew.
-        """
-        if not reasons:
-            return
-        for key in reasons:
-            self._attempts.cut(key)
-        at_work = {key for key in reasons if self._attempts.at_work(key)}
-        # Written first: a run that is still ours on disk must not be missing here.
-        problems = {key: problem_of(reason) for key, reason in reasons.items()}
-        self._news |= self._store.refuse(problems, self._presence.id, keep=at_work)
-        self._refused.update(reasons)
-        for key, reason in reasons.items():
-            self.touched.add(key)
-            run = self._runs.get(key)
-            if run is not None:
-                self._starter.forget(key)
-                self._memory.evict(run)
-                if key in at_work:
-                    run.leave(reason)
-                else:
-                    del self._runs[key]
-            self._settling.release(key)
-        self._announce()
-
-    def _leave(self, runs: Sequence[DrivenRun]) -> None:
-        """These runs are not driven here any more: they are let go when nothing works for them."""
-        for run in runs:
-            self._attempts.cancel_run(run.key)
-            self._starter.forget(run.key)
-            run.leave(run.refused)
-        free = [run for run in runs if not self._attempts.at_work(run.key)]
-        if not free:
-            return
-        # Until it is known that they are let go, they are still to be.
-        for run in free:
-            run.dirty = True
-        self._agenda.add(free)
-        self._store.abandon([run.key for run in free], self._presence.id)
-        for run in free:
-            self._let_go(run, closed=False)
-            if run.refused is not None:
-                self._refused[run.key] = run.refused
-        self._announce()
-
     # -- attempts --------------------------------------------------------------------------------
+
+    def _gone(self, run: int, closed: bool | None) -> None:
+        """That run is not driven here any more; `closed` is `None` where it is still kept."""
+        # A run that ended leaves nothing to find, unless the last look has not seen all.
+        if closed is not None:
+            self._look_now = self._look_now or not closed or not self._idle
+        self._settling.release(run)
+        self._announce()
 
     def _announce(self) -> None:
         self._watching.release(_ANYTHING)
@@ -788,10 +732,8 @@ class Engine:
         if run is not None:
             run.dirty = True
             self._stir(run)
-
-    def lingering(self) -> list[int]:
-        """The runs that stay ours, because something cannot be stopped that works for them."""
-        return [key for key in self._runs if self._attempts.at_work(key)]
+        else:
+            self.wake()
 
 
 # What leaves an activity that can be started, now or later.

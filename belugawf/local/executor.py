@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from belugawf import __version__
 from belugawf.authoring.loader import Catalog
@@ -34,6 +34,7 @@ from belugawf.executor import (
     OpenWait,
     Owner,
     Pruned,
+    RunId,
     RunInfo,
     Summary,
 )
@@ -47,6 +48,7 @@ from belugawf.local.presence import Presence, wake_owner
 from belugawf.local.rows import NewRun, OwnerRow, RunRow, WaitRow
 from belugawf.local.store import Store
 from belugawf.local.view import Viewer, open_wait
+from belugawf.local.writer import Writer
 from belugawf.model import codec
 from belugawf.model import events as e
 from belugawf.model.durations import Duration, duration_ns, format_instant, parse_duration
@@ -62,12 +64,15 @@ from belugawf.model.errors import (
 )
 from belugawf.model.history import python_version
 from belugawf.model.messages import UNSET, Signal
+from belugawf.model.shell import command_line
 from belugawf.model.soundness import UNREADABLE, check_history
 from belugawf.views import activity_states
 
 if TYPE_CHECKING:
     from belugawf.blocking import BlockingExecutor
     from belugawf.local.engine import Engine
+
+T = TypeVar("T")
 
 # How often a run that another process drives is looked at, in seconds.
 _POLL_S = 0.05
@@ -127,6 +132,8 @@ class LocalExecutor:
         ownership.require_posix()
         self._database = Database(self._path, durability=self._durability, create=self._create)
         self._opened_store = Store(self._database, self._clock)
+        self._lane = Writer(self._database)
+        self._beginning = asyncio.Lock()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -144,10 +151,13 @@ class LocalExecutor:
                     _LEFT_BEHIND.append(engine)
                 else:
                     engine.evict_all()
-            if presence is not None:
-                presence.close(keeping)
-            if database is not None:
-                database.close()
+            try:
+                if presence is not None:
+                    await presence.close(self._lane, keeping)
+            finally:
+                self._lane.close()
+                if database is not None:
+                    database.close()
 
     def sync(self) -> BlockingExecutor:
         """This executor for scripts without asyncio; use as `with`."""
@@ -179,7 +189,7 @@ class LocalExecutor:
         definition = self.catalog.definition(workflow)
         limit = definition.timeout if timeout is None else parse_duration(timeout)
         run_id = str(uuid.uuid4())
-        engine = None if detach else self._driving()
+        engine = None if detach else await self._driving()
         new = NewRun(
             run_id=run_id,
             workflow_id=checked_id(id) if id is not None else f"{definition.name}-{run_id[:8]}",
@@ -196,10 +206,11 @@ class LocalExecutor:
         if engine is not None:
             row = await engine.create(new, if_exists, _patience(DEFAULT_PATIENCE))
         else:
-            row, created = self._store.create(new, if_exists)
+            store = self._store
+            row, created = await self._write(lambda: store.create(new, if_exists))
             if created is not None:
                 self._wake_workers(row.workflow)
-        return RunHandle(self, row.workflow_id, row.run_id)
+        return RunHandle(self, row.workflow_id, RunId(row.run_id))
 
     async def resume(
         self,
@@ -233,7 +244,7 @@ class LocalExecutor:
         workflow: str | None,
         patience: Duration,
     ) -> list[RunInfo]:
-        engine = self._driving()
+        engine = await self._driving()
         driven = {row.key for row in rows} if named else set(engine.driven)
         asked = [row.key for row in rows if not engine.follows(row.key)]
         if named:
@@ -280,15 +291,16 @@ class LocalExecutor:
         """See `DurableExecutor.work`."""
         if concurrency is not None and self._engine is None:
             self._options = _with_concurrency(self._options, concurrency)
-        engine = self._driving()
-        self._here.announce("worker", self.catalog.workflows)
+        engine = await self._driving()
+        here, names = self._here, list(self.catalog.workflows)
+        await self._write(lambda: here.announce("worker", names))
         engine.want_everything(_patience(RESUME_PATIENCE), persistent=True)
         try:
             await self._drive_until(engine, lambda: False, None, grace)
         finally:
             engine.stop_working()
             if self._presence is not None:  # else the executor was left meanwhile
-                self._presence.announce("guest", ())
+                await self._write(lambda: here.announce("guest", ()))
 
     async def _drive_until(
         self,
@@ -332,14 +344,26 @@ class LocalExecutor:
         """How many attempts of activities are running in this process."""
         return 0 if self._engine is None else self._engine.in_flight()
 
-    def _driving(self) -> Engine:
+    async def _driving(self) -> Engine:
+        """The engine, made when there is something to drive. Raises why it ended, if it did."""
+        async with self._beginning:
+            return await self._begun()
+
+    async def _begun(self) -> Engine:
         if self._engine is None:
             # Imported only by who drives: looking and sending are to start fast.
             from belugawf.local.engine import Engine
 
-            self._presence = Presence(self._store, self._store.database.folder, self._clock)
+            presence = Presence(self._store, self._store.database.folder, self._clock)
+            try:
+                await self._write(lambda: presence.announce("guest", ()))
+            except BaseException:
+                presence.withdraw()
+                raise
+            self._presence = presence
             self._engine = Engine(
                 self._store,
+                self._lane,
                 self._presence,
                 lambda: self.catalog,
                 self._options,
@@ -347,7 +371,12 @@ class LocalExecutor:
                 self._hooks,
             )
             self._engine.start()
+        self._engine.check()
         return self._engine
+
+    async def _write(self, work: Callable[[], T]) -> T:
+        """What `work` returns, which writes in one transaction: see `Writer.write`."""
+        return await self._lane.write(work)
 
     # -- messages --------------------------------------------------------------------------------
 
@@ -374,16 +403,19 @@ class LocalExecutor:
             except UNREADABLE as error:
                 raise damaged(row.workflow_id, error) from error
 
-        sent, owner, duplicate = self._store.send(
-            row.key,
-            "signal",
-            name=message.name,
-            payload=text,
-            sender=message.sender,
-            key=message.key,
-            check=check,
+        store = self._store
+        sent, owner, duplicate = await self._write(
+            lambda: store.send(
+                row.key,
+                "signal",
+                name=message.name,
+                payload=text,
+                sender=message.sender,
+                key=message.key,
+                check=check,
+            )
         )
-        driven_by = None if duplicate else self._move_on(sent, owner, drive)
+        driven_by = None if duplicate else await self._move_on(sent, owner, drive)
         info = self._viewer.listed(self._store.by_key(row.key))
         return Delivery(run=info, duplicate=duplicate, driven_by=driven_by)
 
@@ -399,7 +431,7 @@ class LocalExecutor:
             raise AmbiguousRunError(
                 f"{count} runs wait for signal {name!r}: {', '.join(ids)}{more}",
                 ids,
-                hint=f"say which: belugawf signal {name} RUN",
+                hint=f"say which: {command_line('signal', name)} RUN",
             )
         awaited = self._store.awaited_signals()
         hint = "no open run waits for a signal: belugawf status"
@@ -410,19 +442,21 @@ class LocalExecutor:
     async def cancel(self, run: str, reason: str | None = None, *, drive: bool = True) -> RunInfo:
         """See `DurableExecutor.cancel`."""
         row = self._resolve(run)
-        sent, owner, _ = self._store.send(row.key, "cancel", payload=reason)
-        self._move_on(sent, owner, drive)
+        store = self._store
+        sent, owner, _ = await self._write(lambda: store.send(row.key, "cancel", payload=reason))
+        await self._move_on(sent, owner, drive)
         return self._viewer.listed(self._store.by_key(row.key))
 
     async def terminate(self, run: str, reason: str | None = None) -> RunInfo:
         """See `DurableExecutor.terminate`."""
-        row, owner = self._store.terminate(self._resolve(run).key, reason, None)
+        store, key = self._store, self._resolve(run).key
+        row, owner = await self._write(lambda: store.terminate(key, reason, None))
         wake_owner(owner)
         if self._engine is not None:
             self._engine.look()
         return self._viewer.listed(row)
 
-    def _move_on(self, row: RunRow, owner: OwnerRow | None, drive: bool) -> Owner | None:
+    async def _move_on(self, row: RunRow, owner: OwnerRow | None, drive: bool) -> Owner | None:
         """Somebody moves the run on: its live owner, a worker, or we; who that is, if not we."""
         ours = self._presence is not None and row.owner == self._presence.id
         if not ours:
@@ -430,10 +464,12 @@ class LocalExecutor:
                 wake_owner(owner)
                 return self._viewer.process(owner)
             workers = self._wake_workers(row.workflow)
-            if workers:
+            # A run with a problem was refused, perhaps by those workers: they may not try again.
+            if workers and row.problem is None:
                 return self._viewer.process(workers[0])
         if drive and (ours or self._knows(row.workflow)):
-            self._driving().want(row.key, _patience(DEFAULT_PATIENCE))
+            engine = await self._driving()
+            engine.want(row.key, _patience(DEFAULT_PATIENCE))
         return None
 
     def _workers(self, workflow: str) -> list[OwnerRow]:
@@ -493,7 +529,7 @@ class LocalExecutor:
     def handle(self, run: str) -> RunHandle:
         """See `DurableExecutor.handle`."""
         row = self._resolve(run)
-        return RunHandle(self, row.workflow_id, row.run_id)
+        return RunHandle(self, row.workflow_id, RunId(row.run_id))
 
     async def describe(self, run: str) -> RunInfo:
         """The run as it is now."""
@@ -618,7 +654,7 @@ class LocalExecutor:
             if end is not None and now >= end:
                 raise WaitExpiredError(
                     f"run {info.workflow_id!r} is not there yet; it goes on",
-                    hint=f"look at it: belugawf status {info.workflow_id}",
+                    hint=f"look at it: {command_line('status', info.workflow_id)}",
                 )
             # A look reads the whole history: a long one must not keep its own run from moving.
             await asyncio.sleep((time.monotonic() - began) * _LOOK_SHARE)
@@ -663,7 +699,7 @@ class LocalExecutor:
         row = self._resolve(run_id)
         definition = self.catalog.workflows.get(row.workflow)
         while row.status == "running":
-            self._require_driver(row)
+            await self._require_driver(row)
             if self._engine is not None and self._engine.holds(row.key):
                 await self._engine.settled(row.key, 1.0)
             else:
@@ -675,7 +711,7 @@ class LocalExecutor:
             return codec.decode(row.result or "null", annotation, what="result")
         raise outcome_error(self._viewer.run_info(row))
 
-    def _require_driver(self, row: RunRow) -> None:
+    async def _require_driver(self, row: RunRow) -> None:
         """Raise where the run cannot end, because nobody drives it and we may not."""
         engine = self._engine
         if engine is not None:
@@ -689,13 +725,14 @@ class LocalExecutor:
         if self._workers(row.workflow):
             return
         if row.workflow in self.catalog.workflows:
-            self._driving().want(row.key, _patience(DEFAULT_PATIENCE))
+            engine = await self._driving()
+            engine.want(row.key, _patience(DEFAULT_PATIENCE))
             return
         raise NotFinishedError(
             f"run {row.workflow_id!r} has not ended, and nobody drives it",
             workflow_id=row.workflow_id,
             run_id=row.run_id,
-            hint=f"belugawf resume {row.workflow_id}, or give this executor its workflow",
+            hint=f"{command_line('resume', row.workflow_id)}, or give this executor its workflow",
         )
 
     # -- finding runs ----------------------------------------------------------------------------
@@ -711,7 +748,7 @@ class LocalExecutor:
             raise AmbiguousRunError(
                 f"{text!r} may be {len(rows)} runs: {', '.join(names)}",
                 names,
-                hint="type more of its name",
+                hint="type more of its name, or all of its run id",
             )
         near = difflib.get_close_matches(text, self._store.recent_ids(), n=1)
         hint = f"did you mean {near[0]!r}?" if near else "see what there is: belugawf list"

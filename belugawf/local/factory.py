@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from belugawf.executor import Hooks
 from belugawf.local.executor import LocalExecutor
 from belugawf.local.options import EngineOptions
 from belugawf.model.errors import ConfigurationError
+from belugawf.trust import Trust
 
 if TYPE_CHECKING:
     from belugawf.config import Settings
@@ -53,10 +55,13 @@ def make_executor(
             concurrency=settings.worker_concurrency,
             threads=settings.threads,
         )
+    if db is None:
+        db = _DEFAULT_DB
+        Trust(os.environ).require_database(db.absolute())
     if isinstance(workflows, str):
         workflows = Path(workflows)
     return LocalExecutor(
-        Path(db) if db is not None else _DEFAULT_DB,
+        Path(db),
         workflows,
         options=replace(engine, **options),
         durability=durability or "full",

@@ -12,6 +12,7 @@ from belugawf.local.ownership import OwnerLock
 from belugawf.local.rows import OwnerRow
 from belugawf.local.store import Store
 from belugawf.local.wakeup import WakeSocket, wake
+from belugawf.local.writer import Writer
 from belugawf.model.durations import format_instant
 
 # What a datagram says: look at the database.
@@ -19,7 +20,7 @@ LOOK = "look"
 
 
 class Presence:
-    """Registers this process as an owner of runs, from `open` to `close`."""
+    """This process as an owner of runs: registered by `announce`, until `close`."""
 
     def __init__(self, store: Store, folder: Path, clock: Clock) -> None:
         self._store = store
@@ -28,12 +29,6 @@ class Presence:
         self._lock = OwnerLock.acquire(folder)
         self._socket = WakeSocket.bind(folder, self._lock.id)
         self._dead: set[str] = set()
-        try:
-            self.announce("guest", ())
-        except BaseException:
-            self._socket.close()
-            self._lock.release()
-            raise
 
     @property
     def id(self) -> str:
@@ -55,17 +50,22 @@ class Presence:
             )
         )
 
-    def close(self, keeping: Sequence[int] = ()) -> None:
+    async def close(self, lane: Writer, keeping: Sequence[int] = ()) -> None:
         """Let go of everything that we own, and say goodbye.
 
         Runs in `keeping` stay ours until the process ends: a thread still works for them.
         """
         try:
-            self._store.unregister(self._lock.id, keeping)
+            await lane.write(lambda: self._store.unregister(self._lock.id, keeping))
         finally:
             self._socket.close()
             if not keeping:
                 self._lock.release()
+
+    def withdraw(self) -> None:
+        """Nobody knows of us yet, and nobody will."""
+        self._socket.close()
+        self._lock.release()
 
     def is_alive(self, owner_id: str) -> bool:
         """Whether that owner's process lives; once dead, always dead."""
@@ -83,8 +83,13 @@ class Presence:
         return [owner.id for owner in self._store.owners() if self.is_alive(owner.id)]
 
     def how_it_died(self, owner_id: str) -> str:
-        """ "crash" on this boot of the machine, "reboot" where the machine went down."""
+        """ "crash" on this boot of the machine, "reboot" where the machine went down.
+
+        "shutdown" where it had said goodbye, and kept only what a thread still worked for.
+        """
         row = self._store.owner(owner_id)
+        if row is not None and row.role == "left":
+            return "shutdown"
         if row is None or not row.boot_id or row.boot_id == ownership.boot_id():
             return "crash"
         return "reboot"

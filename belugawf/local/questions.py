@@ -14,6 +14,7 @@ from contextlib import suppress
 from itertools import islice, zip_longest
 from typing import Any, TypeAlias
 
+from belugawf.executor import RunId, TypedRun
 from belugawf.local.completion import AWAITED_SIGNALS
 from belugawf.local.damage import reading
 from belugawf.local.database import Database
@@ -130,6 +131,17 @@ class Questions:
             is_open = {row[0] for row in rows}
         return [run for run in asked if run not in is_open]
 
+    def lengths(self, runs: Iterable[int]) -> dict[int, int]:
+        """How long the histories of these runs are now, by key, for those that are stored."""
+        with self.database.reading() as db:
+            return dict(
+                db.execute(
+                    "SELECT key, history_length FROM runs "
+                    "WHERE key IN (SELECT value FROM json_each(?))",
+                    (json.dumps(list(runs)),),
+                )
+            )
+
     # -- runs and waits --------------------------------------------------------------------------
 
     def by_key(self, run: int) -> RunRow:
@@ -144,19 +156,23 @@ class Questions:
             return self._rows(db, tail, (json.dumps(list(runs)),))
 
     def find(self, text: str) -> list[RunRow]:
-        """The runs that RUN may mean: one, or the candidates of an ambiguous prefix, or none.
+        """The runs that a text may mean, see `DurableExecutor`: one, several candidates, or none.
 
         Of several runs of one workflow id the latest counts.
         """
         with self.database.reading() as db:
             if text == "@latest":
                 return self._rows(db, "ORDER BY r.key DESC LIMIT 1")
-            exact = self._latest(db, text)
-            if exact is not None:
-                return [exact]
-            exact_run = self._rows(db, "WHERE r.run_id = ?", (text,))
-            if exact_run or len(text) < 4:
-                return exact_run
+            by_run = self._rows(db, "WHERE r.run_id = ?", (text,))
+            if isinstance(text, RunId):
+                return by_run
+            latest = self._latest(db, text)
+            by_id = [] if latest is None else [latest]
+            if not isinstance(text, TypedRun):
+                return by_id or by_run
+            exact = {row.key: row for row in [*by_id, *by_run]}
+            if exact or len(text) < 4:
+                return list(exact.values())
             end = text + "\U0010ffff"
             by_id = self._rows(
                 db,

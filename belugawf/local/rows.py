@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from belugawf.executor import IfExists
 from belugawf.model import events as e
 from belugawf.model.durations import format_instant, parse_instant
+from belugawf.model.outcomes import Outcome
 from belugawf.model.values import frozen
 
 _LONG_AGO = format_instant(0)
@@ -46,8 +47,10 @@ class RunRow:
 
 @frozen()
 class Message:
-    """What somebody wants of a run: a row of its inbox. `sent_at` is nanoseconds since 1970.
+    """What a run has not taken in yet: a row of its inbox. `sent_at` is nanoseconds since 1970.
 
+    The kinds are "signal", "cancel" and "attempt": the end of an attempt that could not be applied
+    when it came; its payload is an `Outcome`.
     `sound` is false for a row that we cannot have written: the run is not to act on it.
     """
 
@@ -65,14 +68,20 @@ class Message:
     def of(cls, columns: Sequence[Any]) -> Message:
         """The message of a row of `inbox`."""
         id, run, kind, name, payload, sender, key, sent_at = columns
-        at, sound = 0, kind == "cancel" or (kind == "signal" and bool(name))
+        at, sound = 0, kind in ("cancel", "attempt") or (kind == "signal" and bool(name))
         try:
             at = parse_instant(sent_at)
             if kind == "signal":
                 json.loads(payload or "null")
+            elif kind == "attempt":
+                Outcome.of_text(payload or "", run=run, at=at)
         except (ValueError, TypeError, ArithmeticError, RecursionError):
             sound = False
         return cls(id, run, kind, name, payload, sender, key, at, sound)
+
+    def outcome(self) -> Outcome:
+        """The end of an attempt that a sound message of that kind tells of."""
+        return Outcome.of_text(self.payload or "", run=self.run, at=self.sent_at)
 
 
 @frozen()
@@ -145,7 +154,8 @@ class Turn:
 
     `length` is the history's length before, `read_to` the last inbox message that it took in.
     `due_at` is when the run can move again without a message (`None`: never). `release` lets the
-    run go, unless something has come meanwhile. `progress` is JSON, `None` where it is unchanged.
+    run go, unless something has come meanwhile. `keep`: it stays ours even if it ends, because a
+    thread that cannot be stopped works for it. `progress` is JSON, `None` where it is unchanged.
     """
 
     run: int
@@ -154,6 +164,7 @@ class Turn:
     read_to: int
     due_at: int | None
     release: bool = False
+    keep: bool = False
     progress: str | None = None
 
     @property
@@ -200,9 +211,16 @@ class Committed:
     started: Sequence[Started]
 
 
-def unread_signal(message: Message, position: int, time: int) -> e.SignalReceived:
-    """The note that a signal came before the run ended, and no code has seen it."""
-    return replace(signal_received(message, position, time), unread=True)
+def unread(message: Message, position: int, time: int) -> e.Event | None:
+    """The note that a message came before the run ended, and no code has seen it.
+
+    `None` for what needs none: a request to cancel what has ended.
+    """
+    if not message.sound:
+        return None
+    if message.kind == "signal":
+        return replace(signal_received(message, position, time), unread=True)
+    return message.outcome().unread(position, time) if message.kind == "attempt" else None
 
 
 def signal_received(message: Message, position: int, time: int) -> e.SignalReceived:

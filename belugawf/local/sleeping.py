@@ -1,52 +1,66 @@
-"""How the engine sleeps until a moment by the wall clock, and others until a run has settled."""
+"""When the engine ticks next, by the wall clock; and how others wait until a run has settled."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from contextvars import Context
 
 from belugawf.host.clock import Clock
 from belugawf.model.durations import SECOND_NS
 
 
-class Sleeper:
-    """The sleep of one task, on the loop that it runs on."""
+class Pacer:
+    """Calls `tick` when somebody wakes it, or a moment has come; never while a tick goes on.
 
-    def __init__(self, clock: Clock) -> None:
+    A tick goes on from its call until `rest`. All calls on the loop that it was made on.
+    """
+
+    def __init__(self, clock: Clock, tick: Callable[[], None], context: Context) -> None:
+        self._loop = asyncio.get_running_loop()
         self._clock = clock
-        self._awake = False
-        self._sleep: asyncio.Future[None] | None = None
+        self._tick = tick
+        self._context = context
+        self._ticking = False
+        self._woken = False
+        self._soon: asyncio.Handle | None = None
         self._alarm: tuple[int, asyncio.TimerHandle] | None = None
 
     def wake(self) -> None:
-        """End the sleep, or the next one before it begins."""
-        self._awake = True
-        if self._sleep is not None and not self._sleep.done():
-            self._sleep.set_result(None)
+        """Tick soon; once more, if a tick goes on."""
+        if self._ticking:
+            self._woken = True
+        elif self._soon is None:
+            self._soon = self._loop.call_soon(self._begin, context=self._context)
 
-    def woken(self) -> None:
-        """Whoever was woken looks now: the next sleep is a sleep again."""
-        self._awake = False
-
-    async def until(self, at: int) -> None:
-        """Until then (nanoseconds since 1970), or somebody wakes us; perhaps earlier.
+    def rest(self, until: int) -> None:
+        """The tick is over; the next one comes at that moment (nanoseconds since 1970) or earlier.
 
         An alarm that was set for an earlier moment stays set: setting one at each of thousands of
         turns a second would cost more than the turns.
         """
-        loop = asyncio.get_running_loop()
-        delay = at - self._clock.now()
-        if self._awake or delay <= 0:
-            await asyncio.sleep(0)
-            return
-        if self._alarm is None or at < self._alarm[0]:
+        self._ticking = False
+        delay = until - self._clock.now()
+        if self._woken or delay <= 0:
+            self.wake()
+        elif self._alarm is None or until < self._alarm[0]:
             if self._alarm is not None:
                 self._alarm[1].cancel()
-            self._alarm = at, loop.call_later(delay / SECOND_NS, self._ring)
-        self._sleep = loop.create_future()
-        try:
-            await self._sleep
-        finally:
-            self._sleep = None
+            timer = self._loop.call_later(delay / SECOND_NS, self._ring, context=self._context)
+            self._alarm = until, timer
+
+    def stop(self) -> None:
+        """No tick comes any more."""
+        self._ticking = True
+        if self._soon is not None:
+            self._soon.cancel()
+        if self._alarm is not None:
+            self._alarm[1].cancel()
+
+    def _begin(self) -> None:
+        self._soon = None
+        self._ticking, self._woken = True, False
+        self._tick()
 
     def _ring(self) -> None:
         self._alarm = None

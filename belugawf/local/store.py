@@ -30,15 +30,20 @@ from belugawf.local.rows import (
     Turn,
     Verdict,
     WaitRow,
-    unread_signal,
+    unread,
 )
 from belugawf.model import events as e
 from belugawf.model.codec import encode
 from belugawf.model.durations import format_instant, parse_instant
-from belugawf.model.errors import AlreadyExistsError, BelugaError, RunEndedError
+from belugawf.model.errors import AlreadyExistsError, RunEndedError
 from belugawf.model.history import STATUS_OF
+from belugawf.model.outcomes import Outcome
+from belugawf.model.shell import command_line
 
 Connection: TypeAlias = sqlite3.Connection
+
+# Of a row of `live`: its run is kept only because a thread still works for it.
+_HAS_ENDED = "(SELECT status FROM runs WHERE key = live.run) <> 'running'"
 
 
 class Store(Questions):
@@ -169,7 +174,7 @@ class Store(Questions):
             if row.status != "running":
                 raise RunEndedError(
                     f"run {row.workflow_id!r} has ended: {row.status}",
-                    hint=f"look at it: belugawf status {row.workflow_id}",
+                    hint=f"look at it: {command_line('status', row.workflow_id)}",
                 )
             if check is not None:
                 check(self._waits(db, "w.run = ? AND +w.signal = ?", (run, name)))
@@ -211,7 +216,7 @@ class Store(Questions):
             if row.status != "running":
                 raise RunEndedError(
                     f"run {row.workflow_id!r} has ended already: {row.status}",
-                    hint=f"look at it: belugawf status {row.workflow_id}",
+                    hint=f"look at it: {command_line('status', row.workflow_id)}",
                 )
             owner = self._owner(db, row.owner)
             self._terminate(db, row, reason, sender)
@@ -224,14 +229,16 @@ class Store(Questions):
         position = row.history_length
         events: list[e.Event] = []
         for message in self._inbox(db, [row.key]):
-            if message.kind == "signal" and message.sound:
+            note = unread(message, position + 1, time)
+            if note is not None:
                 position += 1
-                events.append(unread_signal(message, position, time))
+                events.append(note)
         events.append(
             e.WorkflowTerminated(position=position + 1, time=time, reason=reason, sender=sender)
         )
         self._insert_events(db, row.key, events)
-        self._close(db, row.key, events[-1], position + 1)
+        # Its owner may have something at work for it, and frees it when that has ended.
+        self._close(db, row.key, events[-1], position + 1, keep=row.owner is not None)
 
     # -- the owner of runs -----------------------------------------------------------------------
 
@@ -240,17 +247,15 @@ class Store(Questions):
         turns: Sequence[Turn],
         owner: str,
         starts: Sequence[Start] = (),
-        *,
-        patient: bool = True,
     ) -> Committed:
         """Record new runs and append the turns of others, all in one transaction.
 
-        What is refused of it leaves the rest as it is. `patient` as in `Database.write`.
+        What is refused of it leaves the rest as it is.
         """
-        with suppress(_RefusedError), self.database.write(patient=patient) as db:
+        with suppress(_RefusedError), self.database.write() as db:
             return self._commit_all(db, turns, owner, starts)
         # Something was refused, which is rare: once more, each in a savepoint of its own.
-        with self.database.write(patient=patient) as db:
+        with self.database.write() as db:
             return Committed(
                 verdicts=[self._commit_turn(db, turn, owner) for turn in turns],
                 started=[self._commit_start(db, start) for start in starts],
@@ -262,7 +267,7 @@ class Store(Questions):
         try:
             fates = [self._append(db, turn, owner) for turn in turns]
             started = [self._create(db, start.new, start.if_exists) for start in starts]
-        except (sqlite3.Error, ValueError, OverflowError, BelugaError) as error:
+        except Exception as error:
             if _concerns_all(error):
                 raise
             raise _RefusedError from error
@@ -274,8 +279,9 @@ class Store(Questions):
         db.execute("SAVEPOINT one")
         try:
             fate = self._append(db, turn, owner)
-        except (sqlite3.Error, ValueError, OverflowError) as error:
-            # The latter two: a text with half of a surrogate pair, a moment beyond year 9999.
+        except Exception as error:
+            # Not only SQLite's: whatever the code has put into a row that cannot be written (half
+            # of a surrogate pair, a moment beyond year 9999, no text at all) is its own problem.
             if _concerns_all(error):
                 raise
             db.execute("ROLLBACK TO one")
@@ -290,7 +296,7 @@ class Store(Questions):
         db.execute("SAVEPOINT one")
         try:
             started: Started = self._create(db, start.new, start.if_exists)
-        except (sqlite3.Error, ValueError, OverflowError, BelugaError) as error:
+        except Exception as error:
             if _concerns_all(error):
                 raise
             db.execute("ROLLBACK TO one")
@@ -318,7 +324,7 @@ class Store(Questions):
             db.execute("DELETE FROM inbox WHERE run = ? AND id <= ?", (turn.run, turn.read_to))
         length = turn.length + len(turn.events)
         if turn.closes:
-            self._close(db, turn.run, turn.events[-1], length)
+            self._close(db, turn.run, turn.events[-1], length, keep=turn.keep)
             return Fate.RELEASED
         db.execute(
             "UPDATE runs SET history_length = ?, updated_at = coalesce(?, updated_at), due_at = ?, "
@@ -352,11 +358,34 @@ class Store(Questions):
                     released.append(run)
             return released
 
-    def abandon(self, runs: Sequence[int], owner: str) -> None:
-        """Let runs go whatever is waiting for them: this process will not drive them."""
+    def abandon(self, runs: Sequence[int], owner: str, ends: Sequence[Outcome] = ()) -> None:
+        """Let runs go whatever is waiting for them: this process will not drive them.
+
+        `ends` are kept in their inboxes, as in `keep_ends`.
+        """
         with self.database.write() as db:
+            self._keep_ends(db, ends, owner)
+            self._free_ended(db, runs, owner)
             for run in runs:
                 self._let_go(db, run, owner)
+
+    def _keep_ends(self, db: Connection, ends: Sequence[Outcome], owner: str) -> None:
+        """Put the ends of attempts into the inboxes of runs that are ours: each once."""
+        for end in ends:
+            text = end.to_text()
+            db.execute(
+                "INSERT INTO inbox (run, kind, name, payload, sent_at) "
+                "SELECT :run, 'attempt', :seq, :payload, :at "
+                "WHERE EXISTS (SELECT 1 FROM live WHERE run = :run AND owner = :owner) "
+                "AND NOT EXISTS (SELECT 1 FROM inbox WHERE run = :run AND payload = :payload)",
+                {
+                    "run": end.run,
+                    "seq": str(end.seq),
+                    "payload": text,
+                    "at": format_instant(end.at),
+                    "owner": owner,
+                },
+            )
 
     def _let_go(self, db: Connection, run: int, owner: str | None = None) -> None:
         db.execute(
@@ -365,28 +394,48 @@ class Store(Questions):
             (run, owner, owner),
         )
 
+    def free_ended(self, runs: Iterable[int], owner: str) -> None:
+        """These runs, where they have ended, are not ours any more."""
+        with self.database.write() as db:
+            self._free_ended(db, runs, owner)
+
+    def _free_ended(self, db: Connection, runs: Iterable[int], owner: str) -> None:
+        db.executemany(
+            f"DELETE FROM live WHERE run = ? AND owner = ? AND {_HAS_ENDED}",
+            [(run, owner) for run in runs],
+        )
+
     def refuse(
         self,
         problems: Mapping[int, Mapping[str, Any]],
         owner: str,
         *,
         keep: Collection[int] = (),
+        ends: Sequence[Outcome] = (),
     ) -> set[int]:
         """Mark runs with their problems, and let those go that are ours, but for `keep`.
 
-        Returns those whose problem is news.
+        `ends` are the ends of attempts that could not be applied because of that: they go to the
+        inboxes of their runs, so that whoever takes these up next applies them.
+        Returns the runs whose problem is news.
         """
         news = set()
         with self.database.write() as db:
+            self._keep_ends(db, ends, owner)
             for run, problem in problems.items():
                 text = json.dumps(problem, ensure_ascii=False)
                 text = text.encode("utf-8", "backslashreplace").decode()
                 old = db.execute("SELECT problem FROM live WHERE run = ?", (run,)).fetchone()
                 if old is None or old[0] != text:
                     news.add(run)
-                    db.execute("UPDATE live SET problem = ? WHERE run = ?", (text, run))
-                if run not in keep:
-                    self._let_go(db, run, owner)
+                    db.execute(
+                        f"UPDATE live SET problem = ? WHERE run = ? AND NOT {_HAS_ENDED}",
+                        (text, run),
+                    )
+            free = [run for run in problems if run not in keep]
+            self._free_ended(db, free, owner)
+            for run in free:
+                self._let_go(db, run, owner)
         return news
 
     def heartbeat(self, run: int, seq: int) -> Any:
@@ -405,7 +454,7 @@ class Store(Questions):
         with self.database.write() as db:
             db.executemany(
                 "INSERT INTO heartbeats (run, seq, details, at) SELECT ?, ?, ?, ? "
-                "WHERE EXISTS (SELECT 1 FROM live WHERE run = ?) "
+                "WHERE EXISTS (SELECT 1 FROM runs WHERE key = ? AND +status = 'running') "
                 "ON CONFLICT (run, seq) DO UPDATE SET details = excluded.details, at = excluded.at",
                 [(run, seq, details, at, run) for run, seq, details in beats],
             )
@@ -446,15 +495,25 @@ class Store(Questions):
     def unregister(self, owner: str, keeping: Sequence[int] = ()) -> None:
         """Say goodbye: what we still own is let go, and none of it is suspect.
 
-        With runs in `keeping` those stay ours, and so do we stay registered.
+        With runs in `keeping` those stay ours, and so do we stay registered, as one who has left.
         """
         with self.database.write() as db:
+            db.execute(
+                "DELETE FROM live WHERE owner = ? "
+                f"AND run NOT IN (SELECT value FROM json_each(?)) AND {_HAS_ENDED}",
+                (owner, json.dumps(list(keeping))),
+            )
             db.execute(
                 "UPDATE live SET owner = NULL, owned_since = NULL WHERE owner = ? "
                 "AND run NOT IN (SELECT value FROM json_each(?))",
                 (owner, json.dumps(list(keeping))),
             )
-            if not keeping:
+            if keeping:
+                db.execute(
+                    "UPDATE owners SET role = 'left', socket = NULL, workflows = '[]' WHERE id = ?",
+                    (owner,),
+                )
+            else:
                 db.execute("DELETE FROM owners WHERE id = ?", (owner,))
 
     def owners(self) -> list[OwnerRow]:
@@ -469,23 +528,25 @@ class Store(Questions):
 
     def forget_dead(self, dead: Iterable[str]) -> None:
         """Drop the rows of dead owners that own nothing any more."""
+        gone = list(dead)
         with self.database.write() as db:
+            db.executemany(
+                f"DELETE FROM live WHERE owner = ? AND {_HAS_ENDED}",
+                [(owner,) for owner in gone],
+            )
             db.executemany(
                 "DELETE FROM owners WHERE id = ? "
                 "AND NOT EXISTS (SELECT 1 FROM live WHERE owner = owners.id)",
-                [(owner,) for owner in dead],
+                [(owner,) for owner in gone],
             )
 
-    def claim(
-        self, runs: Mapping[int, str | None], owner: str, *, patient: bool = True
-    ) -> list[RunRow]:
+    def claim(self, runs: Mapping[int, str | None], owner: str) -> list[RunRow]:
         """Take runs over from the owners given (`None`, or one known to be dead).
 
         Returns those that were still theirs, as they are now, with `owner` still the old one.
-        `patient` as in `Database.write`.
         """
         now = format_instant(self.clock.now())
-        with self.database.write(patient=patient) as db:
+        with self.database.write() as db:
             claimed = []
             for run, previous in runs.items():
                 rows = self._rows(db, "WHERE r.key = ?", (run,))  # none: it was pruned
@@ -550,7 +611,9 @@ class Store(Questions):
             elif isinstance(event, e.WaitEnded):
                 db.execute("DELETE FROM waits WHERE run = ? AND seq = ?", (run, event.seq))
 
-    def _close(self, db: Connection, run: int, closing: e.Event, length: int) -> None:
+    def _close(
+        self, db: Connection, run: int, closing: e.Event, length: int, *, keep: bool
+    ) -> None:
         result = closing.payload if isinstance(closing, e.WorkflowCompleted) else None
         error = closing.payload if isinstance(closing, e.WorkflowFailed) else None
         if isinstance(closing, e.WorkflowTerminated) and closing.reason:
@@ -563,7 +626,10 @@ class Store(Questions):
         )
         db.execute("DELETE FROM waits WHERE run = ?", (run,))
         db.execute("DELETE FROM inbox WHERE run = ?", (run,))
-        db.execute("DELETE FROM live WHERE run = ?", (run,))
+        if keep:
+            db.execute("UPDATE live SET problem = NULL, progress = NULL WHERE run = ?", (run,))
+        else:
+            db.execute("DELETE FROM live WHERE run = ?", (run,))
         db.execute("DELETE FROM heartbeats WHERE run = ?", (run,))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from belugawf.executor import Hooks
+from belugawf.executor import Hooks, RunId
 from belugawf.host.hooks import HookCaller, call_safely
 from belugawf.local.rows import RunRow
 from belugawf.model import events as e
@@ -55,7 +55,7 @@ class Teller:
             return
         told = {
             "workflow_id": row.workflow_id,
-            "run_id": row.run_id,
+            "run_id": RunId(row.run_id),
             "workflow": row.workflow,
             **details,
         }

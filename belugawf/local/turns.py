@@ -17,17 +17,18 @@ import heapq
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
-from belugawf.host.attempts import Outcome, next_attempt_at, out_of_time, total_timeout_over
+from belugawf.host.attempts import next_attempt_at, out_of_time, total_timeout_over
 from belugawf.local.damage import damaged
-from belugawf.local.rows import Message, RunRow, Turn, signal_received, unread_signal
+from belugawf.local.rows import Message, RunRow, Turn, signal_received, unread
 from belugawf.model import codec
 from belugawf.model import commands as c
 from belugawf.model import events as e
 from belugawf.model.durations import duration_ns, parse_instant
 from belugawf.model.errors import BelugaError, Failure
 from belugawf.model.history import OpenActivity, OpenWork, record
+from belugawf.model.outcomes import Outcome
 from belugawf.replay.replayer import Replayer
 
 # Of facts of one moment, messages come first, and the deadline last.
@@ -84,8 +85,13 @@ class DrivenRun:
         self.leaving = self.resting = True
         self.refused = reason
         self.dirty, self.next_at = False, None
-        self.outcomes.clear()
         self.to_begin.clear()
+
+    def kept(self, ends: Sequence[Outcome]) -> None:
+        """These ends are in its inbox now."""
+        stored = {id(end) for end in ends}
+        self.launched.difference_update(end.seq for end in self.outcomes if id(end) in stored)
+        self.outcomes = [end for end in self.outcomes if id(end) not in stored]
 
     def runnable(self) -> bool:
         """Whether an activity is running or could."""
@@ -176,32 +182,6 @@ class MadeTurn:
         )
 
 
-class ReadInbox(Protocol):
-    """See `Store.read_inbox`."""
-
-    def __call__(self, runs: Sequence[int], *, locked: bool) -> tuple[Sequence[Message], int]: ...
-
-
-def read_messages(
-    ready: Sequence[DrivenRun], now: int, read_inbox: ReadInbox
-) -> tuple[dict[int, list[Message]], int]:
-    """The unread messages of these runs, and the time.
-
-    Where something is due by that time, they are read under the lock.
-    """
-    asked = [run.key for run in ready if run.dirty]
-    rows: Sequence[Message] = ()
-    read_at = now
-    if asked and not any(run.may_be_due(now) for run in ready):
-        rows, read_at = read_inbox(asked, locked=False)
-    if any(run.may_be_due(read_at) for run in ready):
-        rows, read_at = read_inbox([run.key for run in ready], locked=True)
-    messages: dict[int, list[Message]] = {}
-    for row in rows:
-        messages.setdefault(row.run, []).append(row)
-    return messages, read_at
-
-
 class TurnMaker:
     """Makes one turn. `max_crashes` as in the configuration; `now` was read with the messages."""
 
@@ -224,17 +204,18 @@ class TurnMaker:
         self._pushed = 0
         self._held: list[Entry] = []
         self._used = list(run.outcomes)
+        self._ended: set[int] = set()
         self._begun: list[int] = []
         self._read_to = messages[-1].id if messages else 0
         for message in messages:
             if not message.sound:
                 raise damaged(run.row.workflow_id, ValueError("its inbox"))
-            self._push(message.sent_at, _MESSAGE, message.id, message)
+            if message.kind == "attempt":
+                self._push_end(message.outcome())
+            else:
+                self._push(message.sent_at, _MESSAGE, message.id, message)
         for outcome in run.outcomes:
-            # Where it was not known whether a commit had succeeded, it may be on disk already.
-            activity = run.work.activities.get(outcome.seq)
-            if activity is not None and activity.attempt == outcome.attempt:
-                self._push(outcome.at, _ACTIVITY, outcome.seq, outcome)
+            self._push_end(outcome)
         deadline = run.deadline
         if deadline is not None and deadline <= now:
             self._push(deadline, _DEADLINE, 0, None)
@@ -276,6 +257,17 @@ class TurnMaker:
     def _push(self, at: int, rank: int, number: int, happening: Happening) -> None:
         self._pushed += 1
         heapq.heappush(self._heap, (at, rank, number, self._pushed, happening))
+
+    def _push_end(self, outcome: Outcome) -> None:
+        """An attempt has ended; once, though it may be in memory, in the inbox and on record.
+
+        It is where it was not known whether a commit had succeeded.
+        """
+        activity = self._run.work.activities.get(outcome.seq)
+        if activity is None or activity.attempt != outcome.attempt or outcome.seq in self._ended:
+            return
+        self._ended.add(outcome.seq)
+        self._push(outcome.at, _ACTIVITY, outcome.seq, outcome)
 
     def _push_if_due(self, timer: e.TimerStarted) -> None:
         if timer.due_at <= self._now:
@@ -365,11 +357,15 @@ class TurnMaker:
         return any(run.is_late(timer.due_at) for timer in run.work.timers.values())
 
     def _close(self, closing: e.Event) -> None:
-        """End the run; signals that came too late to be seen are kept as notes before that."""
-        left = [entry[4] for entry in sorted(self._heap, key=lambda entry: entry[:4])]
-        for message in left:
-            if isinstance(message, Message) and message.kind == "signal":
-                self._append(unread_signal(message, *self._next()))
+        """End the run; what came too late to be seen is kept as notes before that."""
+        for *_, left in sorted(self._heap, key=lambda entry: entry[:4]):
+            note: e.Event | None = None
+            if isinstance(left, Message):
+                note = unread(left, *self._next())
+            elif isinstance(left, Outcome) and left.seq in self._run.work.activities:
+                note = left.unread(*self._next())
+            if note is not None:
+                self._append(note)
         self._append(replace(closing, position=self._length + 1))
 
     def _take_message(self, message: Message) -> None:
@@ -476,7 +472,7 @@ class TurnMaker:
         """Activities whose `total_timeout` passed while no attempt of them was running."""
         for seq, activity in self._run.work.expiring.items():
             expires_at = activity.expires_at
-            if expires_at is None or seq in self._run.launched:
+            if expires_at is None or seq in self._run.launched or seq in self._ended:
                 continue
             if expires_at <= self._now:
                 outcome = _expired(activity)
@@ -488,12 +484,14 @@ class TurnMaker:
         """The last owner died: note what may have been running, and who is suspect."""
         self._run.interrupted = None
         for activity in list(self._run.work.activities.values()):
-            if not _may_have_been_running(activity):
+            if activity.scheduled.seq in self._ended or not _may_have_been_running(activity):
                 continue
             crashes = self._crashes_after(activity) if reason == "crash" else activity.crashes
             alone = activity.alone
             attempt = activity.attempt
             self._note_interruption(activity, reason, crashes)
+            if reason == "shutdown":
+                continue
             if activity.options.at_most_once:
                 self._push_interrupted(activity, attempt, "its process ended in the middle of it")
             elif alone and 0 < self._max_crashes <= crashes:
@@ -504,7 +502,7 @@ class TurnMaker:
     def _end_what_began_elsewhere(self) -> None:
         """What may run only once began under an owner who has let the run go: it is over."""
         for seq, activity in list(self._run.work.once.items()):
-            if activity.begun and seq not in self._run.launched:
+            if activity.begun and seq not in self._run.launched and seq not in self._ended:
                 self._note_interruption(activity, "shutdown", activity.crashes)
 
     def _crashes_after(self, activity: OpenActivity) -> int:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 
-from belugawf.executor import STATUSES, OpenWait, Owner, Problem, RunInfo
+from belugawf.executor import STATUSES, OpenWait, Owner, Problem, RunId, RunInfo
 from belugawf.local import ownership
 from belugawf.local.damage import placeholder, reading
 from belugawf.local.rows import OwnerRow, RunRow, WaitRow
@@ -50,7 +50,7 @@ class Viewer:
         work = self._open_work(row.key) if row.status == "running" else OpenWork()
         return RunInfo(
             workflow_id=row.workflow_id,
-            run_id=row.run_id,
+            run_id=RunId(row.run_id),
             workflow=row.workflow,
             status=row.status,
             input=_loads(row.input),
@@ -62,7 +62,7 @@ class Viewer:
             updated_at=parse_instant(row.updated_at),
             closed_at=_instant(row.closed_at),
             deadline=_instant(row.deadline),
-            owner=self.owner(row),
+            owner=self.owner(row) if row.status == "running" else None,
             provider=PROVIDER,
             labels=dict(json.loads(row.labels)),
             parent=row.parent_run_id,
@@ -108,7 +108,7 @@ def open_wait(row: WaitRow) -> OpenWait:
     """A stored wait as `waiting` lists it."""
     return OpenWait(
         workflow_id=row.workflow_id,
-        run_id=row.run_id,
+        run_id=RunId(row.run_id),
         workflow=row.workflow,
         signal=row.signal,
         since=row.since,

@@ -2,7 +2,8 @@
 
 They are hints and carry no truth: one that is lost costs a second, because every worker looks by
 itself once a second. So nothing here waits, and sending never fails: a dead, missing or full
-receiver is simply not told.
+receiver is simply not told. A process that can have no address is not told either: its folder may
+have a long path, and another user may have taken the names of the short ones.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ _STALE_SECONDS = 60.0
 
 
 class WakeSocket:
-    """The receiving end; `path` is its address, for others to find in the database.
+    """The receiving end; `path` is its address, for others to find in the database, or `None`.
 
     Forked children do not have it: else they would take the owner's messages.
     """
 
-    def __init__(self, sock: socket.socket, path: str) -> None:
+    def __init__(self, sock: socket.socket, path: str | None) -> None:
         self.path = path
         self._socket = sock
 
@@ -48,7 +49,8 @@ class WakeSocket:
         """A socket named by `owner_id` in `folder`, or in a short private folder of this user.
 
         The second is taken where the first path is too long for a socket, or its file system
-        has none. Raises UnavailableError when neither works.
+        has none. If neither works, it is one without an address, which receives nothing. Raises
+        UnavailableError if this process may not have another socket.
         """
         if not is_valid_id(owner_id):
             raise ValueError(f"expected an owner's id, found {owner_id!r}")
@@ -61,18 +63,16 @@ class WakeSocket:
 
     @classmethod
     def _bind_elsewhere(cls, name: str) -> WakeSocket:
-        reason = "no folder has a short path"
         for path in (folder / name for folder in _short_folders()):
-            try:
+            with suppress(UnavailableError, OSError):
                 return cls(_bound_in_short_folder(path), os.fspath(path))
-            except UnavailableError as error:
-                reason = error.message
-            except OSError as error:
-                reason = f"{os.fspath(path)!r}: {error.strerror or error}"
-        raise UnavailableError(
-            f"no socket can be made to wake this process: {reason}",
-            hint="set XDG_RUNTIME_DIR or TMPDIR to a folder of yours with a short path",
-        )
+        try:
+            return cls(opened(_socket), None)
+        except OSError as error:
+            raise UnavailableError(
+                f"no socket can be made to wake this process: {error.strerror or error}",
+                hint="allow more open files: ulimit -n 1024",
+            ) from error
 
     def fileno(self) -> int:
         """The descriptor to watch for reading; -1 once closed."""
@@ -95,7 +95,7 @@ class WakeSocket:
 
     def close(self) -> None:
         """Close and remove the socket; nothing in a forked child, where it is closed already."""
-        if self._socket.fileno() >= 0:
+        if self._socket.fileno() >= 0 and self.path is not None:
             with suppress(OSError):
                 Path(self.path).unlink()
         closed(self._socket)
@@ -132,10 +132,15 @@ def _bound_in_short_folder(path: Path) -> socket.socket:
     return _bound(path)
 
 
-def _bind(path: Path) -> socket.socket:
+def _socket() -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    return sock
+
+
+def _bind(path: Path) -> socket.socket:
+    sock = _socket()
     try:
-        sock.setblocking(False)
         sock.bind(os.fspath(path))
         path.chmod(0o600)
     except BaseException:

@@ -22,6 +22,7 @@ The type says whose fault it is, and `exit_code` what a script is told::
     ├── UnavailableError       12    the environment: disk, server, missing extra
     │   └── DamagedError       12    stored data that belugawf cannot have written
     ├── ConfigurationError     14    .belugawf.yaml
+    │   ├── UntrustedError     14    found, and another user's or writable for others
     │   └── WorkflowLoadError  14    a workflow module
     ├── NondeterminismError    13    the code no longer matches the history
     ├── TurnError              13    a turn that cannot be taken: the run gets a problem
@@ -200,6 +201,12 @@ class ConfigurationError(BelugaError):
 
     code = "configuration"
     exit_code = 14
+
+
+class UntrustedError(ConfigurationError):
+    """What was found, not named, belongs to another user, or others can change it."""
+
+    code = "untrusted"
 
 
 class WorkflowLoadError(ConfigurationError):

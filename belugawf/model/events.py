@@ -108,7 +108,10 @@ class TimerFired(Event):
 
 @frozen(kw_only=True)
 class ActivityCompleted(Event):
-    """Activity `seq` returned at `at`, in attempt number `attempt`, begun at `started_at`."""
+    """Activity `seq` returned at `at`, in attempt number `attempt`, begun at `started_at`.
+
+    `unread`: the run ended before its code could see it (a note).
+    """
 
     kind = Kind.FACT
     payload_key = "result"
@@ -117,11 +120,15 @@ class ActivityCompleted(Event):
     at: int
     attempt: int = 1
     started_at: int | None = None
+    unread: bool = False
 
 
 @frozen(kw_only=True)
 class ActivityFailed(Event):
-    """Activity `seq` failed for good; the payload is a `Failure`."""
+    """Activity `seq` failed for good; the payload is a `Failure`.
+
+    `unread` as in ActivityCompleted.
+    """
 
     kind = Kind.FACT
     payload_key = "error"
@@ -130,6 +137,7 @@ class ActivityFailed(Event):
     at: int
     attempt: int = 1
     started_at: int | None = None
+    unread: bool = False
 
 
 @frozen(kw_only=True)
@@ -144,6 +152,7 @@ class ActivityTimedOut(Event):
     limit: str
     attempt: int = 1
     started_at: int | None = None
+    unread: bool = False
 
 
 # -- recorded commands ---------------------------------------------------------------------------

@@ -38,10 +38,8 @@ def python_version() -> str:
 
 
 def is_fact(event: e.Event) -> bool:
-    """Whether replay applies it. A signal that came too late to be seen is only a note."""
-    if isinstance(event, e.SignalReceived):
-        return not event.unread
-    return event.kind is e.Kind.FACT
+    """Whether replay applies it. What came too late to be seen by the code is only a note."""
+    return event.kind is e.Kind.FACT and not getattr(event, "unread", False)
 
 
 def is_recorded_command(event: e.Event) -> bool:

@@ -15,7 +15,8 @@ from temporalio import activity
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 
-from belugawf.host.attempts import AttemptRunner, AttemptSpec, Outcome, next_attempt_at, out_of_time
+from belugawf.executor import RunId
+from belugawf.host.attempts import AttemptRunner, AttemptSpec, next_attempt_at, out_of_time
 from belugawf.host.clock import Clock
 from belugawf.model import codec
 from belugawf.model.durations import (
@@ -25,6 +26,7 @@ from belugawf.model.durations import (
     ns_duration,
 )
 from belugawf.model.errors import BelugaError, Failure, PayloadTypeError
+from belugawf.model.outcomes import Outcome
 from belugawf.model.policy import ActivityOptions
 from belugawf.temporal.book import Book
 from belugawf.temporal.environment import Environment
@@ -381,7 +383,7 @@ class ActivityHost:
         info = running.info
         event = {
             "workflow_id": info.workflow_id,
-            "run_id": info.workflow_run_id,
+            "run_id": RunId(info.workflow_run_id),
             "workflow": info.workflow_type,
             "activity": info.activity_type,
             "attempt": info.attempt,

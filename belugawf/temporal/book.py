@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
-from belugawf.host.attempts import Outcome
 from belugawf.model.durations import format_instant
+from belugawf.model.outcomes import Outcome
 from belugawf.model.values import frozen
 
 # What is kept of failed attempts for the history, together some 60 KB: an activity may fail for

@@ -27,6 +27,7 @@ from belugawf.model.errors import (
     QueryNotFoundError,
     UnavailableError,
 )
+from belugawf.model.shell import quoted
 from belugawf.temporal.payloads import DATA_CONVERTER
 
 # A server that does not answer within this is told to be unreachable.
@@ -148,7 +149,7 @@ def server_error(error: RPCError, settings: TemporalSettings) -> BelugaError:
     if error.status is RPCStatusCode.NOT_FOUND and "amespace" in error.message:
         return UnavailableError(
             f"the Temporal server at {settings.host} has no namespace {settings.namespace!r}",
-            hint=f"temporal operator namespace create --namespace {settings.namespace}",
+            hint=f"temporal operator namespace create --namespace {quoted(settings.namespace)}",
         )
     return ServerError(f"the Temporal server answered: {error.message}")
 

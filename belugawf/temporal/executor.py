@@ -42,6 +42,7 @@ from belugawf.executor import (
     Owner,
     Problem,
     Pruned,
+    RunId,
     RunInfo,
     Summary,
 )
@@ -61,6 +62,7 @@ from belugawf.model.errors import (
 )
 from belugawf.model.history import python_version
 from belugawf.model.messages import UNSET, Signal
+from belugawf.model.shell import command_line
 from belugawf.model.values import frozen
 from belugawf.temporal.connection import query_error, server_error
 from belugawf.temporal.environment import WorkerOptions
@@ -221,7 +223,7 @@ class TemporalExecutor:
         )
         if run is None and if_exists == "skip":
             existing = await self._server.resolve(workflow_id)
-            return RunHandle(self, existing.workflow_id, existing.run_id)
+            return RunHandle(self, existing.workflow_id, RunId(existing.run_id))
         if run is None:
             raise AlreadyExistsError(
                 f"there is a run {workflow_id!r} already",
@@ -229,7 +231,7 @@ class TemporalExecutor:
             )
         if self._drives and not detach:
             self._driving()
-        return RunHandle(self, run.workflow_id, run.run_id)
+        return RunHandle(self, run.workflow_id, RunId(run.run_id))
 
     # -- driving ---------------------------------------------------------------------------------
 
@@ -436,7 +438,7 @@ class TemporalExecutor:
                 raise AmbiguousRunError(
                     f"{len(runs)} runs wait for signal {name!r}: {', '.join(ids)}",
                     ids,
-                    hint=f"say which: belugawf signal {name} RUN",
+                    hint=f"say which: {command_line('signal', name)} RUN",
                 )
             if time.monotonic() > deadline:
                 break
@@ -628,7 +630,7 @@ class TemporalExecutor:
             if end is not None and time.monotonic() >= end:
                 raise WaitExpiredError(
                     f"run {info.workflow_id!r} is not there yet; it goes on",
-                    hint=f"look at it: belugawf status {info.workflow_id}",
+                    hint=f"look at it: {command_line('status', info.workflow_id)}",
                 )
             await self._pause(_POLL_S)
 

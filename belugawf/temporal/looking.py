@@ -19,7 +19,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import PendingActivityInfo, WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 
-from belugawf.executor import OpenWait, Owner, Problem, RunInfo, Waiting
+from belugawf.executor import OpenWait, Owner, Problem, RunId, RunInfo, Waiting
 from belugawf.model import events as e
 from belugawf.model.durations import parse_instant
 from belugawf.model.errors import Failure, PayloadTypeError
@@ -61,7 +61,7 @@ def run_info(
     expires = described.workflow_extended_info.execution_expiration_time
     return RunInfo(
         workflow_id=info.execution.workflow_id,
-        run_id=info.execution.run_id,
+        run_id=RunId(info.execution.run_id),
         workflow=info.type.name,
         status=status,
         input=None if started.payload is None else json.loads(started.payload),
@@ -163,7 +163,7 @@ def open_waits(info: WorkflowExecutionInfo) -> list[OpenWait]:
     return [
         OpenWait(
             workflow_id=info.execution.workflow_id,
-            run_id=info.execution.run_id,
+            run_id=RunId(info.execution.run_id),
             workflow=info.type.name,
             signal=wait["signal"],
             since=parse_instant(wait["since"]),

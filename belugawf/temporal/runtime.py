@@ -29,6 +29,7 @@ from belugawf.authoring.context import (
 )
 from belugawf.authoring.failures import describe_failure
 from belugawf.authoring.signals import BufferedSignal, SignalBuffer
+from belugawf.executor import RunId
 from belugawf.model import codec
 from belugawf.model.durations import duration_ns, format_instant
 from belugawf.model.errors import (
@@ -193,7 +194,7 @@ class TemporalRuntime:
         info = self.info
         about = {
             "workflow_id": info.workflow_id,
-            "run_id": info.run_id,
+            "run_id": RunId(info.run_id),
             "workflow": info.workflow,
         }
         self._environment.tell(hook, {**about, **details})

@@ -42,13 +42,14 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from belugawf.config import TemporalSettings
-from belugawf.executor import Owner
+from belugawf.executor import Owner, RunId, TypedRun
 from belugawf.model.errors import (
     AmbiguousRunError,
     RunEndedError,
     RunNotFoundError,
     UsageError,
 )
+from belugawf.model.shell import command_line
 from belugawf.model.values import frozen
 from belugawf.temporal.connection import CALL_TIMEOUT, connect, server_error, translated
 from belugawf.temporal.histories import instant
@@ -110,20 +111,18 @@ class Server:
     # -- finding runs ----------------------------------------------------------------------------
 
     async def resolve(self, text: str) -> RunName:
-        """The run that a person means: see `DurableExecutor`."""
+        """The run that a text means: see `DurableExecutor`."""
         if not isinstance(text, str) or not text:
             raise UsageError(f"a run is named by a text, not {text!r}")
         if text == "@latest":
             for info in await self.newest(limit=1):
                 return self._remember(_name(info))
             raise RunNotFoundError("there is no run yet", hint="start one with: belugawf run")
-        if text in self._known:
-            return self._known[text]
-        exact = await self._by_workflow_id(text)
-        if exact is not None:
-            return exact
-        found = await self._matching(f"RunId = {quoted(text)}")
-        if not found and len(text) >= _SHORTEST_PREFIX:
+        typed = isinstance(text, TypedRun)
+        found = {} if isinstance(text, RunId) else await self._by_workflow_id(text)
+        if not found or typed:
+            found |= await self._by_run_id(text)
+        if not found and typed and len(text) >= _SHORTEST_PREFIX:
             prefix = quoted(text)
             found = await self._matching(
                 f"WorkflowId STARTS_WITH {prefix} OR RunId STARTS_WITH {prefix}"
@@ -134,20 +133,26 @@ class Server:
             raise AmbiguousRunError(
                 f"{text!r} may be {len(found)} runs: {', '.join(found)}",
                 list(found),
-                hint="type more of its name",
+                hint="type more of its name, or all of its run id",
             )
         raise await self._not_found(text)
 
-    async def _by_workflow_id(self, text: str) -> RunName | None:
+    async def _by_run_id(self, text: str) -> dict[str, RunName]:
+        known = self._known.get(text)
+        if known is not None:
+            return {known.workflow_id: known}
+        return await self._matching(f"RunId = {quoted(text)}")
+
+    async def _by_workflow_id(self, text: str) -> dict[str, RunName]:
         try:
             described = await self._describe(WorkflowExecution(workflow_id=text))
         except RPCError as error:
             if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
                 if "amespace" in error.message:
                     raise server_error(error, self.settings) from error
-                return None
+                return {}
             raise server_error(error, self.settings) from error
-        return self._remember(_name(described.workflow_execution_info))
+        return {text: self._remember(_name(described.workflow_execution_info))}
 
     async def _matching(self, query: str) -> dict[str, RunName]:
         """The latest run of each workflow id that the query finds."""
@@ -460,7 +465,7 @@ def ended(run: RunName) -> RunEndedError:
     """A message to a run that has ended."""
     return RunEndedError(
         f"run {run.workflow_id!r} has ended and takes no more messages",
-        hint=f"see how: belugawf status {run.workflow_id}",
+        hint=f"see how: {command_line('status', run.workflow_id)}",
     )
 
 

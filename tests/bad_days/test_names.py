@@ -84,6 +84,23 @@ def test_two_runs_match_a_prefix(project: Project) -> None:
     assert project.status("report-ja")["workflow_id"] == "report-january"
 
 
+def test_an_id_that_reads_like_another_run(project: Project) -> None:
+    """A run id that is another run's workflow id as well is 9 with both; neither is changed, and
+    each is reached by its own other name. FINDINGS S4"""
+    project.cli("run", "asking", "--id", "first", "-d")
+    run_id = project.status("first")["run_id"]
+    project.cli("run", "asking", "--id", run_id, "-d")
+    for command in (("status",), ("cancel",), ("terminate",), ("resume",), ("signal", "approval")):
+        refused = project.cli(*command, run_id, "--json", check=9)
+        assert refused.error["code"] == "ambiguous"
+        assert refused.error["candidates"] == [run_id, "first"]
+    other = next(run for run in project.cli("list", "--json").json if run["workflow_id"] == run_id)
+    project.cli("signal", "approval", "first", "--text", "one")
+    project.cli("signal", "approval", other["run_id"], "--text", "two")
+    assert project.result("first") == "it one is done"
+    assert project.result(other["run_id"]) == "it two is done"
+
+
 def test_two_runs_wait_for_the_signal(project: Project) -> None:
     """A signal without a run that two wait for is 9 with both; neither gets it."""
     project.cli("run", "asking", "--id", "report-january")

@@ -222,6 +222,7 @@ def test_11_interrupt_drains(project: Project, number: int, code: int) -> None:
     driver = project.start("run", "slowly", "--id", "slowly")
     wait_for(lambda: project.count("start") == 1, "it runs", process=driver)
     driver.send(number)
+    wait_for(lambda: "in flight" in driver.err, "it has heard", process=driver)
     project.open_gate("slow")
     driver.wait(check=code).no_traceback()
     shown = project.status("slowly")

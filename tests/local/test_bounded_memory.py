@@ -35,8 +35,8 @@ async def listening(ctx: WorkflowContext) -> list[int]:
     return [(await ctx.wait_for_signal("go")).payload for _ in range(3)]
 
 
-def engine_of(executor: LocalExecutor) -> Engine:
-    return executor._driving()
+async def engine_of(executor: LocalExecutor) -> Engine:
+    return await executor._driving()
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -55,7 +55,7 @@ async def test_runs_that_wait(tmp_path: Path) -> None:
     """None is driven; of the state of their code `cache_runs` of them, the last used."""
     options = EngineOptions(cache_runs=3)
     async with LocalExecutor(tmp_path / "state.db", [listening], options=options) as executor:
-        engine = engine_of(executor)
+        engine = await engine_of(executor)
 
         async def rests(number: int) -> None:
             await executor.wait(f"run-{number}", until="rest")
@@ -110,7 +110,7 @@ async def test_runs_in_motion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             await executor.execute(working, id=f"run-{number}", input="many", detach=True)
             for number in range(10)
         ]
-        engine = engine_of(executor)
+        engine = await engine_of(executor)
         most = 0
 
         def counted() -> bool:
@@ -142,7 +142,7 @@ async def test_state_of_runs_in_motion(tmp_path: Path, monkeypatch: pytest.Monke
         handles = [
             await executor.execute(working, id=f"run-{number}", input="many") for number in range(8)
         ]
-        engine = engine_of(executor)
+        engine = await engine_of(executor)
         await until(lambda: executor.in_flight() == 8 and replayed(engine) <= 2)
         GATES["many"].set()
         async with asyncio.timeout(60):
@@ -161,7 +161,7 @@ async def test_alarms_of_runs_that_are_gone(
         for _ in range(100):
             handle = await executor.execute(working, input="open", timeout="90d")
             await handle.result()
-        assert len(engine_of(executor)._agenda._alarms) <= 10
+        assert len((await engine_of(executor))._agenda._alarms) <= 10
 
 
 async def test_runs_that_others_have_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,6 +174,6 @@ async def test_runs_that_others_have_ended(tmp_path: Path, monkeypatch: pytest.M
         for number in range(50):
             await executor.execute(listening, id=str(number))
             await other.terminate(str(number))
-        engine = engine_of(executor)
+        engine = await engine_of(executor)
         engine.look()
         await until(lambda: len(engine._claims._followed) <= 10)

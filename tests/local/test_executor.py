@@ -14,6 +14,7 @@ from belugawf import (
     ActivityError,
     ActivityTimeoutError,
     AlreadyExistsError,
+    AmbiguousRunError,
     ApplicationError,
     ConfigurationError,
     Hooks,
@@ -38,6 +39,7 @@ from belugawf import (
     register_provider,
     workflow,
 )
+from belugawf.executor import RunId, TypedRun
 
 TRIES: list[int] = []
 
@@ -335,13 +337,55 @@ async def test_labels_and_list(tmp_path: Path) -> None:
 
 
 async def test_naming_a_run(tmp_path: Path) -> None:
-    """A run id, a prefix of four characters, and @latest all name a run."""
+    """A workflow id, a run id and @latest name a run; prefixes do only as a person types them."""
     async with open_executor(tmp_path) as executor:
         handle = await executor.execute(asking, id="report-1")
-        for text in ("report-1", handle.run_id, "repo", handle.run_id[:8], "@latest"):
+        for text in ("report-1", str(handle.run_id), handle.run_id, "@latest"):
             assert (await executor.describe(text)).run_id == handle.run_id
+        for text in ("repo", handle.run_id[:8]):
+            assert (await executor.describe(TypedRun(text))).run_id == handle.run_id
+            with pytest.raises(RunNotFoundError):
+                await executor.describe(text)
+            with pytest.raises(RunNotFoundError):
+                await executor.describe(RunId(text))
         with pytest.raises(RunNotFoundError, match="no run 'rep'"):
-            await executor.describe("rep")
+            await executor.describe(TypedRun("rep"))
+        with pytest.raises(RunNotFoundError):
+            await executor.describe(RunId("report-1"))
+
+
+async def test_an_id_that_reads_like_another_run(tmp_path: Path) -> None:
+    """A workflow id that equals another run's run id takes nobody's place. FINDINGS S4"""
+    async with asyncio.timeout(60), open_executor(tmp_path) as executor:
+        first = await executor.execute(asking, id="first")
+        second = await executor.execute(asking, id=first.run_id)
+        assert second.id == first.run_id
+        assert type(second.id) is str
+        await first.signal("approval", True)
+        assert await first.result() is True
+        assert await second.status() == "running"
+        assert (await executor.describe(first.run_id)).workflow_id == "first"
+        assert (await executor.describe(second.id)).run_id == second.run_id
+        (info,) = await executor.list(status="completed")
+        assert (await executor.handle(info.run_id).describe()).workflow_id == "first"
+        (wait,) = await executor.waiting()
+        await executor.signal(wait.run_id, "approval", False)
+        assert await second.result() is False
+        with pytest.raises(AmbiguousRunError) as several:
+            await executor.describe(TypedRun(first.run_id))
+        assert set(several.value.candidates) == {"first", first.run_id}
+        assert (await executor.describe(TypedRun(second.run_id))).run_id == second.run_id
+
+
+async def test_hooks_name_the_run_itself(tmp_path: Path) -> None:
+    """A hook can hand on its run id, whatever other runs are called."""
+    told: list[Any] = []
+    hooks = Hooks(on_workflow_complete=told.append)
+    async with open_executor(tmp_path, hooks=[hooks]) as executor:
+        first = await executor.execute(doubled, input=1)
+        await executor.execute(asking, id=first.run_id)
+        assert await first.result() == 2
+        assert (await executor.describe(told[0]["run_id"])).status == "completed"
 
 
 async def test_hooks_are_told_once(tmp_path: Path) -> None:

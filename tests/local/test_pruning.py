@@ -43,6 +43,7 @@ def ended_run(store: Store, name: str, at: str, status: str = "completed", **mor
     store.save_heartbeats([(run, 1, "1")])
     store.commit([turn(run, waits())], OWNER)
     store.terminate(run, None, None)
+    store.free_ended([run], OWNER)
     with store.database.write() as db:
         db.execute(
             "UPDATE runs SET created_at = ?, closed_at = ?, status = ? WHERE key = ?",
@@ -240,11 +241,11 @@ async def test_driven_elsewhere_ended_and_pruned(tmp_path: Path) -> None:
         one = executor._resolve("one")
         await beside.terminate("one")
         assert (await beside.prune(older_than=0)).runs == 1
-        executor._driving().want(one.key, 1)
+        (await executor._driving()).want(one.key, 1)
         handle = await executor.execute(waiting, id="two")
         await executor.signal("two", "go", 2)
         assert await handle.result() == "2"
-        assert not executor._driving().drives(one.key)
+        assert not (await executor._driving()).drives(one.key)
         with pytest.raises(RunNotFoundError):
             await executor.wait(one.run_id)
 

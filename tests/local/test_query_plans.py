@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from belugawf.executor import TypedRun
 from belugawf.host.clock import SystemClock
 from belugawf.local import completion, idle, peek
 from belugawf.local.database import Database
@@ -110,6 +111,7 @@ def use(store: Store) -> Caught:
     store.ended([run])
     for text in ("a", "some-name", "@latest"):
         store.find(text)
+        store.find(TypedRun(text))
     store.recent_ids()
     narrowings = {
         "status": "running", "workflow": "flow", "labels": {"team": "red"}, "since": 0,

@@ -24,6 +24,7 @@ from belugawf.local.executor import LocalExecutor
 from belugawf.local.options import EngineOptions
 from belugawf.local.rows import Committed, RunRow, Start, Turn
 from belugawf.model.errors import WorkflowBlockedError
+from belugawf.model.outcomes import Outcome
 
 BLOCKING: list[bool] = []
 STARTED: list[str] = []
@@ -180,12 +181,12 @@ async def test_a_resume_beside_a_claim_that_takes_long_drives_what_it_was_asked_
         claim, loop = executor._store.claim, asyncio.get_running_loop()
         claiming, may_claim = asyncio.Event(), threading.Event()
 
-        def slow(runs: Mapping[int, str | None], owner: str, *, patient: bool) -> list[RunRow]:
-            if not patient:
+        def slow(runs: Mapping[int, str | None], owner: str) -> list[RunRow]:
+            if asyncio._get_running_loop() is not None:
                 raise WouldWaitError  # so that it is made off the loop
             loop.call_soon_threadsafe(claiming.set)
             may_claim.wait(10)
-            return claim(runs, owner, patient=patient)
+            return claim(runs, owner)
 
         executor._store.claim = slow  # type: ignore[method-assign]
         first = asyncio.create_task(executor.resume("a"))
@@ -206,15 +207,13 @@ async def test_a_resume_beside_a_commit_that_lets_its_run_go_sleeps_as_long_as_i
         commit, loop = executor._store.commit, asyncio.get_running_loop()
         releasing, may_commit = asyncio.Event(), threading.Event()
 
-        def slow(
-            turns: Sequence[Turn], owner: str, starts: Sequence[Start], *, patient: bool
-        ) -> Committed:
-            if not patient:
+        def slow(turns: Sequence[Turn], owner: str, starts: Sequence[Start]) -> Committed:
+            if asyncio._get_running_loop() is not None:
                 raise WouldWaitError
             if any(turn.release for turn in turns):
                 loop.call_soon_threadsafe(releasing.set)
                 may_commit.wait(10)
-            return commit(turns, owner, starts, patient=patient)
+            return commit(turns, owner, starts)
 
         executor._store.commit = slow  # type: ignore[method-assign]
         first = asyncio.create_task(executor.resume("one", patience=0))
@@ -242,10 +241,9 @@ async def test_going_on_after_a_stop_starts_nothing_of_a_refused_run(tmp_path: P
         let_end()
 
 
-async def test_a_resume_that_is_over_keeps_a_refused_run_while_something_is_at_work(
-    tmp_path: Path,
-) -> None:
-    """It was refused because of its code, and its activity still cleans up."""
+async def test_a_refused_run_is_kept_while_something_is_at_work_for_it(tmp_path: Path) -> None:
+    """Its activity ends, and is not executed again when the code is put right."""
+    # FINDINGS E12, E13
     BLOCKING.append(True)
     async with (
         open_executor(tmp_path, options=EngineOptions(concurrency=2)) as executor,
@@ -253,18 +251,17 @@ async def test_a_resume_that_is_over_keeps_a_refused_run_while_something_is_at_w
         asyncio.timeout(20),
     ):
         await other.execute(going_wrong, id="one", detach=True)
-        await executor.execute(asking, id="two", detach=True)
-        await executor.resume("one")
-        engine_of(executor).stop_starting()
-        await engine_of(executor).pause()
+        resuming = asyncio.create_task(executor.resume("one"))
+        while (await other.describe("one")).problem is None:
+            await asyncio.sleep(0.01)
         BLOCKING.clear()
         await other.resume("one")
-        assert (AT_WORK.now, AT_WORK.calls) == (1, 1)
+        assert (AT_WORK.now, AT_WORK.calls, resuming.done()) == (1, 1, False)
         let_end()
-        while (await other.describe("one")).owner is not None:
-            await asyncio.sleep(0.01)
+        await resuming
+        assert (await other.describe("one")).owner is None
         await other.resume("one")
-        assert (AT_WORK.most, (await other.describe("one")).status) == (1, "completed")
+        assert (AT_WORK.calls, (await other.describe("one")).status) == (1, "completed")
 
 
 @pytest.mark.parametrize("where", ["thread", "loop"])
@@ -302,10 +299,10 @@ async def test_runs_that_could_not_be_let_go_are_let_go_later(tmp_path: Path, af
         await other.execute(working, id="one", input="endless", detach=True)
         abandon, failures = executor._store.abandon, iter([True])
 
-        def failing(runs: Sequence[int], owner: str) -> None:
+        def failing(runs: Sequence[int], owner: str, ends: Sequence[Outcome]) -> None:
             fails = next(failures, False)
             if after or not fails:
-                abandon(runs, owner)
+                abandon(runs, owner, ends)
             if fails:
                 raise UnavailableError("the disk reports an error")
 
@@ -324,7 +321,7 @@ async def test_runs_that_could_not_be_let_go_are_let_go_later(tmp_path: Path, af
 async def test_a_refused_run_is_kept_until_nothing_is_at_work_for_it(
     tmp_path: Path, where: str
 ) -> None:
-    """Who takes it up with mended code starts its activity anew: two never run at once."""
+    """Who takes it up with mended code uses what its activity returned: it runs once."""
     BLOCKING.append(True)
     async with (
         open_executor(tmp_path) as executor,
@@ -347,7 +344,7 @@ async def test_a_refused_run_is_kept_until_nothing_is_at_work_for_it(
             await engine_of(executor).changed(0.01)
         await other.resume("one")
         assert await other.handle("one").result() == "went well"
-    assert (AT_WORK.calls, AT_WORK.most) == (2, 1)
+    assert (AT_WORK.calls, AT_WORK.most) == (1, 1)
 
 
 async def test_a_resume_of_a_run_that_is_kept_for_a_thread_drives_it(tmp_path: Path) -> None:
@@ -358,13 +355,11 @@ async def test_a_resume_of_a_run_that_is_kept_for_a_thread_drives_it(tmp_path: P
         await rests_here(executor)
         commit = executor._store.commit
 
-        def slow_commit(
-            turns: Sequence[Turn], owner: str, starts: Sequence[Start], *, patient: bool
-        ) -> Committed:
-            if not patient:
+        def slow_commit(turns: Sequence[Turn], owner: str, starts: Sequence[Start]) -> Committed:
+            if asyncio._get_running_loop() is not None:
                 raise WouldWaitError  # so that it is made off the loop, which goes on meanwhile
             time.sleep(0.2)
-            return commit(turns, owner, starts, patient=patient)
+            return commit(turns, owner, starts)
 
         executor._store.commit = slow_commit  # type: ignore[method-assign]
         executor._store.send(1, "signal", name="go", payload="null")

@@ -67,12 +67,10 @@ class Commits:
         self._commit = executor._store.commit
         executor._store.commit = self  # type: ignore[assignment]
 
-    def __call__(
-        self, turns: Sequence[Turn], owner: str, starts: Sequence[Start], *, patient: bool
-    ) -> Committed:
+    def __call__(self, turns: Sequence[Turn], owner: str, starts: Sequence[Start]) -> Committed:
         if self.fail:
             raise self.fail.pop()
-        committed = self._commit(turns, owner, starts, patient=patient)
+        committed = self._commit(turns, owner, starts)
         self.count += 1
         self.threads.add(threading.get_ident())
         return committed

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 import socket
+import sqlite3
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from belugawf import WorkflowContext, new_executor, workflow
 from belugawf.local import wakeup
 from belugawf.local.wakeup import MAX_MESSAGE_BYTES, WakeSocket, wake
 from belugawf.model.errors import UnavailableError
 from tests.local.processes import Child, mode
+from tests.users import ADA, MALLORY, as_user, give, only_root, open_folder
 
 # Python 3.12 warns of forks beside threads: what follows them is what is tested here.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -261,11 +266,83 @@ def test_foreign_short_folder_is_not_used(folder: Path, runtime: Path) -> None:
 
 
 def test_no_folder_at_all(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no folder will do, one sentence says why and what to set."""
+    """If no folder will do, there is a socket that can be watched, and nobody can send to it."""
     monkeypatch.setattr(wakeup, "_short_folders", lambda: [folder / LONG, folder / "no" / "such"])
-    with pytest.raises(UnavailableError, match="no socket can be made") as caught:
-        WakeSocket.bind(folder / LONG, ID)
-    assert "XDG_RUNTIME_DIR" in (caught.value.hint or "")
+    receiver = WakeSocket.bind(folder / LONG, ID)
+    assert receiver.path is None
+    assert select.select([receiver.fileno()], [], [], 0)[0] == []
+    assert receiver.drain() == set()
+    receiver.close()
+    assert receiver.fileno() == -1
+
+
+def test_no_descriptor_left(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the process may open nothing more, one sentence says so."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    with pytest.raises(UnavailableError, match="Too many open files") as caught:
+        WakeSocket.bind(folder, ID)
+    assert "ulimit" in (caught.value.hint or "")
+
+
+@workflow
+async def hearing(ctx: WorkflowContext) -> Any:
+    return (await ctx.wait_for_signal("go")).payload
+
+
+async def test_nothing_needs_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a socket a worker takes runs, signals and cancels at its next look. FINDINGS S5"""
+    monkeypatch.setattr(wakeup, "_short_folders", list)
+    db = tmp_path / LONG / "state.db"
+    async with (
+        asyncio.timeout(60),
+        new_executor(db=db, workflows=[hearing]) as worker,
+        new_executor(db=db, workflows=[]) as sender,
+        new_executor(db=db, workflows=[hearing]) as starter,
+    ):
+        working = asyncio.create_task(worker.work())
+        handle = await starter.execute(hearing, id="a", detach=True)
+        await starter.execute(hearing, id="b", detach=True)
+        await sender.wait("a", until="waiting")
+        await sender.signal("a", "go", 1)
+        await sender.cancel("b")
+        assert await handle.result() == 1
+        assert (await sender.wait("b")).status == "cancelled"
+        with sqlite3.connect(db) as connection:
+            assert {row[0] for row in connection.execute("SELECT socket FROM owners")} == {None}
+        worker.interrupt()
+        await working
+
+
+@only_root
+def test_names_that_another_user_has_taken() -> None:
+    """Whoever makes the folder of our sockets first keeps nobody from driving. FINDINGS S5"""
+    with open_folder() as folder:
+        temporary = folder / "tmp"
+        project = folder / LONG
+        taken = [temporary / f"belugawf-{ADA}", Path("/tmp") / f"belugawf-{ADA}"]
+        (project / "workflows").mkdir(parents=True)
+        (project / "workflows" / "hello.py").write_text(
+            "from belugawf import workflow\n\n@workflow\nasync def hello(ctx): return 'hello'\n"
+        )
+        give(ADA, project)
+        temporary.mkdir()
+        temporary.chmod(0o1777)
+        try:
+            for path in taken:
+                path.mkdir(mode=0o700)
+                give(MALLORY, path)
+            for environment in ({}, {"XDG_RUNTIME_DIR": str(temporary)}):
+                moved = {"TMPDIR": str(temporary), **environment}
+                result = as_user(ADA, project, "run", "hello", env=moved)
+                assert (result.code, result.out) == (0, "hello\n"), result
+            assert all(list(path.iterdir()) == [] for path in taken)
+        finally:
+            for path in taken:
+                path.rmdir()
 
 
 def test_short_folder_is_swept(folder: Path, runtime: Path) -> None:

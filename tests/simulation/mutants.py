@@ -16,6 +16,7 @@ from typing import Any
 from unittest import mock
 
 from belugawf.local.claiming import Claims
+from belugawf.local.deciding import Decider
 from belugawf.local.engine import Engine
 from belugawf.local.memory import Memory
 from belugawf.local.starting import Starter
@@ -78,7 +79,7 @@ MUTANTS = (
             "        )\n"
             "        self._starter.queue(m.run, m.now)\n"
             "    self._starter.start(self._runs)\n"
-            "    await asyncio.sleep(0)\n",
+            "    await asyncio.get_running_loop().run_in_executor(None, lambda: None)\n",
         ),
     ),
     Mutant(
@@ -120,12 +121,12 @@ MUTANTS = (
     Mutant(
         "a fenced run is dropped",
         "began before it was on record|without its AttemptStarted|and the run is",
-        Change(Engine, "_settle", "self._drop(run)", "self._act(made, turn, released=False)"),
+        Change(Engine, "_settle", "self._exits.drop(run)", "self._act(made, turn, released=False)"),
     ),
     Mutant(
         "memory is never ahead of the disk",
         "is gone unrecorded|ends nothing that is open|cannot be replayed|a bug in belugawf",
-        Change(Engine, "_forget_turn", "self._memory.evict(run)", "pass"),
+        Change(Decider, "forget", "self._memory.evict(run)", "pass"),
     ),
     Mutant(
         "no run is let go with a message unread",
@@ -166,10 +167,10 @@ MUTANTS = (
         "messages and due timers are read under the lock",
         "came in time",
         Change(
-            Engine,
-            "_decide",
-            "self._store.read_inbox)",
-            "lambda runs, locked: self._store.read_inbox(runs, locked=False))",
+            Decider,
+            "_read_messages",
+            "locked=True",
+            "locked=False",
         ),
         faults=Faults(held=0.3, preempted=0.1),
     ),

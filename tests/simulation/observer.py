@@ -179,6 +179,8 @@ class Observer:
             told = any(
                 isinstance(x, e.SignalReceived) and x.payload == message.payload for x in events
             )
+        elif message.kind == "attempt":
+            told = bool(events) or run.status != "running"
         else:
             told = any(isinstance(x, e.CancelRequested) for x in events) or run.status != "running"
         if not told:

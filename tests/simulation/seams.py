@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from unittest import mock
 
 from belugawf.host import knobs
-from belugawf.local import committing, executor, memory, presence, turns, view
+from belugawf.local import executor, memory, presence, turns, view, writer
 from tests.simulation.storage import SimDatabase
 from tests.simulation.world import Process, World
 
@@ -147,7 +147,7 @@ def simulated(world: World) -> Iterator[None]:
         (executor, "ownership", kernel),
         (executor, "time", clock),
         (executor, "uuid", ids),
-        (committing, "time", clock),
+        (writer, "time", clock),
         (turns, "random", world.rng),
         (memory, "TurnGuard", _Unwatched),
         (presence, "ownership", kernel),

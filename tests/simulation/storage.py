@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,7 @@ class SimDatabase(Database):
         self.folder = storage.path.parent
         self.durability = "full"
         self.lock = _WriteLock(process)  # type: ignore[assignment]
+        self._of_thread = threading.local()
         self._process = process
         self._storage = storage
         self.writer = _Connection(storage.lend(), process, "full")  # type: ignore[assignment]
@@ -90,9 +92,9 @@ class SimDatabase(Database):
         self._process.pause()
         return self._read
 
-    def write(self, *, patient: bool = True) -> Any:
+    def write(self) -> Any:
         self._process.pause()
-        return super().write(patient=patient)
+        return super().write()
 
     def close(self) -> None:
         """The connections are given back when the process ends."""

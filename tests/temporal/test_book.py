@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from belugawf.host.attempts import Outcome
+from belugawf.model.outcomes import Outcome
 from belugawf.temporal.book import Book
 
 

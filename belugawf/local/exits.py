@@ -1,0 +1,212 @@
+"""How runs leave this process: refused, let go, or lost to somebody else.
+
+A run that is *refused* (its turn cannot be taken) gets its problem at once. What is in flight for
+it ends, and each end is kept in its inbox: the first ones together with the problem. It is let go
+when nothing is at work for it, so that whoever takes it up next starts nothing beside it, and
+nothing anew. A refusal counts as long as the history has not grown, and nobody asks for the run.
+
+A run that *ended* stays ours while a thread works for it that cannot be stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from belugawf.host.attempts import AttemptRunner
+from belugawf.local.agenda import Agenda
+from belugawf.local.claiming import Claims, Noted
+from belugawf.local.memory import Memory
+from belugawf.local.problems import problem_of
+from belugawf.local.starting import Starter
+from belugawf.local.store import Store
+from belugawf.local.turns import DrivenRun
+from belugawf.local.writer import Writer
+from belugawf.model.errors import BelugaError
+from belugawf.model.values import frozen
+
+# Runs whose turn cannot be taken: why, and how long their histories are.
+Refused: TypeAlias = dict[int, tuple[BelugaError, int]]
+
+
+@frozen()
+class _Refusal:
+    """Why a run cannot be moved on here, for as long as its history has `length` events."""
+
+    reason: BelugaError
+    length: int
+    is_news: bool
+
+
+class Exits:
+    """The doors of one engine, whose `runs` these are.
+
+    `gone` is told of each run that is not driven any more (as `Engine._gone`), `want` asks for one.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        writer: Writer,
+        owner: str,
+        runs: dict[int, DrivenRun],
+        *,
+        attempts: AttemptRunner,
+        starter: Starter,
+        memory: Memory,
+        agenda: Agenda,
+        claims: Claims,
+        touched: Noted,
+        gone: Callable[[int, bool | None], None],
+        want: Callable[[int, int], None],
+    ) -> None:
+        self._store = store
+        self._writer = writer
+        self._owner = owner
+        self._runs = runs
+        self._attempts = attempts
+        self._starter = starter
+        self._memory = memory
+        self._agenda = agenda
+        self._claims = claims
+        self._touched = touched
+        self._gone = gone
+        self._want = want
+        self._refused: dict[int, _Refusal] = {}
+        self._ended_at_work: set[int] = set()
+
+    # -- refusals --------------------------------------------------------------------------------
+
+    def refusal(self, run: int) -> BelugaError | None:
+        """Why that run is not driven here; `None` where there is no reason."""
+        refusal = self._refused.get(run)
+        return None if refusal is None else refusal.reason
+
+    def is_news(self, run: int) -> bool:
+        """Whether this process was the first to see the run's problem."""
+        refusal = self._refused.get(run)
+        return refusal is not None and refusal.is_news
+
+    def forget_refusal(self, run: int) -> None:
+        """Somebody asks for the run: it is tried again."""
+        self._refused.pop(run, None)
+
+    def forget_refusals(self) -> None:
+        """Somebody asks for all runs."""
+        self._refused.clear()
+
+    def still_refused(self) -> set[int]:
+        """The runs that are refused; not those that somebody else has moved on since."""
+        if self._refused:
+            for key, length in self._store.lengths(self._refused).items():
+                if length != self._refused[key].length:
+                    del self._refused[key]
+        return set(self._refused)
+
+    async def refuse(self, reasons: Refused) -> None:
+        """These runs cannot be moved on here."""
+        if not reasons:
+            return
+        runs = [self._runs[key] for key in reasons if key in self._runs]
+        for run in runs:
+            run.dirty = False  # else somebody asks for it while this is written
+        kept = {run.key for run in runs if self.is_needed(run)}
+        ends = [end for run in runs for end in run.outcomes]
+        problems = {key: problem_of(reason) for key, (reason, _) in reasons.items()}
+        try:
+            # Written first: a run that is still ours on disk must not be missing here.
+            news = await self._writer.write(
+                lambda: self._store.refuse(problems, self._owner, keep=kept, ends=ends),
+                size=len(reasons) + len(ends),
+            )
+        except BaseException:
+            for run in runs:
+                run.dirty = True
+            raise
+        for key, (reason, length) in reasons.items():
+            self._refused[key] = _Refusal(reason, length, key in news or self.is_news(key))
+            self._touched.add(key)
+            self._gone(key, None)
+        for run in runs:
+            run.kept(ends)
+            self._starter.forget(run.key)
+            self._memory.evict(run)
+            asked = run.dirty
+            if run.key not in kept:
+                self.let_go(run, closed=False)
+            elif not asked:
+                run.leave(reasons[run.key][0])
+            if asked:
+                self._want(run.key, run.patience_ns)
+
+    # -- leaving ---------------------------------------------------------------------------------
+
+    async def leave(self, runs: Sequence[DrivenRun]) -> None:
+        """These runs are not driven here any more: they are let go when nothing works for them."""
+        if not runs:
+            return
+        for run in runs:
+            if run.refused is None:
+                self._attempts.cancel_run(run.key)
+                run.launched.clear()
+            self._starter.forget(run.key)
+            run.leave(run.refused)
+        free = [run for run in runs if not self.is_needed(run)]
+        ends = [end for run in runs for end in run.outcomes]
+        if not free and not ends:
+            return
+        # Until it is known that they are let go, they are still to be.
+        for run in free:
+            run.dirty = True
+        self._agenda.add(free)
+        keys = [run.key for run in free]
+        await self._writer.write(
+            lambda: self._store.abandon(keys, self._owner, ends), size=len(free) + len(ends)
+        )
+        for run in runs:
+            run.kept(ends)
+        for run in free:
+            self.let_go(run, closed=False)
+            if not run.leaving:  # somebody asked for it while this was written
+                self._claims.name(run.key, run.patience_ns)
+
+    def let_go(self, run: DrivenRun, *, closed: bool, kept: bool = False) -> None:
+        """It is nobody's on disk, or has ended; `kept`: and is ours while a thread works for it."""
+        del self._runs[run.key]
+        self._attempts.cancel_run(run.key)
+        self._starter.forget(run.key)
+        if closed:
+            self._claims.forget((run.key,))
+            self._memory.evict(run)
+        else:
+            self._memory.shelve(run)
+        if kept:
+            self._ended_at_work.add(run.key)
+        self._gone(run.key, closed)
+
+    def drop(self, run: DrivenRun) -> None:
+        """Somebody else has ended it, or owns it: forget it."""
+        self._runs.pop(run.key, None)
+        self._attempts.cancel_run(run.key)
+        self._starter.forget(run.key)
+        self._memory.evict(run)
+        self._ended_at_work.add(run.key)
+        self._gone(run.key, None)
+
+    def is_needed(self, run: DrivenRun) -> bool:
+        """Whether something is at work for it, so that it must stay ours."""
+        ended = {outcome.seq for outcome in run.outcomes}
+        return not run.launched <= ended or self._attempts.at_work(run.key)
+
+    async def free_ended(self) -> None:
+        """Runs that have ended are nobody's any more, once nothing is at work for them."""
+        free = [key for key in self._ended_at_work if not self._attempts.at_work(key)]
+        if free:
+            await self._writer.write(
+                lambda: self._store.free_ended(free, self._owner), size=len(free)
+            )
+            self._ended_at_work.difference_update(free)
+
+    def lingering(self) -> list[int]:
+        """The runs that stay ours, because something cannot be stopped that works for them."""
+        return [key for key in (*self._runs, *self._ended_at_work) if self._attempts.at_work(key)]

@@ -1,0 +1,103 @@
+"""The one lane through which an executor writes: on the event loop, or off it.
+
+Off the loop activities go on while the disk works. But handing work to a thread takes as long as a
+commit on a quick disk. So a small transaction is made at once, if the last ones took no time and
+nobody else is writing. What would have to wait for a lock goes to the lane's own thread: nothing
+ever waits for one on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from belugawf.local.database import Database, WouldWaitError
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+T = TypeVar("T")
+
+# What is a small transaction (in rows that are touched, roughly), and a quick disk (in seconds).
+_SMALL, _QUICK_S = 16, 0.002
+
+
+class Writer:
+    """One transaction after the other; use on one event loop."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._thread: ThreadPoolExecutor | None = None
+        self._handed_over = 0
+        self._usual_s = 0.0
+
+    async def write(self, work: Callable[[], T], *, size: int = 1) -> T:
+        """What `work` returns, which writes in one transaction; raises what it raises.
+
+        `work` is called again, in the lane's thread, if it would have had to wait on the loop:
+        then its transaction had not begun. `size` is about how many runs it touches.
+        """
+        if size <= _SMALL and self._usual_s < _QUICK_S and not self._handed_over:
+            with suppress(WouldWaitError), self._database.without_waiting():
+                return self._timed(work)
+        return await self._off_loop(work)
+
+    async def _off_loop(self, work: Callable[[], T]) -> T:
+        if self._thread is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="belugawf-writer")
+        loop = asyncio.get_running_loop()
+        self._handed_over += 1
+        written = loop.run_in_executor(self._thread, self._timed, work)
+        written.add_done_callback(self._done)
+        return await written
+
+    def _done(self, _: object) -> None:
+        self._handed_over -= 1
+
+    def _timed(self, work: Callable[[], T]) -> T:
+        began = time.perf_counter()
+        written = work()
+        # The mean of the last few, which forgets a hiccup, and learns of a slower disk.
+        self._usual_s += (time.perf_counter() - began - self._usual_s) / 4
+        return written
+
+    def close(self) -> None:
+        """Wait for what is being written."""
+        if self._thread is not None:
+            self._thread.shutdown()
+
+
+class Steps:
+    """Runs a coroutine in synchronous steps on the loop, and not as a task.
+
+    A task could be cancelled by user code that cancels all tasks of the loop, and would be seen as
+    the current one by what it calls. `ended` is told how it ended, `None` for well.
+    """
+
+    def __init__(
+        self,
+        work: Coroutine[Any, None, None],
+        ended: Callable[[BaseException | None], None],
+        context: Context,
+    ) -> None:
+        self._work = work
+        self._ended = ended
+        self._context = context
+
+    def step(self, _: object = None) -> None:
+        """Run on until it waits for a future, or to its end."""
+        try:
+            awaited = self._work.send(None)
+        except StopIteration:
+            self._ended(None)
+        except BaseException as error:
+            self._ended(error)
+        else:
+            awaited._asyncio_future_blocking = False
+            awaited.add_done_callback(self.step, context=self._context)

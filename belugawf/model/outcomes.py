@@ -1,0 +1,87 @@
+"""How an attempt of an activity ended, as a value: in memory, in an inbox, and in a history."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any, Literal, TypeAlias
+
+from belugawf.model import events as e
+from belugawf.model.durations import format_duration, parse_duration
+from belugawf.model.values import frozen
+
+# "expired": its `total_timeout` was over while no attempt ran; all others end an attempt.
+Status: TypeAlias = Literal["completed", "failed", "timed_out", "interrupted", "expired"]
+
+
+@frozen(kw_only=True)
+class Outcome:
+    """How an attempt ended, at `at`. `payload` is the result, or a `Failure`, as JSON text.
+
+    `limit` names the limit that a timed out attempt ran over, `retry_after` is the delay that the
+    activity itself asked for.
+    """
+
+    run: int
+    seq: int
+    attempt: int
+    status: Status
+    at: int
+    started_at: int
+    payload: str = "null"
+    error_type: str = ""
+    non_retryable: bool = False
+    limit: str = ""
+    retry_after: timedelta | None = None
+
+    def to_text(self) -> str:
+        """It as JSON text, without `run` and `at`, which have columns of their own in an inbox."""
+        fields: dict[str, Any] = {name: getattr(self, name) for name in _WRITTEN}
+        if self.retry_after is not None:
+            fields["retry_after"] = format_duration(self.retry_after)
+        return json.dumps(fields)
+
+    @classmethod
+    def of_text(cls, text: str, *, run: int, at: int) -> Outcome:
+        """The inverse of `to_text`. Raises `ValueError` or `TypeError` where it is another text."""
+        fields = json.loads(text)
+        if "retry_after" in fields:
+            fields["retry_after"] = parse_duration(fields["retry_after"])
+        outcome = cls(run=run, at=at, **fields)
+        json.loads(outcome.payload)
+        if type(outcome.seq) is not int or type(outcome.attempt) is not int:
+            raise TypeError("an attempt is named by numbers")
+        return outcome
+
+    def unread(self, position: int, time: int) -> e.Event | None:
+        """The note that it ended before its run did, and no code has seen it.
+
+        `None` where the attempt was stopped, and so has no end of its own.
+        """
+        fields: dict[str, Any] = {
+            "position": position,
+            "time": time,
+            "seq": self.seq,
+            "payload": self.payload,
+            "at": self.at,
+            "attempt": self.attempt,
+            "started_at": self.started_at,
+            "unread": True,
+        }
+        if self.status == "completed":
+            return e.ActivityCompleted(**fields)
+        if self.limit:
+            return e.ActivityTimedOut(limit=self.limit, **fields)
+        return None if self.status == "interrupted" else e.ActivityFailed(**fields)
+
+
+_WRITTEN = (
+    "seq",
+    "attempt",
+    "status",
+    "started_at",
+    "payload",
+    "error_type",
+    "non_retryable",
+    "limit",
+)
