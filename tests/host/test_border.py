@@ -384,6 +384,24 @@ def test_what_the_main_task_raises_is_raised() -> None:
     loop.close()
 
 
+@activity
+async def ends_the_loop() -> str:
+    await asyncio.wait([asyncio.ensure_future(exits())])
+    asyncio.get_running_loop().stop()
+    return "ended"
+
+
+@workflow
+async def ending(ctx: WorkflowContext) -> str:
+    return await ctx.execute_activity(ends_the_loop)
+
+
+def test_the_loop_of_a_blocking_executor_goes_on(tmp_path: Path) -> None:
+    """It is ours as well, and nobody would be told that its thread had ended."""
+    with LocalExecutor(tmp_path / "state.db", [ending]).sync() as executor:
+        assert executor.execute(ending).result() == "ended"
+
+
 # -- the command line ------------------------------------------------------------------------------
 
 RUDE = """
