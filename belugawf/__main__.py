@@ -33,8 +33,11 @@ def main() -> NoReturn:
     for stream in (STREAMS.data, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()  # type: ignore[union-attr]
-    # Not sys.exit: shutting the interpreter down would run the `finally` blocks of suspended
-    # workflow coroutines, outside their run, and wait for threads of activities that were given up.
+    if STREAMS.diverts:
+        from belugawf.host.leaving import leave
+
+        leave(code)
+    # No code of the user's has run: nothing of its is left to do.
     os._exit(code)
 
 

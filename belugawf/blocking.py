@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any
+
+logger = logging.getLogger("belugawf.engine")
 
 
 class BlockingExecutor:
@@ -21,11 +24,13 @@ class BlockingExecutor:
         self._executor = executor
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._ends = threading.Event()
 
     def __enter__(self) -> BlockingExecutor:
         self._loop = asyncio.new_event_loop()
+        self._ends.clear()
         self._thread = threading.Thread(
-            target=self._loop.run_forever, name="belugawf-loop", daemon=True
+            target=self._drive, args=(self._loop,), name="belugawf-loop", daemon=True
         )
         self._thread.start()
         try:
@@ -50,11 +55,21 @@ class BlockingExecutor:
             raise RuntimeError("the executor is not open: use it as `with ... as executor`")
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
+    def _drive(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Run the loop until the end, whatever the tasks of activities do to it."""
+        while not self._ends.is_set():
+            try:
+                loop.run_forever()
+            except (SystemExit, KeyboardInterrupt) as error:
+                what = type(error).__name__
+                logger.warning("code in a task raised %s, which does not end this thread", what)
+
     def _stop(self) -> None:
         loop, thread = self._loop, self._thread
         self._loop = self._thread = None
         assert loop is not None
         assert thread is not None
+        self._ends.set()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

@@ -71,7 +71,7 @@ def become(
     """Be `belugawf ARGS` in this process, a forked one, until its end."""
     try:
         os.chdir(cwd)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
             usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
             signal.signal(number, usual)
         written = os.O_WRONLY | os.O_CREAT | os.O_APPEND

@@ -43,7 +43,7 @@ LAYERS["temporal"] = LAYERS["local"]
 LAYERS["testing"] = {*LAYERS["local"], "local"}
 LAYERS["cli"] = {"model", "authoring", "blocking", "executor", "config", "host", "local"}
 LAYERS["cli"] |= {"redacting"}
-LAYERS["__main__"] = {"cli"}
+LAYERS["__main__"] = {"cli", "host"}
 LAYERS["__init__"] = {"model", "authoring", "executor"}
 
 WORLD = {

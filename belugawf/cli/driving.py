@@ -35,7 +35,7 @@ _PATIENCE_PRESSES = 2
 def interruptible(
     session: Session, executor: DurableExecutor, runs: Sequence[str]
 ) -> Iterator[None]:
-    """Let SIGINT and SIGTERM drain; a second one cuts, a third one leaves at once.
+    """Let SIGINT, SIGTERM and SIGHUP drain; a second one cuts, a third one leaves at once.
 
     The handlers stay for the time after the body, when the executor drains as it is left.
     """

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from belugawf.cli import render, telling
 from belugawf.cli.render import escape, short_duration
 from belugawf.cli.streams import LineCapture
+from belugawf.host.loops import hidden_task
 from belugawf.model import events as ev
 from belugawf.model.errors import BelugaError
 
@@ -67,7 +68,7 @@ async def watching(
         yield
         return
     stop = asyncio.Event()
-    task = asyncio.create_task(_look_until(view, stop))
+    task = hidden_task(asyncio.get_running_loop(), _look_until(view, stop))
     try:
         yield
     finally:
@@ -89,7 +90,8 @@ async def _look_until(view: View, stop: asyncio.Event) -> None:
         # Nor is it to take the time of the work, where a history is long.
         pause = max(_LOOK_EVERY_S, (time.monotonic() - began) * _LOOK_SHARE)
         with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), pause)
+            async with asyncio.timeout(pause):
+                await stop.wait()
 
 
 # -- plain lines ---------------------------------------------------------------------------------

@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_EXIT_CODES = {signal.SIGINT: exits.INTERRUPTED, signal.SIGTERM: exits.TERMINATED}
+# The signals that end a command; a terminal that is closed sends the last one.
+_EXIT_CODES = {
+    signal.SIGINT: exits.INTERRUPTED,
+    signal.SIGTERM: exits.TERMINATED,
+    signal.SIGHUP: exits.TERMINATED,
+}
 
 
 class Interrupted(Exception):
@@ -72,6 +77,7 @@ class Session:
         self._settings: Settings | None = None
         self._redaction: Redaction | None = None
         self._on_signal: Callable[[int], None] | None = None
+        self._executor: DurableExecutor | None = None
         if self.flags.directory is not None:
             _enter(self.flags.directory)
 
@@ -118,7 +124,7 @@ class Session:
         """Call `work` with an entered executor, on an event loop of its own.
 
         Raises `RunNotFoundError` where nothing is stored yet (and nothing may be created), and
-        `Interrupted` after SIGINT or SIGTERM, unless `work` handles them.
+        `Interrupted` after SIGINT, SIGTERM or SIGHUP, unless `work` handles them.
         """
         if not create and self.nothing_stored:
             raise RunNotFoundError(
@@ -128,13 +134,21 @@ class Session:
 
         async def entered() -> T:
             async with self.executor(create=create) as executor:
+                # Until `work` answers signals itself; as the executor is left, they end here.
+                self._executor = executor
                 return await work(executor)
 
         return self.run_loop(entered())
 
     def run_loop(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on a new event loop, with the signals handled."""
+        """Run a coroutine on a new event loop, with the signals handled.
+
+        The loop is shared with users' activities. What they do to it ends neither: it is entered
+        again, and `work` is none of `asyncio.all_tasks()`, which some code cancels.
+        """
         import asyncio
+
+        from belugawf.host.loops import hidden_task, run_until_done
 
         try:
             loop = asyncio.new_event_loop()
@@ -142,20 +156,23 @@ class Session:
             work.close()  # else Python says that it never ran
             raise
         self._on_signal = None
+        # What `nohup` has made it ignore stays ignored.
+        hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+        numbers = [number for number in _EXIT_CODES if hangs_up or number != signal.SIGHUP]
         try:
             # Some libraries that users call from activities still ask for the current loop.
             asyncio.set_event_loop(loop)
-            task = loop.create_task(work)
-            for number in _EXIT_CODES:
+            task = hidden_task(loop, work)
+            for number in numbers:
                 loop.add_signal_handler(number, self._handle_signal, task, number)
             try:
-                return loop.run_until_complete(task)
+                return run_until_done(loop, task)
             except asyncio.CancelledError:
                 if self.interrupted is None:
                     raise
                 raise Interrupted(self.interrupted) from None
         finally:
-            for number in _EXIT_CODES:
+            for number in numbers:
                 loop.remove_signal_handler(number)
             asyncio.set_event_loop(None)
             # Threads of activities may still run; closing does not wait for them.
@@ -170,6 +187,8 @@ class Session:
         if self._on_signal is not None:
             self._on_signal(number)
         else:
+            if self._executor is not None:
+                self._executor.interrupt()
             task.cancel()
 
     # -- what it says ----------------------------------------------------------------------------

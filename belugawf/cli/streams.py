@@ -42,6 +42,11 @@ class Streams:
         """Where results go; `None` where stdout is closed."""
         return self._data or sys.stdout
 
+    @property
+    def diverts(self) -> bool:
+        """Whether what is printed goes to stderr: this process drives user code, or did."""
+        return self._data is not None
+
     def write(self, text: str) -> None:
         """Print `text` as data. Raises `BrokenPipeError` when nobody reads any more."""
         stream = self.data

@@ -3,6 +3,10 @@
 An attempt is started once and ends in one `Outcome`, handed to the engine. It can be stopped before
 (timed out, cancelled, cut): what it returns after that is ignored. Deadlines are looked at by the
 wall clock (`expire`), because the monotonic clock stands still while a laptop sleeps.
+
+Not every failure is one. After a signal that ends the process (`interrupt`) an attempt that fails
+was interrupted: a terminal and systemd send the signal to what it has started as well. So was one
+whose task somebody else has cancelled, a few times.
 """
 
 from __future__ import annotations
@@ -12,7 +16,9 @@ import contextlib
 import contextvars
 import inspect
 import json
-import sys
+import os
+import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -20,9 +26,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from belugawf.authoring.activity import ActivityInfo, current_attempt
-from belugawf.authoring.failures import attribute, describe_failure
 from belugawf.host import masking
-from belugawf.host.calling import encode_result, positional
+from belugawf.host.calling import encode_result, failure_of, is_ctrl_c, positional
+from belugawf.host.children import IsolatedChild
 from belugawf.host.clock import Clock
 from belugawf.host.threads import DaemonPool
 from belugawf.model import codec
@@ -33,7 +39,7 @@ from belugawf.model.durations import (
     ns_datetime,
     parse_duration,
 )
-from belugawf.model.errors import DurationError, Failure
+from belugawf.model.errors import Failure
 from belugawf.model.outcomes import Outcome, Status
 from belugawf.model.policy import ActivityOptions
 from belugawf.model.values import frozen
@@ -44,13 +50,10 @@ Key: TypeAlias = tuple[int, int]
 _FAREWELL_S = 1.0
 # How long it is until a thread is asked for again where the system gave none, in seconds.
 _NO_THREAD_S = 1.0
-# Results are one line; the limit of payloads is checked in the child, this one only bounds memory.
-_CHILD_LINE_LIMIT = 64 * 1024 * 1024
-# The child finds modules just where we do.
-_CHILD = (
-    "import sys; sys.path[:] = sys.argv[1:]; del sys.argv[1:]; "
-    "from belugawf.host.isolated import main; main()"
-)
+# How long it may take until a signal that has ended a child of ours is known to us too, in seconds.
+_SIGNAL_S = 0.05
+# How often an attempt that somebody else cancels starts again before that is its failure.
+_MAX_DISTURBANCES = 3
 
 
 @frozen(kw_only=True)
@@ -88,10 +91,11 @@ class Attempt:
     clock: Clock
     deadline: int | None = None
     limit: str = "total_timeout"
-    stop: Callable[[], None] = lambda: None
-    task: asyncio.Task[None] | None = None
+    stop: Callable[[], object] = lambda: None
+    task: asyncio.Task[Outcome] | None = None
     stopped: bool = False
     over: bool = False
+    verdict: Outcome | None = None
     beats: dict[Key, str] = field(default_factory=dict)
     alive_at: int = 0
     begun: bool = False
@@ -125,7 +129,10 @@ class Attempt:
 
     def heartbeat(self, details: Any) -> None:
         """Told by the activity, on any thread: it lives; `details` go to the next attempt."""
-        text = codec.encode(details, what="heartbeat details")
+        self.beat(codec.encode(details, what="heartbeat details"))
+
+    def beat(self, text: str) -> None:
+        """The same, with the details as JSON."""
         self.alive_at = self.clock.now()
         if not self.stopped:
             self.beats[self.spec.key] = text
@@ -135,7 +142,9 @@ class Attempt:
         return self.stopped
 
     def overdue(self, now: int) -> str | None:
-        """The limit that it has run over by now, `None` while it is within all."""
+        """The limit that it has run over by now, `None` while it is within all, or has ended."""
+        if self.over or self.verdict is not None:
+            return None
         if self.deadline is not None and self.deadline <= now:
             return self.limit
         silence = self.spec.options.heartbeat_timeout
@@ -145,6 +154,8 @@ class Attempt:
 
     def next_limit(self) -> int | None:
         """The next moment at which it may run over a limit."""
+        if self.over or self.verdict is not None:
+            return None
         moments = [] if self.deadline is None else [self.deadline]
         silence = self.spec.options.heartbeat_timeout
         if self.begun and silence is not None:
@@ -155,10 +166,11 @@ class Attempt:
 class AttemptRunner:
     """All attempts in flight in this process. Lives on the engine's loop.
 
-    `deliver` is called on the loop with each outcome. `keep` are descriptors that child processes
-    hold while they live, so that a run is not taken over before its isolated activity is gone.
+    `deliver` is called on the loop with each outcome. `keep` are descriptors that are held until
+    nothing is left of an isolated activity, so that its run is not taken over before.
     `began` is told when a queued attempt has found a thread, so that its limits are looked at.
     `ended_late` is told of a run for which something has ended at last that nobody waited for.
+    Each attempt begins in a copy of `context`, by default an empty one.
     """
 
     def __init__(
@@ -171,7 +183,9 @@ class AttemptRunner:
         keep: Callable[[], tuple[int, ...]] = tuple,
         ended_late: Callable[[int], None] = lambda run: None,
         began: Callable[[], None] = lambda: None,
+        context: contextvars.Context | None = None,
     ) -> None:
+        self._context = contextvars.Context() if context is None else context
         self._began = began
         self._ended_late = ended_late
         self._deliver = deliver
@@ -182,8 +196,10 @@ class AttemptRunner:
         self._growing: asyncio.TimerHandle | None = None
         self._attempts: dict[Key, Attempt] = {}
         self._beats: dict[Key, str] = {}
-        self._lingering: dict[int, int] = {}
-        self._tasks: dict[asyncio.Task[None], int] = {}
+        self._ending: Counter[int] = Counter()
+        self._lingering: Counter[int] = Counter()
+        self._disturbances: Counter[tuple[str, str]] = Counter()
+        self._interrupted = False
         self._next_limit: int | None = None
 
     # -- what the engine asks --------------------------------------------------------------------
@@ -205,9 +221,20 @@ class AttemptRunner:
         """Whether a thread still runs for that run, though nobody waits for it."""
         return run in self._lingering
 
+    def lingering(self) -> list[int]:
+        """The runs for which threads still run, though nobody waits for them."""
+        return list(self._lingering)
+
     def at_work(self, run: int) -> bool:
         """Whether anything still runs for that run: what was stopped may take its time."""
-        return self.lingers(run) or run in self._tasks.values()
+        return run in self._ending or bool(self.running(run))
+
+    def interrupt(self) -> None:
+        """A signal has come that ends this process: whatever fails from now on was interrupted.
+
+        Not what may run only once: what it raised is all that is known of it.
+        """
+        self._interrupted = True
 
     def take_heartbeats(self) -> list[tuple[int, int, str]]:
         """What attempts reported since the last call: (run, seq, JSON) each."""
@@ -242,14 +269,14 @@ class AttemptRunner:
             beats=self._beats,
         )
         self._attempts[spec.key] = attempt
-        context = contextvars.copy_context()
+        context = self._context.copy()
         context.run(current_attempt.set, attempt)
         if spec.options.isolation == "process":
             attempt.begin()
-            self._start_task(attempt, self._in_process(attempt), context)
+            self._in_process(attempt)
         elif _is_async(spec.function):
             attempt.begin()
-            self._start_task(attempt, self._on_loop(attempt), context)
+            self._on_loop(attempt, context)
         else:
             self._in_thread(attempt, context)
         self._mind(attempt)
@@ -265,8 +292,14 @@ class AttemptRunner:
                 self._mind(attempt)
                 continue
             at = now if limit == "heartbeat_timeout" else attempt.deadline or now
-            self._stop(attempt)
-            self._deliver(timed_out(attempt.spec, limit, at, attempt.started_at))
+            outcome = timed_out(attempt.spec, limit, at, attempt.started_at)
+            if attempt.spec.options.isolation == "process":
+                # It can be ended, and the next attempt must not begin beside what is left of it.
+                attempt.verdict = outcome
+                attempt.stop()
+            else:
+                self._stop(attempt)
+                self._deliver(outcome)
 
     def cancel(self, run: int, seq: int) -> None:
         """Nobody waits for it any more: tell it, and forget what it will return."""
@@ -283,107 +316,116 @@ class AttemptRunner:
         """Stop everything now, or what runs for that run; each attempt ends as interrupted."""
         for attempt in self.all() if run is None else self.running(run):
             self._stop(attempt)
-            spec = attempt.spec
-            self._deliver(
-                Outcome(
-                    run=spec.run,
-                    seq=spec.seq,
-                    attempt=spec.attempt,
-                    status="interrupted",
-                    at=self._clock.now(),
-                    started_at=attempt.started_at,
-                )
-            )
+            self._deliver(self._outcome(attempt, "interrupted", "null"))
 
     async def close(self) -> None:
         """Stop what is left, and give it a second to notice and clean up."""
         for attempt in self.all():
             self._stop(attempt)
-        try:
+        with contextlib.suppress(TimeoutError):  # it was told; a thread cannot be made to listen
             async with asyncio.timeout(_FAREWELL_S):
-                if self._tasks:
-                    await asyncio.wait(self._tasks)
-                while self._lingering:
+                while self._ending:
                     await asyncio.sleep(_FAREWELL_S / 100)
-        except TimeoutError:
-            pass  # it was told; a thread cannot be made to listen
         if self._growing is not None:
             self._growing.cancel()
         self._pool.close()
 
     # -- the life of an attempt ------------------------------------------------------------------
 
-    def _start_task(self, attempt: Attempt, work: Any, context: contextvars.Context) -> None:
-        task = asyncio.get_running_loop().create_task(work, context=context)
-        self._tasks[task] = run = attempt.spec.run
-        attempt.task = task
-
-        def over(_: object) -> None:
-            self._tasks.pop(task, None)  # it may have ended before it began
-            self._ended_late(run)
-
-        def stop() -> None:
-            task.add_done_callback(over)
-            task.cancel()
-
-        attempt.stop = stop
-
     def _stop(self, attempt: Attempt) -> None:
         self._attempts.pop(attempt.spec.key, None)
+        attempt.stopped = True
         if not attempt.over:
-            attempt.stopped = True
+            self._ending[attempt.spec.run] += 1
             attempt.stop()
 
-    def _finish(self, attempt: Attempt, outcome: Outcome) -> None:
+    def _ended(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Its code has come to its end: deliver how, unless it was stopped before."""
         attempt.over = True
-        if attempt.task is not None:
-            self._tasks.pop(attempt.task, None)
-        if not attempt.stopped:
-            self._attempts.pop(attempt.spec.key, None)
-            self._deliver(outcome)
+        if attempt.stopped:
+            _count_down(self._ending, attempt.spec.run)
+            self._ended_late(attempt.spec.run)
+            return
+        outcome = attempt.verdict or outcome
+        if outcome.status == "failed" and not self._interrupted and _has_had_children():
+            # Perhaps by a signal that has reached a child of ours before us. Once more around the
+            # loop: what comes in with the timer is handled after it.
+            loop = asyncio.get_running_loop()
+            loop.call_later(_SIGNAL_S, loop.call_soon, self._settle, attempt, outcome)
+        else:
+            self._settle(attempt, outcome)
 
-    async def _on_loop(self, attempt: Attempt) -> None:
+    def _settle(self, attempt: Attempt, outcome: Outcome) -> None:
+        if attempt.stopped:
+            return
+        del self._attempts[attempt.spec.key]
+        if outcome.status == "failed" and self._was_interrupted(attempt):
+            outcome = self._outcome(attempt, "interrupted", "null")
+        elif self._disturbances:
+            self._disturbances.pop(_name_of(attempt.spec), None)
+        self._deliver(outcome)
+
+    def _was_interrupted(self, attempt: Attempt) -> bool:
+        """Whether an attempt that has failed did so for no reason of its own."""
+        if self._interrupted and not attempt.spec.options.at_most_once:
+            return True
+        if attempt.task is None or not attempt.task.cancelling():
+            return False
+        name = _name_of(attempt.spec)
+        self._disturbances[name] += 1
+        return self._disturbances[name] <= _MAX_DISTURBANCES
+
+    def _on_loop(self, attempt: Attempt, context: contextvars.Context) -> None:
         spec = attempt.spec
-        try:
-            arguments = positional(spec.function, spec.arguments, spec.name)
-            value = await spec.function(*arguments)
-            outcome = self._completed(attempt, value)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            outcome = self._failed(attempt, error)
-        self._finish(attempt, outcome)
+
+        async def work() -> Outcome:
+            try:
+                arguments = positional(spec.function, spec.arguments, spec.name)
+                return self._completed(attempt, await spec.function(*arguments))
+            except BaseException as error:
+                if is_ctrl_c(error):
+                    raise
+                return self._failed(attempt, error)
+
+        def ended(task: asyncio.Task[Outcome]) -> None:
+            try:
+                outcome = task.result()
+            except BaseException as error:  # cancelled before it began, or Ctrl-C
+                outcome = self._failed(attempt, error)
+            self._ended(attempt, outcome)
+
+        attempt.task = task = asyncio.get_running_loop().create_task(work(), context=context)
+        task.add_done_callback(ended)
+        attempt.stop = task.cancel
 
     def _in_thread(self, attempt: Attempt, context: contextvars.Context) -> None:
         spec = attempt.spec
         loop = asyncio.get_running_loop()
 
         def forsake() -> None:
-            self._lingering[spec.run] = self._lingering.get(spec.run, 0) + 1
+            self._lingering[spec.run] += 1
             if not self._pool.forsake(job):
                 self._grow_pool()
 
-        def ended(outcome: Outcome | None) -> None:
+        def ended(outcome: Outcome) -> None:
             if attempt.stopped:
-                self._lingers_no_more(spec.run)
-            elif outcome is not None:
-                self._finish(attempt, outcome)
+                _count_down(self._lingering, spec.run)
+            self._ended(attempt, outcome)
 
         def job() -> None:
-            outcome = None if attempt.stopped else call()
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(ended, outcome)
+            _call_on(loop, ended, call())
 
         def begun() -> None:
             self._mind(attempt)
             self._began()
 
         def call() -> Outcome:
-            attempt.begin()
-            if attempt.next_limit() is not None:
-                with contextlib.suppress(RuntimeError):  # nobody looks: the loop is closed
-                    loop.call_soon_threadsafe(begun)
+            if attempt.stopped:
+                return self._outcome(attempt, "interrupted", "null")
             try:
+                attempt.begin()
+                if attempt.next_limit() is not None:
+                    _call_on(loop, begun)
                 arguments = positional(spec.function, spec.arguments, spec.name)
                 return self._completed(attempt, context.run(spec.function, *arguments))
             except BaseException as error:
@@ -392,12 +434,6 @@ class AttemptRunner:
         attempt.stop = forsake
         if not self._pool.submit(job):
             self._grow_pool()
-
-    def _lingers_no_more(self, run: int) -> None:
-        left = self._lingering.pop(run) - 1
-        if left:
-            self._lingering[run] = left
-        self._ended_late(run)
 
     def _grow_pool(self) -> None:
         """Try until there is a thread for what waits for one."""
@@ -408,56 +444,38 @@ class AttemptRunner:
             loop = asyncio.get_running_loop()
             self._growing = loop.call_later(_NO_THREAD_S, self._grow_pool)
 
-    async def _in_process(self, attempt: Attempt) -> None:
-        try:
-            outcome = await self._run_child(attempt)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            outcome = self._failed(attempt, error)
-        self._finish(attempt, outcome)
+    def _in_process(self, attempt: Attempt) -> None:
+        loop = asyncio.get_running_loop()
+        child = IsolatedChild()
 
-    async def _run_child(self, attempt: Attempt) -> Outcome:
-        keep = self._keep()
-        child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            # Not the folder that we happen to be in: a `json.py` there would be the child's json.
-            "-P",
-            "-c",
-            _CHILD,
-            *sys.path,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            pass_fds=keep,
-            limit=_CHILD_LINE_LIMIT,
-        )
-        assert child.stdin is not None
-        try:
-            child.stdin.write(_task(attempt, keep, self._payload_limit).encode() + b"\n")
-            outcome = await self._hear(attempt, child)
-            # It ends by itself. Killing one that has just ended would take its exit code from
-            # asyncio, which then warns on stderr.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_FAREWELL_S):
-                    await child.wait()
-            return outcome
-        finally:
-            if child.returncode is None:
-                child.kill()
-            await asyncio.shield(child.wait())
+        def drive() -> None:
+            try:
+                outcome = self._drive_child(attempt, child)
+            except BaseException as error:
+                outcome = self._failed(attempt, error)
+            _call_on(loop, self._ended, attempt, outcome)
 
-    async def _hear(self, attempt: Attempt, child: asyncio.subprocess.Process) -> Outcome:
-        """What the child says, until it has told its outcome or is gone."""
-        assert child.stdout is not None
-        while line := await child.stdout.readline():
-            message = json.loads(line)
+        attempt.stop = child.end
+        try:
+            threading.Thread(target=drive, name="belugawf-isolated", daemon=True).start()
+        except RuntimeError as error:  # the system gives no more threads
+            loop.call_soon(self._ended, attempt, self._failed(attempt, error))
+
+    def _drive_child(self, attempt: Attempt, child: IsolatedChild) -> Outcome:
+        """How it ended, once nothing of it is left."""
+        outcome = None
+        code = 0
+        for message in child.run(_task(attempt, self._payload_limit), self._keep()):
             if "heartbeat" in message:
-                attempt.heartbeat(message["heartbeat"])
+                attempt.beat(message["heartbeat"])
             elif "result" in message:
-                return self._outcome(attempt, "completed", message["result"])
+                outcome = self._outcome(attempt, "completed", message["result"])
+            elif "failure" in message:
+                outcome = self._failed_as(attempt, message["failure"], message["retry_after"])
             else:
-                return self._failed_as(attempt, message["failure"], message["retry_after"])
-        code = await child.wait()
+                code = message["exit_code"]
+        if outcome is not None:
+            return outcome
         died = f"signal {-code}" if code < 0 else f"exit code {code}"
         failure = Failure("ProcessDied", f"the child process of the activity died: {died}")
         return self._failed_as(attempt, failure.to_json(), None)
@@ -470,7 +488,7 @@ class AttemptRunner:
         return self._outcome(attempt, "completed", text)
 
     def _failed(self, attempt: Attempt, error: BaseException) -> Outcome:
-        return self._failed_as(attempt, describe_failure(error).to_json(), wished_delay(error))
+        return self._failed_as(attempt, *failure_of(error))
 
     def _failed_as(
         self, attempt: Attempt, failure: dict[str, Any], retry_after: str | None
@@ -503,16 +521,34 @@ def _is_async(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function)
 
 
-def wished_delay(error: BaseException) -> str | None:
-    """The delay that an exception asks for as `retry_after`, as text.
+def _name_of(spec: AttemptSpec) -> tuple[str, str]:
+    """What names an activity through all its attempts."""
+    return (spec.run_id, spec.activity_id)
 
-    `None` where it has none, or one that is no duration: exceptions of libraries have such too.
-    """
-    wish = attribute(error, "retry_after")
+
+def _count_down(counter: Counter[int], run: int) -> None:
+    counter[run] -= 1
+    if not counter[run]:
+        del counter[run]
+
+
+def _call_on(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *args: Any) -> None:
+    """Call that on the loop soon, from any thread; not where the loop is closed: nobody waits."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(callback, *args)
+
+
+def _has_had_children() -> bool:
+    """Whether this process has child processes, or had some: a signal may have ended one."""
+    import resource  # where there are processes to speak of
+
+    if resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt:
+        return True
     try:
-        return None if wish is None else format_duration(parse_duration(wish))
-    except DurationError:
-        return None
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def next_attempt_at(
@@ -571,7 +607,7 @@ def timed_out(spec: AttemptSpec, limit: str, at: int, started_at: int) -> Outcom
     )
 
 
-def _task(attempt: Attempt, keep: tuple[int, ...], limit: int) -> str:
+def _task(attempt: Attempt, limit: int) -> str:
     """The line that tells a child process what to run."""
     spec, info = attempt.spec, attempt.info
     return json.dumps(
@@ -580,7 +616,6 @@ def _task(attempt: Attempt, keep: tuple[int, ...], limit: int) -> str:
             "qualname": spec.function.__qualname__,
             "arguments": spec.arguments,
             "limit": limit,
-            "keep": list(keep),
             "redact": masking.patterns(),
             "info": {
                 "workflow_id": info.workflow_id,

@@ -1,13 +1,20 @@
-"""Calling an activity's function: its arguments from JSON, its result to JSON, both checked."""
+"""Calling an activity's function: its arguments from JSON, its result to JSON, both checked.
+
+And how it failed, as data, whatever its exception does.
+"""
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable
 from typing import Any
 
 from belugawf.authoring.activity import annotations_of
+from belugawf.authoring.failures import attribute, describe_failure
 from belugawf.model import codec
-from belugawf.model.errors import ApplicationError, PayloadTypeError
+from belugawf.model.durations import format_duration, parse_duration
+from belugawf.model.errors import ApplicationError, DurationError, Failure, PayloadTypeError
 
 # Types whose values fit them, whatever they are.
 _EXACT = (str, int, bool)
@@ -50,3 +57,47 @@ def encode_result(function: Callable[..., Any], value: Any, name: str, limit: in
     except Exception as error:
         raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from None
     return text
+
+
+def failure_of(error: BaseException) -> tuple[dict[str, Any], str | None]:
+    """An exception that left an activity, as JSON of a `Failure`, and the delay that it asks for.
+
+    Never raises: where the exception cannot be described, and its code is the user's, there is a
+    plain text in its place.
+    """
+    try:
+        return describe_failure(error).to_json(), wished_delay(error)
+    except BaseException as trouble:
+        message = f"how it failed cannot be described: {_type_name(trouble)}"
+        return Failure(_type_name(error), message).to_json(), None
+
+
+def _type_name(error: BaseException) -> str:
+    # Past a metaclass that has a `__name__` of its own.
+    name: str = type.__dict__["__name__"].__get__(type(error))
+    return name
+
+
+def wished_delay(error: BaseException) -> str | None:
+    """The delay that an exception asks for as `retry_after`, as text.
+
+    `None` where it has none, or one that is no duration: exceptions of libraries have such too.
+    """
+    wish = attribute(error, "retry_after")
+    try:
+        return None if wish is None else format_duration(parse_duration(wish))
+    except DurationError:
+        return None
+
+
+def is_ctrl_c(error: BaseException) -> bool:
+    """Whether an exception may be what the operating system's SIGINT has raised.
+
+    Not where an event loop handles that signal, as on the command line: then code has raised it.
+    """
+    if not issubclass(type(error), KeyboardInterrupt):  # `isinstance` asks the exception itself
+        return False
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    handler = signal.getsignal(signal.SIGINT)
+    return handler != signal.SIG_IGN and getattr(handler, "__name__", "") != "_sighandler_noop"

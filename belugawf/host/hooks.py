@@ -1,14 +1,41 @@
-"""Calling users' hooks: one that raises is logged, and touches no run."""
+"""Calling users' hooks and log handlers: one that raises is logged, and touches no run."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from belugawf.executor import Hooks
+from belugawf.host.calling import failure_of, is_ctrl_c
+
+
+def call_safely(logger: logging.Logger, what: str, call: Callable[[], Any]) -> Any:
+    """What `call` returns; whatever it raises is logged as a failure of `what`: then `None`.
+
+    It runs in an empty context. Only Ctrl-C goes on.
+    """
+    try:
+        return contextvars.Context().run(call)
+    except BaseException as error:
+        _log_failure(logger, what, error)
+        return None
+
+
+def _log_failure(logger: logging.Logger, what: str, error: BaseException) -> None:
+    if is_ctrl_c(error):
+        raise error
+    failure, _ = failure_of(error)
+    try:
+        # As text: an exception whose own code raises cannot be formatted by handlers.
+        logger.error("%s failed: %s", what, failure.get("traceback") or failure["message"])
+    except BaseException as again:  # the handlers are the user's too
+        if is_ctrl_c(again):
+            raise
 
 
 class HookCaller:
@@ -17,7 +44,7 @@ class HookCaller:
     def __init__(self, hooks: Sequence[Hooks], logger: logging.Logger) -> None:
         self._hooks = hooks
         self._logger = logger
-        self._background: set[asyncio.Future[Any]] = set()
+        self._background: set[asyncio.Task[None]] = set()
 
     def __bool__(self) -> bool:
         return bool(self._hooks)
@@ -28,21 +55,19 @@ class HookCaller:
             hook = getattr(hooks, name)
             if hook is None:
                 continue
-            try:
-                answer = hook(event)
-            except Exception:
-                self._logger.exception("hook %s failed", name)
-                continue
+            answer = call_safely(self._logger, f"hook {name}", partial(hook, event))
             if inspect.isawaitable(answer):
-                future = asyncio.ensure_future(answer)
-                self._background.add(future)
-                future.add_done_callback(self._ended)
+                task = asyncio.get_running_loop().create_task(
+                    self._awaited(name, answer), context=contextvars.Context()
+                )
+                self._background.add(task)
+                task.add_done_callback(self._background.discard)
 
-    def _ended(self, future: asyncio.Future[Any]) -> None:
-        self._background.discard(future)
-        error = None if future.cancelled() else future.exception()
-        if error is not None:
-            self._logger.error("a hook failed", exc_info=error)
+    async def _awaited(self, name: str, answer: Awaitable[Any]) -> None:
+        try:
+            await answer
+        except BaseException as error:
+            _log_failure(self._logger, f"hook {name}", error)
 
     async def close(self) -> None:
         """Wait for the hooks that are still running."""

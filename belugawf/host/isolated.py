@@ -1,75 +1,78 @@
-"""The child process of an isolated activity.
+"""The process of an isolated activity.
 
-It reads one JSON line that says what to run, writes one JSON line with the outcome, and dies with
-its parent: the kernel kills it on Linux, and everywhere the end of its standard input does.
+It reads one JSON line that says what to run, and writes JSON lines: heartbeats and the outcome. Its
+parent is a reaper, which ends whatever it leaves behind (`reaper.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
 import inspect
 import json
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from belugawf.authoring.activity import ActivityInfo, current_attempt
-from belugawf.authoring.failures import describe_failure
 from belugawf.authoring.loader import import_file
-from belugawf.host.attempts import wished_delay
-from belugawf.host.calling import encode_result, positional
+from belugawf.host.calling import encode_result, failure_of, positional
+from belugawf.host.leaving import leave
 from belugawf.host.masking import mask_logs
-
-_PR_SET_PDEATHSIG = 1
+from belugawf.host.reaper import ENDING_SIGNALS, do_nothing
+from belugawf.model import codec
 
 
 class _IsolatedAttempt:
-    """What `activity.info()` and its companions see in the child."""
+    """What `activity.info()` and its companions see here."""
 
     def __init__(self, info: ActivityInfo, report: Callable[[dict[str, Any]], None]) -> None:
         self.info = info
         self._report = report
 
     def heartbeat(self, details: Any) -> None:
-        self._report({"heartbeat": details})
+        self._report({"heartbeat": codec.encode(details, what="heartbeat details")})
 
     def cancelled(self) -> bool:
-        return False  # a child that nobody waits for is killed
+        return False  # whom nobody waits for is killed
 
 
-def main() -> None:
-    """Run the activity that standard input names."""
-    _die_with_parent()
-    outcomes = os.fdopen(os.dup(1), "w", buffering=1)
+def main() -> NoReturn:
+    """Run the activity that standard input names, and end."""
+    line = _read_line(0)
+    if not line.endswith(b"\n"):
+        os._exit(1)  # whoever has started us is gone
+    task = json.loads(line)
+    outcomes = os.dup(1)
     os.dup2(2, 1)
-    task = json.loads(sys.stdin.readline())
-    threading.Thread(target=_watch_parent, daemon=True).start()
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    us, writing = os.getpid(), threading.Lock()
+    _let_forks_take_signals()
     if task["redact"]:
         mask_logs(task["redact"])
 
     def report(message: dict[str, Any]) -> None:
-        outcomes.write(json.dumps(message) + "\n")
-        outcomes.flush()
+        # What the activity has forked is not the activity, wherever its code returns to.
+        if os.getpid() == us:
+            with writing:
+                _write(outcomes, json.dumps(message).encode() + b"\n")
 
+    outcome: dict[str, Any]
     try:
-        report({"result": _run(task, report)})
+        outcome = {"result": _run(task, report)}
     except BaseException as error:
-        report({"failure": describe_failure(error).to_json(), "retry_after": wished_delay(error)})
-    outcomes.close()
-    os._exit(0)
+        failure, retry_after = failure_of(error)
+        outcome = {"failure": failure, "retry_after": retry_after}
+    # Told at the end: what an activity that has completed wrote must have been written.
+    leave(0, lambda: report(outcome))
 
 
 def _run(task: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> str:
-    # Others may hold the end of a lock that we were given only to keep it while we live.
-    for descriptor in task["keep"]:
-        os.set_inheritable(descriptor, False)
     function = _find(task["file"], task["qualname"])
     deadline = task["info"].pop("deadline")
     info = ActivityInfo(
@@ -96,13 +99,40 @@ def _find(file: str, qualname: str) -> Callable[..., Any]:
     return found
 
 
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _let_forks_take_signals() -> None:
+    """What the activity forks is ended by signals again, as `multiprocessing` relies on."""
+    here = threading.local()
+
+    def hold_signals() -> None:
+        # One that comes to the fork before it is ready must not be lost.
+        here.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+
+    def let_signals_come() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, here.mask)
+
+    def take_signals() -> None:
+        for number in ENDING_SIGNALS:
+            if signal.getsignal(number) is do_nothing:
+                usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+                signal.signal(number, usual)
+        let_signals_come()
+
+    os.register_at_fork(
+        before=hold_signals, after_in_parent=let_signals_come, after_in_child=take_signals
+    )
 
 
-def _watch_parent() -> None:
-    while os.read(0, 4096):
-        pass
-    os._exit(1)
+def _read_line(descriptor: int) -> bytes:
+    """The line that can be read there, or what there is of it."""
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        chunk = os.read(descriptor, 65_536)
+        if not chunk:
+            break
+        line += chunk
+    return bytes(line)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]

@@ -6,10 +6,13 @@ an activity that hangs would keep the process alive. These threads do not.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
+
+logger = logging.getLogger("belugawf.engine")
 
 Job = Callable[[], None]
 
@@ -84,7 +87,10 @@ class DaemonPool:
                 return
             with self._lock:
                 self._running.append(job)
-            job()
+            try:
+                job()
+            except BaseException:  # whatever it is, the next job needs this thread
+                logger.exception("a bug in belugawf: an attempt's end was lost")
             with self._lock:
                 self._running.remove(job)
                 if job in self._forsaken:

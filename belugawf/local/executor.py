@@ -335,6 +335,7 @@ class LocalExecutor:
         self._interrupts += 1
         if self._engine is not None:
             self._engine.stop_starting()
+            self._engine._attempts.interrupt()
             if self._interrupts > 1:
                 self._engine.cut()
             self._engine.look()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from belugawf.executor import Hooks, RunId
-from belugawf.host.hooks import HookCaller
+from belugawf.host.hooks import HookCaller, call_safely
 from belugawf.local.rows import RunRow
 from belugawf.model import events as e
 from belugawf.replay.replayer import Replayer
@@ -25,11 +26,8 @@ class Teller:
         """A turn of that run was committed with these events."""
         for record in replayer.take_logs():
             target = logging.getLogger(record.name)
-            try:
-                if target.isEnabledFor(record.levelno):
-                    target.handle(record)
-            except Exception:
-                logger.exception("a log handler failed")
+            if target.isEnabledFor(record.levelno):
+                call_safely(logger, "a log handler", partial(target.handle, record))
         if self._hooks:
             for event in events:
                 self._event(row, replayer, event)

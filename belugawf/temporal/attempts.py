@@ -136,6 +136,10 @@ class ActivityHost:
         """What has not begun yet is left to other workers."""
         self._stopping = True
 
+    def interrupt(self) -> None:
+        """A signal has come that ends this process: what fails from now on is tried elsewhere."""
+        self._runner.interrupt()
+
     def cut(self) -> None:
         """Stop every attempt; each is tried again elsewhere, and none of it counts."""
         self._runner.cut()

@@ -374,6 +374,7 @@ class TemporalExecutor:
         self._interrupted.set()
         if self._worker is not None:
             self._worker.stop()
+            self._worker.interrupt()
             if self._interrupts > 1:
                 self._worker.cut()
 

@@ -118,6 +118,10 @@ class TemporalWorker:
         if not self._running.done():
             await self._worker.shutdown()
 
+    def interrupt(self) -> None:
+        """A signal has come that ends this process: what fails from now on was interrupted."""
+        self._activities.interrupt()
+
     def cut(self) -> None:
         """Stop the attempts in flight: the server hands them to another worker."""
         self._activities.cut()

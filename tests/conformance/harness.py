@@ -239,6 +239,10 @@ class Process:
         """Send the process itself (not its children) a signal."""
         self._popen.send_signal(number)
 
+    def send_group(self, number: int) -> None:
+        """Send a signal to its whole process group, as a terminal does."""
+        os.killpg(self.pid, number)
+
     def kill(self) -> None:
         """SIGKILL it, as `kill -9` does, and reap it."""
         self._popen.kill()
@@ -296,6 +300,13 @@ class Driver:
         for process in (self._worker, self._command):
             if process.alive:
                 process.send(number)
+
+    def send_group(self, number: int) -> None:
+        """Send the process groups of both a signal."""
+        self._signalled = True
+        for process in (self._worker, self._command):
+            if process.alive:
+                process.send_group(number)
 
     def kill(self) -> None:
         """SIGKILL both, as the one process that drives elsewhere."""

@@ -1,15 +1,22 @@
-"""Child processes of isolated activities: how they end."""
+"""Processes of isolated activities: what they may do, and how they end."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from belugawf import new_executor
+from belugawf import WorkflowFailedError, new_executor
+from belugawf.host.children import IsolatedChild
 
 MODULE = """
+import atexit, os, time
 from belugawf import WorkflowContext, activity, workflow
 
 
@@ -20,31 +27,115 @@ def works(number: int) -> int:
     return number
 
 
+@activity(isolation="process")
+def writes(path: str) -> str:
+    file = open(path, "w")
+    globals()["kept"] = file
+    file.write("written\\n")
+    atexit.register(lambda: file.write("at exit\\n"))
+    return "done"
+
+
+@activity(isolation="process")
+def hangs_at_exit() -> str:
+    atexit.register(time.sleep, 300)
+    return "done"
+
+
+@activity(isolation="process")
+def dies() -> None:
+    os.kill(os.getpid(), 9)
+
+
 @workflow
 async def working(ctx: WorkflowContext) -> int:
     for number in range(3):
         await ctx.execute_activity(works, number)
     return await ctx.execute_activity(works, 3)
+
+
+@workflow
+async def one(ctx: WorkflowContext, name: str, arguments: list[str]) -> str:
+    return await ctx.execute_activity(globals()[name], *arguments)
 """
 
 
-async def test_a_child_that_has_told_its_outcome_ends_by_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is not killed: whoever kills what has just ended takes its exit code from asyncio."""
-    killed: list[int] = []
-    kill = asyncio.subprocess.Process.kill
-
-    def counted(child: asyncio.subprocess.Process) -> None:
-        killed.append(child.pid)
-        kill(child)
-
-    monkeypatch.setattr(asyncio.subprocess.Process, "kill", counted)
-    modules = tmp_path / "workflows"
+async def result_of(folder: Path, workflow: str, **arguments: Any) -> Any:
+    modules = folder / "workflows"
     modules.mkdir()
     (modules / "working.py").write_text(MODULE)
-    async with new_executor("default", db=tmp_path / "i.db", workflows=modules) as executor:
-        handle = await executor.execute("working")
-        await executor.wait(handle.id)
-        assert (await handle.status()) == "failed"
-    assert killed == []
+    async with new_executor("default", db=folder / "i.db", workflows=modules) as executor:
+        handle = await executor.execute(workflow, **arguments)
+        async with asyncio.timeout(60):
+            return await handle.result()
+
+
+async def test_nothing_is_said_of_processes_that_ended(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """No warning of an exit code or a descriptor reaches stderr, which cron mails."""
+    with pytest.raises(WorkflowFailedError, match="three"):
+        await result_of(tmp_path, "working")
+    assert capfd.readouterr().err == ""
+
+
+async def test_what_a_completed_activity_wrote_is_there(tmp_path: Path) -> None:
+    """Open files are written out and `atexit` is called, before the result is told."""
+    # FINDINGS B12
+    path = tmp_path / "written"
+    assert await result_of(tmp_path, "one", input={"name": "writes", "arguments": [str(path)]})
+    assert path.read_text() == "written\nat exit\n"
+
+
+async def test_what_hangs_at_exit_is_left(tmp_path: Path) -> None:
+    """A callback that does not return does not keep an activity from its end."""
+    began = time.monotonic()
+    assert (
+        await result_of(tmp_path, "one", input={"name": "hangs_at_exit", "arguments": []}) == "done"
+    )
+    assert time.monotonic() - began < 20
+
+
+async def test_a_process_that_dies_fails_its_activity(tmp_path: Path) -> None:
+    """What killed it is said."""
+    with pytest.raises(WorkflowFailedError, match="died: signal 9"):
+        await result_of(tmp_path, "one", input={"name": "dies", "arguments": []})
+
+
+def test_told_to_end_before_it_begins() -> None:
+    """Whoever is told before there is a process ends it as soon as there is one."""
+    child = IsolatedChild()
+    child.end()
+    said: list[dict[str, Any]] = []
+    thread = threading.Thread(target=lambda: said.extend(child.run(json.dumps({}), ())))
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert not [message for message in said if "result" in message]
+
+
+def test_a_copy_of_our_end_keeps_nothing_alive(tmp_path: Path) -> None:
+    """A child that was forked from us has our descriptors: it is told all the same."""
+    # FINDINGS O1
+    (tmp_path / "sleeping.py").write_text("import time\ndef sleeping(): time.sleep(300)\n")
+    task = {
+        "file": str(tmp_path / "sleeping.py"),
+        "qualname": "sleeping",
+        "arguments": "[]",
+        "limit": 1000,
+        "redact": [],
+        "info": dict.fromkeys(
+            ("workflow_id", "run_id", "activity_id", "activity", "attempt", "idempotency_key"), ""
+        )
+        | {"deadline": None, "heartbeat_details": None},
+    }
+    child = IsolatedChild()
+    thread = threading.Thread(target=lambda: list(child.run(json.dumps(task), ())))
+    thread.start()
+    while child._control is None:
+        time.sleep(0.01)
+    copy = os.dup(child._control.fileno())
+    child.end()
+    thread.join(20)
+    os.close(copy)
+    assert not thread.is_alive()

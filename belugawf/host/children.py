@@ -1,0 +1,89 @@
+"""The processes of one isolated attempt, seen from our side.
+
+A thread of ours starts the reaper (`reaper.py`), which starts the activity's process, and listens
+to both until nothing of them is left. No event loop takes part: an `asyncio` child could be lost
+with a cancelled task, and its exit code with a changed SIGCHLD handler.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from typing import IO, Any
+
+from belugawf.host.reaper import ENDING_SIGNALS
+
+# The activity's process finds modules just where we do.
+_REAPER = (
+    "import sys; parent, keep = sys.argv[1:3]; sys.path[:] = sys.argv[3:]; del sys.argv[1:]; "
+    "from belugawf.host.reaper import main; "
+    "main(int(parent), [int(descriptor) for descriptor in keep.split()])"
+)
+
+
+class IsolatedChild:
+    """One isolated attempt's processes, from `run` until nothing of them is left."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._control: socket.socket | None = None
+        self._told_to_end = False
+
+    def run(self, task: str, keep: Collection[int]) -> Iterator[dict[str, Any]]:
+        """Start the attempt that `task` (one line) names, and yield what is said of it.
+
+        It is over when nothing is left of what it has started. The descriptors in `keep` stay
+        open until then, out of reach of the activity's code. To be called in a thread of its own,
+        which blocks the signals that end processes: what is started inherits that until it has
+        handlers. Raises OSError where no process can be started.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                reaper = subprocess.Popen(  # noqa: S603 - ourselves
+                    # Not the folder that we happen to be in: a `json.py` there would be its json.
+                    [
+                        *(sys.executable, "-P", "-c", _REAPER),
+                        *(str(os.getpid()), " ".join(map(str, keep)), *sys.path),
+                    ],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.PIPE,
+                    pass_fds=keep,
+                    start_new_session=True,
+                )
+            with self._lock:
+                self._control = ours
+                if self._told_to_end:
+                    ours.shutdown(socket.SHUT_RDWR)
+            try:
+                with suppress(OSError):  # it is told to end, or has ended: that is said below
+                    ours.sendall(task.encode() + b"\n")
+                assert reaper.stdout is not None
+                with reaper.stdout:
+                    yield from _messages(reaper.stdout)
+            finally:
+                self.end()
+                reaper.wait()
+
+    def end(self) -> None:
+        """Kill whatever is left of it; returns at once. Can be called by any thread."""
+        with self._lock:
+            self._told_to_end = True
+            if self._control is not None:
+                # Not by closing: a child that was forked from us may have our end too.
+                with suppress(OSError):
+                    self._control.shutdown(socket.SHUT_RDWR)
+
+
+def _messages(said: IO[bytes]) -> Iterator[dict[str, Any]]:
+    for line in said:
+        with suppress(ValueError):  # it died in the middle of a line
+            yield json.loads(line)
