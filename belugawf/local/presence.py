@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from belugawf.host.clock import Clock
@@ -13,6 +14,7 @@ from belugawf.local.rows import OwnerRow
 from belugawf.local.store import Store
 from belugawf.local.wakeup import WakeSocket, wake
 from belugawf.model.durations import format_instant
+from belugawf.model.errors import BelugaError
 
 # What a datagram says: look at the database.
 LOOK = "look"
@@ -28,12 +30,23 @@ class Presence:
         self._lock = OwnerLock.acquire(folder)
         self._socket = WakeSocket.bind(folder, self._lock.id)
         self._dead: set[str] = set()
+        self._places = store.database.places
         try:
             self.announce("guest", ())
+            self._places.keep(self._lock.path, "the lock of this process")
         except BaseException:
             self._socket.close()
             self._lock.release()
             raise
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove what is left of processes that were killed while they owned nothing."""
+        with suppress(BelugaError):  # whoever comes next does it
+            dead = [owner.id for owner in self._store.owners() if not self.is_alive(owner.id)]
+            if dead:
+                self._store.forget_dead(dead)
+            ownership.sweep(self._folder)
 
     @property
     def id(self) -> str:
@@ -60,6 +73,7 @@ class Presence:
 
         Runs in `keeping` stay ours until the process ends: a thread still works for them.
         """
+        self._places.forget(self._lock.path)
         try:
             self._store.unregister(self._lock.id, keeping)
         finally:

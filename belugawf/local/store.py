@@ -487,6 +487,7 @@ class Store(Questions):
         """
         now = format_instant(self.clock.now())
         with self.database.write(patient=patient) as db:
+            self.database.places.check(at_once=True)
             claimed = []
             for run, previous in runs.items():
                 rows = self._rows(db, "WHERE r.key = ?", (run,))  # none: it was pruned
