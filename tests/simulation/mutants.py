@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
+from belugawf.host.attempts import AttemptRunner
 from belugawf.local.claiming import Claims
 from belugawf.local.deciding import Decider
 from belugawf.local.engine import Engine
@@ -223,6 +224,13 @@ MUTANTS = (
         "a refusal does not outlive its reason",
         "does not end",
         Change(Exits, "still_refused", "if length != self._refused[key].length:", "if False:"),
+    ),
+    Mutant(
+        "nothing that an activity raises passes the border",
+        "came out of its event loop|ended with",
+        Change(
+            AttemptRunner, "_on_loop", "if is_ctrl_c(error):", "if isinstance(error, SystemExit):"
+        ),
     ),
     Mutant(
         "nothing waits for the lock on the event loop",

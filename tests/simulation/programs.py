@@ -31,9 +31,14 @@ Program: TypeAlias = list[Statement]
 SIGNALS = ("go", "stop", "more")
 LEAVES = (
     *("act", "act", "limited", "once", "sleep", "wait", "wait", "drain", "poll"),
-    *("plain", "stuck", "stuck", "stuck_once", "named"),
+    *("plain", "stuck", "stuck", "stuck_once", "named", "rude"),
 )
 BRANCHES = ("gather", "race", "timeout", "shielded", "cleanup", "retired", "beside", "beside")
+
+# What user code may raise, and no engine may take for its own.
+RUDE: dict[str, type[BaseException]] = {
+    error.__name__: error for error in (asyncio.CancelledError, GeneratorExit, SystemExit)
+}
 
 # What each run's code has taken so far, in this replay of it: (name, payload) by run id.
 taken: dict[str, list[tuple[str, Any]]] = defaultdict(list)
@@ -63,6 +68,8 @@ def _statement(rng: random.Random, depth: int) -> Statement:
             return [kind, rng.choice(SIGNALS), rng.choice((None, None, length + 20))]
         case "stuck":
             return [kind, rng.choice((length, length + 300, None))]
+        case "rude":
+            return [kind, rng.choice((*RUDE,)), rng.random() < 0.3]
         case "beside":
             return _beside(rng)
         case "drain":
@@ -158,6 +165,21 @@ async def named(length: int) -> int:
     with site.execution(activity.info()) as number:
         await asyncio.sleep(length / 1000)
         return int(number)
+
+
+@activity
+async def rude(error: str) -> None:
+    """Raises something that ends whoever does not expect it."""
+    with site.execution(activity.info()):
+        await asyncio.sleep(0.001)
+        raise RUDE[error]
+
+
+@activity
+def rude_in_thread(error: str) -> None:
+    """The same, in a thread."""
+    with site.execution(activity.info(), in_thread=True):
+        raise RUDE[error]
 
 
 # -- workflows -----------------------------------------------------------------------------------
@@ -260,6 +282,9 @@ class _Interpreter:
 
     async def _stuck_once(self, length: int) -> None:
         await self._activity(stuck_once, length)
+
+    async def _rude(self, error: str, in_thread: bool) -> None:
+        await self._activity(rude_in_thread if in_thread else rude, error)
 
     async def _named(self, length: int) -> None:
         await self._activity("named", length)

@@ -107,7 +107,10 @@ class Process:
 
     @property
     def is_at_limit(self) -> bool:
-        """Whether the time of its resume has been up, by the wall clock, which may go back."""
+        """Whether the time of a resume of it has been up, by the wall clock, which may go back.
+
+        It may let runs go for that after the resume is over, once nothing is at work for them.
+        """
         if self.limit_ns is not None and self.world.now() >= self.limit_ns:
             self.was_at_limit = True
         return self.was_at_limit
@@ -120,10 +123,10 @@ class Process:
             self.limit_ns = self.world.now() + int(seconds * SECOND_NS)
         try:
             yield
-            if self.is_at_limit:
+            if seconds is not None and self.is_at_limit:
                 self.world.situations.limit_reached(self)
         finally:
-            self.limit_ns, self.was_at_limit = None, False
+            self.limit_ns = None
             self.stop_at = self.interrupted_at
 
     def new_executor(self) -> LocalExecutor:
@@ -398,6 +401,8 @@ class World:
                 work()
         except Killed:
             pass
+        except (SystemExit, GeneratorExit, asyncio.CancelledError) as error:
+            self.observer.complain(f"{process.name}: {error!r} came out of its event loop", error)
         finally:
             self._stack.pop()
 
