@@ -13,9 +13,10 @@ import itertools
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, TypeGuard, TypeVar
 
+from belugawf.authoring import activity
 from belugawf.model.errors import ActivityError, ApplicationError, Failure
 
 T = TypeVar("T")
@@ -47,6 +48,11 @@ def describe_failure(error: BaseException) -> Failure:
         return _describe(error)
     except BaseException:
         return Failure(_type_name(error), "the exception could not be described")
+
+
+def in_one_line(error: BaseException) -> str:
+    """Its type and its message. It never raises."""
+    return f"{_type_name(error)}: {_text(error)}"
 
 
 def attribute(error: BaseException, name: str, make: Callable[[Any], Any] | None = None) -> Any:
@@ -252,7 +258,7 @@ def _frames(link: TracebackType | None) -> str:
     for _ in range(_MAX_STEPS):
         if link is None:
             break
-        if not _is_machinery(link.tb_frame.f_code.co_filename):
+        if not _is_machinery(link.tb_frame):
             kept.append(link)
         link = link.tb_next
     left_out = len(kept) - 2 * _FRAME_ENDS
@@ -290,5 +296,6 @@ _MACHINERY = tuple(
 )
 
 
-def _is_machinery(filename: str) -> bool:
-    return filename.startswith(_MACHINERY)
+def _is_machinery(frame: FrameType) -> bool:
+    # What calls an activity has the activity's file name.
+    return frame.f_code.co_filename.startswith(_MACHINERY) or frame.f_globals is vars(activity)
