@@ -10,6 +10,7 @@ what a command needs, is tried by the tests that start real processes.
 
 from __future__ import annotations
 
+import atexit
 import faulthandler
 import functools
 import importlib
@@ -26,6 +27,7 @@ import tempfile
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -70,6 +72,7 @@ def become(
 ) -> NoReturn:
     """Be `belugawf ARGS` in this process, a forked one, until its end."""
     try:
+        _forget_exit_functions()
         os.chdir(cwd)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
             usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
@@ -97,6 +100,13 @@ def become(
         os._exit(70)
 
 
+def _forget_exit_functions() -> None:
+    """What this process has registered is not the command's: it would remove our folders."""
+    atexit._clear()
+    weakref.finalize._registry.clear()  # type: ignore[attr-defined]
+    weakref.finalize._registered_with_atexit = False  # type: ignore[attr-defined]
+
+
 # -- the process that forks ------------------------------------------------------------------------
 
 
@@ -114,8 +124,9 @@ def serve(asked: socket.socket) -> None:
                 if not line:
                     return
                 pid = _fork(json.loads(line))
-                children[os.pidfd_open(pid)] = pid
-                poll.register(max(children), select.POLLIN)
+                descriptor = os.pidfd_open(pid)  # not always the highest: numbers are used again
+                children[descriptor] = pid
+                poll.register(descriptor, select.POLLIN)
                 _tell(asked, {"started": pid})
             else:
                 poll.unregister(descriptor)

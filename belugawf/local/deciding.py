@@ -10,7 +10,6 @@ import json
 import logging
 from collections.abc import Sequence
 
-from belugawf.host.attempts import AttemptRunner
 from belugawf.host.clock import Clock
 from belugawf.local.agenda import Agenda
 from belugawf.local.exits import Exits, Refused
@@ -38,7 +37,6 @@ class Decider:
         options: EngineOptions,
         clock: Clock,
         *,
-        attempts: AttemptRunner,
         memory: Memory,
         agenda: Agenda,
         exits: Exits,
@@ -48,7 +46,6 @@ class Decider:
         self._owner = owner
         self._options = options
         self._clock = clock
-        self._attempts = attempts
         self._memory = memory
         self._agenda = agenda
         self._exits = exits
@@ -144,9 +141,10 @@ class Decider:
         rests = not run.runnable() and (
             stopping or due_at is None or due_at > now + run.patience_ns
         )
-        lingers = self._attempts.lingers(run.key)
+        # Also what this turn cancels: it is stopped after it, and may take its time.
+        needed = (rests or run.work.closed) and self._exits.is_needed(run)
         # Not before it is on disk: whoever waits for the rest would look too early.
-        run.resting, made.rests = False, rests and lingers
+        run.resting, made.rests = False, needed
         said = replayer.take_progress()
         return Turn(
             run=run.key,
@@ -154,9 +152,8 @@ class Decider:
             events=made.events,
             read_to=made.read_to,
             due_at=due_at,
-            release=rests and not lingers,
-            # What a closing turn cancels is stopped after it, and may take its time.
-            keep=run.work.closed and self._exits.is_needed(run),
+            release=rests and not needed,
+            keep=needed,
             progress=None if said is None else json.dumps(said),
         )
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.kills.cast import CAST, Errand, Part
 from tests.kills.checks import judge, kept, unended
-from tests.kills.processes import Process
+from tests.kills.processes import Process, end_leftovers
 
 # A case takes a few seconds; who has not ended after so many waits for ever.
 PATIENCE_S = 60.0
@@ -25,7 +25,6 @@ BLOCKED_AFTER_S = 2.0
 # So many deaths are enough for a case: after them processes live, and must come to the end.
 MOST_KILLS = 25
 LATEST_STEP = 16
-LATEST_MOMENT_S = 0.15
 RIGHT_CODES = {
     "start": {0, 4},
     "signal": {0},
@@ -124,6 +123,7 @@ class _Play:
         finally:
             for process, _ in self.alive:
                 process.end()
+        self.complaints += end_leftovers(self.root)
         report, case = self.report, self.case
         report.executions = verdict.executions
         report.acknowledged = len(self.acknowledged)
@@ -221,7 +221,7 @@ class _Play:
         if self.report.kills >= MOST_KILLS:
             return 0, 0.0
         if self.rng.random() < 0.2:
-            return 0, self.rng.uniform(0.0, LATEST_MOMENT_S)
+            return 0, self.rng.uniform(0.0, self.parts[0].latest_moment_s)
         return self.rng.randint(1, LATEST_STEP), 0.0
 
     def _wait(self) -> None:

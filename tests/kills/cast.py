@@ -1,4 +1,4 @@
-"""What is run while processes die: the examples of `workflows/`, and one workflow of our own.
+"""What is run while processes die: the examples of `workflows/`, and two workflows of our own.
 
 A part says how its run is started, what callers send to it, and how it must end.
 """
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.kills.forks import KINDS, forks
 from tests.kills.ledger import ledger
 from workflows.greeting import greeting
 from workflows.nightly_report import nightly_report
@@ -19,7 +20,7 @@ from workflows.onboarding import onboarding
 from workflows.research import report, research, research_report
 
 # The same functions as in the copies that are run, for the replay of what these have recorded.
-WORKFLOWS = (greeting, nightly_report, onboarding, research_report, ledger)
+WORKFLOWS = (greeting, nightly_report, onboarding, research_report, ledger, forks)
 EXAMPLES = Path(__file__).parents[2] / "workflows"
 
 ENTRIES = 3
@@ -37,13 +38,17 @@ class Errand:
 
 @dataclass(frozen=True)
 class Part:
-    """One run: its start, its messages, and its right end (`result` as JSON)."""
+    """One run: its start, its messages, and its right end (`result` as JSON).
+
+    Whoever dies at some moment does so until `latest_moment_s`, while there is something to do.
+    """
 
     run: str
     start: Errand
     messages: tuple[Errand, ...]
     status: str
     result: str | None
+    latest_moment_s: float = 0.15
 
 
 def write_modules(folder: Path) -> None:
@@ -53,7 +58,8 @@ def write_modules(folder: Path) -> None:
     text = research.read_text()
     assert text.count("time.sleep(0.5)") == 1
     research.write_text(text.replace("time.sleep(0.5)", "time.sleep(0.01)"))
-    shutil.copy(Path(__file__).with_name("ledger.py"), folder)
+    for name in ("ledger.py", "forks.py"):
+        shutil.copy(Path(__file__).with_name(name), folder)
 
 
 def _start(workflow: str, run: str, *arguments: str) -> Errand:
@@ -120,6 +126,15 @@ def _ledger(run: str) -> Part:
     return Part(run, start, messages, "completed", json.dumps([*range(ENTRIES)]))
 
 
+def _forks(kind: str) -> Callable[[str], Part]:
+    def part(run: str) -> Part:
+        start = _start("forks", run, "-i", kind)
+        # An interpreter has to start before the activity can fork.
+        return Part(run, start, (), "completed", json.dumps(kind), latest_moment_s=1.0)
+
+    return part
+
+
 CAST: dict[str, Callable[[str], Part]] = {
     "greeting": _greeting,
     "nightly_report": _nightly_report,
@@ -129,4 +144,5 @@ CAST: dict[str, Callable[[str], Part]] = {
     "research-approved": _approved,
     "research-rejected": _rejected,
     "ledger": _ledger,
+    **{f"forks-{kind}": _forks(kind) for kind in KINDS},
 }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
+from belugawf.host import children
 from belugawf.local.engine import Engine
 from belugawf.local.presence import Presence
 from belugawf.local.rows import Message
@@ -17,14 +19,14 @@ def effects_before_commit() -> None:
     """Attempts begin before ActivityScheduled is on record."""
     commit = Engine._commit
 
-    async def early(self: Engine, made: Sequence[MadeTurn]) -> None:
+    async def early(self: Engine, made: Sequence[MadeTurn], *more: Any) -> None:
         for m in made:
             scheduled = [x.seq for x in m.events if isinstance(x, e.ActivityScheduled)]
             m.run.unstarted.update(dict.fromkeys(scheduled))
             self._starter.queue(m.run, m.now)
         self._starter.start(self._runs)
-        await asyncio.sleep(0)
-        await commit(self, made)
+        await asyncio.get_running_loop().run_in_executor(None, lambda: None)
+        await commit(self, made, *more)
 
     Engine._commit = early  # type: ignore[method-assign]
 
@@ -49,9 +51,20 @@ def messages_read_are_gone() -> None:
     Store.read_inbox = read  # type: ignore[method-assign]
 
 
+def lock_in_the_activity() -> None:
+    """The activity's process inherits the owner's lock, and nobody ends what it leaves."""
+    children._REAPER = children._REAPER.replace(
+        "from belugawf.host.reaper import main; ",
+        "from belugawf.host import reaper; main, be = reaper.main, reaper._be_the_activity; "
+        "reaper._be_the_activity = lambda pid, keep: be(pid, ()); "
+        "reaper._end_all = lambda *_: 0; ",
+    )
+
+
 # By name, with what is said of it.
 MUTANTS: dict[str, Callable[[], None]] = {
     "effects-before-commit": effects_before_commit,
     "nobody-lives": nobody_lives,
     "messages-read-are-gone": messages_read_are_gone,
+    "lock-in-the-activity": lock_in_the_activity,
 }

@@ -16,7 +16,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -29,6 +29,8 @@ import_everything()
 
 DB = Path(".belugawf") / "state.db"
 WITNESSED = "witnessed.log"
+# How long what an activity has started may outlive it.
+LEFTOVER_S = 2.0
 _ENDS = ("ActivityCompleted", "ActivityFailed", "ActivityTimedOut")
 
 
@@ -118,7 +120,9 @@ class _Witness:
 
         def witnessed(runner: AttemptRunner, spec: AttemptSpec) -> None:
             self._note("began", spec, self._judge(spec))
-            start(runner, replace(spec, function=self._wrapped(spec)))
+            if spec.options.isolation == "none":  # others are witnesses of themselves
+                spec = replace(spec, function=self._wrapped(spec))
+            start(runner, spec)
 
         AttemptRunner.start = witnessed  # type: ignore[method-assign]
 
@@ -181,6 +185,31 @@ class _Witness:
         finally:
             knobs.step("after an activity")
             self._note("over", spec, str(os.getpid()))
+
+
+def end_leftovers(root: Path) -> list[str]:
+    """Kill what activities have left at work, after all is over; what there was to complain of."""
+    complaints = []
+    for path in root.glob("alive-*"):
+        deadline = time.monotonic() + LEFTOVER_S
+        while _is_locked(path) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if _is_locked(path):
+            held = _holders(path)
+            complaints.append(f"{path.name} is at work after all is over: processes {held}")
+            for pid in held:
+                os.kill(pid, signal.SIGKILL)
+    return complaints
+
+
+def _holders(path: Path) -> list[int]:
+    """The processes that have that file open."""
+    held = []
+    for folder in Path("/proc").glob("[0-9]*/fd"):
+        with suppress(OSError):
+            if any(x.readlink() == path for x in folder.iterdir()):
+                held.append(int(folder.parent.name))
+    return held
 
 
 def _is_locked(path: Path) -> bool:

@@ -1,7 +1,8 @@
 """Simulated histories for as long as you like: `python -m tests.simulation --seeds 100000`.
 
-`--first N` starts at that seed. Ends with a line that sums up; the exit code is 1 where a promise
-was broken. A seed that fails does so again: `--first SEED --seeds 1`.
+`--first N` starts at that seed. Ends with a line that sums up, and a table of how often each
+situation was reached that matters most; the exit code is 1 if a promise was broken. A seed that
+fails does so again: `--first SEED --seeds 1`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import traceback
 from collections import Counter
 from dataclasses import dataclass, field
 
+from tests.simulation import situations
 from tests.simulation.observer import Violation
 from tests.simulation.scenario import simulate
 from tests.simulation.storage import Storage
@@ -23,7 +25,7 @@ _FAULTS = {
     "frozen": ("freezes",),
     "interrupted": ("interrupts",),
     "clock jumps": ("clock jumps",),
-    "disk errors": ("full", "unreadable", "commit_fails", "commit_unknown"),
+    "disk errors": ("full", "unreadable", "commit_fails", "commit_unknown", "hit"),
     "locks refused or held": ("busy", "contended", "held"),
     "bad deploys": ("bad deploys",),
     "datagrams lost or late": ("lost", "late"),
@@ -53,6 +55,7 @@ class Report:
             try:
                 self.happened += simulate(seed, storage).stats
             except Violation as violation:
+                self.happened += violation.stats
                 self.failures.append((seed, violation))
             self.seeds += 1
 
@@ -75,6 +78,7 @@ def main() -> int:
                     traceback.print_exception(violation)
             told = len(report.failures)
             print(f"{time.monotonic() - begun:.0f} s: {report}", flush=True)
+    print(situations.table(report.happened, report.seeds))
     return bool(report.failures)
 
 

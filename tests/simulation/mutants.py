@@ -15,13 +15,16 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
+from belugawf.host.attempts import AttemptRunner
 from belugawf.local.claiming import Claims
 from belugawf.local.deciding import Decider
 from belugawf.local.engine import Engine
+from belugawf.local.exits import Exits
 from belugawf.local.memory import Memory
 from belugawf.local.starting import Starter
 from belugawf.local.store import Store
 from belugawf.local.turns import TurnMaker
+from belugawf.local.writer import Writer
 from tests.simulation.world import Faults
 
 
@@ -125,7 +128,8 @@ MUTANTS = (
     ),
     Mutant(
         "memory is never ahead of the disk",
-        "is gone unrecorded|ends nothing that is open|cannot be replayed|a bug in belugawf",
+        "is gone unrecorded|ends nothing that is open|cannot be replayed|a bug in belugawf|"
+        "does not end",
         Change(Decider, "forget", "self._memory.evict(run)", "pass"),
     ),
     Mutant(
@@ -200,5 +204,37 @@ MUTANTS = (
         Change(
             Claims, "_is_free", "return row.owner is None or ours or", "return row.owner is None or"
         ),
+    ),
+    Mutant(
+        "what has ended is kept when its turn is refused",
+        "had completed|had ended|began after",
+        Change(Exits, "refuse", "keep=kept, ends=ends),", "keep=kept),"),
+    ),
+    Mutant(
+        "a refusal lets what is at work end",
+        "was stopped because its run was refused",
+        Change(
+            Exits,
+            "refuse",
+            "kept = {run.key",
+            "for run in runs:\n        self._attempts.cut(run.key)\n    kept = {run.key",
+        ),
+    ),
+    Mutant(
+        "a refusal does not outlive its reason",
+        "does not end",
+        Change(Exits, "still_refused", "if length != self._refused[key].length:", "if False:"),
+    ),
+    Mutant(
+        "nothing that an activity raises passes the border",
+        "came out of its event loop|ended with",
+        Change(
+            AttemptRunner, "_on_loop", "if is_ctrl_c(error):", "if isinstance(error, SystemExit):"
+        ),
+    ),
+    Mutant(
+        "nothing waits for the lock on the event loop",
+        "waits for the write lock on its event loop",
+        Change(Writer, "write", "self._database.without_waiting()", "suppress()"),
     ),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from belugawf.authoring.activity import ActivityInfo, current_attempt
 from belugawf.model import events as e
 from belugawf.model.codec import decode, encode
+from belugawf.model.durations import ns_datetime
 from belugawf.model.history import is_recorded_command, options_of
 from belugawf.replay.replayer import Replayer
 from tests.powercut.checks import Corrupt, check_consistent, read_snapshot
@@ -30,11 +31,18 @@ _ENDS = (e.ActivityCompleted, e.ActivityFailed, e.ActivityTimedOut)
 
 
 class Violation(Exception):
-    """A promise was broken."""
+    """A promise was broken. `stats`: what had happened until then."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.stats: Counter[str] = Counter()
 
 
-class _Run(NamedTuple):
+class Run(NamedTuple):
+    """A run as of a commit."""
+
     run_id: str
+    workflow_id: str
     length: int
     status: str
     owner: str | None
@@ -47,15 +55,59 @@ class _Message(NamedTuple):
     payload: str | None
 
 
-@dataclass
-class _Execution:
-    """An attempt that has begun: whose, and how it ended (`result` is `None` until it returned)."""
+@dataclass(eq=False)
+class Execution:
+    """An attempt that has begun: whose, and how it ended (`result` is `None` until it returned).
+
+    Moments are in seconds of the monotonic clock. `refused`: its run was, while it was at work.
+    `owned`: its run is its process's until it is over.
+    """
 
     process: Process
     attempt: Any
+    info: ActivityInfo
+    key: int
     number: int
+    began_at: float
+    owned: bool
+    in_thread: bool
+    at_most_once: bool
     over: bool = False
+    ended_at: float = 0.0
     result: int | None = None
+    refused: bool = False
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        info = self.info
+        what = f"{info.activity} {info.activity_id} of {info.run_id}, attempt {info.attempt}"
+        return f"{what}, in {self.process.name},"
+
+    @property
+    def seen(self) -> bool:
+        """Whether its process has seen that it ended or was stopped, and could write that down.
+
+        It could not if it was killed; nor if it left because the disk refused something: a worker
+        goes on trying until it is stopped, others leave at once.
+        """
+        process = self.process
+        if process.killed or not (process.leaving or not process.alive):
+            return not process.killed
+        if not process.is_worker:
+            return process.hindered_at < 0
+        since = self.began_at if self.attempt.cancelled() else self.ended_at
+        stopped_at = process.interrupted_at
+        return process.hindered_at < (since if stopped_at is None else min(since, stopped_at))
+
+    def on_record(self, histories: dict[str, list[e.Event]]) -> bool:
+        """Whether its end stands in the run's history."""
+        seq, attempt = int(self.info.activity_id), self.info.attempt
+        return any(
+            isinstance(x, (*_ENDS, e.AttemptFailed, e.AttemptInterrupted))
+            and (x.seq, x.attempt) == (seq, attempt)
+            for x in histories[self.info.run_id]
+        )
 
 
 @dataclass
@@ -77,10 +129,11 @@ class Observer:
         self.violation: Violation | None = None
         self.digest = 0  # of what was committed when, by whom
         self.histories: dict[str, list[e.Event]] = {}
-        self._runs: dict[int, _Run] = {}
+        self._runs: dict[int, Run] = {}
         self._inbox: dict[int, _Message] = {}
         self._sent_to: set[tuple[str, str, str | None]] = set()
-        self._executions: dict[tuple[str, int], list[_Execution]] = defaultdict(list)
+        self._executions: dict[tuple[str, int], list[Execution]] = defaultdict(list)
+        self._working: list[Execution] = []
         self._numbers = itertools.count(1)
         self.moments = itertools.count(1)
         self.started: list[str] = []
@@ -88,6 +141,10 @@ class Observer:
         self.cancelled: list[Sent] = []
         self.terminated: list[str] = []
         self.results: list[tuple[str, int]] = []
+
+    def chance(self) -> float:
+        """From 0 to 1."""
+        return self._world.rng.random()
 
     def complain(self, text: str, error: BaseException | None = None) -> None:
         """Something is wrong; the first thing counts."""
@@ -110,10 +167,10 @@ class Observer:
 
     def _compare(self, process: Process) -> None:
         rows = self._db.execute(
-            "SELECT r.key, r.run_id, r.history_length, r.status, l.owner, l.problem "
+            "SELECT r.key, r.run_id, r.workflow_id, r.history_length, r.status, l.owner, l.problem "
             "FROM runs r LEFT JOIN live l ON l.run = r.key"
         )
-        now = {key: _Run(*columns) for key, *columns in rows.fetchall()}
+        now = {key: Run(*columns) for key, *columns in rows.fetchall()}
         messages = self._db.execute("SELECT id, run, kind, payload FROM inbox")
         inbox = {number: _Message(*columns) for number, *columns in messages.fetchall()}
         news: dict[int, list[e.Event]] = {}
@@ -122,15 +179,18 @@ class Observer:
             if old != run:
                 news[key] = self._read_on(key, run)
                 self._check_owner(process, key, run, old, news[key], inbox)
+                at_work = [x for x in self._working if x.info.run_id == run.run_id]
+                self._world.situations.changed(process, run, old, at_work)
         for number, message in self._inbox.items():
             if number not in inbox:
                 self._check_taken(message, now[message.run], news.get(message.run, []))
+        self._check_threads(process, now)
         said = (self._world.seconds(), process.name, news, inbox)
         self.digest = zlib.crc32(repr(said).encode(), self.digest)
         self._sent_to |= {(now[m.run].run_id, m.kind, m.payload) for m in inbox.values()}
         self._runs, self._inbox = now, inbox
 
-    def _read_on(self, key: int, run: _Run) -> list[e.Event]:
+    def _read_on(self, key: int, run: Run) -> list[e.Event]:
         history = self.histories.setdefault(run.run_id, [])
         if run.length < len(history):
             self.complain(f"{run.run_id} has become shorter")
@@ -151,8 +211,8 @@ class Observer:
         self,
         process: Process,
         key: int,
-        run: _Run,
-        old: _Run | None,
+        run: Run,
+        old: Run | None,
         events: list[e.Event],
         inbox: dict[int, _Message],
     ) -> None:
@@ -173,7 +233,21 @@ class Observer:
         if mail and run.problem is None and not process.stops:
             self.complain(f"{process.name} let {run.run_id} go, and left a message unread")
 
-    def _check_taken(self, message: _Message, run: _Run, events: list[e.Event]) -> None:
+    def _check_threads(self, process: Process, now: dict[int, Run]) -> None:
+        """What works for a run in a thread keeps the run its process's, also if the run ends."""
+        for x in self._working:
+            if not (x.owned and x.in_thread and x.process.alive):
+                continue
+            run = now[x.key]
+            if run.owner in x.process.ids and run.owner in self._world.locks:
+                continue
+            x.owned = False
+            if run.status == "running":
+                self.complain(f"{x.name} is at work in a thread, and the run is {run.owner}'s")
+            elif process is x.process:
+                self.complain(f"{x.name} is at work in a thread, and nobody owns the closed run")
+
+    def _check_taken(self, message: _Message, run: Run, events: list[e.Event]) -> None:
         """A message leaves the inbox in the transaction that records it."""
         if message.kind == "signal":
             told = any(
@@ -189,22 +263,52 @@ class Observer:
     # -- at each beginning of an activity --------------------------------------------------------
 
     @contextmanager
-    def execution(self, info: ActivityInfo) -> Iterator[int]:
+    def execution(
+        self, info: ActivityInfo, *, in_thread: bool = False, at_most_once: bool = False
+    ) -> Iterator[int]:
         """An attempt runs."""
         seq = int(info.activity_id)
         process = self._world.current
-        self._check_begin(process, info, seq)
-        execution = _Execution(process, current_attempt.get(), next(self._numbers))
+        key, run = next((key, r) for key, r in self._runs.items() if r.run_id == info.run_id)
+        execution = Execution(
+            process,
+            current_attempt.get(),
+            info,
+            key,
+            next(self._numbers),
+            began_at=self._world.seconds(),
+            owned=run.owner in process.ids,
+            in_thread=in_thread,
+            at_most_once=at_most_once,
+        )
+        self._check_begin(execution, seq, run)
         self._executions[info.run_id, seq].append(execution)
+        self._working.append(execution)
         self._world.stats["attempts"] += 1
+        self._world.situations.began(execution)
         try:
             yield execution.number
             execution.result = execution.number
         finally:
-            execution.over = True
+            execution.over, execution.ended_at = True, self._world.seconds()
+            self._working.remove(execution)
+            self._world.situations.ended(execution)
+            self._check_stopped(execution, seq)
 
-    def _check_begin(self, process: Process, info: ActivityInfo, seq: int) -> None:
-        what = f"{info.activity} {seq} of {info.run_id}, attempt {info.attempt}, in {process.name},"
+    def at_work(self, process: Process) -> list[Execution]:
+        """What runs in that process, be it that nobody waits for it any more."""
+        return [x for x in self._working if x.process is process and process.alive]
+
+    def executions_of(self, run_id: str) -> list[Execution]:
+        """All attempts of that run, whatever became of them."""
+        return [x for (run, _), xs in self._executions.items() if run == run_id for x in xs]
+
+    def run_id_of(self, key: int) -> str:
+        """The run of that key, as of the last commit."""
+        return self._runs[key].run_id if key in self._runs else ""
+
+    def _check_begin(self, begins: Execution, seq: int, run: Run) -> None:
+        process, info, what = begins.process, begins.info, begins.name
         history = [x for x in self.histories[info.run_id] if getattr(x, "seq", None) == seq]
         scheduled = [x for x in history if isinstance(x, e.ActivityScheduled)]
         if not scheduled:
@@ -215,18 +319,63 @@ class Observer:
         begun = any(isinstance(x, e.AttemptStarted) and x.attempt == info.attempt for x in history)
         if not begun and (info.attempt > 1 or scheduled[0].at_most_once):
             self.complain(f"{what} began without its AttemptStarted")
-        others = self._executions[info.run_id, seq]
-        if scheduled[0].at_most_once and others:
-            self.complain(f"{what} runs at most once, and began again")
-        if any(x.process.alive and not x.over and not x.attempt.cancelled() for x in others):
-            self.complain(f"{what} began while it was running")
-        run = next(run for run in self._runs.values() if run.run_id == info.run_id)
         if run.status == "running" and run.owner not in process.ids:
             self.complain(f"{what} began, and the run is {run.owner}'s")
+        others = self._executions[info.run_id, seq]
+        for other in others:
+            self._check_beside(begins, other)
+            self._check_again(begins, other)
+        if scheduled[0].at_most_once and others:
+            self.complain(f"{what} runs at most once, and began again")
+        self._check_failures(begins, others, options_of(scheduled[0]).retry.max_attempts)
+
+    def _check_beside(self, begins: Execution, other: Execution) -> None:
+        """No two at a time; in one process a thread that was told to stop is let alone."""
+        if other.over or not other.process.alive:
+            return
+        if not other.attempt.cancelled():
+            self.complain(f"{begins.name} began while it was running")
+        elif other.in_thread and other.process is not begins.process:
+            self.complain(f"{begins.name} began beside a thread of {other.process.name}")
+
+    def _check_again(self, begins: Execution, other: Execution) -> None:
+        """What has ended before the eyes of a process that did not die is not done again."""
+        if not other.seen:
+            return
+        stopped = other.attempt.cancelled()
+        if other.over and not stopped and other.result is not None:
+            self.complain(f"{begins.name} ran again after {other.name} had completed")
+        elif (other.over or stopped) and begins.info.attempt <= other.info.attempt:
+            self.complain(f"{begins.name} ran again after {other.name} had ended")
+
+    def _check_failures(self, begins: Execution, others: list[Execution], most: int) -> None:
+        """A failure counts, unless its process had been interrupted."""
+        failed = [
+            x
+            for x in others
+            if x.over and x.result is None and not x.attempt.cancelled() and x.seen
+            if x.process.interrupted_at is None or x.ended_at < x.process.interrupted_at
+        ]
+        if len(failed) >= most:
+            self.complain(f"{begins.name} began after {len(failed)} failures of {most}")
+
+    def _check_stopped(self, execution: Execution, seq: int) -> None:
+        """A refusal lets what is at work end."""
+        process, info = execution.process, execution.info
+        if not (execution.refused and execution.attempt.cancelled() and process.alive):
+            return
+        late = info.deadline is not None and info.deadline <= ns_datetime(self._world.now())
+        others = late or process.leaving or process.stop_at is not None
+        cancelled = any(
+            isinstance(x, e.ActivityCancelRequested) and x.seq == seq
+            for x in self.histories[info.run_id]
+        )
+        if not (others or cancelled) and self._runs[execution.key].status == "running":
+            self.complain(f"{execution.name} was stopped because its run was refused")
 
     # -- when all is over ------------------------------------------------------------------------
 
-    def open_runs(self) -> dict[int, _Run]:
+    def open_runs(self) -> dict[int, Run]:
         """The runs that have not ended."""
         return {key: run for key, run in self._runs.items() if run.status == "running"}
 
@@ -298,6 +447,10 @@ class Observer:
                     results = [x.result for x in self._executions[run_id, event.seq]]
                     if decode(event.payload) not in results:
                         self.complain(f"{event} of {run_id}, and no execution returned that")
+                case e.ActivityFailed():
+                    for x in self._executions[run_id, event.seq]:
+                        if x.result is not None and not x.attempt.cancelled() and x.seen:
+                            self.complain(f"{x.name} had completed, and is recorded as failed")
         for seq, attempts in failures.items():
             if len(set(attempts)) < len(attempts) or len(attempts) >= limits[seq]:
                 self.complain(f"activity {seq} of {run_id} failed at attempts {attempts}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from belugawf.executor import IfExists
 from belugawf.local.options import EngineOptions
@@ -18,6 +18,7 @@ from belugawf.model.messages import Signal
 from tests.simulation import programs
 from tests.simulation.observer import Sent, Violation
 from tests.simulation.seams import simulated
+from tests.simulation.situations import PLACES
 from tests.simulation.storage import Storage
 from tests.simulation.world import Faults, Main, Process, World
 
@@ -42,6 +43,9 @@ def simulate(seed: int, storage: Storage, faults: Faults | None = None) -> World
         try:
             _Scenario(world).run()
             world.observer.check_all()
+        except Violation as violation:
+            violation.stats = world.stats
+            raise
         finally:
             world.dispose()
             programs.taken.clear()
@@ -66,6 +70,9 @@ def _faults(rng: random.Random) -> Faults:
         lost=drawn(0.3),
         late=drawn(0.3),
         stalled=drawn(0.02),
+        no_thread=drawn(0.0, 0.0, 0.3),
+        aimed=rng.choice((*PLACES, *("refuse", *("abandon",) * 5, "save_heartbeats"))),
+        hit=drawn(0.5, 0.5, 0.5),
     )
 
 
@@ -87,7 +94,12 @@ class _Scenario:
         for name in ids:
             world.after(rng.random() / 10, self._starting(name, "fail"))
         self._plan(rng.randint(1, 3), lambda: self._spawn("worker", _work))
-        self._plan(rng.randint(0, 2), lambda: self._spawn("resume", self._resuming()))
+        self._plan(rng.randint(0, 3), lambda: self._spawn("resume", self._resuming()))
+        if rng.random() < 0.5:  # before there is a worker: it drives
+            world.after(0.1, lambda: self._spawn("resume", self._resuming()))
+        self._plan(rng.randint(0, 1), lambda: self._spawn("wait", self._wait(rng.choice(ids))))
+        if rng.random() < 0.5:
+            self._deploy(rng.choice(programs.DRIVING))
         self._plan(rng.randint(0, 8), lambda: self._spawn("signal", self._signal(rng.choice(ids))))
         if rng.random() < 0.4:
             self._plan(rng.randint(1, 2), lambda: self._spawn("cancel", self._cancel(ids[0])))
@@ -95,8 +107,10 @@ class _Scenario:
             self._plan(1, lambda: self._spawn("terminate", self._terminate(ids[0])))
         if rng.random() < 0.2:
             self._plan(1, self._starting(ids[0], rng.choice(("replace", "skip", "fail"))))
-        for fault in (self._kill, self._freeze, self._jump, self._interrupt, self._deploy):
+        for fault in (self._kill, self._freeze, self._jump, self._interrupt):
             self._plan(rng.choice((0, 0, 1, 2, 4)), fault)
+        versions = (*programs.DRIVING, *("missing",) * 3)
+        self._plan(rng.choice((0, 1, 2, 4)), lambda: self._deploy(rng.choice(versions)))
         if rng.random() < 0.05:
             self._plan(1, self._reboot)
         world.run_until(lambda: False, _HORIZON_S)
@@ -118,11 +132,18 @@ class _Scenario:
         options = EngineOptions(
             cache_runs=rng.choice((0, 1, 256)),
             concurrency=rng.choice((1, 2, 100)),
+            threads=rng.choice((1, 2, 64)),
             max_crashes=rng.choice((0, 1, 2, 3)),
         )
+        stays = rng.choice((0, 0, 0, 0.5, 2))
+
+        async def live(process: Process) -> None:
+            await main(process)
+            await asyncio.sleep(stays)  # a program does other things after it left its executor
+
         self._world.stats[name] += 1
         name = f"{name} {self._world.stats['processes']}"
-        return self._world.spawn(name, main, programs.CATALOGS[self._version], options)
+        return self._world.spawn(name, live, programs.CATALOGS[self._version], options)
 
     def _starting(self, name: str, if_exists: IfExists) -> Callable[[], object]:
         detach, follow = self._rng.random() < 0.5, self._rng.random() * 3
@@ -142,7 +163,8 @@ class _Scenario:
                 self._world.observer.started.append(handle.run_id)
                 if detach:
                     return
-                with suppress(TimeoutError):
+                waiting = self._world.situations.waiting(process, handle.run_id)
+                with suppress(TimeoutError), waiting:
                     async with asyncio.timeout(follow):
                         result = await handle.result()
                         self._world.observer.results.append((handle.run_id, result))
@@ -150,16 +172,48 @@ class _Scenario:
         return lambda: self._spawn("start", start)
 
     def _resuming(self) -> Main:
+        """Once, or again in the same process, with other limits."""
         rng = self._rng
-        named = rng.choice((None, None, "r0"))
-        patience = rng.choice((0.0, 1.0, 60.0))
-        limit, grace = rng.choice((None, None, 0.5)), rng.choice((None, 0.0, 0.5))
+        resumes = [
+            (
+                rng.choice((None, None, "r0", "r1", ["r0", "r1"])),
+                rng.choice((0.0, 1.0, 60.0)),
+                rng.choice((None, 0.05, 0.2, 0.5)),
+                rng.choice((None, 0.0, 0.1, 0.5)),
+            )
+            for _ in range(rng.choice((1, 1, 2)))
+        ]
 
         async def resume(process: Process) -> None:
             async with process.new_executor() as executor:
-                await executor.resume(named, patience=patience, max_time=limit, grace=grace)
+                for named, patience, limit, grace in resumes:
+                    with self._waiting(process, named), process.limited(limit):
+                        await executor.resume(named, patience=patience, max_time=limit, grace=grace)
 
         return resume
+
+    def _waiting(self, process: Process, named: str | list[str] | None) -> ExitStack:
+        """While it lasts somebody in that process waits for the runs of these names."""
+        stack = ExitStack()
+        names = [named] if isinstance(named, str) else named or []
+        for run in self._world.observer.open_runs().values():
+            if run.workflow_id in names:
+                stack.enter_context(self._world.situations.waiting(process, run.run_id))
+        return stack
+
+    def _wait(self, run: str) -> Main:
+        """Somebody who waits for the end, whoever drives."""
+        longest = self._rng.random() * 4
+        situations, observer = self._world.situations, self._world.observer
+
+        async def wait(process: Process) -> None:
+            async with process.new_executor() as executor:
+                handle = executor.handle(run)
+                with suppress(TimeoutError), situations.waiting(process, handle.run_id):
+                    async with asyncio.timeout(longest):
+                        observer.results.append((handle.run_id, await handle.result()))
+
+        return wait
 
     def _signal(self, run: str, name: str | None = None) -> Main:
         self._sent += 1
@@ -230,20 +284,22 @@ class _Scenario:
         process = self._somebody()
         if process is not None and process.executor is not None:
             self._world.stats["interrupts"] += 1
-            self._world.in_process(process, process.executor.interrupt)
+            process.interrupt()
 
     def _jump(self) -> None:
         jump = self._rng.choice(self._jumps)
         self._world.stats["clock jumps"] += 1
+        for process in self._world.processes:
+            _ = process.is_at_limit  # which it was, wherever the clock goes
         self._world.went_back = self._world.went_back or jump < 0
         self._world.offset_ns += int(jump * 1e9)
         self._furthest_ns = max(self._furthest_ns, self._world.offset_ns)
 
-    def _deploy(self) -> None:
+    def _deploy(self, version: str) -> None:
         """Whoever starts from now on has other code, for a while."""
-        self._version = self._rng.choice(("changed", "missing"))
+        self._version = version
         self._world.stats["bad deploys"] += 1
-        self._world.after(self._rng.random() * 2, lambda: setattr(self, "_version", "sound"))
+        self._world.after(self._rng.random() * 3, lambda: setattr(self, "_version", "sound"))
 
     def _reboot(self) -> None:
         self._world.boots += 1
@@ -267,12 +323,12 @@ class _Scenario:
         if worker:
             self._spawn("worker", _work)
         for number in range(_ROUNDS):
+            self._version = "sound"
             world.run_until(lambda: not world.observer.open_runs(), 0.1 + self._rng.random() * 2)
             left = world.observer.open_runs().values()
             if not left:
                 break
-            worker = worker and not any(run.problem for run in left)
-            if not worker:
+            if not worker or any(run.problem for run in left):
                 # What has been driven by the changed code goes on with that only.
                 self._version = "changed" if number % 4 == 3 else "sound"
                 self._wait_for(self._spawn("resume", _resume_all))
@@ -292,7 +348,7 @@ class _Scenario:
             self._world.kill(process)  # nobody handles the signal yet
             return
         for _ in range(2):
-            self._world.in_process(process, process.executor.interrupt)
+            process.interrupt()
 
     def _wait_for(self, process: Process) -> None:
         if not self._world.run_until(lambda: not process.alive, _LONGEST_S):
@@ -307,6 +363,7 @@ class _Scenario:
 
 
 async def _work(process: Process) -> None:
+    process.is_worker = True
     async with process.new_executor() as executor:
         await executor.work()
 

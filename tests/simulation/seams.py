@@ -17,8 +17,13 @@ from typing import Any, TypeVar
 from unittest import mock
 
 from belugawf.host import knobs
+from belugawf.host import threads as host_threads
 from belugawf.local import executor, memory, presence, turns, view, writer
+from belugawf.model.errors import WorkflowBlockedError
+from tests.simulation import programs
+from tests.simulation.situations import watched_store
 from tests.simulation.storage import SimDatabase
+from tests.simulation.threads import SimQueue, threading_of
 from tests.simulation.world import Process, World
 
 T = TypeVar("T")
@@ -80,6 +85,8 @@ class _Kernel:
 
 
 class _OwnerLock:
+    path = Path("/dev/null")  # nobody removes it
+
     def __init__(self, world: World) -> None:
         self.id = f"{world.rng.getrandbits(128):032x}"
         self._world = world
@@ -114,11 +121,15 @@ class _Socket:
         self.process.world.sockets.pop(self.path, None)
 
 
-class _Unwatched:
-    """In place of `TurnGuard`: generated workflows do not block, and there are no threads."""
+class _Guard:
+    """In place of `TurnGuard`: nothing takes long here, but a workflow may claim that it does."""
 
     def run(self, watched: object, turn: Callable[[], T]) -> T:
-        return turn()
+        programs.blocked = False
+        value = turn()
+        if programs.blocked:
+            raise WorkflowBlockedError("the workflow says that it blocks")
+        return value
 
     def close(self) -> None:
         pass
@@ -149,13 +160,15 @@ def simulated(world: World) -> Iterator[None]:
         (executor, "uuid", ids),
         (writer, "time", clock),
         (turns, "random", world.rng),
-        (memory, "TurnGuard", _Unwatched),
+        (memory, "TurnGuard", _Guard),
         (presence, "ownership", kernel),
         (presence, "OwnerLock", SimpleNamespace(acquire=kernel.acquire)),
         (presence, "WakeSocket", SimpleNamespace(bind=kernel.bind)),
         (presence, "wake", kernel.wake),
         (view, "ownership", kernel),
         (knobs, "step", world.step),
+        (host_threads, "threading", threading_of(world)),
+        (host_threads, "SimpleQueue", SimQueue),
     ]
     logger = logging.getLogger("belugawf")
     handler, level, propagates = _Bugs(world), logger.level, logger.propagate
@@ -166,6 +179,7 @@ def simulated(world: World) -> Iterator[None]:
         with ExitStack() as stack:
             for module, name, fake in seams:
                 stack.enter_context(mock.patch.object(module, name, fake))
+            stack.enter_context(watched_store(world))
             yield
     finally:
         logger.removeHandler(handler)

@@ -14,13 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from belugawf.local.database import Database
 from belugawf.model.errors import BusyError
+from tests.simulation.programs import UNWRITABLE
+from tests.simulation.threads import Killed
 
 if TYPE_CHECKING:
     from tests.simulation.world import Process
-
-
-class Killed(BaseException):
-    """Unwinds the Python frames of a process that is dead."""
 
 
 class Storage:
@@ -114,7 +112,12 @@ class _WriteLock:
 
     def acquire(self, timeout: float) -> None:
         self._process.check()
+        if self._process.world.is_on_loop:
+            self._process.world.observer.complain(
+                f"{self._process.name} waits for the write lock on its event loop"
+            )
         if not self._take("busy"):
+            self._process.hinder()
             raise BusyError(f"another process held the database's write lock for {timeout:g} s")
 
     def try_acquire(self) -> bool:
@@ -152,25 +155,33 @@ class _Connection:
         if sql == "COMMIT":
             return self._commit(raw)
         if sql != "ROLLBACK" and world.happens(self._fault):
-            raise _disk_error("SQLITE_FULL" if self._fault == "full" else "SQLITE_IOERR_READ")
+            raise self._process.disk_error(
+                "SQLITE_FULL" if self._fault == "full" else "SQLITE_IOERR_READ"
+            )
         return raw.execute(sql, values)
 
     def executemany(self, sql: str, values: Any) -> sqlite3.Cursor:
         if self._raw is None:
             raise Killed
         if self._process.world.happens(self._fault):
-            raise _disk_error("SQLITE_FULL")
+            raise self._process.disk_error("SQLITE_FULL")
+        if self._process.unwritable and UNWRITABLE in repr(values):
+            raise sqlite3.DataError("simulated")
         return self._raw.executemany(sql, values)
 
     def _commit(self, raw: sqlite3.Connection) -> sqlite3.Cursor:
-        world = self._process.world
-        if world.happens("commit_fails"):
+        process, world = self._process, self._process.world
+        hit = world.faults.aimed == process.place and world.happens("hit")
+        if world.happens("commit_fails") or (hit and world.rng.random() < 0.5):
+            process.doubts = True
             raw.execute("ROLLBACK")
-            raise _disk_error("SQLITE_FULL")
+            raise process.disk_error("SQLITE_FULL")
         done = raw.execute("COMMIT")
-        world.observer.committed(self._process)
-        if world.happens("commit_unknown"):
-            raise _disk_error("SQLITE_IOERR_FSYNC")
+        world.observer.committed(process)
+        if world.happens("commit_unknown") or hit:
+            process.doubts = True
+            world.situations.outcome_unknown(process)
+            raise process.disk_error("SQLITE_IOERR_FSYNC")
         return done
 
     def take(self) -> sqlite3.Connection:
@@ -178,9 +189,3 @@ class _Connection:
         raw, self._raw = self._raw, None
         assert raw is not None
         return raw
-
-
-def _disk_error(name: str) -> sqlite3.OperationalError:
-    error = sqlite3.OperationalError(f"simulated {name}")
-    error.sqlite_errorname = name
-    return error

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import random
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,9 +25,12 @@ from belugawf.local.options import EngineOptions
 from belugawf.model.durations import MICROSECOND_NS, SECOND_NS
 from belugawf.model.errors import BelugaError
 from belugawf.replay.loop import unwind
+from tests.simulation import programs
 from tests.simulation.loop import SimLoop
 from tests.simulation.observer import Observer
-from tests.simulation.storage import Killed, SimDatabase, Storage
+from tests.simulation.situations import Situations
+from tests.simulation.storage import SimDatabase, Storage
+from tests.simulation.threads import Killed, SimThread
 
 T = TypeVar("T")
 Main = Callable[["Process"], Coroutine[Any, Any, None]]
@@ -54,20 +58,39 @@ class Faults:
     lost: float = 0.0  # of datagrams
     late: float = 0.0
     stalled: float = 0.0  # the machine takes up to 0.1 s for a callback
+    no_thread: float = 0.0  # it has no thread to give
+    aimed: str = ""  # the method of `Store` whose commits fail, or seem to, as `hit` says
+    hit: float = 0.0
 
 
 class Process:
-    """One operating system's process, with its loop and its view of the database."""
+    """One operating system's process, with its loop and its view of the database.
+
+    `hindered_at` is when the disk or the lock last refused it something, `stop_at` when it is asked
+    to stop, in seconds of the monotonic clock. `place` is the method of `Store` that it is in, and
+    `doubts` whether the commit there was reported as failed.
+    """
 
     def __init__(self, world: World, name: str, catalog: Catalog, options: EngineOptions) -> None:
         self.world = world
         self.name = name
         self.catalog = catalog
         self.options = options
+        self.unwritable = catalog is programs.CATALOGS["unwritable"]
         self.loop = SimLoop(self)
         self.alive = True
         self.frozen = False
         self.leaving = False
+        self.killed = False
+        self.is_worker = False
+        self.hindered_at = -1.0
+        self.stop_at: float | None = None
+        self.interrupted_at: float | None = None
+        self.limit_ns: int | None = None
+        self.was_at_limit = False
+        self.place = ""
+        self.place_depth = 0
+        self.doubts = False
         self.ids: set[str] = set()
         self.databases: list[SimDatabase] = []
         self.executor: LocalExecutor | None = None
@@ -80,7 +103,31 @@ class Process:
     @property
     def stops(self) -> bool:
         """Whether it may let its runs go whatever waits for them."""
-        return self.leaving or (self.engine is not None and self.engine._stopping)
+        return self.leaving or self.interrupted_at is not None or self.is_at_limit
+
+    @property
+    def is_at_limit(self) -> bool:
+        """Whether the time of a resume of it has been up, by the wall clock, which may go back.
+
+        It may let runs go for that after the resume is over, once nothing is at work for them.
+        """
+        if self.limit_ns is not None and self.world.now() >= self.limit_ns:
+            self.was_at_limit = True
+        return self.was_at_limit
+
+    @contextmanager
+    def limited(self, seconds: float | None) -> Iterator[None]:
+        """While this lasts it is to stop after so long."""
+        if seconds is not None and self.interrupted_at is None:
+            self.stop_at = self.world.seconds() + seconds
+            self.limit_ns = self.world.now() + int(seconds * SECOND_NS)
+        try:
+            yield
+            if seconds is not None and self.is_at_limit:
+                self.world.situations.limit_reached(self)
+        finally:
+            self.limit_ns = None
+            self.stop_at = self.interrupted_at
 
     def new_executor(self) -> LocalExecutor:
         """The real executor, on what is simulated."""
@@ -94,10 +141,31 @@ class Process:
         self.executor.__dict__["catalog"] = self.catalog  # importing it each time takes too long
         return self.executor
 
+    def interrupt(self) -> None:
+        """SIGINT, once its executor is open."""
+        assert self.executor is not None
+        if self.alive:
+            now = self.world.seconds()
+            self.interrupted_at = now if self.interrupted_at is None else self.interrupted_at
+            self.stop_at = now if self.stop_at is None else min(self.stop_at, now)
+            self.world.situations.asked_to_stop(self)
+            self.loop.call_soon(self.executor.interrupt)
+
     def check(self) -> None:
         """A dead process does nothing more."""
         if not self.alive:
             raise Killed
+
+    def hinder(self) -> None:
+        """The disk or the lock refuses it something."""
+        self.hindered_at = self.world.seconds()
+
+    def disk_error(self, name: str) -> sqlite3.OperationalError:
+        """What SQLite raises where the disk refuses."""
+        self.hinder()
+        error = sqlite3.OperationalError(f"simulated {name}")
+        error.sqlite_errorname = name
+        return error
 
     def pause(self) -> None:
         """Others may run here."""
@@ -115,8 +183,10 @@ class World:
         self.faults = faults
         self.observer = Observer(self)
         self.stats: Counter[str] = Counter()
+        self.situations = Situations(self)
         self.processes: list[Process] = []
         self.gone: list[Process] = []
+        self.threads: list[SimThread] = []
         self.locks: dict[str, Process] = {}
         self.sockets: dict[str, Any] = {}
         self.writer: Process | None = None
@@ -209,12 +279,8 @@ class World:
         """SIGKILL."""
         if process.alive:
             self.stats["kills"] += 1
+            process.killed = True
             self.end(process)
-
-    def in_process(self, process: Process, what: Callable[[], None]) -> None:
-        """Call that on the process's loop, as a signal handler would."""
-        if process.alive:
-            process.loop.call_soon(what)
 
     def later_in_thread(self, process: Process, job: Callable[[], None]) -> None:
         """Do the work of the process's committing thread some time later."""
@@ -229,10 +295,24 @@ class World:
 
         self.after(self.rng.random() * (0.3 if self.happens("slow_disk") else 0.004), do)
 
+    def run_in_thread(self, process: Process, work: Callable[[], None]) -> None:
+        """A thread of that process runs for a while."""
+        self._run(process, work, on_loop=False)
+
     @property
     def current(self) -> Process:
         """Whose code is running."""
         return self._stack[-1][0]
+
+    @property
+    def is_on_loop(self) -> bool:
+        """Whether it runs on its event loop, and not in a thread."""
+        return self._stack[-1][1]
+
+    @property
+    def depth(self) -> int:
+        """How many threads of execution are preempted within each other."""
+        return len(self._stack)
 
     def dispose(self) -> None:
         """The history is over: unwind what was left behind, without being heard."""
@@ -243,6 +323,9 @@ class World:
                 if process.engine is not None:
                     process.engine.evict_all()
                 unwind(process.loop.tasks, [])
+        for thread in self.threads:
+            self._run(thread.process, thread.unwind, on_loop=False)
+        self.threads.clear()
         self.gone.clear()
 
     def unhandled(self, process: Process, context: dict[str, Any]) -> None:
@@ -318,6 +401,8 @@ class World:
                 work()
         except Killed:
             pass
+        except (SystemExit, GeneratorExit, asyncio.CancelledError) as error:
+            self.observer.complain(f"{process.name}: {error!r} came out of its event loop", error)
         finally:
             self._stack.pop()
 
@@ -345,6 +430,7 @@ class _Executor(LocalExecutor):
     async def __aexit__(self, *exc: object) -> None:
         self._process.leaving = True
         await super().__aexit__(*exc)
+        self._process.world.situations.left(self._process)
 
 
 @contextmanager
