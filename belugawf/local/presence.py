@@ -9,6 +9,7 @@ from pathlib import Path
 
 from belugawf.host.clock import Clock
 from belugawf.local import ownership
+from belugawf.local.database import WouldWaitError
 from belugawf.local.ownership import OwnerLock
 from belugawf.local.rows import OwnerRow
 from belugawf.local.store import Store
@@ -42,10 +43,10 @@ class Presence:
 
     def _sweep(self) -> None:
         """Remove what is left of processes that were killed while they owned nothing."""
-        with suppress(BelugaError):  # whoever comes next does it
+        with suppress(BelugaError, WouldWaitError):  # whoever comes next does it
             dead = [owner.id for owner in self._store.owners() if not self.is_alive(owner.id)]
             if dead:
-                self._store.forget_dead(dead)
+                self._store.forget_dead(dead, patient=False)
             ownership.sweep(self._folder)
 
     @property

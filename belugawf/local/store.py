@@ -468,9 +468,12 @@ class Store(Questions):
         with self.database.reading() as db:
             return self._owner(db, owner_id)
 
-    def forget_dead(self, dead: Iterable[str]) -> None:
-        """Drop the rows of dead owners that own nothing any more."""
-        with self.database.write() as db:
+    def forget_dead(self, dead: Iterable[str], *, patient: bool = True) -> None:
+        """Drop the rows of dead owners that own nothing any more.
+
+        `patient` as in `Database.write`.
+        """
+        with self.database.write(patient=patient) as db:
             db.executemany(
                 "DELETE FROM owners WHERE id = ? "
                 "AND NOT EXISTS (SELECT 1 FROM live WHERE owner = owners.id)",
