@@ -203,14 +203,9 @@ class Database:
     def _refuse_others(self) -> int:
         """The file's schema version: 0 where it is empty. Raises for a newer or foreign one."""
         version: int = self.writer.execute("PRAGMA user_version").fetchone()[0]
-        if version == SCHEMA_VERSION:
+        identity = self.writer.execute("PRAGMA application_id").fetchone()[0]
+        if (version, identity) == (SCHEMA_VERSION, APPLICATION_ID):
             return version
-        if version > SCHEMA_VERSION:
-            raise UnavailableError(
-                f"{self.path} was written by a newer belugawf (schema {version}, "
-                f"this one knows {SCHEMA_VERSION})",
-                hint="upgrade: pip install --upgrade belugawf",
-            )
         # Another process may create the database between two of these looks. It commits tables and
         # identity together: whoever has seen the tables sees the identity too if he looks after.
         tables = self.writer.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
@@ -219,6 +214,12 @@ class Database:
             raise UnavailableError(
                 f"{self.path} is a database of another program",
                 hint="choose another file with --db",
+            )
+        if version > SCHEMA_VERSION:
+            raise UnavailableError(
+                f"{self.path} was written by a newer belugawf (schema {version}, "
+                f"this one knows {SCHEMA_VERSION})",
+                hint="upgrade: pip install --upgrade belugawf",
             )
         return version
 

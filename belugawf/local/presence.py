@@ -9,6 +9,7 @@ from pathlib import Path
 
 from belugawf.host.clock import Clock
 from belugawf.local import ownership
+from belugawf.local.database import WouldWaitError
 from belugawf.local.ownership import OwnerLock
 from belugawf.local.rows import OwnerRow
 from belugawf.local.store import Store
@@ -42,15 +43,16 @@ class Presence:
             self._socket.close()
             self._lock.release()
             raise
-        with suppress(BelugaError):  # whoever comes next does it
-            await self._sweep(lane)
+        self._sweep()
 
-    async def _sweep(self, lane: Writer) -> None:
+    def _sweep(self) -> None:
         """Remove what is left of processes that were killed while they owned nothing."""
-        dead = [owner.id for owner in self._store.owners() if not self.is_alive(owner.id)]
-        if dead:
-            await lane.write(lambda: self._store.forget_dead(dead))
-        ownership.sweep(self._folder)
+        # If somebody else is writing, whoever comes next does it.
+        with suppress(BelugaError, WouldWaitError), self._store.database.without_waiting():
+            dead = [owner.id for owner in self._store.owners() if not self.is_alive(owner.id)]
+            if dead:
+                self._store.forget_dead(dead)
+            ownership.sweep(self._folder)
 
     @property
     def id(self) -> str:

@@ -224,13 +224,19 @@ def test_not_a_database(project: Project, content: bytes) -> None:
     assert project.db.read_bytes() == content
 
 
-def test_database_of_another_program(project: Project) -> None:
-    """Another program's SQLite database is 12, and gets no tables of ours."""
+@pytest.mark.parametrize("version", [0, 1, 7])
+def test_database_of_another_program(project: Project, version: int) -> None:
+    """Another program's SQLite database is 12, whatever its version says. It gets no tables of
+    ours, and keeps its journal mode."""
     project.db.parent.mkdir(mode=0o700)
-    project.change_db("CREATE TABLE customers (name TEXT); INSERT INTO customers VALUES ('Ada');")
+    project.change_db(
+        "CREATE TABLE customers (name TEXT); INSERT INTO customers VALUES ('Ada');"
+        f"PRAGMA user_version = {version};"
+    )
     refused = project.cli("run", "simple", "--json", check=12)
     assert "another program" in refused.error["message"]
     assert project.query_db("SELECT name FROM sqlite_schema") == [("customers",)]
+    assert project.query_db("PRAGMA journal_mode") == [("delete",)]
 
 
 def test_database_is_a_folder(project: Project) -> None:
