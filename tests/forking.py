@@ -124,8 +124,9 @@ def serve(asked: socket.socket) -> None:
                 if not line:
                     return
                 pid = _fork(json.loads(line))
-                children[os.pidfd_open(pid)] = pid
-                poll.register(max(children), select.POLLIN)
+                descriptor = os.pidfd_open(pid)  # not always the highest: numbers are used again
+                children[descriptor] = pid
+                poll.register(descriptor, select.POLLIN)
                 _tell(asked, {"started": pid})
             else:
                 poll.unregister(descriptor)

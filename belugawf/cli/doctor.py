@@ -133,6 +133,9 @@ def _examine(session: Session) -> Iterator[Finding]:
             yield _permissions(database, there)
             yield _database(database, there)
     yield from _provider(session)
+    if settings.provider == "default":
+        # Late: whoever opens the database, as the provider does, puts this right if it can.
+        yield from _journal(Path(settings.db))
 
 
 # -- the environment -----------------------------------------------------------------------------
@@ -296,6 +299,24 @@ def _database(database: Path, there: bool) -> Finding:
             f"stop every worker, then: sqlite3 {quoted(str(database))} .recover",
         )
     return Finding("database", OK, f"{database} is sound")
+
+
+def _journal(database: Path) -> Iterator[Finding]:
+    try:
+        mode = _read_only(database, _journal_mode)
+    except (sqlite3.Error, UnicodeDecodeError):
+        return  # it does not exist yet, or cannot be read: that was said
+    if mode != "wal":
+        yield Finding(
+            "journal",
+            WARN,
+            f"{database} is in journal mode {mode}: readers and writers keep each other out",
+            "end the programs that have it open; the next command switches to WAL",
+        )
+
+
+def _journal_mode(connection: sqlite3.Connection) -> str:
+    return str(connection.execute("PRAGMA journal_mode").fetchone()[0])
 
 
 def _quick_check(connection: sqlite3.Connection) -> str | None:

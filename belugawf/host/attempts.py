@@ -468,6 +468,8 @@ class AttemptRunner:
         for message in child.run(_task(attempt, self._payload_limit), self._keep()):
             if "heartbeat" in message:
                 attempt.beat(message["heartbeat"])
+            elif outcome is not None:
+                continue
             elif "result" in message:
                 outcome = self._outcome(attempt, "completed", message["result"])
             elif "failure" in message:

@@ -11,7 +11,8 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -23,6 +24,7 @@ from belugawf.local.filesystem import (
     state_folder,
     sync_folders,
 )
+from belugawf.local.places import Places
 from belugawf.local.writelock import WriteLock
 from belugawf.model.errors import (
     BelugaError,
@@ -38,6 +40,8 @@ APPLICATION_ID = 0x62776677
 
 # Room for the pages of a large worker's commits; SQLite's own default is 2 MiB.
 _CACHE_KIB = 8_192
+# How long a program that has the file open in another journal mode is waited for, in seconds.
+_RESTORE_S = 0.5
 # How often a writer looks whether a program that does not know our lock has ended, in seconds.
 _RETRY_S = 0.01
 
@@ -96,6 +100,8 @@ class Database:
         # Not before: beside another program's file there is nothing for us to make.
         self.folder = state_folder(self.path)
         self.lock = WriteLock(self.folder / "write.lock")
+        if not self._memory:
+            self.places.keep(self.path, "the database")
         if version != SCHEMA_VERSION:
             # Imported before the lock is taken: it takes longer than any transaction, and others
             # wait.
@@ -104,6 +110,8 @@ class Database:
             with self.lock.held(knobs.BUSY_TIMEOUT_S):
                 if self._refuse_others() != SCHEMA_VERSION:  # nobody was faster
                     self._migrate(migrate)
+        elif not self._memory:
+            self._restore_wal()
         # From here on `_Write` waits, so that it need not where nobody has the patience.
         self.writer.execute("PRAGMA busy_timeout = 0")
 
@@ -114,11 +122,17 @@ class Database:
                 connection.close()
         self.lock.close()
 
+    @cached_property
+    def places(self) -> Places:
+        """The files in use, compared before transactions: see `Places`."""
+        return Places()
+
     def write(self) -> _Write:
         """A transaction that holds the only write lock; committed at the end, or rolled back.
 
-        Raises `BusyError` naming the holder after 30 s, and `UnavailableError` for what the disk
-        says; within `without_waiting`, `WouldWaitError` at once if somebody else is writing.
+        Raises `BusyError` naming the holder after 30 s, `UnavailableError` for what the disk says,
+        `DisplacedError` if the database or a lock is no longer where it was; within
+        `without_waiting`, `WouldWaitError` at once if somebody else is writing.
         """
         return _Write(self, getattr(self._of_thread, "waits", True))
 
@@ -144,6 +158,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """One consistent view of everything, for questions that take several statements."""
+        self.places.check()  # else who only looks would go on with an old file for ever
         with self._translated():
             connection = self.read
             connection.execute("BEGIN")
@@ -212,7 +227,7 @@ class Database:
             # Before the version below says that the database is complete, and so before anything
             # in it is acknowledged, by whichever process.
             sync_folders(self.path)
-        self._switch_to_wal()
+        self._switch_to_wal(knobs.BUSY_TIMEOUT_S)
         migrate(
             self.writer,
             None if self._memory else self.path,
@@ -220,9 +235,22 @@ class Database:
             application_id=APPLICATION_ID,
         )
 
-    def _switch_to_wal(self) -> None:
+    def _restore_wal(self) -> None:
+        """Back to WAL, if another tool or a restored copy has left another journal mode: then
+        readers and writers would keep each other out, and commits fail.
+
+        A program that has the file open prevents that. It is not waited for long, as reading works
+        all the same; the next process tries again, and `doctor` says it.
+        """
+        if self.writer.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+            return
+        self.writer.execute(f"PRAGMA busy_timeout = {int(_RESTORE_S * 1000)}")
+        with self.lock.held(knobs.BUSY_TIMEOUT_S), suppress(BusyError), self._translated():
+            self._switch_to_wal(_RESTORE_S)
+
+    def _switch_to_wal(self, patience_s: float) -> None:
         """SQLite waits for readers here, and not for who recovers the file after a death."""
-        end = time.monotonic() + knobs.BUSY_TIMEOUT_S
+        end = time.monotonic() + patience_s
         while True:
             try:
                 self.writer.execute("PRAGMA journal_mode = WAL")
@@ -295,10 +323,12 @@ class _Write:
             raise WouldWaitError
         try:
             self._begin()
+            self._database.places.check()
         except sqlite3.Error as error:
             lock.release()
             raise self._database.explain(error) from error
         except BaseException:
+            self._roll_back()
             lock.release()
             raise
         return self._connection

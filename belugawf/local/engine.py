@@ -65,6 +65,7 @@ from belugawf.model.errors import (
     BelugaError,
     BusyError,
     DamagedError,
+    DisplacedError,
     UnavailableError,
     UsageError,
     WorkflowLoadError,
@@ -411,7 +412,8 @@ class Engine:
             self._pacer.rest(self._next_moment())
             return
         if isinstance(error, (UnavailableError, BusyError)):
-            if self._claims.persistent and not self._stopping:
+            may_get_better = not isinstance(error, DisplacedError)
+            if may_get_better and self._claims.persistent and not self._stopping:
                 logger.warning("%s; trying again in %g s", error, self._disk_pause_s)
                 self._pacer.rest(self._clock.now() + int(self._disk_pause_s * SECOND_NS))
                 self._disk_pause_s = min(self._disk_pause_s * 2, _LONGEST_PAUSE_S)

@@ -355,11 +355,7 @@ class LocalExecutor:
             from belugawf.local.engine import Engine
 
             presence = Presence(self._store, self._store.database.folder, self._clock)
-            try:
-                await self._write(lambda: presence.announce("guest", ()))
-            except BaseException:
-                presence.withdraw()
-                raise
+            await presence.register(self._lane)
             self._presence = presence
             self._engine = Engine(
                 self._store,

@@ -55,7 +55,7 @@ class OwnerLock:
 
     def __init__(self, folder: Path, owner_id: str, descriptor: Descriptor) -> None:
         self.id = owner_id
-        self._path = _lock_path(folder, owner_id)
+        self.path = _lock_path(folder, owner_id)
         self._descriptor = descriptor
 
     @classmethod
@@ -77,7 +77,7 @@ class OwnerLock:
     def is_intact(self) -> bool:
         """Whether others can still see the lock; false once released, or its file was removed."""
         fd = self._descriptor.fd
-        return fd >= 0 and _leads_to(self._path, fd)
+        return fd >= 0 and _leads_to(self.path, fd)
 
     def fileno(self) -> int:
         """The lock's descriptor: a child process that inherits it keeps the lock while it lives."""
@@ -86,7 +86,7 @@ class OwnerLock:
     def release(self) -> None:
         """Unlink the file and let go; does nothing the second time, and in forked children."""
         if self.is_intact():
-            self._path.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
         closed(self._descriptor)
 
     def __enter__(self) -> OwnerLock:

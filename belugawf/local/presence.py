@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from belugawf.host.clock import Clock
@@ -14,13 +15,14 @@ from belugawf.local.store import Store
 from belugawf.local.wakeup import WakeSocket, wake
 from belugawf.local.writer import Writer
 from belugawf.model.durations import format_instant
+from belugawf.model.errors import BelugaError
 
 # What a datagram says: look at the database.
 LOOK = "look"
 
 
 class Presence:
-    """This process as an owner of runs: registered by `announce`, until `close`."""
+    """This process as an owner of runs: from `register` to `close`."""
 
     def __init__(self, store: Store, folder: Path, clock: Clock) -> None:
         self._store = store
@@ -29,6 +31,26 @@ class Presence:
         self._lock = OwnerLock.acquire(folder)
         self._socket = WakeSocket.bind(folder, self._lock.id)
         self._dead: set[str] = set()
+        self._places = store.database.places
+
+    async def register(self, lane: Writer) -> None:
+        """Say that we are here, and remove what is left of those that are not any more."""
+        try:
+            await lane.write(lambda: self.announce("guest", ()))
+            self._places.keep(self._lock.path, "the lock of this process")
+        except BaseException:
+            self._socket.close()
+            self._lock.release()
+            raise
+        with suppress(BelugaError):  # whoever comes next does it
+            await self._sweep(lane)
+
+    async def _sweep(self, lane: Writer) -> None:
+        """Remove what is left of processes that were killed while they owned nothing."""
+        dead = [owner.id for owner in self._store.owners() if not self.is_alive(owner.id)]
+        if dead:
+            await lane.write(lambda: self._store.forget_dead(dead))
+        ownership.sweep(self._folder)
 
     @property
     def id(self) -> str:
@@ -55,17 +77,13 @@ class Presence:
 
         Runs in `keeping` stay ours until the process ends: a thread still works for them.
         """
+        self._places.forget(self._lock.path)
         try:
             await lane.write(lambda: self._store.unregister(self._lock.id, keeping))
         finally:
             self._socket.close()
             if not keeping:
                 self._lock.release()
-
-    def withdraw(self) -> None:
-        """Nobody knows of us yet, and nobody will."""
-        self._socket.close()
-        self._lock.release()
 
     def is_alive(self, owner_id: str) -> bool:
         """Whether that owner's process lives; once dead, always dead."""

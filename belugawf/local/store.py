@@ -376,7 +376,8 @@ class Store(Questions):
             db.execute(
                 "INSERT INTO inbox (run, kind, name, payload, sent_at) "
                 "SELECT :run, 'attempt', :seq, :payload, :at "
-                "WHERE EXISTS (SELECT 1 FROM live WHERE run = :run AND owner = :owner) "
+                "WHERE EXISTS (SELECT 1 FROM runs r JOIN live l ON l.run = r.key "
+                "WHERE r.key = :run AND +r.status = 'running' AND l.owner = :owner) "
                 "AND NOT EXISTS (SELECT 1 FROM inbox WHERE run = :run AND payload = :payload)",
                 {
                     "run": end.run,
@@ -547,6 +548,7 @@ class Store(Questions):
         """
         now = format_instant(self.clock.now())
         with self.database.write() as db:
+            self.database.places.check(at_once=True)
             claimed = []
             for run, previous in runs.items():
                 rows = self._rows(db, "WHERE r.key = ?", (run,))  # none: it was pruned

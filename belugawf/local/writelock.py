@@ -10,6 +10,9 @@ keep them apart), then the file without waiting, which is nearly always enough. 
 helper thread waits in the kernel, on a descriptor of its own, because a blocked `flock` has no
 timeout. A helper that is waited for no longer gives back what it gets; until then a next `acquire`
 takes it over with its place in the queue, so there is never more than one.
+
+If somebody removes the file, those who hold it would queue apart from those who come later. So its
+name is compared with it now and then, as `places` says; whoever finds another file queues there.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ from pathlib import Path
 
 from belugawf.local.descriptors import Descriptor, closed, opened
 from belugawf.local.ownership import is_frozen
-from belugawf.model.errors import BusyError, UnavailableError
+from belugawf.local.places import FRESH_S, identity_of
+from belugawf.model.errors import BusyError, DisplacedError, UnavailableError
 
 _PID_BYTES = 11  # ten digits and a newline: always the same length, so nothing need be cut off
 
@@ -44,6 +48,7 @@ class WriteLock:
         self._file: Descriptor | None = None
         self._waiter: _Waiter | None = None
         self._held = False
+        self._compared_at = float("-inf")
 
     def acquire(self, timeout: float = 30.0) -> None:
         """Take the lock, waiting `timeout` seconds at most; 0 tries once.
@@ -76,6 +81,9 @@ class WriteLock:
                 self._file = _open(self._path)
             if not _try_lock(self._file.fd):
                 self._threads.release()
+                return False
+            if not self._is_in_place(self._file.fd):
+                self._give_up()
                 return False
             self._held = True
             _sign(self._file.fd)
@@ -136,15 +144,29 @@ class WriteLock:
         self._held = False
 
     def _take(self, end: float, timeout: float) -> None:
-        if self._file is None:
-            self._file = _open(self._path)
-        if not _try_lock(self._file.fd):
-            waiter = self._wait(end, timeout)
+        while True:
+            if self._file is None:
+                self._file = _open(self._path)
+            if not _try_lock(self._file.fd):
+                waiter = self._wait(end, timeout)
+                closed(self._file)
+                self._file = waiter.file
+                self._waiter = None
+            if self._is_in_place(self._file.fd):
+                break
             closed(self._file)
-            self._file = waiter.file
-            self._waiter = None
+            self._file = None
         self._held = True
         _sign(self._file.fd)
+
+    def _is_in_place(self, fd: int) -> bool:
+        """Whether the name of the file still leads to it, as of the last tenth of a second."""
+        now = time.monotonic()
+        if now - self._compared_at < FRESH_S:
+            return True
+        held = os.fstat(fd)
+        self._compared_at = now
+        return identity_of(os.fspath(self._path)) == (held.st_dev, held.st_ino)
 
     def _give_up(self) -> None:
         """Close the file, and with it whatever an interrupt left half taken."""
@@ -261,7 +283,9 @@ def _sign(fd: int) -> None:
 
 
 def _no_lock(path: Path, error: OSError) -> UnavailableError:
-    return UnavailableError(
+    # Without its folder the file cannot even be made: both were there when the database was opened.
+    kind = DisplacedError if isinstance(error, FileNotFoundError) else UnavailableError
+    return kind(
         f"the lock file {os.fspath(path)!r} cannot be used: {error.strerror}",
         hint="check the permissions, the free space and the file system of its folder",
     )

@@ -20,7 +20,8 @@ The type says whose fault it is, and `exit_code` what a script is told::
     │       └── QueryFailedError 3   the workflow's own function raised
     ├── BusyError              11    another live process holds it
     ├── UnavailableError       12    the environment: disk, server, missing extra
-    │   └── DamagedError       12    stored data that belugawf cannot have written
+    │   ├── DamagedError       12    stored data that belugawf cannot have written
+    │   └── DisplacedError     12    a file in use was removed or replaced: no way to go on
     ├── ConfigurationError     14    .belugawf.yaml
     │   ├── UntrustedError     14    found, and another user's or writable for others
     │   └── WorkflowLoadError  14    a workflow module
@@ -44,6 +45,7 @@ The type says whose fault it is, and `exit_code` what a script is told::
         └── SignalTimeoutError       (also a TimeoutError)
 
     RunEvicted (BaseException)       control flow: user code must not swallow it
+    CodeInterrupted (BaseException)  the same: it takes too long
 """
 
 from __future__ import annotations
@@ -194,6 +196,15 @@ class DamagedError(UnavailableError):
     """The database holds what belugawf cannot have written: edited by hand, or damaged."""
 
     code = "damaged"
+
+
+class DisplacedError(UnavailableError):
+    """The database, or a lock of this process, was removed or replaced while it was in use.
+
+    Trying again cannot help: the executor has to be left.
+    """
+
+    code = "displaced"
 
 
 class ConfigurationError(BelugaError):
@@ -465,6 +476,10 @@ class RunEvicted(BaseException):
 
     A BaseException, so that `except Exception` in workflow code does not swallow it.
     """
+
+
+class CodeInterrupted(BaseException):
+    """Thrown into user code that takes too long."""
 
 
 def failure_error(failure: Failure) -> ActivityError:

@@ -210,6 +210,16 @@ def test_11_ctrl_c_on_a_terminal(project: Project, kind: str, terminals: list[in
 
 @pytest.mark.local_only
 @pytest.mark.cached_only
+def test_11_an_isolated_activity_has_no_terminal(project: Project, terminals: list[int]) -> None:
+    """Nothing in it can ask the person at ours, or is stopped for reading there."""
+    pid, master = on_a_terminal(project, "in_process", terminals)
+    tool = int((project.root / "tool").read_text())
+    assert os.getsid(tool) not in (pid, os.getsid(0))
+    os.close(master)
+
+
+@pytest.mark.local_only
+@pytest.mark.cached_only
 @pytest.mark.parametrize("kind", KINDS)
 def test_11_a_terminal_that_is_closed(project: Project, kind: str, terminals: list[int]) -> None:
     """The shell dies, and all in the foreground get SIGHUP; nobody can be told any more."""

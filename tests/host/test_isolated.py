@@ -102,21 +102,8 @@ async def test_a_process_that_dies_fails_its_activity(tmp_path: Path) -> None:
         await result_of(tmp_path, "one", input={"name": "dies", "arguments": []})
 
 
-def test_told_to_end_before_it_begins() -> None:
-    """Whoever is told before there is a process ends it as soon as there is one."""
-    child = IsolatedChild()
-    child.end()
-    said: list[dict[str, Any]] = []
-    thread = threading.Thread(target=lambda: said.extend(child.run(json.dumps({}), ())))
-    thread.start()
-    thread.join(20)
-    assert not thread.is_alive()
-    assert not [message for message in said if "result" in message]
-
-
-def test_a_copy_of_our_end_keeps_nothing_alive(tmp_path: Path) -> None:
-    """A child that was forked from us has our descriptors: it is told all the same."""
-    # FINDINGS O1
+def sleeping(tmp_path: Path) -> str:
+    """A task that sleeps for minutes."""
     (tmp_path / "sleeping.py").write_text("import time\ndef sleeping(): time.sleep(300)\n")
     task = {
         "file": str(tmp_path / "sleeping.py"),
@@ -129,8 +116,26 @@ def test_a_copy_of_our_end_keeps_nothing_alive(tmp_path: Path) -> None:
         )
         | {"deadline": None, "heartbeat_details": None},
     }
+    return json.dumps(task)
+
+
+def test_told_to_end_before_it_begins(tmp_path: Path) -> None:
+    """What is told before there is a process ends it as soon as there is one."""
     child = IsolatedChild()
-    thread = threading.Thread(target=lambda: list(child.run(json.dumps(task), ())))
+    child.end()
+    thread = threading.Thread(target=lambda: list(child.run(sleeping(tmp_path), ())))
+    thread.start()
+    thread.join(20)
+    ended = not thread.is_alive()
+    child.end()
+    assert ended
+
+
+def test_a_copy_of_our_end_keeps_nothing_alive(tmp_path: Path) -> None:
+    """A child that was forked from us has our descriptors: it is told all the same."""
+    # FINDINGS O1
+    child = IsolatedChild()
+    thread = threading.Thread(target=lambda: list(child.run(sleeping(tmp_path), ())))
     thread.start()
     while child._control is None:
         time.sleep(0.01)

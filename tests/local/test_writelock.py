@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from belugawf.local import writelock
+from belugawf.local.places import FRESH_S
 from belugawf.local.writelock import WriteLock
 from belugawf.model.errors import BusyError, UnavailableError
 from tests.local.processes import Child, mode, until
@@ -44,6 +46,49 @@ def tell(child: Child, word: str) -> None:
 def waiter_of(lock: WriteLock) -> writelock._Waiter:
     assert lock._waiter is not None
     return lock._waiter
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_a_file_that_was_taken_away(path: Path, how: str) -> None:
+    """Who holds an old file queues with those who came later, on the new one. FINDINGS O4"""
+    lock = WriteLock(path)
+    with lock.held():
+        pass
+    path.unlink()
+    if how == "replaced":
+        path.touch()
+    time.sleep(FRESH_S)
+    with Child(HOLDER, path) as other:
+        tell(other, "take")
+        assert not lock.try_acquire()  # finds out
+        assert not lock.try_acquire()
+        with pytest.raises(BusyError, match=str(other.pid)):
+            lock.acquire(0.2)
+        tell(other, "give")
+        lock.acquire(20)
+        lock.release()
+    lock.close()
+
+
+def test_a_file_that_is_taken_away_from_its_holder(path: Path) -> None:
+    """Who waits on a file that is gone goes on to the new one."""
+    lock = WriteLock(path)
+    with Child(HOLDER, path) as first, Child(HOLDER, path) as second:
+        tell(first, "take")
+        taken = threading.Thread(target=lock.acquire, args=(60,))
+        taken.start()
+        assert until(lambda: lock._waiter is not None)
+        path.unlink()
+        tell(second, "take")  # another file
+        time.sleep(FRESH_S)
+        tell(first, "give")
+        taken.join(0.3)
+        assert taken.is_alive()
+        tell(second, "give")
+        taken.join(20)
+        assert not taken.is_alive()
+    lock.release()
+    lock.close()
 
 
 def test_one_process_at_a_time(path: Path, tmp_path: Path) -> None:

@@ -85,6 +85,8 @@ class _Kernel:
 
 
 class _OwnerLock:
+    path = Path("/dev/null")  # nobody removes it
+
     def __init__(self, world: World) -> None:
         self.id = f"{world.rng.getrandbits(128):032x}"
         self._world = world
