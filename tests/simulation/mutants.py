@@ -94,7 +94,7 @@ MUTANTS = (
             "return self._inbox(db, runs), self.clock.now()\n    with",
             "messages = self._inbox(db, runs)\n"
             "    if not locked:\n"
-            "        with self.database.write() as db:\n"
+            "        with self.database.without_waiting(), self.database.write() as db:\n"
             "            for message in messages:\n"
             '                db.execute("DELETE FROM inbox WHERE id = ?", (message.id,))\n'
             "        return messages, self.clock.now()\n"
@@ -136,6 +136,7 @@ MUTANTS = (
         "no run is let go with a message unread",
         "left a message unread",
         Change(Store, "_append", "if turn.release and not newer:", "if turn.release:"),
+        faults=Faults(held=0.3, preempted=0.2),
     ),
     Mutant(
         "no run ends over a message unread",

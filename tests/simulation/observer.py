@@ -8,6 +8,7 @@ can act on it, and knows by itself what was acknowledged, what ran, and which pr
 from __future__ import annotations
 
 import itertools
+import json
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -254,11 +255,21 @@ class Observer:
                 isinstance(x, e.SignalReceived) and x.payload == message.payload for x in events
             )
         elif message.kind == "attempt":
-            told = bool(events) or run.status != "running"
+            told = self._is_told(message, run) or run.status != "running"
         else:
             told = any(isinstance(x, e.CancelRequested) for x in events) or run.status != "running"
         if not told:
             self.complain(f"{message.kind} {message.payload} to {run.run_id} is gone unrecorded")
+
+    def _is_told(self, message: _Message, run: Run) -> bool:
+        """Whether that end of an attempt is on record, or its activity is over anyhow."""
+        end = json.loads(message.payload or "")
+        over = (*_ENDS, e.ActivityCancelRequested)
+        return any(
+            isinstance(x, over) or (x.attempt == end["attempt"])
+            for x in self.histories[run.run_id]
+            if isinstance(x, (*over, e.AttemptFailed, e.AttemptInterrupted)) and x.seq == end["seq"]
+        )
 
     # -- at each beginning of an activity --------------------------------------------------------
 
