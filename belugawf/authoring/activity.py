@@ -6,17 +6,19 @@ inside a running attempt.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
+import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import datetime, timedelta
-from functools import cache
-from typing import Any, Protocol, TypeVar, overload
+from types import FunctionType
+from typing import Any, Protocol, TypeAlias, TypeVar, overload
 
 from belugawf.authoring.workflow import resolved_signature
 from belugawf.model.durations import Duration, parse_duration
-from belugawf.model.errors import UsageError
+from belugawf.model.errors import UsageError, WorkflowCodeError
 from belugawf.model.policy import (
     ONE_ATTEMPT,
     ActivityDefaults,
@@ -27,6 +29,7 @@ from belugawf.model.policy import (
 from belugawf.model.values import frozen
 
 MARK = "__belugawf_activity__"
+_ANNOTATIONS = "__belugawf_annotations__"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -130,7 +133,10 @@ class ActivityDecorator:
         `timeout` bounds one attempt, `total_timeout` all of them with their delays,
         `heartbeat_timeout` the silence between heartbeats. `at_most_once=True` never starts it
         a second time, and excludes `retry`. `isolation="process"` runs each attempt in a child
-        process. Raises `UsageError` where these contradict each other, or where it is no function.
+        process. The function stays callable, except in workflow code, where a direct call raises
+        `WorkflowCodeError`: it would not be recorded.
+
+        Raises `UsageError` where these contradict each other, or where it is no function.
         """
         if at_most_once and retry is not None:
             raise UsageError(
@@ -151,8 +157,9 @@ class ActivityDecorator:
                 at_most_once=at_most_once,
                 isolation=isolation,
             )
-            setattr(target, MARK, said)
-            return target
+            marked = _guarded(target, said.name) if type(target) is FunctionType else target
+            setattr(marked, MARK, said)
+            return marked
 
         return mark if function is None else mark(function)
 
@@ -208,9 +215,25 @@ def mark_of(function: Callable[..., Any]) -> ActivityMark:
     return ActivityMark(name=function.__name__)
 
 
-@cache
-def annotations_of(function: Callable[..., Any]) -> tuple[tuple[Any, ...], Any, Any]:
-    """The annotations of the positional parameters, of `*args` (or None), and of the result."""
+Annotations: TypeAlias = tuple[tuple[Any, ...], Any, Any]
+
+
+def annotations_of(function: Callable[..., Any]) -> Annotations:
+    """The annotations of the positional parameters, of `*args` (or None), and of the result.
+
+    They are kept with the function: a closure lives no longer than its run, with all it holds.
+    """
+    known: Annotations | None = None
+    if type(function) is FunctionType:
+        known = vars(function).get(_ANNOTATIONS)
+    if known is None:
+        known = _read_annotations(function)
+        if type(function) is FunctionType:
+            setattr(function, _ANNOTATIONS, known)
+    return known
+
+
+def _read_annotations(function: Callable[..., Any]) -> Annotations:
     signature = resolved_signature(function)
     positional, rest = [], None
     for parameter in signature.parameters.values():
@@ -219,3 +242,43 @@ def annotations_of(function: Callable[..., Any]) -> tuple[tuple[Any, ...], Any, 
         elif parameter.kind is parameter.VAR_POSITIONAL:
             rest = parameter.annotation
     return tuple(positional), rest, signature.return_annotation
+
+
+# -- direct calls --------------------------------------------------------------------------------
+
+
+def _guarded(target: Any, name: str) -> Any:
+    """The function, which refuses to be called by workflow code.
+
+    For whoever looks at it, it is what was marked: its name, signature and place, and whether it
+    is a coroutine function.
+    """
+
+    @functools.wraps(target)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        events = sys.modules.get("asyncio.events")
+        loop = None if events is None else events._get_running_loop()
+        if getattr(loop, "runs_workflow_code", False):
+            caller = sys._getframe(1)
+            raise WorkflowCodeError(
+                f"activity {name!r} is called directly in workflow code "
+                f"({caller.f_code.co_filename}:{caller.f_lineno})",
+                hint=f"write: await ctx.execute_activity({target.__name__}, ...)",
+            )
+        return target(*args, **kwargs)
+
+    function: Any = guarded
+    code, theirs = function.__code__, target.__code__
+    flags = code.co_flags
+    if inspect.iscoroutinefunction(target):
+        if sys.version_info >= (3, 12):
+            inspect.markcoroutinefunction(function)
+        else:
+            # Python asks the flag what the function is; how it runs is in its instructions.
+            flags |= inspect.CO_COROUTINE
+    function.__code__ = code.replace(
+        co_flags=flags,
+        co_filename=theirs.co_filename,
+        co_firstlineno=theirs.co_firstlineno,
+    )
+    return function

@@ -17,9 +17,16 @@ from random import Random
 from typing import Any, Protocol, TypeVar
 
 from belugawf.authoring.activity import ActivityMark, annotations_of, mark_of
+from belugawf.authoring.failures import describe_failure
 from belugawf.authoring.signals import SignalBuffer
 from belugawf.model import codec
-from belugawf.model.durations import Duration, format_duration, ns_datetime, parse_duration
+from belugawf.model.durations import (
+    Duration,
+    datetime_ns,
+    format_duration,
+    ns_datetime,
+    parse_duration,
+)
 from belugawf.model.errors import SignalTimeoutError, UsageError
 from belugawf.model.messages import Signal
 from belugawf.model.policy import RetryPolicy
@@ -95,6 +102,12 @@ class Runtime(Protocol):
 
     def new_future(self) -> asyncio.Future[Any]: ...
 
+    def call_at(
+        self, moment: int, callback: Callable[..., object], *args: Any
+    ) -> asyncio.TimerHandle:
+        """Call it at a moment by the clock on the wall, in nanoseconds since 1970."""
+        ...
+
     def now(self) -> int:
         """Deterministic time, nanoseconds since 1970."""
         ...
@@ -120,9 +133,29 @@ class _WorkflowLogger(logging.Logger):
         self._runtime = runtime
 
     def handle(self, record: logging.LogRecord) -> None:
+        if self._runtime.is_replaying():
+            return
+        _make_text(record)
         record.workflow_id = self._runtime.info.workflow_id
         record.run_id = self._runtime.info.run_id
         self._runtime.emit_log(record)
+
+
+def _make_text(record: logging.LogRecord) -> None:
+    """Format the record now: it is emitted after the turn, when its arguments may have changed.
+
+    It also keeps nothing alive: an error would, through its frames, but not when this is replayed.
+    """
+    try:
+        text = record.getMessage()
+    except Exception as error:
+        text = f"{record.msg!s} (its arguments cannot be formatted: {type(error).__name__})"
+    record.msg, record.args = text, None
+    if record.exc_info:
+        raised = record.exc_info[1]
+        if raised is not None:
+            record.exc_text = describe_failure(raised).traceback
+        record.exc_info = None
 
 
 class WorkflowContext:
@@ -283,9 +316,15 @@ class WorkflowContext:
             raise UsageError(
                 "sleep_until needs a timezone-aware datetime", hint="start from ctx.now()"
             )
-        delay = (when - self.now()).total_seconds()
-        if delay > 0:
-            await asyncio.sleep(delay)
+        if when <= self.now():
+            return
+        over = self._runtime.new_future()
+        # By the moment and not by the time until then, which a clock that is put back stretches.
+        timer = self._runtime.call_at(datetime_ns(when), _wake, over)
+        try:
+            await over
+        finally:
+            timer.cancel()
 
     async def wait_until(
         self, predicate: Callable[[], bool], timeout: Duration | None = None
@@ -412,6 +451,11 @@ def _overridden(
 
 def _first(given: Duration | None, otherwise: timedelta | None) -> timedelta | None:
     return otherwise if given is None else parse_duration(given)
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def _expire(waiter: asyncio.Future[None], wait: SignalWait) -> None:

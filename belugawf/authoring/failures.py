@@ -1,34 +1,58 @@
-"""Exceptions of user code as data: cut to the user's own frames, and without locals."""
+"""Exceptions of user code as data: cut to the user's own frames, and without locals.
+
+Everything about an exception is the user's: its texts, its attributes, its class. Any of them may
+raise, be of an odd type, or have no end. So each is read by itself, through the descriptors of
+Python's own classes where there are such, and what can't be read is left out. Whatever happens, a
+`Failure` comes out, and it has a bound in size, in depth and in time.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 import traceback
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from types import FrameType, TracebackType
+from typing import Any, TypeGuard, TypeVar
 
-from belugawf.model.errors import ActivityError, Failure
+from belugawf.authoring import activity
+from belugawf.model.errors import ActivityError, ApplicationError, Failure
+
+T = TypeVar("T")
+
+# A message is for people; a traceback of 60 frames in each of 16 exceptions is some 60 KB.
+_MAX_NAME = 200
+_MAX_MESSAGE = 10_000
+_MAX_TRACEBACK = 60_000
+# Of a chain or a traceback that is longer, so much is kept of each of its ends.
+_CHAIN_ENDS = 8
+_FRAME_ENDS = 30
+# Exceptions that are described in all, those in groups included, and how deep groups are followed.
+_MAX_EXCEPTIONS = 50
+_MAX_DEPTH = 5
+_MAX_MEMBERS = 15
+# Links and frames that are followed to find the end.
+_MAX_STEPS = 100_000
+
+_CAUSED = "The above exception was the direct cause of the following exception:"
+_HANDLING = "During handling of the above exception, another exception occurred:"
 
 
 def describe_failure(error: BaseException) -> Failure:
-    """An exception that left workflow or activity code, as data.
+    """An exception that left workflow or activity code, as data. It never raises.
 
     The traceback is cut to frames that are neither asyncio's nor ours, and has no locals.
     """
-    message = _text(error)
-    if isinstance(error, BaseExceptionGroup):
-        first = _first_leaf(error)
-        message = f"{message}: {type(first).__name__}: {_text(first)}"
-    type_name = attribute(error, "type")
-    return Failure(
-        type=_sound(type_name) if isinstance(type_name, str) else type(error).__name__,
-        message=_sound(message),
-        traceback=_sound(_user_traceback(error)),
-        non_retryable=bool(attribute(error, "non_retryable", bool)),
-        activity=error.activity if isinstance(error, ActivityError) else None,
-        attempts=error.attempts if isinstance(error, ActivityError) else None,
-    )
+    try:
+        return _describe(error)
+    except BaseException:
+        return Failure(_type_name(error), "the exception could not be described")
+
+
+def in_one_line(error: BaseException) -> str:
+    """Its type and its message. It never raises."""
+    return f"{_type_name(error)}: {_text(error)}"
 
 
 def attribute(error: BaseException, name: str, make: Callable[[Any], Any] | None = None) -> Any:
@@ -39,48 +63,230 @@ def attribute(error: BaseException, name: str, make: Callable[[Any], Any] | None
     try:
         found = getattr(error, name, None)
         return found if make is None else make(found)
-    except Exception:
+    except BaseException:
         return None
+
+
+def _describe(error: BaseException) -> Failure:
+    message = _text(error)
+    if _is(error, BaseExceptionGroup):
+        first = _first_leaf(error)
+        message = _cut(f"{message}: {_type_name(first)}: {_text(first)}", _MAX_MESSAGE)
+    # Only ours mean what we mean by `type` and `non_retryable`: those of libraries have such too.
+    is_ours = _is(error, ApplicationError)
+    is_of_activity = _is(error, ActivityError)
+    said = attribute(error, "type") if is_ours else None
+    activity = attribute(error, "activity") if is_of_activity else None
+    attempts = attribute(error, "attempts") if is_of_activity else None
+    return Failure(
+        type=_cut(said, _MAX_NAME) if _is(said, str) else _type_name(error),
+        message=message,
+        traceback=_cut(_user_traceback(error), _MAX_TRACEBACK),
+        non_retryable=bool(is_ours and attribute(error, "non_retryable", bool)),
+        activity=_cut(activity, _MAX_NAME) if _is(activity, str) else None,
+        attempts=attempts if type(attempts) is int and 0 <= attempts < 2**31 else None,
+    )
+
+
+# -- texts ---------------------------------------------------------------------------------------
+
+
+def _is(value: Any, kind: type[T]) -> TypeGuard[T]:
+    """`isinstance`, which would ask the object for its class: that may be a property."""
+    return issubclass(type(value), kind)
+
+
+def _type_name(error: BaseException) -> str:
+    name: str = type.__dict__["__name__"].__get__(type(error))
+    return _cut(name, _MAX_NAME)
 
 
 def _text(error: BaseException) -> str:
     try:
-        return str(error)
-    except Exception as failed:
-        return f"its text cannot be made: {type(failed).__name__}"
+        return _cut(str(error), _MAX_MESSAGE)
+    except BaseException as failed:
+        return f"its text cannot be made: {_type_name(failed)}"
 
 
-def _sound(text: str) -> str:
-    """The text with halves of surrogate pairs, which JSON cannot hold, as backslash escapes."""
-    return text.encode("utf-8", "backslashreplace").decode()
+def _cut(text: str, limit: int) -> str:
+    """The text as JSON can hold it: of bounded size, with halves of surrogate pairs escaped.
+
+    The methods are those of `str`: the text's own may be the user's.
+    """
+    length = str.__len__(text)
+    if length > limit:
+        half = limit // 2
+        start = str.__getitem__(text, slice(None, half))
+        end = str.__getitem__(text, slice(length - half, None))
+        text = f"{start} [... {length - 2 * half:,} characters left out ...] {end}"
+    return str.encode(text, "utf-8", "backslashreplace").decode()
+
+
+# -- chains and groups ---------------------------------------------------------------------------
+
+
+def _own(error: BaseException, name: str) -> Any:
+    """What Python itself keeps with an exception, whatever its class says of it."""
+    return vars(BaseException)[name].__get__(error)
+
+
+def _members(error: BaseException) -> tuple[BaseException, ...]:
+    members: tuple[BaseException, ...] = vars(BaseExceptionGroup)["exceptions"].__get__(error)
+    return members
 
 
 def _first_leaf(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    for _ in range(_MAX_STEPS):
+        if not _is(error, BaseExceptionGroup):
+            break
+        error = _members(error)[0]
     return error
 
 
+def _came_from(error: BaseException) -> tuple[BaseException | None, str]:
+    """What the exception was raised from, or while handling; and which of them it was."""
+    cause: BaseException | None = _own(error, "__cause__")
+    if cause is not None:
+        return cause, _CAUSED
+    if _own(error, "__suppress_context__"):
+        return None, ""
+    return _own(error, "__context__"), _HANDLING
+
+
+def _chain(error: BaseException) -> list[tuple[BaseException, str]]:
+    """The exception and those that it came from, each with how it came from the next."""
+    chain: list[tuple[BaseException, str]] = []
+    seen = set()
+    following: BaseException | None = error
+    while following is not None and id(following) not in seen and len(chain) < _MAX_STEPS:
+        seen.add(id(following))
+        origin, joint = _came_from(following)
+        chain.append((following, joint))
+        following = origin
+    return chain
+
+
+class _Budget:
+    """How many exceptions may still be described."""
+
+    def __init__(self) -> None:
+        self.left = _MAX_EXCEPTIONS
+
+    def take(self) -> bool:
+        self.left -= 1
+        return self.left >= 0
+
+
 def _user_traceback(error: BaseException) -> str:
-    described = traceback.TracebackException.from_exception(error, capture_locals=False)
-    _cut(described)
-    text = "".join(described.format()).rstrip()
-    cause = error.cause if isinstance(error, ActivityError) else None
-    if cause is not None and cause.traceback:
-        text = f"{cause.traceback}\n\nThe activity's exception above was raised here:\n\n{text}"
+    text = "\n".join(_chain_lines(error, 0, _Budget()))
+    cause = attribute(error, "cause") if _is(error, ActivityError) else None
+    inner = attribute(cause, "traceback") if _is(cause, ApplicationError) else None
+    if _is(inner, str) and inner:
+        inner = _cut(inner, _MAX_TRACEBACK // 2)
+        text = f"{inner}\n\nThe activity's exception above was raised here:\n\n{text}"
     return text
 
 
-def _cut(described: traceback.TracebackException) -> None:
-    """Keep the frames of the user's code, in this exception and in those it came from."""
-    kept = [f for f in described.stack if not _is_machinery(f.filename)]
-    described.stack = traceback.StackSummary.from_list(kept)
-    if described.__cause__ is not None:
-        _cut(described.__cause__)
-    if described.__context__ is not None:
-        _cut(described.__context__)
-    for inner in described.exceptions or ():
-        _cut(inner)
+def _chain_lines(error: BaseException, depth: int, budget: _Budget) -> Iterator[str]:
+    """The lines of a traceback: what was raised first comes first, as Python writes it."""
+    chain = _chain(error)
+    left_out = len(chain) - 2 * _CHAIN_ENDS
+    for index in range(len(chain) - 1, -1, -1):
+        if left_out > 0 and _CHAIN_ENDS <= index < len(chain) - _CHAIN_ENDS:
+            if index == _CHAIN_ENDS:
+                yield f"[... {left_out:,} exceptions left out ...]\n"
+            continue
+        yield from _exception_lines(chain[index][0], depth, budget)
+        if index:
+            yield f"\n{chain[index - 1][1]}\n"
+
+
+def _exception_lines(error: BaseException, depth: int, budget: _Budget) -> Iterator[str]:
+    if not budget.take():
+        return
+    is_group = _is(error, BaseExceptionGroup)
+    frames = _frames(_own(error, "__traceback__"))
+    if frames:
+        yield f"{'Exception Group ' if is_group else ''}Traceback (most recent call last):"
+        yield frames
+    text = _text(error)
+    yield f"{_qualified_name(error)}: {text}" if text else _qualified_name(error)
+    yield from _notes(error)
+    if is_group:
+        yield from _member_lines(error, depth, budget)
+
+
+def _member_lines(error: BaseException, depth: int, budget: _Budget) -> Iterator[str]:
+    members = _members(error)
+    if depth >= _MAX_DEPTH:
+        yield f"  [... {len(members):,} exceptions in it left out ...]"
+        return
+    for number, member in enumerate(members[:_MAX_MEMBERS], 1):
+        yield f"  +-------- {number} of {len(members)} --------"
+        block = "\n".join(_chain_lines(member, depth + 1, budget))
+        yield "\n".join(f"  | {line}" for line in block.splitlines())
+    if len(members) > _MAX_MEMBERS:
+        yield f"  [... {len(members) - _MAX_MEMBERS:,} more left out ...]"
+
+
+def _qualified_name(error: BaseException) -> str:
+    name = _type_name(error)
+    try:
+        qualified = type.__dict__["__qualname__"].__get__(type(error))
+        module = type.__dict__["__module__"].__get__(type(error))
+    except BaseException:
+        return name
+    if not _is(module, str) or module in ("builtins", "__main__"):
+        return _cut(qualified, _MAX_NAME)
+    return _cut(f"{module}.{qualified}", _MAX_NAME)
+
+
+def _notes(error: BaseException) -> list[str]:
+    """What `add_note` has added."""
+    notes = attribute(error, "__notes__")
+    if type(notes) is not list:
+        return []
+    return [_cut(note, _MAX_MESSAGE) for note in notes[:_MAX_MEMBERS] if _is(note, str)]
+
+
+# -- frames --------------------------------------------------------------------------------------
+
+
+def _frames(link: TracebackType | None) -> str:
+    """The user's frames as Python shows them; of a very long traceback its two ends."""
+    kept = []
+    for _ in range(_MAX_STEPS):
+        if link is None:
+            break
+        if not _is_machinery(link.tb_frame):
+            kept.append(link)
+        link = link.tb_next
+    left_out = len(kept) - 2 * _FRAME_ENDS
+    if left_out <= 0:
+        return _shown(kept)
+    middle = f"  [... {left_out:,} calls left out ...]"
+    return "\n".join((_shown(kept[:_FRAME_ENDS]), middle, _shown(kept[-_FRAME_ENDS:])))
+
+
+def _shown(links: list[TracebackType]) -> str:
+    summaries = [_summary(link) for link in links]
+    return "".join(traceback.StackSummary.from_list(summaries).format()).rstrip("\n")
+
+
+def _summary(link: TracebackType) -> traceback.FrameSummary:
+    code = link.tb_frame.f_code
+    # An instruction takes two bytes.
+    positions = itertools.islice(code.co_positions(), link.tb_lasti // 2, None)
+    _, end_line, column, end_column = next(positions, (None,) * 4)
+    return traceback.FrameSummary(
+        code.co_filename,
+        link.tb_lineno,
+        code.co_name,
+        lookup_line=False,
+        end_lineno=end_line,
+        colno=column,
+        end_colno=end_column,
+    )
 
 
 _MACHINERY = tuple(
@@ -90,5 +296,6 @@ _MACHINERY = tuple(
 )
 
 
-def _is_machinery(filename: str) -> bool:
-    return filename.startswith(_MACHINERY)
+def _is_machinery(frame: FrameType) -> bool:
+    # What calls an activity has the activity's file name.
+    return frame.f_code.co_filename.startswith(_MACHINERY) or frame.f_globals is vars(activity)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from belugawf.model.errors import WorkflowCodeError
-from belugawf.replay.loop import user_location
+from belugawf.replay.locating import user_location
 
 _FORBIDDEN = {
     "socket.__new__": "open a socket",

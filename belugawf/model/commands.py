@@ -43,10 +43,11 @@ class RequestActivityCancel:
 
 @frozen(kw_only=True)
 class StartTimer:
-    """Wake the run in `delay`."""
+    """Wake the run in `delay`; at `moment` (nanoseconds since 1970) if the code has named one."""
 
     seq: int
     delay: timedelta
+    moment: int | None = None
     location: str | None = field(default=None, compare=False)
 
 

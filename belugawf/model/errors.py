@@ -45,6 +45,7 @@ The type says whose fault it is, and `exit_code` what a script is told::
         └── SignalTimeoutError       (also a TimeoutError)
 
     RunEvicted (BaseException)       control flow: user code must not swallow it
+    CodeInterrupted (BaseException)  the same: it takes too long
 """
 
 from __future__ import annotations
@@ -475,6 +476,10 @@ class RunEvicted(BaseException):
 
     A BaseException, so that `except Exception` in workflow code does not swallow it.
     """
+
+
+class CodeInterrupted(BaseException):
+    """Thrown into user code that takes too long."""
 
 
 def failure_error(failure: Failure) -> ActivityError:

@@ -77,7 +77,9 @@ def record(
                 time=time,
                 seq=command.seq,
                 delay=command.delay,
-                due_at=clock + duration_ns(command.delay),
+                due_at=clock + duration_ns(command.delay)
+                if command.moment is None
+                else command.moment,
             )
         case c.CancelTimer():
             return e.TimerCancelled(position=position, time=time, seq=command.seq)

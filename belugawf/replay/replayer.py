@@ -18,9 +18,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
 from datetime import timedelta
-from types import TracebackType
 from typing import Any
 
 from belugawf.authoring.activity import ActivityMark
@@ -38,8 +39,10 @@ from belugawf.model import commands as c
 from belugawf.model import events as e
 from belugawf.model.durations import SECOND_NS, ns_datetime
 from belugawf.model.errors import (
+    CodeInterrupted,
     Failure,
     NondeterminismError,
+    QueryFailedError,
     QueryNotFoundError,
     TurnError,
     failure_error,
@@ -53,7 +56,9 @@ from belugawf.model.history import (
     python_version,
 )
 from belugawf.model.policy import ActivityDefaults, ActivityOptions
-from belugawf.replay.loop import DeterministicLoop, DurableTimer, user_location
+from belugawf.replay.locating import user_location
+from belugawf.replay.loop import DeterministicLoop, DurableTimer
+from belugawf.replay.numbering import CountedFuture
 
 # A workflow has a few activities; marks that are made anew for each call fill this.
 _MOST_OPTIONS = 64
@@ -64,6 +69,34 @@ class InputMismatchError(TurnError):
     """The recorded input no longer fits the workflow's parameters."""
 
     code = "input_mismatch"
+
+
+class _Result(CountedFuture):
+    """What an activity will return; `seq` is the activity's number."""
+
+    seq: int
+
+
+class _Condition:
+    """A predicate that somebody waits for, called in the context of whoever does."""
+
+    def __init__(self, predicate: Callable[[], bool]) -> None:
+        self._predicate = predicate
+        self._context = copy_context()
+
+    def outcome(self) -> BaseException | bool:
+        """Whether it holds, or what it raises."""
+        try:
+            return bool(self._context.run(self._predicate))
+        except StopIteration as error:
+            # As in a coroutine: a future could not hand it on either.
+            stopped = RuntimeError("coroutine raised StopIteration")
+            stopped.__cause__ = error
+            return stopped
+        except CodeInterrupted:
+            raise
+        except BaseException as error:
+            return error
 
 
 class Replayer:
@@ -80,6 +113,7 @@ class Replayer:
         *,
         defaults: ActivityDefaults | None = None,
         payload_limit: int = 2 * 1024 * 1024,
+        context: Context | None = None,
     ) -> None:
         self._definition = definition
         self.started = started
@@ -93,7 +127,7 @@ class Replayer:
             deadline=None if started.deadline is None else ns_datetime(started.deadline),
             parent=started.parent,
         )
-        self.cancel_requested = False
+        self._cancel_requested = False
         self.closed = False
         self.applied = 0
         self.position = 0
@@ -103,18 +137,28 @@ class Replayer:
         self._options: dict[int, tuple[ActivityMark, ActivityOptions]] = {}
         self._progress: str | float | None = None
         self._now = started.time
-        self._loop = DeterministicLoop(self)
+        self._seq = 0
+        self._loop = DeterministicLoop(self, context)
         self._signals = SignalBuffer()
         self._queries: dict[str, Callable[..., Any]] = {}
         self._commands: list[c.Command] = []
-        self._seq = 0
         self._timers: dict[int, DurableTimer] = {}
-        self._results: dict[int, asyncio.Future[str]] = {}
-        self._conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self._results: dict[int, _Result] = {}
+        self._conditions: OrderedDict[asyncio.Future[None], _Condition] = OrderedDict()
         self._main: asyncio.Task[str] | None = None
         self._replaying = False
         self._read_only = False
         self._logs: list[logging.LogRecord] = []
+
+    @property
+    def asked(self) -> int:
+        """How many activities, timers and waits the code has asked for so far."""
+        return self._seq
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the code has raised KeyboardInterrupt; what for, others may know."""
+        return self._loop.interrupted
 
     # -- what an engine calls --------------------------------------------------------------------
 
@@ -178,8 +222,8 @@ class Replayer:
 
     def take_logs(self) -> list[logging.LogRecord]:
         """What the code logged since the last call."""
-        for context in self._loop.unhandled:
-            self._logs.append(self._unhandled_record(context))
+        for message, traceback in self._loop.unhandled:
+            self._logs.append(self._unhandled_record(message, traceback))
         self._loop.unhandled.clear()
         logs, self._logs = self._logs, []
         return logs
@@ -187,7 +231,7 @@ class Replayer:
     def query(self, name: str, args: Sequence[Any]) -> str:
         """The JSON text that the code's query answers.
 
-        Raises `QueryNotFoundError`; what the query itself raises comes out as it is.
+        Raises `QueryNotFoundError`, and `QueryFailedError` whatever the query itself raises.
         """
         function = self._queries.get(name)
         if function is None:
@@ -196,17 +240,42 @@ class Replayer:
                 f"workflow {self.info.workflow!r} has no query {name!r}",
                 hint=f"it has status, result, waiting, and {names}",
             )
-        self._read_only = True
+        return self._loop.within(self._query, name, function, args)
+
+    def _query(self, name: str, function: Callable[..., Any], args: Sequence[Any]) -> str:
+        self._read_only, self._loop.open = True, False
         try:
-            return codec.encode(function(*args), what=f"query {name}", limit=self.payload_limit)
+            answer = copy_context().run(function, *args)
+            return codec.encode(answer, what=f"query {name}", limit=self.payload_limit)
+        except CodeInterrupted:
+            raise
+        except BaseException as error:
+            failure = describe_failure(error)
+            raise QueryFailedError(
+                f"query {name!r} raised {failure.type}: {failure.message}",
+                hint=f"look at the function that {self.info.workflow!r} gave to ctx.set_query",
+            ) from error
         finally:
             self._read_only = False
 
     def evict(self) -> None:
-        """Let the run go from memory. Its code unwinds, and nothing that it does is heard."""
+        """Let the run go from memory. Its code unwinds, and nothing that it does is heard.
+
+        Raises `CodeInterrupted` if that is thrown into it; `abandon` is what is left then.
+        """
         self._loop.evict()
+        self._forget()
+
+    def abandon(self) -> None:
+        """Let the run go without running a line of it: it stays in memory."""
+        self._loop.abandon()
+        self._forget()
+
+    def _forget(self) -> None:
         self._commands.clear()
         self._logs.clear()
+        self._loop.unhandled.clear()
+        self._conditions.clear()
 
     # -- facts -----------------------------------------------------------------------------------
 
@@ -243,7 +312,7 @@ class Replayer:
         return answers.pop(fact.seq)
 
     def _pop_result(self, fact: Any) -> asyncio.Future[str]:
-        result: asyncio.Future[str] = self._pop(self._results, fact)
+        result: _Result = self._pop(self._results, fact)
         self.functions.pop(fact.seq, None)
         if self._replaying:
             # Nobody is told of it any more, and a history may have a hundred thousand.
@@ -266,7 +335,7 @@ class Replayer:
         return codec.encode(result, what="result", limit=self.payload_limit)
 
     def _cancel(self) -> None:
-        first, self.cancel_requested = not self.cancel_requested, True
+        first, self._cancel_requested = not self._cancel_requested, True
         if first and self._main is not None:
             self._main.cancel()
 
@@ -275,36 +344,49 @@ class Replayer:
     def _settle(self) -> None:
         """Run until nothing is ready and no condition has come true."""
         self._loop.run_ready()
-        while self._conditions and self._wake_conditions():
+        while self._conditions and self._loop.exit is None and self._wake_one():
             self._loop.run_ready()
 
-    def _wake_conditions(self) -> bool:
-        self._conditions = [entry for entry in self._conditions if not entry[1].done()]
+    def _wake_one(self) -> bool:
+        """Wake whoever has waited longest of those whose condition holds: it may change that."""
+        over = []
         woken = False
-        for predicate, future in list(self._conditions):
-            try:
-                if not predicate():
+        for future, condition in self._conditions.items():
+            if not future.done():
+                outcome = condition.outcome()
+                if outcome is False:
                     continue
-            except Exception as error:
-                future.set_exception(error)
-            else:
-                future.set_result(None)
-            woken = True
-            break
+                woken = True
+                if outcome is True:
+                    future.set_result(None)
+                else:
+                    future.set_exception(outcome)
+            over.append(future)
+            if woken:
+                break
+        for future in over:
+            del self._conditions[future]
         return woken
 
     def _ending(self) -> c.Command | None:
         main = self._main
-        if main is None or not main.done() or self.closed:
+        if self.closed or main is None:
             return None
-        if main.cancelled():
-            return c.CancelWorkflow()
-        error = main.exception()
-        if error is None:
-            return c.CompleteWorkflow(result=main.result())
-        if isinstance(error, TurnError):
+        ending: c.Command
+        if self._loop.exit is not None:
+            ending = c.FailWorkflow(failure=describe_failure(self._loop.exit))
+        elif not main.done():
+            return None
+        elif main.cancelled():
+            ending = c.CancelWorkflow()
+        elif (error := main.exception()) is None:
+            ending = c.CompleteWorkflow(result=main.result())
+        elif isinstance(error, TurnError):
             raise error
-        return c.FailWorkflow(failure=describe_failure(error))
+        else:
+            ending = c.FailWorkflow(failure=describe_failure(error))
+        self._loop.end()
+        return ending
 
     # -- comparing -------------------------------------------------------------------------------
 
@@ -365,6 +447,12 @@ class Replayer:
 
     # -- Runtime: what the context calls ---------------------------------------------------------
 
+    @property
+    def cancel_requested(self) -> bool:
+        """Whether somebody asked the run to stop."""
+        self._check_alive()
+        return self._cancel_requested
+
     def schedule_activity(self, request: ActivityRequest) -> asyncio.Future[str]:
         seq = self._next_seq()
         self._commands.append(
@@ -381,7 +469,8 @@ class Replayer:
         self.activity_names[seq] = request.mark.name
         if request.function is not None:
             self.functions[seq] = request.function
-        result: asyncio.Future[str] = self._loop.create_future()
+        result = _Result(loop=self._loop)
+        result.seq = seq
         self._results[seq] = result
         return result
 
@@ -397,13 +486,13 @@ class Replayer:
         return options
 
     def cancel_activity(self, result: asyncio.Future[str]) -> None:
-        self._check()
-        for seq, future in self._results.items():
-            if future is result:
-                del self._results[seq]
-                self.functions.pop(seq, None)
-                self._commands.append(c.RequestActivityCancel(seq=seq, location=user_location(2)))
-                return
+        assert isinstance(result, _Result)
+        if not self._hears():
+            return
+        seq = result.seq
+        if self._results.pop(seq, None) is not None:
+            self.functions.pop(seq, None)
+            self._commands.append(c.RequestActivityCancel(seq=seq, location=user_location(2)))
 
     def begin_wait(self, wait: SignalWait) -> int:
         seq = self._next_seq()
@@ -421,17 +510,20 @@ class Replayer:
         return seq
 
     def end_wait(self, token: int, outcome: str) -> None:
-        self._check()
-        self._commands.append(c.EndWait(seq=token, outcome=outcome, location=user_location(2)))
+        if self._hears():
+            self._commands.append(c.EndWait(seq=token, outcome=outcome, location=user_location(2)))
 
     def wait_condition(self, predicate: Callable[[], bool]) -> asyncio.Future[None]:
         self._check()
         future: asyncio.Future[None] = self._loop.create_future()
-        self._conditions.append((predicate, future))
+        self._conditions[future] = _Condition(predicate)
         return future
 
     def new_future(self) -> asyncio.Future[Any]:
         return self._loop.create_future()
+
+    def call_at(self, moment: int, callback: Callable[..., object], *args: Any) -> Any:
+        return self._loop.call_at_moment(moment, callback, *args)
 
     def now(self) -> int:
         self._check_alive()
@@ -444,7 +536,7 @@ class Replayer:
         return self._replaying
 
     def emit_log(self, record: logging.LogRecord) -> None:
-        if not self._replaying and not self._loop.evicting:
+        if self._loop.open and not self._replaying:
             self._logs.append(record)
 
     def publish_progress(self, progress: str | float) -> None:
@@ -456,17 +548,25 @@ class Replayer:
     def start_timer(self, timer: DurableTimer, delay: timedelta) -> None:
         timer.seq = self._next_seq()
         self._timers[timer.seq] = timer
-        self._commands.append(c.StartTimer(seq=timer.seq, delay=delay, location=user_location(2)))
+        self._commands.append(
+            c.StartTimer(seq=timer.seq, delay=delay, moment=timer.moment, location=user_location(2))
+        )
 
     def cancel_timer(self, timer: DurableTimer) -> None:
         if self._timers.pop(timer.seq, None) is not None:
             self._commands.append(c.CancelTimer(seq=timer.seq, location=user_location(2)))
 
     def _next_seq(self) -> int:
-        if self._loop.evicting or self._read_only:
+        if self._read_only or not self._loop.open:
             self._check()
         self._seq += 1
         return self._seq
+
+    def _hears(self) -> bool:
+        """Whether the end of something counts. What the collector closes ends without a word."""
+        if self._loop.evicting or self._read_only:
+            self._check()
+        return self._loop.open
 
     def _check(self) -> None:
         self._check_alive()
@@ -474,22 +574,21 @@ class Replayer:
             raise QueryNotFoundError("a query only reads: it cannot ask the run to do something")
 
     def _check_alive(self) -> None:
-        self._loop.check()
+        if not self._read_only:
+            self._loop.check()
 
-    def _unhandled_record(self, context: dict[str, Any]) -> logging.LogRecord:
-        error = context.get("exception")
-        info: tuple[type[BaseException], BaseException, TracebackType | None] | None = None
-        if error is not None:
-            info = (type(error), error, error.__traceback__)
-        return logging.LogRecord(
+    def _unhandled_record(self, message: str, traceback: str) -> logging.LogRecord:
+        record = logging.LogRecord(
             f"belugawf.workflow.{self.info.workflow}",
-            logging.WARNING,
+            logging.ERROR,
             self._definition.location,
             0,
-            "%s: %s",
-            (self.info.workflow_id, context.get("message", "exception in a background task")),
-            info,
+            f"{self.info.workflow_id}: {message}",
+            None,
+            None,
         )
+        record.exc_text = traceback or None
+        return record
 
 
 _OPENING = (c.ScheduleActivity, c.StartTimer, c.StartWait)

@@ -45,15 +45,10 @@ from belugawf.model.errors import (
     TurnError,
 )
 from belugawf.model.policy import ActivityOptions
-from belugawf.replay.loop import (
-    MAX_REFUSALS,
-    CountedFuture,
-    CountedTask,
-    NumberingLoop,
-    kept_generators,
-    unwind,
-    user_location,
-)
+from belugawf.replay.locating import user_location
+from belugawf.replay.loop import MAX_REFUSALS
+from belugawf.replay.numbering import CountedFuture, CountedTask, NumberingLoop
+from belugawf.replay.unwinding import Generators, kept_generators, unwind
 from belugawf.temporal.environment import Environment, eviction_problem, problem_of
 from belugawf.temporal.matching import Matcher, asked_for
 from belugawf.temporal.payloads import (
@@ -106,7 +101,7 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
     def __init__(self, details: WorkflowInstanceDetails, environment: Environment) -> None:
         self.environment = environment
         self._in_order: dict[asyncio.Task[Any], None] = {}
-        self._generators: list[Any] = []
+        self._generators = Generators(self)
         self._matcher: Matcher | None = None
         self._refusals = 0
         # Where the code asks for each command of this turn, while it is compared.
@@ -289,7 +284,6 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
             asyncio._set_running_loop(None)
         self._in_order.clear()
         self._tasks.clear()
-        self._generators.clear()
         self._ready.clear()
 
     # -- what asyncio calls ----------------------------------------------------------------------

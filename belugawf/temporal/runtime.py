@@ -31,7 +31,7 @@ from belugawf.authoring.failures import describe_failure
 from belugawf.authoring.signals import BufferedSignal, SignalBuffer
 from belugawf.executor import RunId
 from belugawf.model import codec
-from belugawf.model.durations import duration_ns, format_instant
+from belugawf.model.durations import SECOND_NS, duration_ns, format_instant
 from belugawf.model.errors import (
     PayloadTypeError,
     QueryNotFoundError,
@@ -315,6 +315,13 @@ class TemporalRuntime:
 
     def new_future(self) -> asyncio.Future[Any]:
         return self._instance.create_future()
+
+    def call_at(
+        self, moment: int, callback: Callable[..., object], *args: Any
+    ) -> asyncio.TimerHandle:
+        # The server's timers have delays; it is the server's clock that both are taken from.
+        delay = (moment - self.now()) / SECOND_NS
+        return self._instance.call_later(delay, callback, *args)
 
     def now(self) -> int:
         self._instance.check()

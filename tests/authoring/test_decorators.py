@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 
 from belugawf import RetryPolicy, UsageError, WorkflowContext, activity, workflow
-from belugawf.authoring.activity import mark_of
+from belugawf.authoring.activity import annotations_of, mark_of
+from belugawf.authoring.failures import describe_failure
 from belugawf.authoring.workflow import WorkflowDefinition
 from belugawf.model.errors import DurationError
 
@@ -164,6 +166,31 @@ def test_an_activity_stays_a_function() -> None:
     assert double(4) == 8
     assert asyncio.run(triple(4)) == 12
     assert (mark_of(double).name, mark_of(triple).name) == ("double", "other")
+
+
+def test_an_activity_looks_as_it_was_written() -> None:
+    """Its name, place, signature and kind are those of the function that was decorated."""
+
+    def plain(number: int, *rest: str) -> int:
+        raise ValueError("boom")
+
+    async def waiting(number: int) -> int:
+        return number
+
+    for function in (plain, waiting):
+        marked: Any = activity(function)
+        assert inspect.signature(marked) == inspect.signature(function)
+        assert marked.__qualname__ == function.__qualname__
+        assert inspect.iscoroutinefunction(marked) == (function is waiting)
+        assert asyncio.iscoroutinefunction(marked) == (function is waiting)
+        for name in ("co_filename", "co_firstlineno"):
+            assert getattr(marked.__code__, name) == getattr(function.__code__, name)
+    assert annotations_of(activity(plain)) == ((int,), str, int)
+    with pytest.raises(ValueError, match="boom") as caught:
+        activity(plain)(1)
+    shown = describe_failure(caught.value).traceback
+    assert shown is not None
+    assert shown.count("File ") == 2  # this test, and the function
 
 
 def test_activity_options_are_kept() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from belugawf import WorkflowContext
-from tests.replay.driving import Run
+from tests.replay.driving import Run, let_all_go
 
 
 def line_of(function: Callable[..., Any], text: str) -> str:
@@ -25,6 +25,13 @@ async def recorded_code(ctx: WorkflowContext) -> str:
     await ctx.wait_for_signal("go")
     await ctx.execute_activity("store", first)
     return "done"
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """What a test has made is let go after it."""
+    yield
+    let_all_go()
 
 
 @pytest.fixture

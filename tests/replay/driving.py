@@ -18,6 +18,17 @@ from belugawf.model.history import OpenWork, record
 from belugawf.replay.loop import DeterministicLoop, DurableTimer
 from belugawf.replay.replayer import Replayer
 
+# What tests have made, and dropped without letting it go: Python would run its code on.
+in_memory: list[Clock | Run] = []
+
+
+def let_all_go() -> None:
+    """Unwind all of it."""
+    while in_memory:
+        one = in_memory.pop()
+        (one.loop if isinstance(one, Clock) else one.replayer).evict()
+
+
 EPOCH_NS = 1_700_000_000 * SECOND_NS
 
 
@@ -25,10 +36,19 @@ class Clock:
     """The driver of a bare loop: its time jumps to the next timer."""
 
     def __init__(self) -> None:
+        in_memory.append(self)
+        self.started: list[float] = []
         self.loop = DeterministicLoop(self)
         self.loop.begin_turn(0.0)
-        self.started: list[float] = []
         self._waiting: list[tuple[float, int, DurableTimer]] = []
+
+    @property
+    def asked(self) -> int:
+        return len(self.started)
+
+    def create(self, code: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """A task of it, which has not run yet."""
+        return self.loop.within(self.loop.create_task, code)
 
     def start_timer(self, timer: DurableTimer, delay: timedelta) -> None:
         timer.seq = len(self.started)
@@ -41,7 +61,7 @@ class Clock:
 
     def start(self, code: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run it until nothing is ready."""
-        task = self.loop.create_task(code)
+        task = self.create(code)
         self.loop.run_ready()
         return task
 
@@ -78,6 +98,7 @@ class Run:
         python: str = "",
         **options: Any,
     ) -> None:
+        in_memory.append(self)
         marked = hasattr(function, "__belugawf_workflow__")
         self.definition = WorkflowDefinition(function if marked else workflow(function))
         self.options = options

@@ -36,6 +36,7 @@ def let_go(clock: Clock) -> None:
 @pytest.fixture
 def silent(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Any:
     """Nothing is printed or logged, and nothing goes unraised, while the test runs."""
+    gc.collect()  # what other tests have dropped is theirs
     unraised: list[Any] = []
     hook, sys.unraisablehook = sys.unraisablehook, unraised.append
     yield
@@ -206,7 +207,7 @@ def test_forgotten_await_is_still_warned_of(clock: Clock) -> None:
 
 @pytest.mark.usefixtures("silent")
 def test_async_generators(clock: Clock) -> None:
-    """Generators are unwound too, those in use and those left half-way."""
+    """Generators that are in use, or may be used again, are unwound too."""
     log: list[str] = []
 
     async def numbers(name: str) -> AsyncIterator[int]:
@@ -229,7 +230,7 @@ def test_async_generators(clock: Clock) -> None:
     clock.start(code())
     clock.jump()
     let_go(clock)
-    assert sorted(log) == ["dropped", "left", "used"]
+    assert sorted(log) == ["left", "used"]
 
 
 @pytest.mark.usefixtures("silent")
@@ -240,7 +241,7 @@ def test_a_task_that_has_not_begun(clock: Clock) -> None:
     async def never() -> None:
         log.append("ran")
 
-    clock.loop.create_task(never())
+    clock.create(never())
     let_go(clock)
     assert log == []
 
@@ -260,7 +261,8 @@ def test_failed_tasks_nobody_asked(clock: Clock) -> None:
 
     clock.run(code())
     gc.collect()
-    assert {repr(item["exception"]) for item in clock.loop.unhandled} == {"ValueError('boom')"}
+    assert len(clock.loop.unhandled) == 100
+    assert {text.splitlines()[-1] for _, text in clock.loop.unhandled} == {"ValueError: boom"}
     clock.loop.unhandled.clear()
     let_go(clock)
     assert clock.loop.unhandled == []

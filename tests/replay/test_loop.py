@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from belugawf.model.errors import WorkflowBlockedError, WorkflowCodeError
-from belugawf.replay.loop import MAX_CALLBACKS, MAX_EMPTY_TIMERS, CountedFuture, CountedTask
+from belugawf.replay.loop import MAX_CALLBACKS, MAX_EMPTY_TIMERS
+from belugawf.replay.numbering import CountedFuture, CountedTask
 from tests.replay.driving import Clock
 
 
@@ -565,7 +566,7 @@ def test_too_many_empty_timers(clock: Clock) -> None:
 
     async def code() -> None:
         while True:
-            await asyncio.sleep(0.0001)
+            await asyncio.sleep(1e-7)
 
     task = clock.start(code())
     with pytest.raises(WorkflowBlockedError) as caught:
@@ -582,7 +583,7 @@ def test_empty_timers_between_real_ones(clock: Clock) -> None:
     async def code() -> None:
         for _ in range(3):
             for _ in range(MAX_EMPTY_TIMERS - 1):
-                await asyncio.sleep(0.0001)
+                await asyncio.sleep(1e-7)
             await asyncio.sleep(1)
 
     clock.run(code())

@@ -204,7 +204,7 @@ class Waiters:
         self.clock = Clock()
         self.buffer = SignalBuffer()
         self.taken: list[str] = []
-        self.tasks = {name: self.clock.loop.create_task(self._take(name)) for name in names}
+        self.tasks = {name: self.clock.create(self._take(name)) for name in names}
         self.clock.loop.run_ready()
 
     async def _take(self, name: str) -> None:
@@ -212,13 +212,17 @@ class Waiters:
         self.taken.append(f"{name} {signal.payload}")
 
     def deliver(self, payload: str) -> None:
-        self.buffer.deliver(BufferedSignal("item", payload, int(payload), None))
+        signal = BufferedSignal("item", payload, int(payload), None)
+        self.clock.loop.within(self.buffer.deliver, signal)
+
+    def cancel(self, name: str) -> None:
+        self.clock.loop.within(self.tasks[name].cancel)
 
 
 def test_a_late_comer_does_not_overtake() -> None:
     """One that asks while a woken waiter has not run yet does not get that one's signal."""
     waiters = Waiters("first")
-    late = waiters.clock.loop.create_task(waiters._take("late"))
+    late = waiters.clock.create(waiters._take("late"))
     waiters.deliver("1")
     waiters.clock.loop.run_ready()
     assert waiters.taken == ["first 1"]
@@ -232,7 +236,7 @@ def test_a_cancelled_waiter_passes_its_wake_up_on() -> None:
     """Woken and cancelled at one moment it leaves the signal, and the next one is woken."""
     waiters = Waiters("first", "second")
     waiters.deliver("1")
-    waiters.tasks["first"].cancel()
+    waiters.cancel("first")
     waiters.clock.loop.run_ready()
     assert waiters.tasks["first"].cancelled()
     assert waiters.taken == ["second 1"]
@@ -242,7 +246,7 @@ def test_a_cancelled_waiter_leaves_the_signal() -> None:
     """Where nobody else waits it stays in the buffer, oldest first."""
     waiters = Waiters("first")
     waiters.deliver("1")
-    waiters.tasks["first"].cancel()
+    waiters.cancel("first")
     waiters.deliver("2")
     waiters.clock.loop.run_ready()
     assert waiters.taken == []
@@ -254,7 +258,7 @@ def test_a_cancelled_waiter_leaves_the_signal() -> None:
 def test_a_waiter_cancelled_before_is_no_longer_asked() -> None:
     """It is out of the queue: the signal goes to the next."""
     waiters = Waiters("first", "second")
-    waiters.tasks["first"].cancel()
+    waiters.cancel("first")
     waiters.clock.loop.run_ready()
     waiters.deliver("1")
     waiters.clock.loop.run_ready()

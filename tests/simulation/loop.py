@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from belugawf.replay.loop import CountedTask
+from belugawf.replay.numbering import CountedTask
 
 if TYPE_CHECKING:
     from tests.simulation.world import Process

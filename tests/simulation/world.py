@@ -24,7 +24,7 @@ from belugawf.local.executor import LocalExecutor
 from belugawf.local.options import EngineOptions
 from belugawf.model.durations import MICROSECOND_NS, SECOND_NS
 from belugawf.model.errors import BelugaError
-from belugawf.replay.loop import unwind
+from belugawf.replay.unwinding import unwind
 from tests.simulation import programs
 from tests.simulation.loop import SimLoop
 from tests.simulation.observer import Observer
@@ -322,7 +322,7 @@ class World:
             with _running(process.loop):
                 if process.engine is not None:
                     process.engine.evict_all()
-                unwind(process.loop.tasks, [])
+                unwind(process.loop.tasks)
         for thread in self.threads:
             self._run(thread.process, thread.unwind, on_loop=False)
         self.threads.clear()

@@ -1,0 +1,230 @@
+"""Tasks and futures that hash to a creation number, and the loop that gives out these numbers.
+
+asyncio keeps tasks and futures in sets, whose order follows their hashes, which are addresses. On a
+`NumberingLoop` they are counted instead, whoever makes them: the loop, `gather`, or code that calls
+`asyncio.Task` or `asyncio.Future` itself. `asyncio.as_completed` starts its coroutines in the order
+of a set: its code is replaced by one that turns them into tasks in the order given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABCMeta
+from asyncio import events
+from collections.abc import Coroutine, Iterable
+from contextvars import Context
+from types import FunctionType
+from typing import Any, NoReturn, cast
+
+from belugawf.model.errors import WorkflowCodeError
+from belugawf.replay.locating import location
+
+
+def _refuse(name: str) -> Any:
+    def refuse(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
+        self.check()
+        raise WorkflowCodeError(
+            f"workflow code cannot use loop.{name}{location()}",
+            hint="do it in an activity: its result is recorded, and replay gives it back",
+        )
+
+    return refuse
+
+
+class NumberingLoop(asyncio.AbstractEventLoop):
+    """A loop for workflow code: it numbers what it creates, and refuses to touch the world.
+
+    `open`: the run's own code is at work, in its turn, and may ask for something.
+    """
+
+    runs_workflow_code = True
+    evicting = False
+    open = True
+    _created = 0
+
+    def check(self) -> None:
+        """Raises unless the loop is open."""
+        raise NotImplementedError
+
+    def next_number(self) -> int:
+        """The creation number of the next task or future."""
+        if not self.open:
+            self.check()
+        self._created += 1
+        return self._created
+
+    run_in_executor = _refuse("run_in_executor")
+    set_default_executor = _refuse("set_default_executor")
+    call_soon_threadsafe = _refuse("call_soon_threadsafe")
+    run_forever = _refuse("run_forever")
+    run_until_complete = _refuse("run_until_complete")
+    stop = _refuse("stop")
+    close = _refuse("close")
+    getaddrinfo = _refuse("getaddrinfo")
+    getnameinfo = _refuse("getnameinfo")
+    create_connection = _refuse("create_connection")
+    create_server = _refuse("create_server")
+    create_unix_connection = _refuse("create_unix_connection")
+    create_unix_server = _refuse("create_unix_server")
+    create_datagram_endpoint = _refuse("create_datagram_endpoint")
+    connect_accepted_socket = _refuse("connect_accepted_socket")
+    start_tls = _refuse("start_tls")
+    sendfile = _refuse("sendfile")
+    connect_read_pipe = _refuse("connect_read_pipe")
+    connect_write_pipe = _refuse("connect_write_pipe")
+    subprocess_exec = _refuse("subprocess_exec")
+    subprocess_shell = _refuse("subprocess_shell")
+    add_reader = _refuse("add_reader")
+    remove_reader = _refuse("remove_reader")
+    add_writer = _refuse("add_writer")
+    remove_writer = _refuse("remove_writer")
+    sock_recv = _refuse("sock_recv")
+    sock_recv_into = _refuse("sock_recv_into")
+    sock_recvfrom = _refuse("sock_recvfrom")
+    sock_recvfrom_into = _refuse("sock_recvfrom_into")
+    sock_sendall = _refuse("sock_sendall")
+    sock_sendto = _refuse("sock_sendto")
+    sock_connect = _refuse("sock_connect")
+    sock_accept = _refuse("sock_accept")
+    sock_sendfile = _refuse("sock_sendfile")
+    add_signal_handler = _refuse("add_signal_handler")
+    remove_signal_handler = _refuse("remove_signal_handler")
+    set_task_factory = _refuse("set_task_factory")
+    set_exception_handler = _refuse("set_exception_handler")
+    set_debug = _refuse("set_debug")
+    shutdown_default_executor = _refuse("shutdown_default_executor")
+
+
+class CountedFuture(asyncio.Future[Any]):
+    """A future whose hash is its creation number."""
+
+    def __init__(self, *, loop: NumberingLoop) -> None:
+        self._number = loop.next_number()
+        super().__init__(loop=loop)
+
+    def __hash__(self) -> int:
+        return self._number
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+class CountedTask(asyncio.Task[Any]):
+    """A task whose hash is its creation number."""
+
+    def __init__(
+        self,
+        coro: Coroutine[Any, Any, Any],
+        *,
+        loop: NumberingLoop,
+        name: str | None = None,
+        context: Context | None = None,
+    ) -> None:
+        number = loop.next_number()
+        # asyncio keeps every task of the process in one set of weak references, and a reference
+        # keeps the hash that it was entered with. By number the first tasks of all runs would
+        # collide there.
+        self._number = object.__hash__(self)
+        super().__init__(coro, loop=loop, name=name or f"task-{number}", context=context)
+        self._number = number
+
+    def __hash__(self) -> int:
+        return self._number
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+class _CountedGathering(asyncio.tasks._GatheringFuture):  # type: ignore[name-defined, misc]
+    """What `asyncio.gather` returns; on a deterministic loop it hashes as other futures do."""
+
+    def __init__(self, children: Any, *, loop: asyncio.AbstractEventLoop) -> None:
+        if isinstance(loop, NumberingLoop):
+            self._number = loop.next_number()
+        else:
+            self._number = object.__hash__(self)
+        super().__init__(children, loop=loop)
+
+    def __hash__(self) -> int:
+        return self._number
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+asyncio.tasks._GatheringFuture = _CountedGathering  # type: ignore[attr-defined]
+
+
+class _Direct(ABCMeta):
+    """The class of `asyncio.Future` and `asyncio.Task`, which code may call itself.
+
+    Where a deterministic loop runs, they make counted ones. For everybody else they make and
+    recognise what they always did. ABCMeta, because classes that derive from a future and from
+    something abstract have to have one metaclass.
+    """
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        original = _ORIGINALS.get(cls)
+        if original is None:
+            return super().__call__(*args, **kwargs)
+        loop = kwargs.get("loop")
+        if loop is None:
+            loop = events._get_running_loop()
+        if not isinstance(loop, NumberingLoop):
+            return original(*args, **kwargs)
+        kwargs.pop("loop", None)
+        make = loop.create_task if cls is asyncio.Task else loop.create_future
+        return make(*args, **kwargs)
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        original = _ORIGINALS.get(cls)
+        if original is None:
+            return super().__instancecheck__(instance)
+        return isinstance(instance, original)
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        original = _ORIGINALS.get(cls)
+        if original is None:
+            return super().__subclasscheck__(subclass)
+        return issubclass(subclass, original)
+
+
+_ORIGINALS: dict[type, Any] = {}
+
+
+def _made_directly(original: type) -> type:
+    direct = _Direct(original.__name__, (original,), {"__module__": "asyncio", "__slots__": ()})
+    direct.__qualname__, direct.__doc__ = original.__qualname__, original.__doc__
+    _ORIGINALS[direct] = original
+    return direct
+
+
+asyncio.Future = _made_directly(asyncio.Future)  # type: ignore[assignment, misc]
+asyncio.Task = _made_directly(asyncio.Task)  # type: ignore[assignment, misc]
+
+
+def _copy(function: FunctionType) -> FunctionType:
+    copied = FunctionType(function.__code__, function.__globals__, function.__name__)
+    copied.__kwdefaults__ = function.__kwdefaults__
+    return copied
+
+
+_as_completed = _copy(cast(FunctionType, asyncio.as_completed))
+
+
+def _ordered_as_completed(fs: Iterable[Any], *, timeout: float | None = None) -> Any:
+    """`asyncio.as_completed`; on a deterministic loop its tasks start in the order given."""
+    is_one = asyncio.isfuture(fs) or asyncio.iscoroutine(fs)
+    if isinstance(events._get_running_loop(), NumberingLoop) and not is_one:
+        fs = [asyncio.ensure_future(awaitable) for awaitable in dict.fromkeys(fs)]
+    return _as_completed(fs, timeout=timeout)
+
+
+def _new_as_completed(fs: Iterable[Any], *, timeout: float | None = None) -> Any:
+    from belugawf.replay.numbering import _ordered_as_completed  # runs with asyncio's globals
+
+    return _ordered_as_completed(fs, timeout=timeout)
+
+
+# Its code is replaced and not the name, because modules may have imported the name before.
+cast(FunctionType, asyncio.as_completed).__code__ = _new_as_completed.__code__
