@@ -30,6 +30,7 @@ from belugawf.host import masking
 from belugawf.host.calling import encode_result, failure_of, is_ctrl_c, positional
 from belugawf.host.children import IsolatedChild
 from belugawf.host.clock import Clock
+from belugawf.host.leaving import leave_fork
 from belugawf.host.threads import DaemonPool
 from belugawf.model import codec
 from belugawf.model.durations import (
@@ -200,6 +201,7 @@ class AttemptRunner:
         self._lingering: Counter[int] = Counter()
         self._disturbances: Counter[tuple[str, str]] = Counter()
         self._interrupted = False
+        self._process = os.getpid()
         self._next_limit: int | None = None
 
     # -- what the engine asks --------------------------------------------------------------------
@@ -381,8 +383,11 @@ class AttemptRunner:
         async def work() -> Outcome:
             try:
                 arguments = positional(spec.function, spec.arguments, spec.name)
-                return self._completed(attempt, await spec.function(*arguments))
+                value = await spec.function(*arguments)
+                self._end_forks(None)
+                return self._completed(attempt, value)
             except BaseException as error:
+                self._end_forks(error)
                 if is_ctrl_c(error):
                     raise
                 return self._failed(attempt, error)
@@ -427,13 +432,21 @@ class AttemptRunner:
                 if attempt.next_limit() is not None:
                     _call_on(loop, begun)
                 arguments = positional(spec.function, spec.arguments, spec.name)
-                return self._completed(attempt, context.run(spec.function, *arguments))
+                value = context.run(spec.function, *arguments)
+                self._end_forks(None)
+                return self._completed(attempt, value)
             except BaseException as error:
+                self._end_forks(error)
                 return self._failed(attempt, error)
 
         attempt.stop = forsake
         if not self._pool.submit(job):
             self._grow_pool()
+
+    def _end_forks(self, error: BaseException | None) -> None:
+        """What an activity has forked must not come back to our loop, with our database."""
+        if os.getpid() != self._process:
+            leave_fork(error)
 
     def _grow_pool(self) -> None:
         """Try until there is a thread for what waits for one."""
@@ -550,6 +563,8 @@ def _has_had_children() -> bool:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return False
+    except AttributeError:  # macOS before Python 3.13: it cannot be asked there
+        return True
     return True
 
 

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from belugawf.authoring.activity import ActivityInfo, current_attempt
 from belugawf.authoring.loader import import_file
 from belugawf.host.calling import encode_result, failure_of, positional
-from belugawf.host.leaving import leave
+from belugawf.host.leaving import leave, leave_fork
 from belugawf.host.masking import mask_logs
 from belugawf.host.reaper import ENDING_SIGNALS, do_nothing
 from belugawf.model import codec
@@ -53,19 +53,24 @@ def main() -> NoReturn:
     os.close(nothing)
     us, writing = os.getpid(), threading.Lock()
     _let_forks_take_signals()
+    # Another thread may hold it at that moment.
+    os.register_at_fork(after_in_child=writing._at_fork_reinit)  # type: ignore[attr-defined]
     if task["redact"]:
         mask_logs(task["redact"])
 
     def report(message: dict[str, Any]) -> None:
-        # What the activity has forked is not the activity, wherever its code returns to.
-        if os.getpid() == us:
-            with writing:
-                _write(outcomes, json.dumps(message).encode() + b"\n")
+        # What the activity has forked may report its progress too.
+        with writing:
+            _write(outcomes, json.dumps(message).encode() + b"\n")
 
     outcome: dict[str, Any]
     try:
         outcome = {"result": _run(task, report)}
+        if os.getpid() != us:
+            leave_fork(None)
     except BaseException as error:
+        if os.getpid() != us:
+            leave_fork(error)
         failure, retry_after = failure_of(error)
         outcome = {"failure": failure, "retry_after": retry_after}
     # Told at the end: what an activity that has completed wrote must have been written.

@@ -13,6 +13,7 @@ import io
 import os
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
@@ -43,6 +44,24 @@ def leave(code: int, last: Callable[[], object] = lambda: None) -> NoReturn:
     _flush_files()
     with suppress(BaseException):
         last()
+    os._exit(code)
+
+
+def leave_fork(error: BaseException | None) -> NoReturn:
+    """End a forked child whose code has come back to us, with this exception or with a result.
+
+    What it would go on with is its parent's: the event loop, the database, what is called at exit.
+    """
+    code = 0
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    elif error is not None:
+        code = 1
+        with suppress(BaseException):
+            traceback.print_exception(error)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(BaseException):
+            stream.flush()
     os._exit(code)
 
 

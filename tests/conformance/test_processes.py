@@ -175,7 +175,8 @@ def test_what_an_activity_leaves_behind_ends_with_it(project: Project) -> None:
     assert not is_alive(pid)
 
 
-def test_a_fork_that_returns_is_not_the_activity(project: Project) -> None:
+@pytest.mark.parametrize("kind", ["on_loop", "in_thread", "in_process"])
+def test_a_fork_that_returns_is_not_the_activity(project: Project, kind: str) -> None:
     """What the activity has forked may raise or return: that is not the activity's end."""
     project.write_module(
         "forking",
@@ -183,8 +184,7 @@ def test_a_fork_that_returns_is_not_the_activity(project: Project) -> None:
         import sys
 
 
-        @activity(isolation="process")
-        def forking(how: str) -> str:
+        def fork_once(how: str) -> str:
             child = os.fork()
             if child == 0:
                 if how == "exits":
@@ -192,18 +192,33 @@ def test_a_fork_that_returns_is_not_the_activity(project: Project) -> None:
                 if how == "raises":
                     raise ValueError("in the fork")
                 return "the fork's"
-            os.waitpid(child, 0)
-            return "the activity's"
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            return f"the activity's, {code}"
+
+
+        @activity
+        async def on_loop(how: str) -> str:
+            return fork_once(how)
+
+
+        @activity
+        def in_thread(how: str) -> str:
+            return fork_once(how)
+
+
+        @activity(isolation="process")
+        def in_process(how: str) -> str:
+            return fork_once(how)
 
 
         @workflow
-        async def fork(ctx: WorkflowContext) -> list:
+        async def fork(ctx: WorkflowContext, kind: str) -> list:
             ways = ["exits", "raises", "returns"]
-            return [await ctx.execute_activity(forking, how) for how in ways]
+            return [await ctx.execute_activity(globals()[kind], how) for how in ways]
         """,
     )
-    project.cli("run", "fork", "--id", "f")
-    assert project.result("f") == ["the activity's"] * 3
+    project.cli("run", "fork", "-i", kind, "--id", "f", timeout=60)
+    assert project.result("f") == [f"the activity's, {code}" for code in (3, 1, 0)]
 
 
 def test_an_isolated_activity_has_no_terminal_and_an_empty_stdin(project: Project) -> None:
@@ -255,6 +270,37 @@ def test_pools_in_isolated_activities_can_be_ended(project: Project) -> None:
     )
     project.cli("run", "pool", "--id", "p")
     assert project.result("p") == f"ended with {-signal.SIGTERM}"
+
+
+def test_what_was_forked_reports_progress(project: Project) -> None:
+    """A heartbeat of a worker process keeps its activity alive as one of its own does."""
+    project.write_module(
+        "beating",
+        """
+        import multiprocessing
+
+
+        def beat():
+            for number in range(12):
+                activity.heartbeat({"number": number, "at": activity.info().activity})
+                time.sleep(0.25)
+
+
+        @activity(isolation="process", heartbeat_timeout="2s")
+        def beating() -> str:
+            started = multiprocessing.get_context("fork").Process(target=beat)
+            started.start()
+            started.join()
+            return f"ended with {started.exitcode}"
+
+
+        @workflow
+        async def beats(ctx: WorkflowContext) -> str:
+            return await ctx.execute_activity(beating)
+        """,
+    )
+    project.cli("run", "beats", "--id", "b")
+    assert project.result("b") == "ended with 0"
 
 
 @pytest.mark.local_only
