@@ -16,8 +16,8 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 from unittest import mock
 
-from belugawf.host import knobs
-from belugawf.local import committing, executor, memory, presence, turns, view
+from belugawf.host import border, knobs
+from belugawf.local import committing, executor, presence, turns, view
 from tests.simulation.storage import SimDatabase
 from tests.simulation.world import Process, World
 
@@ -149,7 +149,7 @@ def simulated(world: World) -> Iterator[None]:
         (executor, "uuid", ids),
         (committing, "time", clock),
         (turns, "random", world.rng),
-        (memory, "TurnGuard", _Unwatched),
+        (border, "TurnGuard", _Unwatched),
         (presence, "ownership", kernel),
         (presence, "OwnerLock", SimpleNamespace(acquire=kernel.acquire)),
         (presence, "WakeSocket", SimpleNamespace(bind=kernel.bind)),
