@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from contextvars import Context
 from functools import partial
 from typing import TypeVar
 
 from belugawf.authoring.loader import Catalog
+from belugawf.host.border import Border
 from belugawf.local.damage import reading
-from belugawf.local.guard import TurnGuard
 from belugawf.local.options import EngineOptions
 from belugawf.local.problems import unknown_activity
 from belugawf.local.rows import RunRow
@@ -48,15 +49,22 @@ class _Shelved:
 
 
 class Memory:
-    """The replayers of one engine, whose code runs under the guard's eyes."""
+    """The replayers of one engine. Their code is reached through its border only.
+
+    Runs begin in a copy of `context`; by default that is an empty one.
+    """
 
     def __init__(
-        self, store: Store, catalog: Callable[[], Catalog], options: EngineOptions
+        self,
+        store: Store,
+        catalog: Callable[[], Catalog],
+        options: EngineOptions,
+        context: Context | None = None,
     ) -> None:
         self._store = store
         self._catalog = catalog
         self._options = options
-        self._guard = TurnGuard()
+        self._border = Border(context)
         self._shelf: OrderedDict[int, _Shelved] = OrderedDict()
         self._held = 0
 
@@ -86,7 +94,7 @@ class Memory:
         if shelved is None:
             return False
         if shelved.replayer.position != row.history_length:
-            shelved.replayer.evict()
+            self._border.evict(shelved.replayer)
             return False
         self._set_state(run, shelved.replayer, shelved.work, shelved.last_time)
         return True
@@ -102,10 +110,10 @@ class Memory:
                     replayer = self._new(row, piece[0])
                 if row.begun:
                     # Only replay is watched: a slow disk is not the workflow's fault.
-                    self._guard.run(replayer, partial(replayer.replay, piece))
+                    self._border.turn(replayer, partial(replayer.replay, piece))
         except BaseException as error:
             if replayer is not None:
-                replayer.evict()
+                self._border.evict(replayer)
             if not isinstance(error, DamagedError):
                 # Before the code is blamed, or we are.
                 with reading(row.workflow_id):
@@ -152,11 +160,12 @@ class Memory:
             started,
             defaults=self._options.defaults,
             payload_limit=self._options.payload_limit,
+            context=self._border.new_context(),
         )
 
     def watched(self, replayer: Replayer, turn: Callable[[], T]) -> T:
-        """What `turn`, which runs that replayer's code, returns. See `TurnGuard.run`."""
-        return self._guard.run(replayer, turn)
+        """What `turn`, which runs that replayer's code, returns. See `Border.turn`."""
+        return self._border.turn(replayer, turn)
 
     def check_functions(self, run: DrivenRun, scheduled: Iterable[int]) -> None:
         """Activities that were named by a text are looked up before anything is written.
@@ -188,7 +197,7 @@ class Memory:
         replayer, run.replayer = run.replayer, None
         if replayer is not None:
             self._held -= 1
-            replayer.evict()
+            self._border.evict(replayer)
 
     def turned(self, run: DrivenRun) -> None:
         """A turn of the run is on disk: its state is kept for the next one, if there is room.
@@ -208,19 +217,18 @@ class Memory:
         self._held -= 1
         self._shelf[run.key] = _Shelved(replayer, run.work, run.last_time)
         while len(self._shelf) > self._options.cache_runs:
-            self._shelf.popitem(last=False)[1].replayer.evict()
+            self._border.evict(self._shelf.popitem(last=False)[1].replayer)
 
     def clear(self, runs: Iterable[DrivenRun]) -> None:
         """Unwind whatever is in memory."""
         for run in runs:
             self.evict(run)
-        for shelved in self._shelf.values():
-            shelved.replayer.evict()
-        self._shelf.clear()
+        while self._shelf:
+            self._border.evict(self._shelf.popitem()[1].replayer)
 
     def close(self) -> None:
         """Nothing is watched any more."""
-        self._guard.close()
+        self._border.close()
 
 
 def pieces(store: Store, run: int, length: int) -> Iterator[list[e.Event]]:

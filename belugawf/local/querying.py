@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextvars import Context
 from typing import Any
 
 from belugawf.authoring.workflow import WorkflowDefinition
-from belugawf.local.guard import TurnGuard
+from belugawf.host.border import Border
 from belugawf.local.options import EngineOptions
 from belugawf.model import events as e
-from belugawf.model.errors import BelugaError, QueryFailedError
 from belugawf.replay.replayer import Replayer
 
 
@@ -20,6 +20,7 @@ def ask(
     name: str,
     args: Sequence[Any],
     options: EngineOptions,
+    context: Context | None = None,
 ) -> Any:
     """What the run of that history answers to a query.
 
@@ -27,20 +28,17 @@ def ask(
     """
     started = history[0]
     assert isinstance(started, e.WorkflowStarted)
+    border = Border(context)
     replayer = Replayer(
-        definition, started, defaults=options.defaults, payload_limit=options.payload_limit
+        definition,
+        started,
+        defaults=options.defaults,
+        payload_limit=options.payload_limit,
+        context=border.new_context(),
     )
-    guard = TurnGuard()
     try:
-        guard.run(replayer, lambda: replayer.replay(history, partial=True))
-        return json.loads(guard.run(replayer, lambda: replayer.query(name, args)))
-    except BelugaError:
-        raise
-    except Exception as error:
-        raise QueryFailedError(
-            f"query {name!r} raised {type(error).__name__}: {error}",
-            hint=f"look at the function that {definition.name!r} gave to ctx.set_query",
-        ) from error
+        border.turn(replayer, lambda: replayer.replay(history, partial=True))
+        return json.loads(border.turn(replayer, lambda: replayer.query(name, args)))
     finally:
-        guard.close()
-        replayer.evict()
+        border.evict(replayer)
+        border.close()

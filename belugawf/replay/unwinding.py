@@ -49,9 +49,12 @@ class Generators:
         """Python's hook: nobody has it any more, and it is not through."""
         loop = self._loop
         if loop.open and not loop.evicting and events._get_running_loop() is loop:
-            loop.create_task(generator.aclose())
+            loop.call_soon(self._close, generator)  # asyncio takes the same two steps
         else:
             self._kept.append(generator)
+
+    def _close(self, generator: Any) -> None:
+        self._loop.create_task(generator.aclose())
 
     def take(self) -> list[Any]:
         """All that are not through; they are forgotten here."""

@@ -1,558 +1,387 @@
-"""What user code does in one attempt, hook or task reaches no other, and not the process.
-
-Guards FINDINGS A4, B1, B2, B5 and B12.
-"""
+"""The door to user code: what comes out is a value, and it comes out in time."""
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import logging
+import contextlib
+import decimal
+import os
+import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Callable, Coroutine
-from datetime import timedelta
-from pathlib import Path
+import time
+from collections.abc import Callable, Iterator
+from contextvars import Context, ContextVar
 from typing import Any
 
 import pytest
 
-from belugawf import Hooks, RetryPolicy, WorkflowContext, activity, workflow
-from belugawf.host.attempts import AttemptRunner, AttemptSpec, Outcome
-from belugawf.host.clock import SystemClock
-from belugawf.host.loops import hidden_task, run_until_done
-from belugawf.host.threads import DaemonPool
-from belugawf.local.executor import LocalExecutor
-from belugawf.model.policy import ActivityOptions
-from tests.conformance.harness import PROVIDERS, Project, wait_for
+from belugawf.host import border as borders
+from belugawf.host import forbidding, guard
+from belugawf.host.border import Border, Raised, UnexpectedError, call, interrupts
+from belugawf.model.errors import NondeterminismError, UsageError, WorkflowBlockedError
 
 
-class UnspeakableError(Exception):
-    """Whose text, cause and attributes raise what nobody expects."""
+class Counted:
+    """What is watched."""
 
-    def __str__(self) -> str:
-        raise SystemExit("in __str__")
-
-    def __getattribute__(self, name: str) -> Any:
-        raise GeneratorExit(name)
-
-
-def deep_chain() -> BaseException:
-    error = ValueError("the first")
-    for number in range(5_000):
-        later = ValueError(str(number))
-        later.__cause__ = error
-        error = later
-    return error
-
-
-BAD: dict[str, Callable[[], BaseException]] = {
-    "SystemExit": lambda: SystemExit(3),
-    "KeyboardInterrupt": KeyboardInterrupt,
-    "GeneratorExit": GeneratorExit,
-    "CancelledError": asyncio.CancelledError,
-    "StopIteration": lambda: StopIteration(1),
-    "StopAsyncIteration": StopAsyncIteration,
-    "MemoryError": MemoryError,
-    "RecursionError": RecursionError,
-    "unspeakable": UnspeakableError,
-    "deep": deep_chain,
-    "group": lambda: BaseExceptionGroup("all", [KeyboardInterrupt(), SystemExit()]),
-    "surrogate": lambda: type("Bad\udcff", (Exception,), {})("\udcff"),
-}
-
-
-class Ended:
-    """A runner, and the outcomes that it has delivered."""
-
-    def __init__(self, **options: Any) -> None:
-        self.outcomes: list[Outcome] = []
-        self.runner = AttemptRunner(
-            self.outcomes.append, SystemClock(), threads=2, payload_limit=1_000_000, **options
-        )
-
-    def start(self, function: Callable[..., Any], seq: int = 1, **options: Any) -> None:
-        self.runner.start(
-            AttemptSpec(
-                run=1,
-                seq=seq,
-                workflow_id="w",
-                run_id="r",
-                activity_id=str(seq),
-                name="activity",
-                function=function,
-                arguments="[]",
-                options=ActivityOptions(**options),
-                attempt=1,
-                expires_at=None,
-            )
-        )
-
-    async def next(self, count: int = 1) -> list[str]:
-        """The statuses, once there are so many."""
-        async with asyncio.timeout(20):
-            while len(self.outcomes) < count:
-                await asyncio.sleep(0.001)
-        # Nothing comes twice.
-        await asyncio.sleep(0.01)
-        return [outcome.status for outcome in self.outcomes]
-
-
-def raising(name: str, kind: str) -> Callable[..., Any]:
-    make = BAD[name]
-
-    async def on_loop() -> None:
-        raise make()
-
-    def in_thread() -> None:
-        raise make()
-
-    return on_loop if kind == "loop" else in_thread
+    applied = 0
+    interrupted = False
 
 
 @pytest.fixture
-def handled_sigint() -> Any:
-    """As on the command line: SIGINT is the loop's, so KeyboardInterrupt is never a signal."""
-    import signal
-
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
-    yield
-    asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+def border() -> Iterator[Border]:
+    border = Border()
+    yield border
+    border.close()
 
 
-@pytest.mark.parametrize("kind", ["loop", "thread"])
-@pytest.mark.parametrize("name", BAD)
-async def test_whatever_is_raised_is_one_outcome(name: str, kind: str) -> None:
-    """One failure is delivered, however odd the exception; the next attempt runs as ever."""
-    import signal
-
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
-    ended = Ended()
-    for seq in range(3):  # more than there are threads
-        ended.start(raising(name, kind), seq)
-    assert await ended.next(3) == ["failed"] * 3
-    ended.start(threading.active_count, 4)
-    assert (await ended.next(4))[3] == "completed"
-    assert ended.outcomes[0].payload
-    asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
-    await ended.runner.close()
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limits are a tenth."""
+    monkeypatch.setattr(guard, "LIMIT_S", 0.2)
+    monkeypatch.setattr(guard, "LIMIT_IN_TICKS_S", 1.0)
+    monkeypatch.setattr(guard, "_TICK_S", 0.02)
 
 
-async def test_a_task_that_somebody_else_cancels_was_interrupted() -> None:
-    """Three times; then it is the activity's failure. Also before it has begun to run."""
-    ended = Ended()
-
-    async def sleeping() -> None:
-        await asyncio.sleep(60)
-
-    for count in range(1, 5):
-        ended.start(sleeping)
-        if count % 2:
-            await asyncio.sleep(0)
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()
-        statuses = await ended.next(count)
-    assert statuses == ["interrupted"] * 3 + ["failed"]
-    # What was counted is forgotten with the failure.
-    ended.start(sleeping)
-    for task in asyncio.all_tasks() - {asyncio.current_task()}:
-        task.cancel()
-    assert (await ended.next(5))[4] == "interrupted"
+ODD = [
+    *(ValueError, SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration, StopAsyncIteration),
+    *(asyncio.CancelledError, MemoryError, RecursionError, UsageError),
+]
 
 
-async def test_cancelled_by_itself_is_a_failure() -> None:
-    """A CancelledError that nobody has asked for is an exception like others."""
-    ended = Ended()
+def raising(error: type[BaseException]) -> Callable[[], Any]:
+    def code() -> None:
+        raise error("it")
 
-    async def cancelled() -> None:
-        raise asyncio.CancelledError
-
-    ended.start(cancelled)
-    assert await ended.next() == ["failed"]
+    return code
 
 
-async def test_after_a_signal_a_failure_was_an_interruption() -> None:
-    """Not for what may run only once, and a success stays one."""
-    ended = Ended()
-    gate = threading.Event()
-
-    def failing() -> None:
-        gate.wait(10)
-        raise ValueError
-
-    def succeeding() -> int:
-        return 1
-
-    ended.start(failing)
-    ended.start(failing, 2, at_most_once=True)
-    ended.runner.interrupt()
-    gate.set()
-    await ended.next(2)
-    ended.start(succeeding, 3)
-    await ended.next(3)
-    assert {o.seq: o.status for o in ended.outcomes} == {
-        1: "interrupted",
-        2: "failed",
-        3: "completed",
-    }
+@pytest.mark.parametrize("error", ODD)
+def test_what_a_call_raises_is_a_value(error: type[BaseException]) -> None:
+    """Whatever its class, also a KeyboardInterrupt of its own."""  # FINDINGS B2, B3
+    with interrupts():
+        answer = call(raising(error))
+    assert isinstance(answer, Raised)
+    assert type(answer.error) is error
+    assert call(max, 1, 2) == 2
 
 
-async def test_a_failure_that_waits_for_a_signal_can_be_stopped(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Cut in that moment, it is over once, and no thread seems to be left."""
-    monkeypatch.setattr("belugawf.host.attempts._has_had_children", lambda: True)
-    monkeypatch.setattr("belugawf.host.attempts._SIGNAL_S", 0.2)
-    ended = Ended()
-
-    def failing() -> None:
-        raise ValueError
-
-    ended.start(failing)
-    await asyncio.sleep(0.1)
-    assert ended.runner.count == 1
-    ended.runner.cut()
-    await asyncio.sleep(0.3)
-    assert [outcome.status for outcome in ended.outcomes] == ["interrupted"]
-    assert not ended.runner.at_work(1)
-    assert not ended.runner.lingering()
+@pytest.mark.parametrize("error", ODD)
+def test_what_a_turn_raises_is_ours(border: Border, error: type[BaseException]) -> None:
+    """Errors of ours go through; others are our bug, and stop no engine."""  # FINDINGS B3
+    expected = UsageError if error is UsageError else UnexpectedError
+    with interrupts(), pytest.raises(expected):
+        border.turn(Counted(), raising(error))
+    assert border.turn(Counted(), lambda: 5) == 5
 
 
-async def test_threads_that_still_work_are_known() -> None:
-    """Until they end, by the runs that they work for."""
-    # FINDINGS E14
-    late: list[int] = []
-    ended = Ended(ended_late=late.append)
-    gate = threading.Event()
-    ended.start(lambda: gate.wait(10) and None)
-    ended.start(lambda: gate.wait(10) and None, 2)
-    await asyncio.sleep(0.05)
-    ended.runner.cancel_run(1)
-    assert ended.runner.lingering() == [1]
-    assert ended.runner.at_work(1)
-    gate.set()
-    async with asyncio.timeout(10):
-        while ended.runner.at_work(1):
-            await asyncio.sleep(0.01)
-    assert ended.runner.lingering() == []
-    assert late == [1, 1]
-    assert ended.outcomes == []
+@pytest.mark.parametrize("error", [*ODD, NondeterminismError])
+@pytest.mark.usefixtures("quick")
+def test_eviction_never_fails(border: Border, error: type[BaseException]) -> None:
+    """What cannot be unwound is abandoned."""
+    done: list[str] = []
+
+    class Run(Counted):
+        def evict(self) -> None:
+            raising(error)()
+
+        def abandon(self) -> None:
+            done.append("abandoned")
+
+    with interrupts():
+        border.evict(Run())
+    assert done == ["abandoned"]
 
 
-async def test_a_timeout_is_told_once_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next attempt of an isolated activity does not begin beside what is left of this one."""
-    # FINDINGS A2
-    told, gone = threading.Event(), threading.Event()
+# -- contexts ------------------------------------------------------------------------------------
 
-    class Slow:
-        def run(self, task: str, keep: Any) -> Any:
-            gone.wait(10)
-            return iter(())
-
-        def end(self) -> None:
-            told.set()
-
-    monkeypatch.setattr("belugawf.host.attempts.IsolatedChild", Slow)
-    ended = Ended()
-    ended.start(plain, isolation="process", timeout=timedelta(milliseconds=1))
-    await asyncio.sleep(0.05)
-    ended.runner.expire(SystemClock().now())
-    assert told.wait(10)
-    ended.runner.expire(SystemClock().now())
-    await asyncio.sleep(0.05)
-    assert ended.outcomes == []
-    assert ended.runner.count == 1
-    gone.set()
-    assert await ended.next() == ["timed_out"]
+variable: ContextVar[str] = ContextVar("variable", default="default")
 
 
-VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
+def test_contexts() -> None:
+    """A call sees the given context, by default nothing, and changes none."""  # FINDINGS B5
+
+    def code() -> str:
+        found = variable.get()
+        variable.set("code")
+        decimal.getcontext().prec = 3
+        return found
+
+    base = Context()
+    base.run(variable.set, "base")
+    precision = decimal.getcontext().prec
+    variable.set("engine")
+    assert call(code) == "default"
+    assert [call(code, context=base) for _ in range(2)] == ["base"] * 2
+    assert (variable.get(), decimal.getcontext().prec) == ("engine", precision)
+    border = Border(base)
+    assert [border.new_context().run(code) for _ in range(2)] == ["base"] * 2
+    assert Border().new_context().run(variable.get) == "default"
 
 
-@pytest.mark.parametrize("kind", ["loop", "thread"])
-async def test_each_attempt_begins_in_a_copy_of_one_context(kind: str) -> None:
-    """Neither what the engine nor what an earlier attempt has set is seen."""
-    base = contextvars.Context()
-    base.run(VARIABLE.set, "base")
-    VARIABLE.set("the engine's")
-
-    def seen() -> str:
-        before = VARIABLE.get()
-        VARIABLE.set("the attempt's")
-        return before
-
-    async def seen_on_loop() -> str:
-        return seen()
-
-    for context, expected in ((base, "base"), (None, "unset")):
-        ended = Ended(context=context)
-        for seq in range(2):
-            ended.start(seen_on_loop if kind == "loop" else seen, seq)
-        await ended.next(2)
-        assert [outcome.payload for outcome in ended.outcomes] == [f'"{expected}"'] * 2
-    assert VARIABLE.get() == "the engine's"
+# -- SIGINT --------------------------------------------------------------------------------------
 
 
-def test_a_thread_of_the_pool_survives_its_job(caplog: pytest.LogCaptureFixture) -> None:
-    """Even a job that raises, which none should, takes no thread from the pool."""
-    pool, done = DaemonPool(1), threading.Event()
-
-    def raising_job() -> None:
-        raise SystemExit
-
-    pool.submit(raising_job)
-    pool.submit(done.set)
-    assert done.wait(10)
-    pool.close()
+def interrupt() -> None:
+    """Ctrl-C."""
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.01)
 
 
-# -- hooks and log handlers ------------------------------------------------------------------------
+def swallowing() -> str:
+    with contextlib.suppress(BaseException):
+        interrupt()
+    return "swallowed"
 
 
-@activity
-def plain() -> int:
-    return 1
+@pytest.mark.parametrize("code", [interrupt, swallowing])
+def test_a_real_interrupt_goes_on(border: Border, code: Callable[[], Any]) -> None:
+    """Out of turns and calls, also where the code swallows it."""  # FINDINGS B3
+    with interrupts():
+        with pytest.raises(KeyboardInterrupt):
+            border.turn(Counted(), code)
+        with pytest.raises(KeyboardInterrupt):
+            call(code)
+        assert call(max, 1, 2) == 2
 
 
-@workflow
-async def calling(ctx: WorkflowContext) -> int:
-    ctx.logger.warning("called")
-    return await ctx.execute_activity(plain, retry=RetryPolicy(max_attempts=2))
-
-
-@pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])
-@pytest.mark.parametrize("name", [name for name in BAD if name != "KeyboardInterrupt"])
-async def test_a_hook_touches_no_run(
-    tmp_path: Path, name: str, is_async: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Whatever it raises is logged, and what it sets in its context is seen by nobody."""
-
-    seen = set()
-
-    def plain_hook(event: Any) -> None:
-        seen.add(VARIABLE.get())
-        VARIABLE.set("the hook's")
-        raise BAD[name]()
-
-    async def async_hook(event: Any) -> None:
-        plain_hook(event)
-
-    hook: Any = async_hook if is_async else plain_hook
-    hooks = Hooks(on_workflow_start=hook, on_activity_complete=hook, on_workflow_complete=hook)
-    async with LocalExecutor(tmp_path / "state.db", [calling], hooks=[hooks]) as executor:
-        async with asyncio.timeout(20):
-            for number in range(2):
-                assert await (await executor.execute(calling, id=f"c{number}")).result() == 1
-    failed = [record for record in caplog.records if "hook on_" in record.getMessage()]
-    assert len(failed) == 6
-    assert seen == {"unset"}
-
-
-@pytest.mark.parametrize("name", [name for name in BAD if name != "KeyboardInterrupt"])
-async def test_a_log_handler_touches_no_run(tmp_path: Path, name: str) -> None:
-    """What it raises ends no turn."""
-
-    class Raising(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            raise BAD[name]()
-
-    target = logging.getLogger("belugawf.workflow")
-    handler = Raising()
-    target.addHandler(handler)
+def test_the_handler_is_put_back() -> None:
+    """Once the last user has gone; not over one that somebody has set since."""
+    found = signal.getsignal(signal.SIGINT)
     try:
-        async with LocalExecutor(tmp_path / "state.db", [calling]) as executor:
-            async with asyncio.timeout(20):
-                assert await (await executor.execute(calling)).result() == 1
+        first, second = interrupts(), interrupts()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert signal.getsignal(signal.SIGINT) is not found
+        second.__exit__(None, None, None)
+        assert signal.getsignal(signal.SIGINT) is found
+        with interrupts():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        with interrupts():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
-        target.removeHandler(handler)
+        signal.signal(signal.SIGINT, found)
 
 
-# -- the loop --------------------------------------------------------------------------------------
+def test_other_threads_meet_no_signals(border: Border) -> None:
+    """There every KeyboardInterrupt is the code's own, and nothing is installed."""
+    answers: list[Any] = []
+
+    def work() -> None:
+        with interrupts():
+            answers.append(call(raising(KeyboardInterrupt)))
+            with contextlib.suppress(UnexpectedError):
+                border.turn(Counted(), raising(KeyboardInterrupt))
+            answers.append("went on")
+
+    found = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert signal.getsignal(signal.SIGINT) is found
+    assert isinstance(answers[0], Raised)
+    assert answers[1] == "went on"
 
 
-async def exits() -> None:
-    raise SystemExit(3)
+def test_without_knowing_it_counts_as_real() -> None:
+    """Nobody has installed `interrupts`: rather stop than fail a run for a Ctrl-C."""
+    with pytest.raises(KeyboardInterrupt):
+        call(raising(KeyboardInterrupt))
 
 
-async def interrupts() -> None:
-    raise KeyboardInterrupt
+def test_beside_asyncios_handlers() -> None:
+    """What `add_signal_handler` has set raises nothing: it is the code's own."""
 
-
-async def stops() -> None:
-    asyncio.get_running_loop().stop()
-
-
-async def cancels_all() -> None:
-    for task in asyncio.all_tasks():
-        task.cancel()
-
-
-@pytest.mark.parametrize("rude", [exits, interrupts, stops, cancels_all])
-def test_our_loop_goes_on(
-    rude: Callable[[], Coroutine[Any, Any, None]], caplog: pytest.LogCaptureFixture
-) -> None:
-    """What a task does to the loop that it shares does not end the loop's main task."""
-    import signal
-
-    async def main() -> str:
-        task = asyncio.ensure_future(rude())
-        await asyncio.wait([task])
-        await asyncio.sleep(0.01)
-        return "ended by itself"
-
-    loop = asyncio.new_event_loop()
-    loop.add_signal_handler(signal.SIGINT, lambda: None)
-    assert run_until_done(loop, hidden_task(loop, main())) == "ended by itself"
-    loop.remove_signal_handler(signal.SIGINT)
-    loop.close()
-    assert bool(caplog.records) == (rude is not cancels_all)
-
-
-def test_what_the_main_task_raises_is_raised() -> None:
-    """Its own SystemExit is the end."""
-    loop = asyncio.new_event_loop()
-    with pytest.raises(SystemExit):
-        run_until_done(loop, hidden_task(loop, exits()))
-    loop.close()
-
-
-@activity
-async def ends_the_loop() -> str:
-    await asyncio.wait([asyncio.ensure_future(exits())])
-    asyncio.get_running_loop().stop()
-    return "ended"
-
-
-@workflow
-async def ending(ctx: WorkflowContext) -> str:
-    return await ctx.execute_activity(ends_the_loop)
-
-
-def test_the_loop_of_a_blocking_executor_goes_on(tmp_path: Path) -> None:
-    """It is ours as well, and nobody would be told that its thread had ended."""
-    with LocalExecutor(tmp_path / "state.db", [ending]).sync() as executor:
-        assert executor.execute(ending).result() == "ended"
-
-
-# -- the command line ------------------------------------------------------------------------------
-
-RUDE = """
-    import atexit
-
-    FILE = open(ROOT / "kept", "w")
-    atexit.register(note, "at exit")
-
-
-    async def later(error):
-        raise error
-
-
-    @activity
-    async def rude(how: str) -> str:
-        note(how)
-        if how == "all_tasks":
-            for task in asyncio.all_tasks():
-                task.cancel()
-            await asyncio.sleep(60)
-        if how == "SystemExit in a task":
-            await asyncio.wait([asyncio.ensure_future(later(SystemExit(3)))])
-        if how == "KeyboardInterrupt in a task":
-            await asyncio.wait([asyncio.ensure_future(later(KeyboardInterrupt()))])
-        if how == "SystemExit":
-            raise SystemExit(3)
-        if how == "KeyboardInterrupt":
-            raise KeyboardInterrupt
-        if how == "stop":
-            asyncio.get_running_loop().stop()
-        return how
-
-
-    @activity
-    def rude_thread(how: str) -> str:
-        raise {"SystemExit": SystemExit, "KeyboardInterrupt": KeyboardInterrupt}[how]
-
-
-    @activity
-    def write() -> str:
-        FILE.write("a line\\n")
-        return "written"
-
-
-    @workflow
-    async def rudely(ctx: WorkflowContext) -> list:
-        ended = []
-        for how in ["SystemExit in a task", "KeyboardInterrupt in a task", "SystemExit",
-                    "KeyboardInterrupt", "stop"]:
-            try:
-                ended.append(await ctx.execute_activity(rude, how))
-            except ActivityError as error:
-                ended.append(f"failed: {error.cause.type}")
-        for how in ["SystemExit", "KeyboardInterrupt"]:
-            try:
-                await ctx.execute_activity(rude_thread, how)
-            except ActivityError as error:
-                ended.append(f"failed: {error.cause.type}")
-        return ended
-
-
-    @workflow
-    async def cancelling(ctx: WorkflowContext) -> str:
+    async def code() -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGINT, lambda: None)
         try:
-            return await ctx.execute_activity(rude, "all_tasks")
-        except ActivityError as error:
-            return f"failed: {error.cause.type}"
-
-
-    @workflow
-    async def writing(ctx: WorkflowContext) -> str:
-        await ctx.execute_activity(write)
-        try:
-            await ctx.wait_for_signal("never")
+            assert isinstance(call(raising(KeyboardInterrupt)), Raised)
         finally:
-            note("a suspended finally ran")
+            loop.remove_signal_handler(signal.SIGINT)
+
+    found = signal.getsignal(signal.SIGINT)
+    try:
+        asyncio.run(code())
+    finally:
+        signal.signal(signal.SIGINT, found)
 
 
-    @workflow
-    async def innocent(ctx: WorkflowContext) -> str:
-        return "innocent"
+# -- time ----------------------------------------------------------------------------------------
+
+
+def spin() -> None:
+    while True:
+        pass
+
+
+def spin_again() -> None:
+    for _ in range(2):
+        with contextlib.suppress(BaseException):
+            spin()
+    spin()
+
+
+def spin_in_finally() -> None:
+    try:
+        spin()
+    finally:
+        spin()
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("code", [spin, spin_again, spin_in_finally])
+def test_a_turn_ends(border: Border, code: Callable[[], Any]) -> None:
+    """Whatever it catches; the line is named, and the next turn is as any."""
+    with pytest.raises(WorkflowBlockedError) as caught:
+        border.turn(Counted(), code)
+    assert f"{__file__}:" in caught.value.message
+    assert not forbidding._deciding
+    for _ in range(3):
+        assert border.turn(Counted(), lambda: sum(range(10_000))) == 49_995_000
+
+
+@pytest.mark.usefixtures("quick")
+def test_waiting_costs_no_processor_time(border: Border) -> None:
+    """It has five times as long."""
+    border.turn(Counted(), lambda: time.sleep(0.5))
+    with pytest.raises(WorkflowBlockedError):
+        border.turn(Counted(), lambda: [time.sleep(0.01) for _ in range(1000)])
+
+
+@pytest.mark.usefixtures("quick")
+def test_each_fact_has_its_own_time(border: Border) -> None:
+    """A replay of many facts is no long turn."""
+    counted = Counted()
+
+    def work() -> None:
+        began = time.process_time()
+        while time.process_time() - began < 0.6:
+            sum(range(1000))
+            counted.applied += 1
+
+    border.turn(counted, work)
+
+
+STOPPED = """
+import os, signal, sys, threading, time
+from belugawf.host import guard
+from belugawf.host.border import Border
+
+guard.LIMIT_IN_TICKS_S = 2.0
+
+class Counted:
+    applied = 0
+    interrupted = False
+
+def work():
+    began = time.thread_time()
+    print("begun", flush=True)
+    while time.thread_time() - began < 0.5:
+        pass
+    return "done"
+
+print(Border().turn(Counted(), work))
 """
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Any:
-    """A project folder with rude workflows."""
-    project = Project(tmp_path / "project", PROVIDERS["default"])
-    project.write_module("rude", RUDE)
-    yield project
-    project.close()
+def test_a_stopped_process_has_blocked_nothing() -> None:
+    """SIGSTOP within a turn, for longer than all limits."""  # FINDINGS B8
+    child = subprocess.Popen(
+        [sys.executable, "-c", STOPPED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "begun\n"
+    child.send_signal(signal.SIGSTOP)
+    time.sleep(3)
+    child.send_signal(signal.SIGCONT)
+    out, err = child.communicate(timeout=30)
+    assert out == "done\n", err
 
 
-def test_a_command_outlives_what_activities_raise(project: Project) -> None:
-    """Each is that activity's failure, or nothing; the run and its command end as they should."""
-    done = project.cli("run", "rudely", "--id", "r")
-    assert project.result("r") == [
-        "SystemExit in a task",
-        "KeyboardInterrupt in a task",
-        "failed: SystemExit",
-        "failed: KeyboardInterrupt",
-        "stop",
-        "failed: SystemExit",
-        "failed: KeyboardInterrupt",
-    ]
-    assert "SystemExit" in done.err
+IN_C = """
+import sys
+from belugawf.host import guard
+from belugawf.host.border import Border
+
+guard.LIMIT_IN_TICKS_S = 0.5
+
+class Counted:
+    applied = 0
+    interrupted = False
+
+def work():
+    return sum(range(10**8))  # it keeps Python's lock
+
+try:
+    Border().turn(Counted(), work)
+except Exception as error:
+    print(type(error).__name__)
+"""
 
 
-def test_a_process_that_ends_calls_atexit_and_writes_files(project: Project) -> None:
-    """A line that a completed activity wrote is there; a suspended workflow does not run on."""
-    project.cli("run", "writing", "--id", "w", "-d")
-    project.cli("resume", "w")
-    assert (project.root / "kept").read_text() == "a line\n"
-    assert project.log() == ["at exit"] * 2  # of both processes
-    wait_for(lambda: project.waits("w", "never"), "it waits")
+def test_a_long_call_into_c_is_shown() -> None:
+    """Its line goes to stderr while it lasts, also where it keeps Python's lock."""  # FINDINGS B8
+    done = subprocess.run(
+        [sys.executable, "-c", IN_C], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "Timeout" in done.stderr
+    assert "line 13 in work" in done.stderr
 
 
-def test_a_command_outlives_the_cancelling_of_all_tasks(project: Project) -> None:
-    """The activity is interrupted and starts again, and fails the fourth time."""
-    project.cli("run", "cancelling", "--id", "c", timeout=60)
-    assert project.result("c") == "failed: CancelledError"
-    assert project.count("all_tasks") == 4
-    assert len(project.events("c", "AttemptInterrupted")) == 3
+@pytest.mark.usefixtures("quick")
+def test_eviction_ends(border: Border, caplog: pytest.LogCaptureFixture) -> None:
+    """Code that spins while it is let go is left standing, and its line is said."""  # B10
+    from belugawf import WorkflowContext
+    from tests.replay.driving import Run
+
+    async def code(ctx: WorkflowContext) -> None:
+        async def one() -> None:
+            try:
+                await ctx.wait_for_signal("go")
+            finally:
+                while True:
+                    pass
+
+        await asyncio.gather(*(one() for _ in range(50)))
+
+    run = Run(code)
+    began = time.process_time()
+    border.evict(run.replayer)
+    assert time.process_time() - began < 1.5
+    assert f"{__file__}:" in caplog.text
+    assert run.replayer._loop._tasks == {}
+
+
+def test_eviction_of_a_loop_over_the_context(border: Border) -> None:
+    """Every question to the context is refused there, at once."""  # FINDINGS B10
+    from belugawf import WorkflowContext
+    from tests.replay.driving import Run
+
+    async def code(ctx: WorkflowContext) -> None:
+        try:
+            await ctx.wait_for_signal("go")
+        finally:
+            while not ctx.cancel_requested:
+                pass
+
+    run = Run(code)
+    began = time.process_time()
+    border.evict(run.replayer)
+    assert time.process_time() - began < 0.2
+
+
+def test_what_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """KeyboardInterrupts that signals have raised, and no others."""
+    before = borders._delivered
+    with interrupts():
+        with contextlib.suppress(KeyboardInterrupt):
+            raise KeyboardInterrupt
+        assert borders._delivered == before
+        with contextlib.suppress(KeyboardInterrupt):
+            interrupt()
+        assert borders._delivered == before + 1

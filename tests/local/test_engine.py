@@ -59,8 +59,6 @@ async def unwritable(ctx: WorkflowContext, what: str) -> None:
             await ctx.wait_for_signal("go", prompt="\ud800")
         case "id":
             await ctx.execute_activity(nothing, id="\ud800")
-        case _:
-            await asyncio.sleep(1e12)
 
 
 @workflow
@@ -204,11 +202,11 @@ def engine_of(executor: LocalExecutor) -> Engine:
     return executor._engine
 
 
-@pytest.mark.parametrize("what", ["prompt", "id", "moment"])
+@pytest.mark.parametrize("what", ["prompt", "id"])
 async def test_a_turn_that_cannot_be_written_is_its_runs_problem_alone(
     tmp_path: Path, what: str
 ) -> None:
-    """What no row can hold (half a surrogate pair, year 33658) marks its run; others go on."""
+    """What no row can hold (half a surrogate pair) marks its run; others go on."""
     async with open_executor(tmp_path, unwritable, patient) as executor:
         await executor.execute(patient, id="good")
         await executor.execute(unwritable, id="bad", input=what)

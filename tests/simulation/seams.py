@@ -16,9 +16,9 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 from unittest import mock
 
-from belugawf.host import knobs
+from belugawf.host import border, knobs
 from belugawf.host import threads as host_threads
-from belugawf.local import executor, memory, presence, turns, view, writer
+from belugawf.local import executor, presence, turns, view, writer
 from belugawf.model.errors import WorkflowBlockedError
 from tests.simulation import programs
 from tests.simulation.situations import watched_store
@@ -160,7 +160,7 @@ def simulated(world: World) -> Iterator[None]:
         (executor, "uuid", ids),
         (writer, "time", clock),
         (turns, "random", world.rng),
-        (memory, "TurnGuard", _Guard),
+        (border, "TurnGuard", _Guard),
         (presence, "ownership", kernel),
         (presence, "OwnerLock", SimpleNamespace(acquire=kernel.acquire)),
         (presence, "WakeSocket", SimpleNamespace(bind=kernel.bind)),

@@ -1,0 +1,208 @@
+"""The one door to user code: whatever comes out of it is a value, or the problem of its run.
+
+`Border.turn` runs a run's workflow code, `Border.evict` lets it go, `call` calls any other small
+piece of user code: a hook, a log handler, a module's import. Each of them guarantees:
+
+* No exception of user code passes, whatever its class. KeyboardInterrupt, SystemExit and the like
+  that code raises itself are exceptions as others are. Only a SIGINT that the operating system
+  delivered goes on, as KeyboardInterrupt, once the code is out. `interrupts` is how we know: it
+  puts itself around the handler that it finds.
+* What user code sets in a context variable is seen by nobody else. A run begins in a copy of one
+  base context, each call in one of its own.
+* It ends (`host.guard`) and does not touch the world (`host.forbidding`), if it is workflow code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import threading
+from asyncio import unix_events
+from collections.abc import Callable, Iterator
+from contextvars import Context
+from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack
+
+from belugawf.authoring.failures import in_one_line
+from belugawf.host.guard import Counting, TurnGuard
+from belugawf.model.errors import BelugaError, TurnError
+from belugawf.model.values import frozen
+
+T = TypeVar("T")
+_Ts = TypeVarTuple("_Ts")
+
+logger = logging.getLogger("belugawf.engine")
+
+
+class UnexpectedError(TurnError):
+    """A turn failed in our own code: whatever the user's raises belongs to its run."""
+
+    code = "internal"
+    exit_code = 1
+
+
+@frozen()
+class Raised:
+    """What a piece of user code raised instead of returning something."""
+
+    error: BaseException
+
+
+class Evictable(Counting, Protocol):
+    """A run in memory."""
+
+    def evict(self) -> None: ...
+
+    def abandon(self) -> None: ...
+
+
+class Border:
+    """The door for one engine's workflow code. `context` is what its runs begin in a copy of."""
+
+    def __init__(self, context: Context | None = None) -> None:
+        self._context = Context() if context is None else context
+        self._guard = TurnGuard()
+
+    def new_context(self) -> Context:
+        """What a run, or an attempt, begins in."""
+        return self._context.copy()
+
+    def turn(self, counting: Counting, work: Callable[[], T]) -> T:
+        """What `work` returns, which runs a run's code under watch.
+
+        Raises `TurnError` (`WorkflowBlockedError` if it takes long), other errors of ours that
+        `work` raises, and KeyboardInterrupt if that was a real one: then the run's memory is ahead
+        of its history, and must be thrown away.
+        """
+        delivered, knew = _delivered, counting.interrupted
+        try:
+            result = self._guard.run(counting, work)
+        except BelugaError:
+            if _was_interrupted(delivered, counting.interrupted and not knew):
+                raise KeyboardInterrupt from None
+            raise
+        except BaseException as error:
+            if _was_interrupted(delivered, isinstance(error, KeyboardInterrupt)):
+                raise KeyboardInterrupt from None
+            logger.exception("a bug in belugawf")
+            raise UnexpectedError(f"a bug in belugawf: {in_one_line(error)}") from error
+        if (_delivered != delivered or counting.interrupted != knew) and _was_interrupted(
+            delivered, raised=True
+        ):
+            raise KeyboardInterrupt
+        return result
+
+    def evict(self, run: Evictable) -> None:
+        """Let a run go from memory.
+
+        Code that cannot be unwound in time is left as it stands, and said. Raises KeyboardInterrupt
+        if that was a real one; the run is gone all the same.
+        """
+        try:
+            self.turn(run, run.evict)
+        except BaseException as error:
+            run.abandon()
+            if not isinstance(error, BelugaError):
+                raise
+            logger.warning("letting a run go from memory: %s", error)
+
+    def close(self) -> None:
+        """Nothing is watched any more."""
+        self._guard.close()
+
+
+def call(
+    code: Callable[[Unpack[_Ts]], T], *args: *_Ts, context: Context | None = None
+) -> T | Raised:
+    """What the code returns, or `Raised`; it runs in a copy of `context`, by default an empty one.
+
+    Raises nothing but KeyboardInterrupt, if that was a real one.
+    """
+    delivered = _delivered
+    own = Context() if context is None else context.copy()
+    answer: T | Raised
+    try:
+        answer = own.run(code, *args)
+    except BaseException as error:
+        if _was_interrupted(delivered, isinstance(error, KeyboardInterrupt)):
+            raise KeyboardInterrupt from None
+        return Raised(error)
+    if _delivered != delivered and _was_interrupted(delivered, raised=True):
+        raise KeyboardInterrupt
+    return answer
+
+
+# -- SIGINT --------------------------------------------------------------------------------------
+
+# How many SIGINTs have been raised as KeyboardInterrupt. Only the main thread handles signals.
+_delivered = 0
+
+
+class _Handler:
+    """Around somebody else's handler of SIGINT, for as long as it has users."""
+
+    def __init__(self, found: Callable[..., Any]) -> None:
+        self.found = found
+        self.users = 0
+
+    def __call__(self, number: int, frame: Any) -> Any:
+        global _delivered
+        try:
+            return self.found(number, frame)
+        except KeyboardInterrupt:
+            _delivered += 1
+            raise
+
+
+@contextlib.contextmanager
+def interrupts() -> Iterator[None]:
+    """Meanwhile a real SIGINT can be told from a KeyboardInterrupt that code raises.
+
+    For the main thread: in others nothing happens, nor where no function of Python's handles
+    SIGINT. The handler that was found is put back at the end, unless somebody has set another.
+    """
+    handler = _install()
+    try:
+        yield
+    finally:
+        if handler is not None:
+            handler.users -= 1
+            current: Any = signal.getsignal(signal.SIGINT)
+            if current is handler and not handler.users:
+                signal.signal(signal.SIGINT, handler.found)
+
+
+def _install() -> _Handler | None:
+    if not _in_main_thread():
+        return None
+    found = signal.getsignal(signal.SIGINT)
+    if isinstance(found, _Handler):
+        handler = found
+    elif callable(found):
+        handler = _Handler(found)
+        signal.signal(signal.SIGINT, handler)
+    else:
+        return None
+    handler.users += 1
+    return handler
+
+
+def _in_main_thread() -> bool:
+    return threading.get_ident() == threading.main_thread().ident
+
+
+def _was_interrupted(delivered: int, raised: bool) -> bool:
+    """Whether a real SIGINT has come since so many were delivered.
+
+    `raised`: a KeyboardInterrupt was. Where another handler than ours was set meanwhile, it may
+    have raised it; asyncio's for `add_signal_handler` never does.
+    """
+    if not _in_main_thread():
+        return False
+    if _delivered != delivered:
+        return True
+    if not raised:
+        return False
+    handler = signal.getsignal(signal.SIGINT)
+    known = isinstance(handler, _Handler) or handler is unix_events._sighandler_noop  # type: ignore[attr-defined]
+    return callable(handler) and not known

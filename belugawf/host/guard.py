@@ -1,0 +1,199 @@
+"""A turn ends: its thread is watched while user code runs in it.
+
+A turn has used up its time after 2 seconds of its thread's processor time, or after 10 seconds
+counted in ticks of the watching thread. Both stand still while the process does: one that was
+stopped, or whose machine slept, has not blocked anything. Then the stack is noted, and an exception
+is thrown into the code, once a tick until it is out. A call that does not come back cannot be
+ended: its line goes to stderr, also where it keeps Python's lock, and ours waits for it.
+
+A long replay is no long turn: each fact that is applied starts the time anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from belugawf.host import forbidding
+from belugawf.model.errors import CodeInterrupted, WorkflowBlockedError
+
+T = TypeVar("T")
+
+LIMIT_S = 2.0
+LIMIT_IN_TICKS_S = 10.0
+_TICK_S = 0.25
+# A watcher that sees no turn for so many ticks sleeps until the next one begins.
+_DOZE_AFTER = 20
+# So many ticks after it was interrupted a turn is in a call that does not come back.
+_NO_RETURN_AFTER = 8
+
+logger = logging.getLogger("belugawf.engine")
+
+
+class Counting(Protocol):
+    """What is watched: `applied` grows with every fact. `interrupted`: its code has raised
+    KeyboardInterrupt."""
+
+    applied: int
+
+    @property
+    def interrupted(self) -> bool: ...
+
+
+class TurnGuard:
+    """Runs turns under watch; one for each engine."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._awake = threading.Event()
+        self._watcher: threading.Thread | None = None
+        self._closed = False
+        self._turn: Counting | None = None
+        self._number = 0
+        self._thread = 0
+        self._stack: str | None = None
+        self._armed = False
+
+    def run(self, watched: Counting, turn: Callable[[], T]) -> T:
+        """What `turn` returns. Raises `WorkflowBlockedError` naming the line where it took long."""
+        result: list[T] = []
+        try:
+            self._begin(watched)
+            try:
+                result.append(turn())
+            finally:
+                self._finish()
+        except CodeInterrupted:
+            pass
+        if self._stack is not None:
+            raise WorkflowBlockedError(
+                f"the workflow blocked the loop for more than {LIMIT_S:g} s of processor time, or "
+                f"{LIMIT_IN_TICKS_S:g} s in all, at {self._stack}",
+                hint="move what takes long into an activity, and use asyncio.sleep to wait",
+            )
+        return result[0]
+
+    def close(self) -> None:
+        """End the watching thread."""
+        self._closed = True
+        self._awake.set()
+        self._disarm()
+
+    def _begin(self, watched: Counting) -> None:
+        if self._watcher is None:
+            self._watcher = threading.Thread(target=self._watch, name="belugawf-guard", daemon=True)
+            self._watcher.start()
+        self._stack = None
+        self._thread = threading.get_ident()
+        self._number += 1
+        self._turn = watched
+        if not self._armed:
+            self._arm()
+        if not self._awake.is_set():
+            self._awake.set()
+        forbidding.begin()
+
+    def _finish(self) -> None:
+        try:
+            self._end()
+        except (CodeInterrupted, KeyboardInterrupt):
+            self._end()  # it came too late, and nothing is left to interrupt
+
+    def _end(self) -> None:
+        forbidding.end()
+        with self._lock:
+            self._turn = None
+            if self._stack is not None:
+                _throw(self._thread, None)
+
+    # -- the watching thread ---------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        seen: tuple[int, int] | None = None
+        ticks = over = idle = 0
+        used = 0.0
+        while not self._closed:
+            time.sleep(_TICK_S)
+            with self._lock:
+                turn = self._turn
+                current = None if turn is None else (self._number, turn.applied)
+                if current is None or current != seen:
+                    seen, ticks, over = current, 0, 0
+                    used = 0.0 if current is None else _processor_time(self._thread)
+                else:
+                    ticks += 1
+                    spent = _processor_time(self._thread) - used
+                    if spent > LIMIT_S or ticks * _TICK_S > LIMIT_IN_TICKS_S:
+                        over += 1
+                        self._interrupt(over)
+            idle = idle + 1 if current is None else 0
+            if not idle:
+                self._arm()
+            elif self._armed:
+                self._disarm()
+            if idle > _DOZE_AFTER:
+                self._awake.clear()
+                if self._turn is None:
+                    self._awake.wait()
+                idle = 0
+
+    def _interrupt(self, times: int) -> None:
+        if self._stack is None:
+            self._stack = _stack_of(self._thread)
+        _throw(self._thread, CodeInterrupted)
+        if times == _NO_RETURN_AFTER:
+            logger.warning("workflow code does not come back from a call at %s", self._stack)
+
+    def _arm(self) -> None:
+        """Have Python's own watchdog, which needs no lock of Python's, show where everybody is."""
+        import faulthandler
+
+        self._armed = True
+        # Not `sys.stderr`, which may be no file; there may be no stderr at all.
+        if sys.__stderr__ is not None:
+            with contextlib.suppress(OSError, ValueError, RuntimeError):
+                faulthandler.dump_traceback_later(LIMIT_IN_TICKS_S, file=sys.__stderr__)
+
+    def _disarm(self) -> None:
+        import faulthandler
+
+        if self._armed:
+            self._armed = False
+            faulthandler.cancel_dump_traceback_later()
+
+
+def _processor_time(thread: int) -> float:
+    """The processor time of a thread in seconds; where the system has no such clock, of all."""
+    if sys.platform == "linux":
+        return time.clock_gettime(time.pthread_getcpuclockid(thread))
+    return time.process_time()
+
+
+def _throw(thread: int, error: type[BaseException] | None) -> None:
+    import ctypes  # here: it takes 2 ms of each start, and turns are hardly ever blocked
+
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread), None if error is None else ctypes.py_object(error)
+    )
+
+
+def _stack_of(thread: int) -> str:
+    """The user's frames of a thread, innermost first: "file:line in function"."""
+    frames: list[str] = []
+    frame = sys._current_frames().get(thread)
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if module.startswith("belugawf."):
+            if frames:
+                break
+        elif not module.startswith("asyncio"):
+            name = Path(frame.f_code.co_filename)
+            frames.append(f"{name}:{frame.f_lineno} in {frame.f_code.co_name}")
+        frame = frame.f_back
+    return ", called from ".join(frames[:5]) or "an unknown place"
