@@ -231,6 +231,10 @@ class AttemptRunner:
         """Whether anything still runs for that run: what was stopped may take its time."""
         return run in self._ending or bool(self.running(run))
 
+    def is_ending(self, run: int) -> bool:
+        """Whether something of that run was stopped, and has not come to its end."""
+        return run in self._ending
+
     def interrupt(self) -> None:
         """A signal has come that ends this process: whatever fails from now on was interrupted.
 
@@ -315,8 +319,14 @@ class AttemptRunner:
             self._stop(attempt)
 
     def cut(self, run: int | None = None) -> None:
-        """Stop everything now, or what runs for that run; each attempt ends as interrupted."""
+        """Stop everything now, or what runs for that run; each attempt ends as interrupted.
+
+        What has ended by itself and waits to be delivered is delivered as it ended.
+        """
         for attempt in self.all() if run is None else self.running(run):
+            if attempt.over and attempt.verdict is not None:
+                self._settle(attempt, attempt.verdict)
+                continue
             self._stop(attempt)
             self._deliver(self._outcome(attempt, "interrupted", "null"))
 
@@ -352,14 +362,15 @@ class AttemptRunner:
         if outcome.status == "failed" and not self._interrupted and _has_had_children():
             # Perhaps by a signal that has reached a child of ours before us. Once more around the
             # loop: what comes in with the timer is handled after it.
+            attempt.verdict = outcome
             loop = asyncio.get_running_loop()
             loop.call_later(_SIGNAL_S, loop.call_soon, self._settle, attempt, outcome)
         else:
             self._settle(attempt, outcome)
 
     def _settle(self, attempt: Attempt, outcome: Outcome) -> None:
-        if attempt.stopped:
-            return
+        if self._attempts.get(attempt.spec.key) is not attempt:
+            return  # it was stopped meanwhile, or cut
         del self._attempts[attempt.spec.key]
         if outcome.status == "failed" and self._was_interrupted(attempt):
             outcome = self._outcome(attempt, "interrupted", "null")

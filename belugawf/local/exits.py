@@ -196,7 +196,7 @@ class Exits:
     def is_needed(self, run: DrivenRun) -> bool:
         """Whether something is at work for it, so that it must stay ours."""
         ended = {outcome.seq for outcome in run.outcomes}
-        return not run.launched <= ended or self._attempts.at_work(run.key)
+        return not run.launched <= ended or self._attempts.is_ending(run.key)
 
     async def free_ended(self) -> None:
         """Runs that have ended are nobody's any more, once nothing is at work for them."""

@@ -304,17 +304,22 @@ class Questions:
     def history(self, run: int, after: int = 0, limit: int | None = None) -> list[e.Event]:
         """The run's events after a position, all or the first few."""
         with self.database.reading() as db:
-            rows = db.execute(
-                f"SELECT {EVENT_COLUMNS} FROM events WHERE run = ? AND position > ? "
-                "ORDER BY position LIMIT ?",
-                (run, after, -1 if limit is None else limit),
-            )
-            return [e.from_row(row) for row in rows]
+            return self._events(db, run, after, limit)
 
     # -- within a transaction --------------------------------------------------------------------
 
     def _rows(self, db: Connection, tail: str, values: Sequence[Any] = ()) -> list[RunRow]:
         return [RunRow(*row) for row in db.execute(f"{_RUNS} {tail}", tuple(values))]
+
+    def _events(
+        self, db: Connection, run: int, after: int = 0, limit: int | None = None
+    ) -> list[e.Event]:
+        rows = db.execute(
+            f"SELECT {EVENT_COLUMNS} FROM events WHERE run = ? AND position > ? "
+            "ORDER BY position LIMIT ?",
+            (run, after, -1 if limit is None else limit),
+        )
+        return [e.from_row(row) for row in rows]
 
     def _by_key(self, db: Connection, run: int) -> RunRow:
         rows = self._rows(db, "WHERE r.key = ?", (run,))

@@ -36,7 +36,7 @@ from belugawf.model import events as e
 from belugawf.model.codec import encode
 from belugawf.model.durations import format_instant, parse_instant
 from belugawf.model.errors import AlreadyExistsError, RunEndedError
-from belugawf.model.history import STATUS_OF
+from belugawf.model.history import STATUS_OF, OpenWork
 from belugawf.model.outcomes import Outcome
 from belugawf.model.shell import command_line
 
@@ -228,11 +228,16 @@ class Store(Questions):
         time = max(self.clock.now(), self._last_time(db, row.key))
         position = row.history_length
         events: list[e.Event] = []
-        for message in self._inbox(db, [row.key]):
+        inbox = self._inbox(db, [row.key])
+        ends = any(message.kind == "attempt" for message in inbox)
+        work = OpenWork.of(self._events(db, row.key)) if ends else OpenWork()
+        for message in inbox:
             note = unread(message, position + 1, time)
-            if note is not None:
-                position += 1
-                events.append(note)
+            if note is None or (message.kind == "attempt" and not work.is_open(note)):
+                continue  # an end may be on record already: see `Outcome`
+            work.fold(note)
+            position += 1
+            events.append(note)
         events.append(
             e.WorkflowTerminated(position=position + 1, time=time, reason=reason, sender=sender)
         )

@@ -352,6 +352,11 @@ class OpenWork:
                 self.timers.clear()
                 self.waits.clear()
 
+    def is_open(self, end: e.Event) -> bool:
+        """Whether an activity's end is of the present attempt of one that is open."""
+        activity = self.activities.get(getattr(end, "seq", 0))
+        return activity is not None and activity.attempt == getattr(end, "attempt", 0)
+
     def _open(self, activity: OpenActivity) -> None:
         scheduled = activity.scheduled
         seq = scheduled.seq

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 from unittest import mock
 
-from belugawf.host import border, knobs
+from belugawf.host import attempts, border, knobs
 from belugawf.host import threads as host_threads
 from belugawf.local import executor, presence, turns, view, writer
 from belugawf.model.errors import WorkflowBlockedError
@@ -167,6 +167,7 @@ def simulated(world: World) -> Iterator[None]:
         (presence, "wake", kernel.wake),
         (view, "ownership", kernel),
         (knobs, "step", world.step),
+        (attempts, "_has_had_children", lambda: world.rng.random() < 0.3),
         (host_threads, "threading", threading_of(world)),
         (host_threads, "SimpleQueue", SimQueue),
     ]

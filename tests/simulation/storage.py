@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +78,7 @@ class SimDatabase(Database):
         self.folder = storage.path.parent
         self.durability = "full"
         self.lock = _WriteLock(process)  # type: ignore[assignment]
-        self._of_thread = threading.local()
+        self._of_thread = _OfThread(process)
         self._process = process
         self._storage = storage
         self.writer = _Connection(storage.lend(), process, "full")  # type: ignore[assignment]
@@ -101,6 +100,24 @@ class SimDatabase(Database):
         """What the kernel does when the process is gone."""
         for connection in (self.writer, self._read):
             self._storage.take_back(connection.take())  # type: ignore[union-attr]
+
+
+class _OfThread:
+    """`threading.local` of a process whose two threads, its loop's and its lane's, are one here."""
+
+    def __init__(self, process: Process) -> None:
+        self.__dict__.update(process=process, loop=True, lane=True)
+
+    @property
+    def waits(self) -> bool:
+        return bool(self.__dict__[self._thread()])
+
+    @waits.setter
+    def waits(self, waits: bool) -> None:
+        self.__dict__[self._thread()] = waits
+
+    def _thread(self) -> str:
+        return "loop" if self.process.world.on_loop else "lane"
 
 
 class _WriteLock:

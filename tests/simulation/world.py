@@ -314,6 +314,11 @@ class World:
         """How many threads of execution are preempted within each other."""
         return len(self._stack)
 
+    @property
+    def on_loop(self) -> bool:
+        """Whether what is running is a loop's, and not work of another thread."""
+        return not self._stack or self._stack[-1][1]
+
     def dispose(self) -> None:
         """The history is over: unwind what was left behind, without being heard."""
         for process in list(self.processes):
