@@ -21,7 +21,7 @@ from belugawf.local import wakeup
 from belugawf.local.wakeup import MAX_MESSAGE_BYTES, WakeSocket, wake
 from belugawf.model.errors import UnavailableError
 from tests.local.processes import Child, mode
-from tests.users import ADA, MALLORY, as_user, give, only_root, open_folder
+from tests.users import MALLORY, as_user, give, only_root, open_folder
 
 # Python 3.12 warns of forks beside threads: what follows them is what is tested here.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -320,15 +320,16 @@ async def test_nothing_needs_a_socket(tmp_path: Path, monkeypatch: pytest.Monkey
 @only_root
 def test_names_that_another_user_has_taken() -> None:
     """Whoever makes the folder of our sockets first keeps nobody from driving. FINDINGS S5"""
+    user = 70_000 + os.getpid() % 10_000  # /tmp is everybody's: not that of another test run
     with open_folder() as folder:
         temporary = folder / "tmp"
         project = folder / LONG
-        taken = [temporary / f"belugawf-{ADA}", Path("/tmp") / f"belugawf-{ADA}"]
+        taken = [temporary / f"belugawf-{user}", Path("/tmp") / f"belugawf-{user}"]
         (project / "workflows").mkdir(parents=True)
         (project / "workflows" / "hello.py").write_text(
             "from belugawf import workflow\n\n@workflow\nasync def hello(ctx): return 'hello'\n"
         )
-        give(ADA, project)
+        give(user, project)
         temporary.mkdir()
         temporary.chmod(0o1777)
         try:
@@ -337,7 +338,7 @@ def test_names_that_another_user_has_taken() -> None:
                 give(MALLORY, path)
             for environment in ({}, {"XDG_RUNTIME_DIR": str(temporary)}):
                 moved = {"TMPDIR": str(temporary), **environment}
-                result = as_user(ADA, project, "run", "hello", env=moved)
+                result = as_user(user, project, "run", "hello", env=moved)
                 assert (result.code, result.out) == (0, "hello\n"), result
             assert all(list(path.iterdir()) == [] for path in taken)
         finally:
