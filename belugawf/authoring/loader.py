@@ -44,6 +44,10 @@ class ModuleProblem:
         return f"{where}: {self.message}"
 
 
+def _is_keyboard_interrupt(error: BaseException) -> bool:
+    return isinstance(error, KeyboardInterrupt)
+
+
 class Catalog:
     """The workflows and activities that an executor knows, and what it could not load."""
 
@@ -55,17 +59,20 @@ class Catalog:
         self._folder: Path | None = None
 
     @classmethod
-    def from_folder(cls, folder: Path) -> Catalog:
+    def from_folder(
+        cls, folder: Path, is_interrupt: Callable[[BaseException], bool] = _is_keyboard_interrupt
+    ) -> Catalog:
         """Import every module of the folder; a missing folder is an empty catalog.
 
-        Raises `UnavailableError` where the folder cannot be read.
+        Raises `UnavailableError` where the folder cannot be read, and what `is_interrupt` says is
+        a person's Ctrl-C. Whatever else a module raises is its problem.
         """
         catalog = cls()
         catalog._folder = folder
         if folder.is_dir():
             _append_to_path(folder)
             for path in _module_files(folder):
-                catalog._load(path)
+                catalog._load(path, is_interrupt)
         return catalog
 
     @classmethod
@@ -148,11 +155,11 @@ class Catalog:
 
     # -- loading ---------------------------------------------------------------------------------
 
-    def _load(self, path: Path) -> None:
+    def _load(self, path: Path, is_interrupt: Callable[[BaseException], bool]) -> None:
         try:
             module = import_file(path)
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
+            if is_interrupt(error):
                 raise
             self._problems.append(_import_problem(path, error))
             return

@@ -21,13 +21,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from belugawf.authoring.activity import ActivityInfo, current_attempt
 from belugawf.host import masking
-from belugawf.host.calling import encode_result, failure_of, is_ctrl_c, positional
+from belugawf.host.border import is_interrupt
+from belugawf.host.calling import encode_result, failure_of, positional
 from belugawf.host.children import IsolatedChild
 from belugawf.host.clock import Clock
 from belugawf.host.leaving import leave_fork
@@ -399,7 +399,7 @@ class AttemptRunner:
                 return self._completed(attempt, value)
             except BaseException as error:
                 self._end_forks(error)
-                if is_ctrl_c(error):
+                if is_interrupt(error):
                     raise
                 return self._failed(attempt, error)
 
@@ -542,7 +542,6 @@ class AttemptRunner:
         )
 
 
-@cache  # as those of `annotations_of`
 def _is_async(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function)
 

@@ -132,8 +132,18 @@ def call(
     return answer
 
 
+def is_interrupt(error: BaseException) -> bool:
+    """Whether an exception that was just caught is what a real SIGINT has raised."""
+    # `isinstance` would ask the exception itself, which is the user's.
+    if not issubclass(type(error), KeyboardInterrupt) or not _in_main_thread():
+        return False
+    return _REAL in error.__dict__ or _raises_unknown(signal.getsignal(signal.SIGINT))
+
+
 # -- SIGINT --------------------------------------------------------------------------------------
 
+# What marks a KeyboardInterrupt that a handler of ours has seen.
+_REAL = "_belugawf_real"
 # How many SIGINTs have been raised as KeyboardInterrupt. Only the main thread handles signals.
 _delivered = 0
 
@@ -149,8 +159,9 @@ class _Handler:
         global _delivered
         try:
             return self.found(number, frame)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             _delivered += 1
+            error.__dict__[_REAL] = True
             raise
 
 
@@ -203,6 +214,10 @@ def _was_interrupted(delivered: int, raised: bool) -> bool:
         return True
     if not raised:
         return False
-    handler = signal.getsignal(signal.SIGINT)
+    return _raises_unknown(signal.getsignal(signal.SIGINT))
+
+
+def _raises_unknown(handler: Any) -> bool:
+    """Whether a handler of SIGINT may have raised a KeyboardInterrupt that we do not know of."""
     known = isinstance(handler, _Handler) or handler is unix_events._sighandler_noop  # type: ignore[attr-defined]
     return callable(handler) and not known

@@ -5,8 +5,6 @@ And how it failed, as data, whatever its exception does.
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -88,16 +86,3 @@ def wished_delay(error: BaseException) -> str | None:
         return None if wish is None else format_duration(parse_duration(wish))
     except DurationError:
         return None
-
-
-def is_ctrl_c(error: BaseException) -> bool:
-    """Whether an exception may be what the operating system's SIGINT has raised.
-
-    Not where an event loop handles that signal, as on the command line: then code has raised it.
-    """
-    if not issubclass(type(error), KeyboardInterrupt):  # `isinstance` asks the exception itself
-        return False
-    if threading.current_thread() is not threading.main_thread():
-        return False
-    handler = signal.getsignal(signal.SIGINT)
-    return handler != signal.SIG_IGN and getattr(handler, "__name__", "") != "_sighandler_noop"

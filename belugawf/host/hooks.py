@@ -11,31 +11,25 @@ from functools import partial
 from typing import Any
 
 from belugawf.executor import Hooks
-from belugawf.host.calling import failure_of, is_ctrl_c
+from belugawf.host.border import Raised, call, is_interrupt
+from belugawf.host.calling import failure_of
 
 
-def call_safely(logger: logging.Logger, what: str, call: Callable[[], Any]) -> Any:
-    """What `call` returns; whatever it raises is logged as a failure of `what`: then `None`.
-
-    It runs in an empty context. Only Ctrl-C goes on.
-    """
-    try:
-        return contextvars.Context().run(call)
-    except BaseException as error:
-        _log_failure(logger, what, error)
-        return None
+def call_safely(logger: logging.Logger, what: str, code: Callable[[], Any]) -> Any:
+    """What `code` returns; whatever it raises is logged as a failure of `what`: then `None`."""
+    answer = call(code)
+    if not isinstance(answer, Raised):
+        return answer
+    _log_failure(logger, what, answer.error)
+    return None
 
 
 def _log_failure(logger: logging.Logger, what: str, error: BaseException) -> None:
-    if is_ctrl_c(error):
-        raise error
     failure, _ = failure_of(error)
-    try:
-        # As text: an exception whose own code raises cannot be formatted by handlers.
-        logger.error("%s failed: %s", what, failure.get("traceback") or failure["message"])
-    except BaseException as again:  # the handlers are the user's too
-        if is_ctrl_c(again):
-            raise
+    # As text: an exception whose own code raises cannot be formatted by handlers, which are the
+    # user's too.
+    text = failure.get("traceback") or failure["message"]
+    call(partial(logger.error, "%s failed: %s", what, text))
 
 
 class HookCaller:
@@ -67,6 +61,8 @@ class HookCaller:
         try:
             await answer
         except BaseException as error:
+            if is_interrupt(error):
+                raise
             _log_failure(self._logger, f"hook {name}", error)
 
     async def close(self) -> None:

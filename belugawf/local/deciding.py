@@ -111,12 +111,19 @@ class Decider:
         except Exception as error:
             logger.exception("a bug in belugawf: run %s", run.row.workflow_id)
             reason = BugError(f"a bug in belugawf: {error!r}")
-        self._memory.evict(run)
-        run.interrupted, run.dirty = interrupted, True
-        self._agenda.add((run,))
+        except BaseException:  # a person's Ctrl-C: what is in memory may be ahead of the history
+            self._set_back(run, interrupted)
+            raise
+        self._set_back(run, interrupted)
         if is_of_the_disk(reason):
             raise reason
         return reason
+
+    def _set_back(self, run: DrivenRun, interrupted: str | None) -> None:
+        """Read the run again before its next turn; what has happened to it is kept."""
+        self._memory.evict(run)
+        run.interrupted, run.dirty = interrupted, True
+        self._agenda.add((run,))
 
     def _make_turn(self, run: DrivenRun, messages: Sequence[Message], now: int) -> MadeTurn:
         replayer = run.replayer
@@ -159,8 +166,4 @@ class Decider:
 
     def forget(self, made: MadeTurn) -> None:
         """The turn is not on disk: forget it, keep what happened, and read the run again."""
-        run = made.run
-        self._memory.evict(run)
-        run.interrupted = made.interrupted
-        run.dirty = True
-        self._agenda.add((run,))
+        self._set_back(made.run, made.interrupted)

@@ -86,7 +86,10 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 
 
 class Engine:
-    """Drives runs until it is closed. All methods are called on its event loop."""
+    """Drives runs until it is closed. All methods are called on its event loop.
+
+    Runs and attempts begin in copies of `context`, by default an empty one.
+    """
 
     def __init__(
         self,
@@ -97,6 +100,7 @@ class Engine:
         options: EngineOptions,
         clock: Clock,
         hooks: Sequence[Hooks] = (),
+        context: contextvars.Context | None = None,
     ) -> None:
         self._store = store
         self._writer = writer
@@ -113,9 +117,10 @@ class Engine:
             keep=presence.kept_descriptors,
             ended_late=self._reconsider,
             began=self.wake,
+            context=context,
         )
         self._starter = Starter(self._attempts, store, options, self._on_start, self._stir)
-        self._memory = Memory(store, catalog, options)
+        self._memory = Memory(store, catalog, options, context)
         # Nothing that user code sets in a context variable is seen in here.
         self._context = contextvars.Context()
         self._pacer = Pacer(clock, self._begin_tick, self._context)
@@ -246,6 +251,11 @@ class Engine:
         self._stopping = True
         self._starter.stop(self._runs)
         self.wake()
+
+    def interrupt(self) -> None:
+        """A signal ends this process: what fails from now on was interrupted."""
+        self._attempts.interrupt()
+        self.stop_starting()
 
     def cut(self) -> None:
         """Interrupt the attempts in flight."""
@@ -421,11 +431,11 @@ class Engine:
                 return
             self._give_up(error)
             return
-        if isinstance(error, Exception):
-            logger.error("a bug in belugawf stopped the engine", exc_info=error)
-        self._give_up(BelugaError(f"a bug in belugawf: {type(error).__name__}: {error}"))
         if isinstance(error, KeyboardInterrupt):
+            self._give_up(BelugaError("Ctrl-C ended the engine; the runs are saved"))
             raise error  # the program's own way to end
+        logger.error("a bug in belugawf stopped the engine", exc_info=error)
+        self._give_up(BelugaError(f"a bug in belugawf: {type(error).__name__}: {error}"))
 
     def _give_up(self, error: BelugaError) -> None:
         """Nothing is driven here any more; whoever waits, or comes, is told why."""

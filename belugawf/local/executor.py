@@ -11,11 +11,12 @@ import difflib
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
+from contextvars import Context
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from belugawf import __version__
 from belugawf.authoring.loader import Catalog
@@ -72,8 +73,6 @@ if TYPE_CHECKING:
     from belugawf.blocking import BlockingExecutor
     from belugawf.local.engine import Engine
 
-T = TypeVar("T")
-
 # How often a run that another process drives is looked at, in seconds.
 _POLL_S = 0.05
 # How long a run that this executor has started or signalled is followed through its waits.
@@ -94,6 +93,7 @@ class LocalExecutor:
 
     `process_ends`: the process ends by `os._exit` right after this executor was left. Then runs in
     memory are left as they are, and not even a `finally` block of theirs runs.
+    `context`: what runs and activities begin in a copy of; by default it is empty.
     """
 
     provider = "default"
@@ -109,7 +109,9 @@ class LocalExecutor:
         hooks: Sequence[Hooks] = (),
         clock: Clock | None = None,
         process_ends: bool = False,
+        context: Context | None = None,
     ) -> None:
+        self._context = Context() if context is None else context
         self._process_ends = process_ends
         self._path = db
         self._workflows = workflows
@@ -134,6 +136,7 @@ class LocalExecutor:
         self._opened_store = Store(self._database, self._clock)
         self._lane = Writer(self._database)
         self._beginning = asyncio.Lock()
+        self._leaving = ExitStack()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -155,6 +158,7 @@ class LocalExecutor:
                 if presence is not None:
                     await presence.close(self._lane, keeping)
             finally:
+                self._leaving.close()
                 self._lane.close()
                 if database is not None:
                     database.close()
@@ -169,7 +173,11 @@ class LocalExecutor:
     def catalog(self) -> Catalog:
         """The workflow modules; the first use imports them."""
         if isinstance(self._workflows, Path):
-            return Catalog.from_folder(self._workflows)
+            from belugawf.host.border import interrupts, is_interrupt
+
+            # Runs and attempts begin in copies of the context in which their modules are imported.
+            with interrupts():
+                return self._context.run(Catalog.from_folder, self._workflows, is_interrupt)
         return Catalog.from_functions(self._workflows or ())
 
     # -- starting and driving --------------------------------------------------------------------
@@ -207,7 +215,7 @@ class LocalExecutor:
             row = await engine.create(new, if_exists, _patience(DEFAULT_PATIENCE))
         else:
             store = self._store
-            row, created = await self._write(lambda: store.create(new, if_exists))
+            row, created = await self._lane.write(lambda: store.create(new, if_exists))
             if created is not None:
                 self._wake_workers(row.workflow)
         return RunHandle(self, row.workflow_id, RunId(row.run_id))
@@ -293,14 +301,14 @@ class LocalExecutor:
             self._options = _with_concurrency(self._options, concurrency)
         engine = await self._driving()
         here, names = self._here, list(self.catalog.workflows)
-        await self._write(lambda: here.announce("worker", names))
+        await self._lane.write(lambda: here.announce("worker", names))
         engine.want_everything(_patience(RESUME_PATIENCE), persistent=True)
         try:
             await self._drive_until(engine, lambda: False, None, grace)
         finally:
             engine.stop_working()
             if self._presence is not None:  # else the executor was left meanwhile
-                await self._write(lambda: here.announce("guest", ()))
+                await self._lane.write(lambda: here.announce("guest", ()))
 
     async def _drive_until(
         self,
@@ -334,8 +342,7 @@ class LocalExecutor:
         """See `DurableExecutor.interrupt`."""
         self._interrupts += 1
         if self._engine is not None:
-            self._engine.stop_starting()
-            self._engine._attempts.interrupt()
+            self._engine.interrupt()
             if self._interrupts > 1:
                 self._engine.cut()
             self._engine.look()
@@ -352,6 +359,7 @@ class LocalExecutor:
     async def _begun(self) -> Engine:
         if self._engine is None:
             # Imported only by who drives: looking and sending are to start fast.
+            from belugawf.host.border import interrupts
             from belugawf.local.engine import Engine
 
             presence = Presence(self._store, self._store.database.folder, self._clock)
@@ -365,14 +373,12 @@ class LocalExecutor:
                 self._options,
                 self._clock,
                 self._hooks,
+                self._context,
             )
+            self._leaving.enter_context(interrupts())
             self._engine.start()
         self._engine.check()
         return self._engine
-
-    async def _write(self, work: Callable[[], T]) -> T:
-        """What `work` returns, which writes in one transaction: see `Writer.write`."""
-        return await self._lane.write(work)
 
     # -- messages --------------------------------------------------------------------------------
 
@@ -400,7 +406,7 @@ class LocalExecutor:
                 raise damaged(row.workflow_id, error) from error
 
         store = self._store
-        sent, owner, duplicate = await self._write(
+        sent, owner, duplicate = await self._lane.write(
             lambda: store.send(
                 row.key,
                 "signal",
@@ -439,14 +445,16 @@ class LocalExecutor:
         """See `DurableExecutor.cancel`."""
         row = self._resolve(run)
         store = self._store
-        sent, owner, _ = await self._write(lambda: store.send(row.key, "cancel", payload=reason))
+        sent, owner, _ = await self._lane.write(
+            lambda: store.send(row.key, "cancel", payload=reason)
+        )
         await self._move_on(sent, owner, drive)
         return self._viewer.listed(self._store.by_key(row.key))
 
     async def terminate(self, run: str, reason: str | None = None) -> RunInfo:
         """See `DurableExecutor.terminate`."""
         store, key = self._store, self._resolve(run).key
-        row, owner = await self._write(lambda: store.terminate(key, reason, None))
+        row, owner = await self._lane.write(lambda: store.terminate(key, reason, None))
         wake_owner(owner)
         if self._engine is not None:
             self._engine.look()
@@ -512,7 +520,7 @@ class LocalExecutor:
         from belugawf.local.querying import ask
 
         definition = self.catalog.workflow(row.workflow)
-        return ask(definition, self._sound_history(row), name, args, self._options)
+        return ask(definition, self._sound_history(row), name, args, self._options, self._context)
 
     def _built_in(self, row: RunRow, name: str) -> Any:
         info = self._viewer.run_info(row)

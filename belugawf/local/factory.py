@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,6 +30,7 @@ def make_executor(
     create: bool = True,
     process_ends: bool = False,
     hooks: Sequence[Hooks] = (),
+    context: Context | None = None,
     **options: Any,
 ) -> LocalExecutor:
     """See `belugawf.new_executor` and `LocalExecutor`.
@@ -69,4 +71,5 @@ def make_executor(
         process_ends=process_ends,
         hooks=hooks,
         clock=clock,
+        context=context,
     )

@@ -377,8 +377,10 @@ class Replayer:
             ending = c.FailWorkflow(failure=describe_failure(self._loop.exit))
         elif not main.done():
             return None
-        elif main.cancelled():
+        elif main.cancelled() and self.cancel_requested:
             ending = c.CancelWorkflow()
+        elif main.cancelled():
+            ending = c.FailWorkflow(failure=describe_failure(_cancelled(main)))
         elif (error := main.exception()) is None:
             ending = c.CompleteWorkflow(result=main.result())
         elif isinstance(error, TurnError):
@@ -589,6 +591,14 @@ class Replayer:
         )
         record.exc_text = traceback or None
         return record
+
+
+def _cancelled(task: asyncio.Task[Any]) -> BaseException:
+    """The CancelledError that has left a task."""
+    try:
+        return task.exception() or asyncio.CancelledError()
+    except asyncio.CancelledError as error:
+        return error
 
 
 _OPENING = (c.ScheduleActivity, c.StartTimer, c.StartWait)

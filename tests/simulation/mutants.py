@@ -130,7 +130,7 @@ MUTANTS = (
         "memory is never ahead of the disk",
         "is gone unrecorded|ends nothing that is open|cannot be replayed|a bug in belugawf|"
         "does not end",
-        Change(Decider, "forget", "self._memory.evict(run)", "pass"),
+        Change(Decider, "_set_back", "self._memory.evict(run)", "pass"),
     ),
     Mutant(
         "no run is let go with a message unread",
@@ -230,7 +230,10 @@ MUTANTS = (
         "nothing that an activity raises passes the border",
         "came out of its event loop|ended with",
         Change(
-            AttemptRunner, "_on_loop", "if is_ctrl_c(error):", "if isinstance(error, SystemExit):"
+            AttemptRunner,
+            "_on_loop",
+            "if is_interrupt(error):",
+            "if isinstance(error, SystemExit):",
         ),
     ),
     Mutant(
