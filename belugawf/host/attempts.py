@@ -47,6 +47,9 @@ from belugawf.model.values import frozen
 
 Key: TypeAlias = tuple[int, int]
 
+# The attribute of an activity's function that says whether it is an `async def`.
+_ASYNC = "__belugawf_async__"
+
 # How long an attempt that was told to stop may take to do so when the process ends, in seconds.
 _FAREWELL_S = 1.0
 # How long it is until a thread is asked for again where the system gave none, in seconds.
@@ -93,7 +96,7 @@ class Attempt:
     deadline: int | None = None
     limit: str = "total_timeout"
     stop: Callable[[], object] = lambda: None
-    task: asyncio.Task[Outcome] | None = None
+    task: asyncio.Task[None] | None = None
     stopped: bool = False
     over: bool = False
     verdict: Outcome | None = None
@@ -369,9 +372,10 @@ class AttemptRunner:
             self._settle(attempt, outcome)
 
     def _settle(self, attempt: Attempt, outcome: Outcome) -> None:
-        if self._attempts.get(attempt.spec.key) is not attempt:
+        key = attempt.spec.key
+        if self._attempts.get(key) is not attempt:
             return  # it was stopped meanwhile, or cut
-        del self._attempts[attempt.spec.key]
+        del self._attempts[key]
         if outcome.status == "failed" and self._was_interrupted(attempt):
             outcome = self._outcome(attempt, "interrupted", "null")
         elif self._disturbances:
@@ -391,27 +395,28 @@ class AttemptRunner:
     def _on_loop(self, attempt: Attempt, context: contextvars.Context) -> None:
         spec = attempt.spec
 
-        async def work() -> Outcome:
+        async def work() -> None:
             try:
                 arguments = positional(spec.function, spec.arguments, spec.name)
                 value = await spec.function(*arguments)
                 self._end_forks(None)
-                return self._completed(attempt, value)
+                outcome = self._completed(attempt, value)
             except BaseException as error:
                 self._end_forks(error)
                 if is_interrupt(error):
                     raise
-                return self._failed(attempt, error)
-
-        def ended(task: asyncio.Task[Outcome]) -> None:
-            try:
-                outcome = task.result()
-            except BaseException as error:  # cancelled before it began, or Ctrl-C
                 outcome = self._failed(attempt, error)
+            task.remove_done_callback(never_ended)
             self._ended(attempt, outcome)
 
+        def never_ended(task: asyncio.Task[None]) -> None:
+            try:
+                task.result()
+            except BaseException as error:  # cancelled before it began, or Ctrl-C
+                self._ended(attempt, self._failed(attempt, error))
+
         attempt.task = task = asyncio.get_running_loop().create_task(work(), context=context)
-        task.add_done_callback(ended)
+        task.add_done_callback(never_ended)
         attempt.stop = task.cancel
 
     def _in_thread(self, attempt: Attempt, context: contextvars.Context) -> None:
@@ -543,7 +548,13 @@ class AttemptRunner:
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
-    return inspect.iscoroutinefunction(function)
+    """Whether it is an `async def`; kept with the function, which may be a run's own."""
+    known: bool | None = getattr(function, _ASYNC, None)
+    if known is None:
+        known = inspect.iscoroutinefunction(function)
+        with contextlib.suppress(AttributeError, TypeError):  # a bound method, a builtin
+            setattr(function, _ASYNC, known)
+    return known
 
 
 def _name_of(spec: AttemptSpec) -> tuple[str, str]:

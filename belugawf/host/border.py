@@ -74,19 +74,19 @@ class Border:
         `work` raises, and KeyboardInterrupt if that was a real one: then the run's memory is ahead
         of its history, and must be thrown away.
         """
-        delivered, knew = _delivered, counting.interrupted
+        delivered = _delivered
         try:
             result = self._guard.run(counting, work)
         except BelugaError:
-            if _was_interrupted(delivered, counting.interrupted and not knew):
+            if _was_interrupted(delivered, counting.interrupted):
                 raise KeyboardInterrupt from None
             raise
         except BaseException as error:
-            if _was_interrupted(delivered, isinstance(error, KeyboardInterrupt)):
+            if _was_interrupted(delivered, issubclass(type(error), KeyboardInterrupt)):
                 raise KeyboardInterrupt from None
             logger.exception("a bug in belugawf")
             raise UnexpectedError(f"a bug in belugawf: {in_one_line(error)}") from error
-        if (_delivered != delivered or counting.interrupted != knew) and _was_interrupted(
+        if (counting.interrupted or _delivered != delivered) and _was_interrupted(
             delivered, raised=True
         ):
             raise KeyboardInterrupt
@@ -124,7 +124,7 @@ def call(
     try:
         answer = own.run(code, *args)
     except BaseException as error:
-        if _was_interrupted(delivered, isinstance(error, KeyboardInterrupt)):
+        if _was_interrupted(delivered, issubclass(type(error), KeyboardInterrupt)):
             raise KeyboardInterrupt from None
         return Raised(error)
     if _delivered != delivered and _was_interrupted(delivered, raised=True):

@@ -78,7 +78,8 @@ class Database:
         self.path = path if memory else real_path(path)
         self.durability = durability
         self._reader: sqlite3.Connection | None = None
-        self._of_thread = threading.local()
+        # Whether writers of a thread wait; `waits` is true unless somebody says otherwise.
+        self.of_thread = threading.local()
         self._memory = memory
         if not memory:
             check_location(self.path, create=create)
@@ -134,17 +135,16 @@ class Database:
         `DisplacedError` if the database or a lock is no longer where it was; within
         `without_waiting`, `WouldWaitError` at once if somebody else is writing.
         """
-        return _Write(self, getattr(self._of_thread, "waits", True))
+        return _Write(self, getattr(self.of_thread, "waits", True))
 
     @contextmanager
     def without_waiting(self) -> Iterator[None]:
         """In this block, on this thread, `write` waits for nobody."""
-        before = getattr(self._of_thread, "waits", True)
-        self._of_thread.waits = False
+        self.of_thread.waits = False
         try:
             yield
         finally:
-            self._of_thread.waits = before
+            self.of_thread.waits = True
 
     @property
     def read(self) -> sqlite3.Connection:

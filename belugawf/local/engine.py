@@ -105,6 +105,7 @@ class Engine:
         self._store = store
         self._writer = writer
         self._presence = presence
+        self._owner = presence.id
         self._catalog = catalog
         self._options = options
         self._clock = clock
@@ -456,7 +457,8 @@ class Engine:
     async def _tick(self) -> None:
         if self._pausing is not None:
             await self._pause()
-        await self._exits.free_ended()
+        if self._exits.ended_at_work:
+            await self._exits.free_ended()
         now = self._clock.now()
         if self._must_look(now):
             await self._look(now)
@@ -480,8 +482,11 @@ class Engine:
         if held:
             made, refused = await self._decider.decide(held, now)
         await self._commit(made, refused)
-        await self._exits.refuse(refused)
-        await self._exits.leave([x for x in ready if x.leaving and x.key not in refused])
+        if refused:
+            await self._exits.refuse(refused)
+        if len(held) < len(ready):
+            leaving = [run for run in ready if run.leaving and run.key not in refused]
+            await self._exits.leave(leaving)
 
     async def _pause(self) -> None:
         pausing, self._pausing = self._pausing, None
@@ -587,7 +592,7 @@ class Engine:
         deaths = {owner: self._presence.how_it_died(owner) for owner in last.values() if owner}
         self._claims.claiming(free)
         rows = await self._writer.write(
-            lambda: self._store.claim(free, self._presence.id), size=len(free)
+            lambda: self._store.claim(free, self._owner), size=len(free)
         )
         self._claims.claimed(free)
         for row in rows:
@@ -632,7 +637,7 @@ class Engine:
         turns, new = [turn for _, turn in pairs], [asked.start for asked in starts]
         try:
             committed = await self._writer.write(
-                lambda: self._store.commit(turns, self._presence.id, new),
+                lambda: self._store.commit(turns, self._owner, new),
                 size=len(turns) + len(new),
             )
         except Exception as error:

@@ -207,7 +207,7 @@ class LocalExecutor:
             labels=checked_labels(labels or {}),
             python=python_version(),
             belugawf=__version__,
-            owner=None if engine is None else self._here.id,
+            owner=None if engine is None else self._own_id,
         )
         if if_exists not in ("fail", "skip", "replace"):
             raise UsageError(f"if_exists is {if_exists!r}", hint="use fail, skip or replace")
@@ -300,7 +300,8 @@ class LocalExecutor:
         if concurrency is not None and self._engine is None:
             self._options = _with_concurrency(self._options, concurrency)
         engine = await self._driving()
-        here, names = self._here, list(self.catalog.workflows)
+        here, names = self._presence, list(self.catalog.workflows)
+        assert here is not None
         await self._lane.write(lambda: here.announce("worker", names))
         engine.want_everything(_patience(RESUME_PATIENCE), persistent=True)
         try:
@@ -353,10 +354,14 @@ class LocalExecutor:
 
     async def _driving(self) -> Engine:
         """The engine, made when there is something to drive. Raises why it ended, if it did."""
-        async with self._beginning:
-            return await self._begun()
+        if self._engine is None:
+            async with self._beginning:
+                await self._begin()
+        assert self._engine is not None
+        self._engine.check()
+        return self._engine
 
-    async def _begun(self) -> Engine:
+    async def _begin(self) -> None:
         if self._engine is None:
             # Imported only by who drives: looking and sending are to start fast.
             from belugawf.host.border import interrupts
@@ -377,8 +382,6 @@ class LocalExecutor:
             )
             self._leaving.enter_context(interrupts())
             self._engine.start()
-        self._engine.check()
-        return self._engine
 
     # -- messages --------------------------------------------------------------------------------
 
@@ -773,11 +776,6 @@ class LocalExecutor:
         if self._opened_viewer is None:
             self._opened_viewer = Viewer(self._store, self._is_alive)
         return self._opened_viewer
-
-    @property
-    def _here(self) -> Presence:
-        assert self._presence is not None
-        return self._presence
 
     def _is_alive(self, owner_id: str) -> bool:
         if self._presence is not None:

@@ -73,7 +73,7 @@ class Exits:
         self._gone = gone
         self._want = want
         self._refused: dict[int, _Refusal] = {}
-        self._ended_at_work: set[int] = set()
+        self.ended_at_work: set[int] = set()
 
     # -- refusals --------------------------------------------------------------------------------
 
@@ -181,7 +181,7 @@ class Exits:
         else:
             self._memory.shelve(run)
         if kept:
-            self._ended_at_work.add(run.key)
+            self.ended_at_work.add(run.key)
         self._gone(run.key, closed)
 
     def drop(self, run: DrivenRun) -> None:
@@ -190,7 +190,7 @@ class Exits:
         self._attempts.cancel_run(run.key)
         self._starter.forget(run.key)
         self._memory.evict(run)
-        self._ended_at_work.add(run.key)
+        self.ended_at_work.add(run.key)
         self._gone(run.key, None)
 
     def is_needed(self, run: DrivenRun) -> bool:
@@ -200,13 +200,13 @@ class Exits:
 
     async def free_ended(self) -> None:
         """Runs that have ended are nobody's any more, once nothing is at work for them."""
-        free = [key for key in self._ended_at_work if not self._attempts.at_work(key)]
+        free = [key for key in self.ended_at_work if not self._attempts.at_work(key)]
         if free:
             await self._writer.write(
                 lambda: self._store.free_ended(free, self._owner), size=len(free)
             )
-            self._ended_at_work.difference_update(free)
+            self.ended_at_work.difference_update(free)
 
     def lingering(self) -> list[int]:
         """The runs that stay ours, because something cannot be stopped that works for them."""
-        return [key for key in (*self._runs, *self._ended_at_work) if self._attempts.at_work(key)]
+        return [key for key in (*self._runs, *self.ended_at_work) if self._attempts.at_work(key)]

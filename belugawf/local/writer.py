@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -42,8 +41,15 @@ class Writer:
         then its transaction had not begun. `size` is about how many runs it touches.
         """
         if size <= _SMALL and self._usual_s < _QUICK_S and not self._handed_over:
-            with suppress(WouldWaitError), self._database.without_waiting():
+            # `Database.without_waiting`, written out: this is done for each step of each run.
+            of_thread = self._database.of_thread
+            of_thread.waits = False
+            try:
                 return self._timed(work)
+            except WouldWaitError:
+                pass
+            finally:
+                of_thread.waits = True
         return await self._off_loop(work)
 
     async def _off_loop(self, work: Callable[[], T]) -> T:

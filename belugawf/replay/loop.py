@@ -110,7 +110,10 @@ class DeterministicLoop(NumberingLoop):
     def begin_turn(self, seconds: float) -> None:
         """Set what `time()` returns, in seconds since 1970; callbacks are counted anew."""
         self._now = seconds
-        self._begin_window()
+        # `_begin_window`, written out: this is done for each fact.
+        self._budget = MAX_CALLBACKS
+        self._asked_before = self._driver.asked
+        self._created_before = self._created
 
     def _begin_window(self) -> None:
         self._budget = MAX_CALLBACKS
@@ -422,7 +425,8 @@ class DeterministicLoop(NumberingLoop):
 
         A few are looked at after each turn, many when they have doubled.
         """
-        if len(self._tasks) <= _FEW or len(self._tasks) > self._prune_at:
+        # One alone is the workflow's own, whose end is looked at in any case.
+        if 1 < len(self._tasks) <= _FEW or len(self._tasks) > self._prune_at:
             self._drop_done_tasks()
 
     def _drop_done_tasks(self) -> None:

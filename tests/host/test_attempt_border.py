@@ -196,10 +196,11 @@ async def test_after_a_signal_a_failure_was_an_interruption() -> None:
     }
 
 
-async def test_a_failure_that_waits_for_a_signal_can_be_stopped(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(("signalled", "status"), [(False, "failed"), (True, "interrupted")])
+async def test_a_failure_that_waits_for_a_signal_can_be_cut(
+    monkeypatch: pytest.MonkeyPatch, signalled: bool, status: str
 ) -> None:
-    """Cut in that moment, it is over once, and no thread seems to be left."""
+    """Cut in that moment it is over once, as it ended, and no thread seems to be left."""
     monkeypatch.setattr("belugawf.host.attempts._has_had_children", lambda: True)
     monkeypatch.setattr("belugawf.host.attempts._SIGNAL_S", 0.2)
     ended = Ended()
@@ -210,9 +211,11 @@ async def test_a_failure_that_waits_for_a_signal_can_be_stopped(
     ended.start(failing)
     await asyncio.sleep(0.1)
     assert ended.runner.count == 1
+    if signalled:
+        ended.runner.interrupt()
     ended.runner.cut()
     await asyncio.sleep(0.3)
-    assert [outcome.status for outcome in ended.outcomes] == ["interrupted"]
+    assert [outcome.status for outcome in ended.outcomes] == [status]
     assert not ended.runner.at_work(1)
     assert not ended.runner.lingering()
 

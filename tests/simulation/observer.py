@@ -360,12 +360,12 @@ class Observer:
             self.complain(f"{begins.name} ran again after {other.name} had ended")
 
     def _check_failures(self, begins: Execution, others: list[Execution], most: int) -> None:
-        """A failure counts, unless its process had been interrupted, or was a moment later."""
+        """A failure counts, unless its process had been interrupted, or was soon (it may be frozen)."""
         failed = [
             x
             for x in others
             if x.over and x.result is None and not x.attempt.cancelled() and x.seen
-            if x.process.interrupted_at is None or x.ended_at < x.process.interrupted_at - 0.1
+            if x.process.interrupted_at is None or x.ended_at < x.process.interrupted_at - 5.0
         ]
         if len(failed) >= most:
             self.complain(f"{begins.name} began after {len(failed)} failures of {most}")

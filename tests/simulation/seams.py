@@ -23,7 +23,7 @@ from belugawf.model.errors import WorkflowBlockedError
 from tests.simulation import programs
 from tests.simulation.situations import watched_store
 from tests.simulation.storage import SimDatabase
-from tests.simulation.threads import SimQueue, threading_of
+from tests.simulation.threads import Killed, SimQueue, threading_of
 from tests.simulation.world import Process, World
 
 T = TypeVar("T")
@@ -144,6 +144,8 @@ class _Bugs(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, Killed):
+            return
         self._world.observer.complain(f"logged: {record.getMessage()}: {error!r}", error)
 
 

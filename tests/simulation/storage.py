@@ -78,7 +78,7 @@ class SimDatabase(Database):
         self.folder = storage.path.parent
         self.durability = "full"
         self.lock = _WriteLock(process)  # type: ignore[assignment]
-        self._of_thread = _OfThread(process)
+        self.of_thread = _OfThread(process)
         self._process = process
         self._storage = storage
         self.writer = _Connection(storage.lend(), process, "full")  # type: ignore[assignment]
