@@ -59,7 +59,7 @@ def _raising(error: BaseException) -> Callable[[], bool]:
         (SystemExit(3), ("fail", "SystemExit", "3")),
         (KeyboardInterrupt(), ("fail", "KeyboardInterrupt", "")),
         (GeneratorExit(), ("fail", "GeneratorExit", "")),
-        (asyncio.CancelledError(), ("cancelled",)),
+        (asyncio.CancelledError(), ("fail", "CancelledError", "")),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
