@@ -16,6 +16,8 @@ from belugawf.authoring.workflow import WorkflowDefinition
 from belugawf.model import codec
 from belugawf.model.errors import BelugaError, CodeInterrupted, QueryFailedError, TurnError
 
+QUERY_HINT = "look at the function given to ctx.set_query"
+
 
 class InputMismatchError(TurnError):
     """The recorded input no longer fits the workflow's parameters."""
@@ -45,9 +47,7 @@ class Condition:
             return error
 
 
-def answer(
-    name: str, function: Callable[..., Any], args: Sequence[Any], *, workflow: str, limit: int
-) -> str:
+def answer(name: str, function: Callable[..., Any], args: Sequence[Any], limit: int) -> str:
     """The JSON text that a workflow's query answers, at most `limit` bytes of it.
 
     Raises `QueryFailedError` whatever the function raises.
@@ -60,8 +60,7 @@ def answer(
     except BaseException as error:
         failure = describe_failure(error)
         raise QueryFailedError(
-            f"query {name!r} raised {failure.type}: {failure.message}",
-            hint=f"look at the function that {workflow!r} gave to ctx.set_query",
+            f"query {name!r} raised {failure.type}: {failure.message}", hint=QUERY_HINT
         ) from error
 
 

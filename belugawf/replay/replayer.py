@@ -218,9 +218,7 @@ class Replayer:
     def _query(self, name: str, function: Callable[..., Any], args: Sequence[Any]) -> str:
         self._read_only, self._loop.open = True, False
         try:
-            return answer(
-                name, function, args, workflow=self.info.workflow, limit=self.payload_limit
-            )
+            return answer(name, function, args, self.payload_limit)
         finally:
             self._read_only = False
 

@@ -160,8 +160,7 @@ class TemporalRuntime:
                 f"it has status, result, waiting, and {names}"
             )
         args = [] if text is None else codec.decode(text, list[Any], what="arguments")
-        said = answer(name, function, args, workflow=self.info.workflow, limit=self.payload_limit)
-        return raw(said)
+        return raw(answer(name, function, args, self.payload_limit))
 
     def came_to_rest(self) -> dict[str, Any]:
         """A turn was taken: emit its log lines; returns what the memo is to say newly."""
