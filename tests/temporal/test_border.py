@@ -147,7 +147,8 @@ async def outcomes(executor: DurableExecutor, function: Any) -> dict[str, Any]:
     found = {}
     for name, handle in handles.items():
         info = await executor.wait(handle.run_id, max_wait=LONGEST_S)
-        error = None if info.error is None else (info.error.type, info.error.message)
+        failed = info.error
+        error = failed and (failed.type, failed.message, bool(failed.traceback))
         found[name] = (info.status, info.result, error)
     return found
 
@@ -248,8 +249,12 @@ async def changes(ctx: WorkflowContext) -> list[Any]:
     try:
         await ctx.wait_for_signal("go")
     finally:
+        at_the_end.append(tenant.get())
         change()
     return found
+
+
+at_the_end: list[str] = []
 
 
 async def test_contexts_do_not_leak(temporal_server: DevServer) -> None:
@@ -258,6 +263,7 @@ async def test_contexts_do_not_leak(temporal_server: DevServer) -> None:
     base = Context()
     base.run(tenant.set, "base")
     tenant.set("caller")
+    at_the_end.clear()
     # Every run is let go after each turn: its `finally` runs in a thread that others use next.
     async with executing(temporal_server, [changes], context=base, cache_runs=0) as executor:
         for number in range(3):
@@ -269,6 +275,8 @@ async def test_contexts_do_not_leak(temporal_server: DevServer) -> None:
             await executor.signal(run, "go")
             info = await executor.wait(run, max_wait=LONGEST_S)
             assert info.result == [["base", 28], ["base", 28]]
+    # As it is let go, and as it ends.
+    assert set(at_the_end) == {"base", "changed"}
     assert seen() == ["caller", 28]
 
 
@@ -359,9 +367,13 @@ async def spins_when_let_go(ctx: WorkflowContext, forever: bool) -> str:
     try:
         await ctx.wait_for_signal("go")
     finally:
+        let_go.append(forever)
         while forever or not ctx.cancel_requested:
             pass
     return "done"
+
+
+let_go: list[bool] = []
 
 
 @workflow
@@ -415,6 +427,7 @@ async def test_a_query_that_blocks_is_ended(temporal_server: DevServer, quick_gu
 async def test_evictions_end(temporal_server: DevServer, quick_guard: None) -> None:
     """Code that spins as it is let go holds up no turn, and not the worker's end."""
     # FINDINGS B10
+    let_go.clear()
     begun = time.monotonic()
     async with executing(temporal_server, [spins_when_let_go, adds], cache_runs=0) as executor:
         for forever in (False, True):
@@ -422,6 +435,7 @@ async def test_evictions_end(temporal_server: DevServer, quick_guard: None) -> N
             await executor.execute(spins_when_let_go, id=run, input=forever)
             await executor.wait(run, until="signal:go", max_wait=LONGEST_S)
         assert await finished(executor, adds) == 5
+    assert set(let_go) == {False, True}
     assert time.monotonic() - begun < 20
 
 
