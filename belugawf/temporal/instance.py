@@ -172,6 +172,10 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
                     del commands[index]
             self._set_workflow_failure(RecordedFailure(describe_failure(error)))
 
+    def _check_condition(self, fn: Callable[[], bool], fut: asyncio.Future[Any]) -> bool:
+        # One at a time, as on one file: whoever is woken may change what the next one waits for.
+        return not self._ready and super()._check_condition(fn, fut)
+
     def _refused(self, error: BelugaError) -> WorkflowActivationCompletion:
         """The completion that fails the turn."""
         refused = WorkflowActivationCompletion()
