@@ -46,35 +46,47 @@ class Counting(Protocol):
     def interrupted(self) -> bool: ...
 
 
+class _Turn:
+    """A turn under watch, and what the watching thread has seen of it."""
+
+    __slots__ = ("applied", "over", "stack", "thread", "ticks", "used", "watched")
+
+    def __init__(self, watched: Counting) -> None:
+        self.watched = watched
+        self.thread = threading.get_ident()
+        self.stack: str | None = None
+        self.applied = -1
+        self.ticks = self.over = 0
+        self.used = 0.0
+
+
 class TurnGuard:
-    """Runs turns under watch; one for each engine."""
+    """Runs turns under watch, one at a time in each thread; one guard for each engine."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._awake = threading.Event()
         self._watcher: threading.Thread | None = None
         self._closed = False
-        self._turn: Counting | None = None
-        self._number = 0
-        self._thread = 0
-        self._stack: str | None = None
+        self._turns: dict[int, _Turn] = {}
         self._armed = False
 
-    def run(self, watched: Counting, turn: Callable[[], T]) -> T:
-        """What `turn` returns. Raises `WorkflowBlockedError` naming the line where it took long."""
+    def run(self, watched: Counting, code: Callable[[], T]) -> T:
+        """What `code` returns. Raises `WorkflowBlockedError` naming the line where it took long."""
         result: list[T] = []
+        turn = _Turn(watched)
         try:
-            self._begin(watched)
+            self._begin(turn)
             try:
-                result.append(turn())
+                result.append(code())
             finally:
-                self._finish()
+                self._finish(turn)
         except CodeInterrupted:
             pass
-        if self._stack is not None:
+        if turn.stack is not None:
             raise WorkflowBlockedError(
                 f"the workflow blocked the loop for more than {LIMIT_S:g} s of processor time, or "
-                f"{LIMIT_IN_TICKS_S:g} s in all, at {self._stack}",
+                f"{LIMIT_IN_TICKS_S:g} s in all, at {turn.stack}",
                 hint="move what takes long into an activity, and use asyncio.sleep to wait",
             )
         return result[0]
@@ -85,70 +97,75 @@ class TurnGuard:
         self._awake.set()
         self._disarm()
 
-    def _begin(self, watched: Counting) -> None:
+    def _begin(self, turn: _Turn) -> None:
         if self._watcher is None:
-            self._watcher = threading.Thread(target=self._watch, name="belugawf-guard", daemon=True)
-            self._watcher.start()
-        self._stack = None
-        self._thread = threading.get_ident()
-        self._number += 1
-        self._turn = watched
+            self._start_watcher()
+        self._turns[turn.thread] = turn
         if not self._armed:
             self._arm()
         if not self._awake.is_set():
             self._awake.set()
         forbidding.begin()
 
-    def _finish(self) -> None:
-        try:
-            self._end()
-        except (CodeInterrupted, KeyboardInterrupt):
-            self._end()  # it came too late, and nothing is left to interrupt
+    def _start_watcher(self) -> None:
+        with self._lock:
+            if self._watcher is None:
+                watcher = threading.Thread(target=self._watch, name="belugawf-guard", daemon=True)
+                watcher.start()
+                self._watcher = watcher
 
-    def _end(self) -> None:
+    def _finish(self, turn: _Turn) -> None:
+        try:
+            self._end(turn)
+        except (CodeInterrupted, KeyboardInterrupt):
+            self._end(turn)  # it came too late, and nothing is left to interrupt
+
+    def _end(self, turn: _Turn) -> None:
         forbidding.end()
         with self._lock:
-            self._turn = None
-            if self._stack is not None:
-                _throw(self._thread, None)
+            self._turns.pop(turn.thread, None)
+            if turn.stack is not None:
+                _throw(turn.thread, None)
 
     # -- the watching thread ---------------------------------------------------------------------
 
     def _watch(self) -> None:
-        seen: tuple[int, int] | None = None
-        ticks = over = idle = 0
-        used = 0.0
+        idle = 0
         while not self._closed:
             time.sleep(_TICK_S)
             with self._lock:
-                turn = self._turn
-                current = None if turn is None else (self._number, turn.applied)
-                if current is None or current != seen:
-                    seen, ticks, over = current, 0, 0
-                    used = 0.0 if current is None else _processor_time(self._thread)
-                else:
-                    ticks += 1
-                    spent = _processor_time(self._thread) - used
-                    if spent > LIMIT_S or ticks * _TICK_S > LIMIT_IN_TICKS_S:
-                        over += 1
-                        self._interrupt(over)
-            idle = idle + 1 if current is None else 0
+                turns = list(self._turns.values())
+                for turn in turns:
+                    self._look_at(turn)
+            idle = 0 if turns else idle + 1
             if not idle:
                 self._arm()
             elif self._armed:
                 self._disarm()
             if idle > _DOZE_AFTER:
                 self._awake.clear()
-                if self._turn is None:
+                if not self._turns:
                     self._awake.wait()
                 idle = 0
 
-    def _interrupt(self, times: int) -> None:
-        if self._stack is None:
-            self._stack = _stack_of(self._thread)
-        _throw(self._thread, CodeInterrupted)
-        if times == _NO_RETURN_AFTER:
-            logger.warning("workflow code does not come back from a call at %s", self._stack)
+    def _look_at(self, turn: _Turn) -> None:
+        if turn.watched.applied != turn.applied:
+            turn.applied = turn.watched.applied
+            turn.ticks = turn.over = 0
+            turn.used = _processor_time(turn.thread)
+            return
+        turn.ticks += 1
+        spent = _processor_time(turn.thread) - turn.used
+        if spent > LIMIT_S or turn.ticks * _TICK_S > LIMIT_IN_TICKS_S:
+            self._interrupt(turn)
+
+    def _interrupt(self, turn: _Turn) -> None:
+        if turn.stack is None:
+            turn.stack = _stack_of(turn.thread)
+        turn.over += 1
+        _throw(turn.thread, CodeInterrupted)
+        if turn.over == _NO_RETURN_AFTER:
+            logger.warning("workflow code does not come back from a call at %s", turn.stack)
 
     def _arm(self) -> None:
         """Have Python's own watchdog, which needs no lock of Python's, show where everybody is."""

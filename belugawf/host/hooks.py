@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,14 @@ def call_safely(logger: logging.Logger, what: str, code: Callable[[], Any]) -> A
         return answer
     _log_failure(logger, what, answer.error)
     return None
+
+
+def emit(logger: logging.Logger, records: Iterable[logging.LogRecord]) -> None:
+    """Hand what a run's code has logged to the handlers; how they fail goes to `logger`."""
+    for record in records:
+        target = logging.getLogger(record.name)
+        if target.isEnabledFor(record.levelno):
+            call_safely(logger, "a log handler", partial(target.handle, record))
 
 
 def _log_failure(logger: logging.Logger, what: str, error: BaseException) -> None:

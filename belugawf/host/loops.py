@@ -11,7 +11,10 @@ import logging
 import signal
 from collections.abc import Coroutine
 from contextlib import suppress
+from contextvars import ContextVar, copy_context
 from typing import Any, TypeVar
+
+from belugawf.authoring.activity import current_attempt
 
 T = TypeVar("T")
 
@@ -23,6 +26,44 @@ def hidden_task(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -
     task = loop.create_task(work)
     asyncio._unregister_task(task)
     return task
+
+
+class ProtectedTasks:
+    """Until it is closed, what begins as a task in `context` is not cancelled by an attempt's code.
+
+    For tasks of a library, which count on finding them in `asyncio.all_tasks()`. They pass the
+    context on to those that they make.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.context = copy_context()
+        self.context.run(_protected.set, True)
+        self._loop = loop
+        self._found = found = loop.get_task_factory()
+
+        def make(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> Any:
+            context = options.get("context")
+            if _protected.get() if context is None else context.get(_protected, False):
+                return _Protected(work, loop=loop, **options)
+            if found is None:
+                return asyncio.tasks.Task(work, loop=loop, **options)
+            return found(loop, work, **options)
+
+        self._factory = make
+        loop.set_task_factory(make)
+
+    def close(self) -> None:
+        """Tasks are made as before, unless somebody has changed that meanwhile."""
+        if self._loop.get_task_factory() is self._factory:
+            self._loop.set_task_factory(self._found)
+
+
+_protected: ContextVar[bool] = ContextVar("belugawf_protected", default=False)
+
+
+class _Protected(asyncio.tasks.Task[Any]):
+    def cancel(self, msg: Any = None) -> bool:
+        return current_attempt.get(None) is None and super().cancel(msg)
 
 
 def run_until_done(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T]) -> T:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import Any
 
 from belugawf.executor import Hooks, RunId
-from belugawf.host.hooks import HookCaller, call_safely
+from belugawf.host.hooks import HookCaller, emit
 from belugawf.local.rows import RunRow
 from belugawf.model import events as e
 from belugawf.replay.replayer import Replayer
@@ -24,10 +23,7 @@ class Teller:
 
     def turn(self, row: RunRow, replayer: Replayer, events: Iterable[e.Event]) -> None:
         """A turn of that run was committed with these events."""
-        for record in replayer.take_logs():
-            target = logging.getLogger(record.name)
-            if target.isEnabledFor(record.levelno):
-                call_safely(logger, "a log handler", partial(target.handle, record))
+        emit(logger, replayer.take_logs())
         if self._hooks:
             for event in events:
                 self._event(row, replayer, event)

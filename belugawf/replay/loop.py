@@ -24,12 +24,11 @@ from contextvars import Context
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
-from belugawf.authoring.failures import describe_failure, in_one_line
 from belugawf.model.durations import SECOND_NS
-from belugawf.model.errors import RunEvicted, WorkflowBlockedError, WorkflowCodeError
+from belugawf.model.errors import WorkflowBlockedError
 from belugawf.replay.locating import location, standing
-from belugawf.replay.numbering import CountedFuture, CountedTask, NumberingLoop
-from belugawf.replay.unwinding import Generators, leave_standing, unwind
+from belugawf.replay.numbering import CountedFuture, CountedTask, NumberingLoop, owner_of
+from belugawf.replay.unwinding import Generators, abandon, unwind
 
 # So many callbacks that get nowhere, without waiting for anything, are a loop that never ends. They
 # get somewhere if at least one in twenty asks for something, or ends a task that was there before:
@@ -43,9 +42,6 @@ MAX_EMPTY_TIMERS = 1_000
 _NEVER_S = 36_525 * 86_400.0
 # So many tasks are looked at after each turn: whether they are done.
 _FEW = 16
-# A loop that swallows RunEvicted at every call, without awaiting, would spin for ever. After so
-# many, calls go through, unheard: its next await stands still, and it is left there.
-MAX_REFUSALS = 10_000
 
 
 T = TypeVar("T")
@@ -83,7 +79,6 @@ class DeterministicLoop(NumberingLoop):
     `context` is the one in which the code runs, unless its tasks have their own. `exit` is what a
     bare callback raised that would end a program, SystemExit or KeyboardInterrupt: nothing runs
     after it. `interrupted`: some of the code, tasks included, has raised KeyboardInterrupt.
-    `unhandled` is what plain asyncio would log: a message each, and a traceback or "".
     """
 
     def __init__(self, driver: TimerDriver, context: Context | None = None) -> None:
@@ -98,12 +93,11 @@ class DeterministicLoop(NumberingLoop):
         self._generators = Generators(self)
         self._empty_timers = 0
         self._refused: WorkflowBlockedError | None = None
-        self._refusals = 0
         self._begin_window()
         self.evicting = self.open = False
         self.interrupted = False
         self.exit: BaseException | None = None
-        self.unhandled: list[tuple[str, str]] = []
+        self.unhandled = []
 
     # -- what the driver calls -------------------------------------------------------------------
 
@@ -204,7 +198,7 @@ class DeterministicLoop(NumberingLoop):
         # Without our frames and Handle's, which hold the task that holds the error.
         ours = error.__traceback__
         error.__traceback__ = ours and ours.tb_next and ours.tb_next.tb_next
-        if isinstance(_owner(handle), asyncio.Task):
+        if isinstance(owner_of(handle), asyncio.Task):
             return False
         self.exit = error
         self._ready.clear()
@@ -226,7 +220,7 @@ class DeterministicLoop(NumberingLoop):
 
     def _busy_line(self, handle: events.Handle) -> str:
         """Where the task of a callback stands, else any task, as " (file:line)"."""
-        task = _owner(handle)
+        task = owner_of(handle)
         tasks = (
             [task, *self._tasks.values()]
             if isinstance(task, asyncio.Task)
@@ -270,12 +264,7 @@ class DeterministicLoop(NumberingLoop):
     def abandon(self) -> None:
         """Leave what cannot be unwound as it stands, for ever: not a line of it runs again."""
         self.evicting = True
-        for task in self._tasks.values():
-            if not task.done():
-                task._log_destroy_pending = False  # type: ignore[attr-defined]
-                leave_standing(task.get_coro())
-        for generator in self._generators.take():
-            leave_standing(generator)
+        abandon(self._tasks.values(), self._generators)
         self._tasks.clear()
 
     # -- what asyncio calls ----------------------------------------------------------------------
@@ -367,27 +356,6 @@ class DeterministicLoop(NumberingLoop):
         self._tasks[task._number] = task
         return task
 
-    def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Remember what plain asyncio would log, as text: an error would keep objects alive."""
-        if self.evicting:
-            return
-        message = str(context.get("message") or "exception in a background task")
-        source = context.get("future") or context.get("task")
-        if isinstance(source, asyncio.Task):
-            message += f" (task {source.get_name()!r})"
-        error = context.get("exception")
-        traceback = ""
-        if error is not None and self.open:
-            traceback = describe_failure(error).traceback or ""
-        elif error is not None:
-            # The collector found it, anywhere. Showing lines parses them, and Python 3.11 must not
-            # parse while it is parsing.
-            traceback = in_one_line(error)
-        self.unhandled.append((message, traceback))
-
-    def default_exception_handler(self, context: dict[str, Any]) -> None:
-        self.call_exception_handler(context)
-
     def get_exception_handler(self) -> None:
         return None
 
@@ -406,20 +374,6 @@ class DeterministicLoop(NumberingLoop):
     async def shutdown_asyncgens(self) -> None:
         """Generators live as long as their run."""
 
-    def check(self) -> None:
-        """Raise `RunEvicted` once the run is let go, `WorkflowCodeError` outside of a turn."""
-        if self.open:
-            return
-        if not self.evicting:
-            raise WorkflowCodeError(
-                "workflow code asks for something outside of its turn",
-                hint="queries only read; and do not wait or ask for anything in __del__, nor in "
-                "the finally of what Python's garbage collector closes",
-            )
-        if self._refusals < MAX_REFUSALS:
-            self._refusals += 1
-            raise RunEvicted
-
     def _prune(self) -> None:
         """Forget tasks that are done: plain asyncio does not keep them, and reports their errors.
 
@@ -437,8 +391,3 @@ class DeterministicLoop(NumberingLoop):
                 self._unasked.append(weakref.ref(task))
             del task  # one that nobody holds is reported here, and may close generators
         self._prune_at = max(_FEW, 2 * len(self._tasks))
-
-
-def _owner(handle: events.Handle) -> object:
-    """Whose method the callback is: of a task's steps it is the task."""
-    return getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]

@@ -16,8 +16,13 @@ from contextvars import Context
 from types import FunctionType
 from typing import Any, NoReturn, cast
 
-from belugawf.model.errors import WorkflowCodeError
+from belugawf.authoring.failures import describe_failure, in_one_line
+from belugawf.model.errors import RunEvicted, WorkflowCodeError
 from belugawf.replay.locating import location
+
+# A loop that swallows RunEvicted at every call, without awaiting, would spin for ever. After so
+# many, calls go through, unheard: its next await stands still, and it is left there.
+MAX_REFUSALS = 10_000
 
 
 def _refuse(name: str) -> Any:
@@ -35,16 +40,29 @@ class NumberingLoop(asyncio.AbstractEventLoop):
     """A loop for workflow code: it numbers what it creates, and refuses to touch the world.
 
     `open`: the run's own code is at work, in its turn, and may ask for something.
+    `unhandled` is what plain asyncio would log: a message each, and a traceback or "".
     """
 
     runs_workflow_code = True
     evicting = False
     open = True
+    unhandled: list[tuple[str, str]]
     _created = 0
+    _refusals = 0
 
     def check(self) -> None:
-        """Raises unless the loop is open."""
-        raise NotImplementedError
+        """Raise `RunEvicted` once the run is let go, `WorkflowCodeError` outside of a turn."""
+        if self.open:
+            return
+        if not self.evicting:
+            raise WorkflowCodeError(
+                "workflow code asks for something outside of its turn",
+                hint="queries only read; and do not wait or ask for anything in __del__, nor in "
+                "the finally of what Python's garbage collector closes",
+            )
+        if self._refusals < MAX_REFUSALS:
+            self._refusals += 1
+            raise RunEvicted
 
     def next_number(self) -> int:
         """The creation number of the next task or future."""
@@ -52,6 +70,27 @@ class NumberingLoop(asyncio.AbstractEventLoop):
             self.check()
         self._created += 1
         return self._created
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Remember what plain asyncio would log, as text: an error would keep objects alive."""
+        if self.evicting:
+            return
+        message = str(context.get("message") or "exception in a background task")
+        source = context.get("future") or context.get("task")
+        if isinstance(source, asyncio.Task):
+            message += f" (task {source.get_name()!r})"
+        error = context.get("exception")
+        traceback = ""
+        if error is not None and self.open:
+            traceback = describe_failure(error).traceback or ""
+        elif error is not None:
+            # The collector found it, anywhere. Showing lines parses them, and Python 3.11 must not
+            # parse while it is parsing.
+            traceback = in_one_line(error)
+        self.unhandled.append((message, traceback))
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        self.call_exception_handler(context)
 
     run_in_executor = _refuse("run_in_executor")
     set_default_executor = _refuse("set_default_executor")
@@ -93,6 +132,11 @@ class NumberingLoop(asyncio.AbstractEventLoop):
     set_exception_handler = _refuse("set_exception_handler")
     set_debug = _refuse("set_debug")
     shutdown_default_executor = _refuse("shutdown_default_executor")
+
+
+def owner_of(handle: events.Handle) -> object:
+    """Whose method the callback is: of a task's steps it is the task."""
+    return getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]
 
 
 class CountedFuture(asyncio.Future[Any]):

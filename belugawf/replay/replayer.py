@@ -20,7 +20,7 @@ import logging
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from contextvars import Context, copy_context
+from contextvars import Context
 from datetime import timedelta
 from typing import Any
 
@@ -39,10 +39,8 @@ from belugawf.model import commands as c
 from belugawf.model import events as e
 from belugawf.model.durations import SECOND_NS, ns_datetime
 from belugawf.model.errors import (
-    CodeInterrupted,
     Failure,
     NondeterminismError,
-    QueryFailedError,
     QueryNotFoundError,
     TurnError,
     failure_error,
@@ -56,6 +54,7 @@ from belugawf.model.history import (
     python_version,
 )
 from belugawf.model.policy import ActivityDefaults, ActivityOptions
+from belugawf.replay.calling import Condition, answer, input_of, unhandled_record
 from belugawf.replay.locating import user_location
 from belugawf.replay.loop import DeterministicLoop, DurableTimer
 from belugawf.replay.numbering import CountedFuture
@@ -65,38 +64,10 @@ _MOST_OPTIONS = 64
 _ENDINGS = (c.CompleteWorkflow, c.FailWorkflow, c.CancelWorkflow)
 
 
-class InputMismatchError(TurnError):
-    """The recorded input no longer fits the workflow's parameters."""
-
-    code = "input_mismatch"
-
-
 class _Result(CountedFuture):
     """What an activity will return; `seq` is the activity's number."""
 
     seq: int
-
-
-class _Condition:
-    """A predicate that somebody waits for, called in the context of whoever does."""
-
-    def __init__(self, predicate: Callable[[], bool]) -> None:
-        self._predicate = predicate
-        self._context = copy_context()
-
-    def outcome(self) -> BaseException | bool:
-        """Whether it holds, or what it raises."""
-        try:
-            return bool(self._context.run(self._predicate))
-        except StopIteration as error:
-            # As in a coroutine: a future could not hand it on either.
-            stopped = RuntimeError("coroutine raised StopIteration")
-            stopped.__cause__ = error
-            return stopped
-        except CodeInterrupted:
-            raise
-        except BaseException as error:
-            return error
 
 
 class Replayer:
@@ -144,7 +115,7 @@ class Replayer:
         self._commands: list[c.Command] = []
         self._timers: dict[int, DurableTimer] = {}
         self._results: dict[int, _Result] = {}
-        self._conditions: OrderedDict[asyncio.Future[None], _Condition] = OrderedDict()
+        self._conditions: OrderedDict[asyncio.Future[None], Condition] = OrderedDict()
         self._main: asyncio.Task[str] | None = None
         self._replaying = False
         self._read_only = False
@@ -223,7 +194,9 @@ class Replayer:
     def take_logs(self) -> list[logging.LogRecord]:
         """What the code logged since the last call."""
         for message, traceback in self._loop.unhandled:
-            self._logs.append(self._unhandled_record(message, traceback))
+            self._logs.append(
+                unhandled_record(self.info, self._definition.location, message, traceback)
+            )
         self._loop.unhandled.clear()
         logs, self._logs = self._logs, []
         return logs
@@ -245,16 +218,7 @@ class Replayer:
     def _query(self, name: str, function: Callable[..., Any], args: Sequence[Any]) -> str:
         self._read_only, self._loop.open = True, False
         try:
-            answer = copy_context().run(function, *args)
-            return codec.encode(answer, what=f"query {name}", limit=self.payload_limit)
-        except CodeInterrupted:
-            raise
-        except BaseException as error:
-            failure = describe_failure(error)
-            raise QueryFailedError(
-                f"query {name!r} raised {failure.type}: {failure.message}",
-                hint=f"look at the function that {self.info.workflow!r} gave to ctx.set_query",
-            ) from error
+            return answer(name, function, args, self.payload_limit)
         finally:
             self._read_only = False
 
@@ -320,13 +284,7 @@ class Replayer:
         return result
 
     def _start(self) -> None:
-        try:
-            arguments = self._definition.arguments(self.started.payload)
-        except Exception as error:
-            raise InputMismatchError(
-                f"the recorded input no longer fits workflow {self.info.workflow!r}: {error}",
-                hint="put the parameters back as they were when the run started",
-            ) from None
+        arguments = input_of(self._definition, self.started.payload, self.info.workflow)
         context = WorkflowContext(self, self._signals, self._queries)
         self._main = self._loop.create_task(self._run(context, arguments), name="workflow")
 
@@ -518,7 +476,7 @@ class Replayer:
     def wait_condition(self, predicate: Callable[[], bool]) -> asyncio.Future[None]:
         self._check()
         future: asyncio.Future[None] = self._loop.create_future()
-        self._conditions[future] = _Condition(predicate)
+        self._conditions[future] = Condition(predicate)
         return future
 
     def new_future(self) -> asyncio.Future[Any]:
@@ -578,19 +536,6 @@ class Replayer:
     def _check_alive(self) -> None:
         if not self._read_only:
             self._loop.check()
-
-    def _unhandled_record(self, message: str, traceback: str) -> logging.LogRecord:
-        record = logging.LogRecord(
-            f"belugawf.workflow.{self.info.workflow}",
-            logging.ERROR,
-            self._definition.location,
-            0,
-            f"{self.info.workflow_id}: {message}",
-            None,
-            None,
-        )
-        record.exc_text = traceback or None
-        return record
 
 
 def _cancelled(task: asyncio.Task[Any]) -> BaseException:

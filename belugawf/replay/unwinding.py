@@ -131,6 +131,16 @@ def _unwind(code: Any, throw: Callable[[BaseException], Any]) -> None:
     leave_standing(code)
 
 
+def abandon(tasks: Iterable[asyncio.Task[Any]], generators: Generators) -> None:
+    """Leave what cannot be unwound as it stands, for ever: not a line of it runs again."""
+    for task in tasks:
+        if not task.done():
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            leave_standing(task.get_coro())
+    for generator in generators.take():
+        leave_standing(generator)
+
+
 def leave_standing(code: Any) -> None:
     """Never free a coroutine that cannot be unwound: that would run its endless code once more,
     at the latest when Python ends."""

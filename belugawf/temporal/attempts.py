@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from contextvars import Context
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, TypeAlias
@@ -108,7 +109,13 @@ class Room:
 class ActivityHost:
     """Runs the attempts that the server hands to this worker."""
 
-    def __init__(self, environment: Environment, clock: Clock, record: RecordHeartbeat) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        clock: Clock,
+        record: RecordHeartbeat,
+        context: Context | None = None,
+    ) -> None:
         options = environment.options
         self._record = record
         self._environment = environment
@@ -124,6 +131,7 @@ class ActivityHost:
             threads=options.threads,
             payload_limit=options.payload_limit,
             began=self._wake.set,
+            context=context,
         )
         self._watcher = asyncio.create_task(self._watch())
 

@@ -28,6 +28,7 @@ from belugawf.model.errors import (
     UnavailableError,
 )
 from belugawf.model.shell import quoted
+from belugawf.replay.calling import QUERY_HINT
 from belugawf.temporal.payloads import DATA_CONVERTER
 
 # A server that does not answer within this is told to be unreachable.
@@ -160,6 +161,5 @@ def query_error(error: Exception) -> BelugaError:
     if "has no query" in message:
         said, _, hint = message.partition("; ")
         return QueryNotFoundError(said, hint=hint or None)
-    return QueryFailedError(
-        f"the query failed: {message}", hint="look at the function given to ctx.set_query"
-    )
+    said = message if message.startswith("query ") else f"the query failed: {message}"
+    return QueryFailedError(said, hint=QUERY_HINT)

@@ -7,6 +7,7 @@ import importlib
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextvars import Context
 from dataclasses import field
 from typing import Any, TypeAlias
 
@@ -15,6 +16,7 @@ from temporalio.api.history.v1 import HistoryEvent
 
 from belugawf.authoring.loader import Catalog
 from belugawf.executor import Hooks, Problem
+from belugawf.host.border import Border, Raised, call
 from belugawf.host.hooks import HookCaller
 from belugawf.host.knobs import CACHE_RUNS
 from belugawf.model.policy import ActivityDefaults
@@ -27,7 +29,7 @@ FetchHistory: TypeAlias = Callable[[str, str], Coroutine[Any, Any, Sequence[Hist
 
 # How many runs a worker remembers to have touched.
 _REMEMBERED = 10_000
-# The SDK takes a turn of more than 2 s for a deadlock.
+# A turn may take a few seconds in all.
 _FETCH_S = 1.0
 
 
@@ -53,7 +55,8 @@ class Environment:
     `problems` are the runs whose last turn here could not be taken, `functions` the activities
     that workflow code passed as functions, `touched` the workflow ids of the runs for which
     something was done, by their run ids, `active_at` when something last happened, by the
-    monotonic clock in seconds.
+    monotonic clock in seconds. Runs begin in a copy of `context`; by default that is an empty one.
+    Their code is reached through `border` only.
     """
 
     def __init__(
@@ -62,7 +65,9 @@ class Environment:
         options: WorkerOptions,
         hooks: Sequence[Hooks],
         fetch: FetchHistory,
+        context: Context | None = None,
     ) -> None:
+        self.border = Border(context)
         self.catalog = catalog
         self._fetch = fetch
         self.options = options
@@ -130,14 +135,16 @@ class Environment:
 
 def _imported(path: str) -> Callable[..., Any] | None:
     module, _, qualname = path.partition(":")
-    try:
+
+    def find() -> Callable[..., Any]:
         found: Any = importlib.import_module(module)
         for part in qualname.split("."):
             found = getattr(found, part)
-    except Exception:
-        return None
-    function: Callable[..., Any] = found
-    return function
+        function: Callable[..., Any] = found
+        return function
+
+    found = call(find)
+    return None if isinstance(found, Raised) else found
 
 
 def problem_of(failure: ProtoFailure, *, new: bool = False) -> Problem:
@@ -160,7 +167,7 @@ def eviction_problem(message: str, *, new: bool = False) -> Problem:
     if "deadlock" in message.lower():
         return Problem(
             code="workflow_blocked",
-            message="the workflow blocked its worker for more than 2 s",
+            message="the workflow does not come back from a call that blocks its worker",
             hint="move what takes long into an activity, and use asyncio.sleep to wait",
             new=new,
         )

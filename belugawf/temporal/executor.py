@@ -10,6 +10,8 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from contextvars import Context
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -47,6 +49,8 @@ from belugawf.executor import (
     Summary,
 )
 from belugawf.handle import RunHandle
+from belugawf.host.border import interrupts, is_interrupt
+from belugawf.host.loops import hidden_task
 from belugawf.model import codec
 from belugawf.model import events as e
 from belugawf.model.durations import Duration, duration_ns, format_instant, parse_duration
@@ -127,6 +131,7 @@ class TemporalExecutor:
     `drives`: what it starts and signals is driven by a worker of its own. Without, that is left to
     others, and only `resume` and `work` start a worker. `process_ends`: the process ends by
     `os._exit` right after this executor was left; runs in memory are left as they are.
+    `context`: what runs and activities begin in a copy of; by default it is empty.
     """
 
     provider = "temporal"
@@ -140,7 +145,10 @@ class TemporalExecutor:
         hooks: Sequence[Hooks] = (),
         drives: bool = True,
         process_ends: bool = False,
+        context: Context | None = None,
     ) -> None:
+        self._context = Context() if context is None else context
+        self._leaving = ExitStack()
         self._process_ends = process_ends
         self.settings = settings
         self._workflows = workflows
@@ -164,6 +172,7 @@ class TemporalExecutor:
         if worker is not None:
             await self._drain(worker, None)
             await worker.close(unwind=not self._process_ends)
+        self._leaving.close()
         self._worker = self._connected = None
         # The SDK's own threads are still busy with handing over the last answer. If the process
         # ends under them, Python kills it.
@@ -179,7 +188,9 @@ class TemporalExecutor:
     def catalog(self) -> Catalog:
         """The workflow modules; the first use imports them."""
         if isinstance(self._workflows, Path):
-            return Catalog.from_folder(self._workflows)
+            # Runs and attempts begin in copies of the context in which their modules are imported.
+            with interrupts():
+                return self._context.run(Catalog.from_folder, self._workflows, is_interrupt)
         return Catalog.from_functions(self._workflows or ())
 
     @property
@@ -245,7 +256,9 @@ class TemporalExecutor:
                 self.catalog,
                 self._options,
                 self._hooks,
+                self._context,
             )
+            self._leaving.enter_context(interrupts())
         return self._worker
 
     async def work(self, *, concurrency: int | None = None, grace: Duration | None = None) -> None:
@@ -687,7 +700,8 @@ class TemporalExecutor:
             async with gate:
                 return await self._look(run)
 
-        return list(await asyncio.gather(*(look(run) for run in runs)))
+        loop = asyncio.get_running_loop()
+        return list(await asyncio.gather(*(hidden_task(loop, look(run)) for run in runs)))
 
     def _problem(
         self, info: RunInfo, described: DescribeWorkflowExecutionResponse

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ def make_executor(
     hooks: Sequence[Hooks] = (),
     drives: bool = True,
     process_ends: bool = False,
+    context: Context | None = None,
     **options: Any,
 ) -> TemporalExecutor:
     """See `belugawf.new_executor` and `TemporalExecutor`.
@@ -74,4 +76,5 @@ def make_executor(
         hooks=hooks,
         drives=drives,
         process_ends=process_ends,
+        context=context,
     )

@@ -3,7 +3,8 @@
 `Instance` is the SDK's own, which is an event loop as well. It differs in this: tasks and futures
 hash to a number; timers that are due already need no timer; what would touch the world raises our
 error; a replay is compared with its history by us as well; the end of each turn publishes what the
-run waits for; and letting a run go from memory unwinds its code as `replay.loop` does.
+run waits for; code is called through `host.border`; and letting a run go from memory unwinds it as
+`replay.loop` does.
 
 None of this is public in the SDK. tests/temporal pins each point.
 """
@@ -12,8 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import Context, ContextVar
+from functools import partial
 from typing import Any, Protocol, TypeVarTuple, Unpack
 from weakref import WeakSet
 
@@ -38,23 +40,15 @@ from temporalio.worker._workflow_instance import (
     _WorkflowInstanceImpl,
 )
 
-from belugawf.host import forbidding
-from belugawf.model.errors import (
-    NondeterminismError,
-    RunEvicted,
-    TurnError,
-)
+from belugawf.authoring.failures import describe_failure
+from belugawf.model.errors import BelugaError, NondeterminismError, TurnError
 from belugawf.model.policy import ActivityOptions
 from belugawf.replay.locating import user_location
-from belugawf.replay.loop import MAX_REFUSALS
-from belugawf.replay.numbering import CountedFuture, CountedTask, NumberingLoop
-from belugawf.replay.unwinding import Generators, kept_generators, unwind
+from belugawf.replay.numbering import CountedFuture, CountedTask, NumberingLoop, owner_of
+from belugawf.replay.unwinding import Generators, abandon, kept_generators, unwind
 from belugawf.temporal.environment import Environment, eviction_problem, problem_of
 from belugawf.temporal.matching import Matcher, asked_for
-from belugawf.temporal.payloads import (
-    header,
-    split,
-)
+from belugawf.temporal.payloads import RecordedFailure, header, split
 from belugawf.temporal.scheduling import limits_on_server
 
 _Ts = TypeVarTuple("_Ts")
@@ -74,11 +68,14 @@ class Reporting(Protocol):
 
 
 class _Callback(asyncio.Handle):
-    """A task that raises SystemExit keeps it as its exception, and ends no worker."""
+    """A task that raises SystemExit keeps it as its exception, for whoever awaits it."""
 
     def _run(self) -> None:
-        with contextlib.suppress(SystemExit, KeyboardInterrupt):
+        try:
             super()._run()
+        except (SystemExit, KeyboardInterrupt):
+            if not isinstance(owner_of(self), asyncio.Task):
+                raise
 
 
 # Reasons for letting a run go that say nothing of its code.
@@ -93,41 +90,51 @@ _HARMLESS = (
 
 
 class Instance(_WorkflowInstanceImpl, NumberingLoop):
-    """The SDK's run in memory and event loop in one, with our rules for both."""
+    """The SDK's run in memory and event loop in one, with our rules for both.
 
-    # Where the code asks for the next command, if that is known better than by its stack.
+    `location` is where the code asks for the next command, if that is known better than by its
+    stack, `locations` where it asked for each of this turn, while a replay is compared.
+    """
+
     location: str | None = None
+    open = False
+    # See `Evictable`: each turn is watched by itself, and none runs in the main thread.
+    applied = 0
+    interrupted = False
 
     def __init__(self, details: WorkflowInstanceDetails, environment: Environment) -> None:
         self.environment = environment
         self._in_order: dict[asyncio.Task[Any], None] = {}
         self._generators = Generators(self)
         self._matcher: Matcher | None = None
-        self._refusals = 0
-        # Where the code asks for each command of this turn, while it is compared.
         self.locations: list[str | None] = []
+        self.unhandled = []
+        # Tasks and callbacks copy the context in which they are made: that of their run.
+        self._context = environment.border.new_context()
         super().__init__(details)
 
     # -- a turn ----------------------------------------------------------------------------------
 
     def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
-        """Take a turn."""
+        """Take a turn. Raises nothing: the SDK would lose the run, or its worker."""
+        if any(job.HasField("remove_from_cache") for job in act.jobs):
+            self._removed(act.jobs[0].remove_from_cache)
+            return WorkflowActivationCompletion(run_id=act.run_id)
         run_id = self._info.run_id
         self.locations.clear()
         created = self._created
         if act.is_replaying and any(job.HasField("initialize_workflow") for job in act.jobs):
             self._matcher = self._new_matcher()
-        forbidding.begin()
+        border, turn = self.environment.border, partial(self._context.run, self._turn, act)
         try:
-            with kept_generators(self._generators):
-                completion = super().activate(act)
-        finally:
-            forbidding.end()
+            completion = border.turn(self, turn)
+        except BelugaError as error:
+            completion = self._refused(error)
         only_asked = all(job.HasField("query_workflow") for job in act.jobs)
         if only_asked:
             # A replay has no queries: what they create must not shift what it numbers.
             self._created = created
-        if self._deleting or only_asked:
+        if only_asked:
             return completion
         self.environment.active(self._info.workflow_id, run_id)
         runtime: Reporting | None = getattr(self._object, "runtime", None)
@@ -139,6 +146,43 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
             problem = problem_of(completion.failed.failure, new=True)
         self.environment.note_problem(run_id, problem)
         return completion
+
+    def _turn(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
+        with self._opened(), kept_generators(self._generators):
+            return super().activate(act)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[None]:
+        self.open = True
+        try:
+            yield
+        finally:
+            self.open = False
+
+    def _run_once(self, **how: Any) -> None:
+        try:
+            super()._run_once(**how)
+        except (SystemExit, KeyboardInterrupt) as error:
+            # A bare callback raised it, which belongs to nobody: here a program would end.
+            self._ready.clear()
+            self._conditions.clear()
+            commands = self._current_completion.successful.commands
+            for index in reversed(range(len(commands))):
+                if commands[index].WhichOneof("variant") in _ENDS:
+                    del commands[index]
+            self._set_workflow_failure(RecordedFailure(describe_failure(error)))
+
+    def _check_condition(self, fn: Callable[[], bool], fut: asyncio.Future[Any]) -> bool:
+        # One at a time, as on one file: whoever is woken may change what the next one waits for.
+        return not self._ready and super()._check_condition(fn, fut)
+
+    def _refused(self, error: BelugaError) -> WorkflowActivationCompletion:
+        """The completion that fails the turn."""
+        refused = WorkflowActivationCompletion()
+        self._workflow_context_failure_converter.to_failure(
+            error, self._workflow_context_payload_converter, refused.failed.failure
+        )
+        return refused
 
     # -- comparing -------------------------------------------------------------------------------
 
@@ -163,10 +207,7 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
                 act.history_length, asked_for(completion.successful.commands, self.locations)
             )
         except NondeterminismError as error:
-            refused = WorkflowActivationCompletion()
-            self._workflow_context_failure_converter.to_failure(
-                error, self._workflow_context_payload_converter, refused.failed.failure
-            )
+            refused = self._refused(error)
             refused.failed.force_cause = (
                 WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_NON_DETERMINISTIC_ERROR
             )
@@ -174,6 +215,8 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
         return completion
 
     def _add_command(self) -> WorkflowCommand:
+        if not self.open:
+            self.check()
         command = super()._add_command()
         if self._matcher is not None:
             self.locations.append(self.location or user_location(2))
@@ -191,7 +234,8 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
         ends = {str(command.WhichOneof("variant")) for command in commands} & _ENDS.keys()
         if news and not ends:
             self.location = runtime.wait_location
-            self.workflow_upsert_memo(news)
+            with self._opened():
+                self.workflow_upsert_memo(news)
         if act.is_replaying:
             return
         if any(job.HasField("initialize_workflow") for job in act.jobs):
@@ -203,11 +247,6 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
         """This turn cannot be taken, even if the code catches the error."""
         self._current_activation_error = error
         return error
-
-    def cancelled(self) -> None:
-        """CancelledError left the workflow: it ends as cancelled, whoever threw it."""
-        if self._cancel_reason is None:
-            self._cancel_reason = ""
 
     def start_activity(
         self,
@@ -256,13 +295,13 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
         """Whether the run is being let go from memory."""
         return self._deleting
 
-    def check(self) -> None:
-        """Raise `RunEvicted` once the run is let go; not for ever, as in `replay.loop`."""
-        if self._deleting and self._refusals < MAX_REFUSALS:
-            self._refusals += 1
-            raise RunEvicted
+    def hears(self) -> bool:
+        """Whether the end of something counts. What the collector closes ends without a word."""
+        if self._deleting:
+            self.check()
+        return self.open
 
-    def _apply_remove_from_cache(self, job: RemoveFromCache) -> None:
+    def _removed(self, job: RemoveFromCache) -> None:
         """Unwind the code as `replay.loop` does: the SDK would cancel it, and run its cleanup."""
         problem = self.environment.problems.get(self._info.run_id)
         if problem is None and job.reason not in _HARMLESS:
@@ -272,17 +311,29 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
         self.let_go()
 
     def let_go(self) -> None:
-        """Unwind the code; nothing that it does is heard."""
-        if self._deleting:
-            return
-        self._deleting = True
-        self._is_replaying = True
+        """Let the run go from memory; nothing that its code does is heard."""
+        if not self._deleting:
+            self.environment.border.evict(self)
+
+    def evict(self) -> None:
+        """Unwind the code. Raises `CodeInterrupted` if that was thrown in."""
+        self._forget()
         asyncio._set_running_loop(self)
         try:
-            unwind(self._in_order, self._generators)
+            self._context.run(unwind, self._in_order, self._generators)
         finally:
             asyncio._set_running_loop(None)
         self._in_order.clear()
+
+    def abandon(self) -> None:
+        """Let the run go without running a line of it: it stays in memory."""
+        self._forget()
+        abandon(self._in_order, self._generators)
+        self._in_order.clear()
+
+    def _forget(self) -> None:
+        self._deleting = self._is_replaying = True
+        self.open = False
         self._tasks.clear()
         self._ready.clear()
 
@@ -316,6 +367,8 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
         *args: *_Ts,
         context: Context | None = None,
     ) -> asyncio.Handle:
+        if not self.open:
+            self.check()
         self._assert_not_read_only("schedule task", allow_during_delete=True)
         handle = _Callback(callback, args, self, context)
         self._ready.append(handle)
@@ -349,6 +402,10 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
         rounded = max(round(delay, 3), 0.001)
         return super().call_later(rounded, callback, *args, context=context)
 
+    set_exception_handler = NumberingLoop.set_exception_handler
+    call_exception_handler = NumberingLoop.call_exception_handler
+    default_exception_handler = NumberingLoop.default_exception_handler
+
     def is_closed(self) -> bool:
         return False
 
@@ -356,7 +413,8 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
         """Generators live as long as their run."""
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        if isinstance(handle, _TimerHandle) and not self._deleting:
+        # Outside of a turn, only the collector cancels timers: nobody hears of it.
+        if isinstance(handle, _TimerHandle) and self.open:
             super()._timer_handle_cancelled(handle)
 
 

@@ -17,9 +17,6 @@ from temporalio import workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 from temporalio.worker._workflow import _InterruptDeadlockError
-from temporalio.worker._workflow_instance import (
-    _WorkflowBeingEvictedError,
-)
 
 from belugawf.authoring.context import (
     ActivityRequest,
@@ -30,17 +27,18 @@ from belugawf.authoring.context import (
 from belugawf.authoring.failures import describe_failure
 from belugawf.authoring.signals import BufferedSignal, SignalBuffer
 from belugawf.executor import RunId
+from belugawf.host.hooks import emit
 from belugawf.model import codec
 from belugawf.model.durations import SECOND_NS, duration_ns, format_instant
 from belugawf.model.errors import (
+    CodeInterrupted,
     PayloadTypeError,
     QueryNotFoundError,
-    RunEvicted,
     TurnError,
     WorkflowLoadError,
     WorkflowNotFoundError,
 )
-from belugawf.replay.replayer import InputMismatchError
+from belugawf.replay.calling import Condition, answer, input_of, unhandled_record
 from belugawf.temporal.instance import Instance, headers_of_message
 from belugawf.temporal.payloads import (
     PROGRESS_MEMO,
@@ -71,8 +69,8 @@ class MissingWorkflowError(TurnError):
     exit_code = 14
 
 
-# What is thrown into code that is not to run on.
-_UNWINDING = (RunEvicted, GeneratorExit, _WorkflowBeingEvictedError, _InterruptDeadlockError)
+# What is thrown into code that takes too long, by us and by the SDK.
+_INTERRUPTS = (CodeInterrupted, _InterruptDeadlockError)
 
 
 class TemporalRuntime:
@@ -116,26 +114,20 @@ class TemporalRuntime:
         except (WorkflowNotFoundError, WorkflowLoadError) as error:
             message = f"run {self.info.workflow_id!r} cannot go on: {error.message}"
             raise MissingWorkflowError(message, hint=error.hint) from None
-        try:
-            arguments = definition.arguments(text)
-        except Exception as error:
-            raise InputMismatchError(
-                f"the input does not fit workflow {self.info.workflow!r}: {error}",
-                hint="put the parameters back as they were when the run started",
-            ) from None
+        arguments = input_of(definition, text, self.info.workflow)
         context = WorkflowContext(self, self._signals, self._queries)
         try:
             result = await definition.function(context, **arguments)
             return raw(codec.encode(result, what="result", limit=self.payload_limit))
-        except (TurnError, workflow.NondeterminismError):
-            raise
-        except asyncio.CancelledError:
-            self._instance.cancelled()
-            raise
-        except _UNWINDING:
+        except (TurnError, workflow.NondeterminismError, *_INTERRUPTS):
             raise
         except BaseException as error:
-            # Whatever leaves the code fails the run; even what would end a process.
+            # Not in its turn: it is being let go, or Python's collector has closed it.
+            if not self._instance.open:
+                raise
+            if isinstance(error, asyncio.CancelledError) and self.cancel_requested:
+                raise
+            # Whatever else leaves the code fails the run; even what would end a process.
             raise RecordedFailure(describe_failure(error)) from None
 
     def receive(self, name: str, payloads: Sequence[Payload], data: dict[str, Any]) -> None:
@@ -168,17 +160,17 @@ class TemporalRuntime:
                 f"it has status, result, waiting, and {names}"
             )
         args = [] if text is None else codec.decode(text, list[Any], what="arguments")
-        return raw(codec.encode(function(*args), what=f"query {name}", limit=self.payload_limit))
+        return raw(answer(name, function, args, self.payload_limit))
 
     def came_to_rest(self) -> dict[str, Any]:
         """A turn was taken: emit its log lines; returns what the memo is to say newly."""
-        for record in self._logs:
-            target = logging.getLogger(record.name)
-            try:
-                if target.isEnabledFor(record.levelno):
-                    target.handle(record)
-            except Exception:
-                logger.exception("a log handler failed")
+        if not self.is_replaying():
+            known = self._environment.catalog.workflows.get(self.info.workflow)
+            where = "" if known is None else known.location
+            for message, traceback in self._instance.unhandled:
+                self._logs.append(unhandled_record(self.info, where, message, traceback))
+        self._instance.unhandled.clear()
+        emit(logger, self._logs)
         self._logs.clear()
         news: dict[str, Any] = {}
         waits = list(self._waits.values())
@@ -204,7 +196,8 @@ class TemporalRuntime:
     @property
     def cancel_requested(self) -> bool:
         """Whether somebody asked this run to stop."""
-        return workflow.cancellation_reason() is not None
+        self._instance.check()
+        return self._instance.workflow_cancellation_reason() is not None
 
     def schedule_activity(self, request: ActivityRequest) -> asyncio.Future[str]:
         self._instance.check()
@@ -212,7 +205,7 @@ class TemporalRuntime:
         name = request.mark.name
         self._know(name, request.function)
         result: asyncio.Future[str] = self._instance.create_future()
-        if self._instance.evicting:
+        if not self._instance.open:
             return result
         self._instance.location = request.location
         max_crashes = self._environment.options.max_crashes
@@ -267,9 +260,8 @@ class TemporalRuntime:
             )
 
     def cancel_activity(self, result: asyncio.Future[str]) -> None:
-        self._instance.check()
         handle = self._handles.get(result)
-        if handle is not None:
+        if self._instance.hears() and handle is not None:
             handle.cancel()
 
     def begin_wait(self, wait: SignalWait) -> int:
@@ -290,26 +282,26 @@ class TemporalRuntime:
         return self._tokens
 
     def end_wait(self, token: int, outcome: str) -> None:
-        self._instance.check()
-        self._waits.pop(token, None)
+        if self._instance.hears():
+            self._waits.pop(token, None)
 
     def wait_condition(self, predicate: Callable[[], bool]) -> asyncio.Future[None]:
         self._instance.check()
         future: asyncio.Future[None] = self._instance.create_future()
 
+        condition = Condition(predicate)
+
         def over() -> bool:
             if future.done():
                 return True
-            try:
-                if not predicate():
-                    return False
-            except Exception as error:
-                future.set_exception(error)
-            else:
+            outcome = condition.outcome()
+            if outcome is True:
                 future.set_result(None)
-            return True
+            elif outcome is not False:
+                future.set_exception(outcome)
+            return outcome is not False
 
-        if not self._instance.evicting:
+        if self._instance.open:
             self._instance.create_task(workflow.wait_condition(over))
         return future
 
@@ -331,10 +323,10 @@ class TemporalRuntime:
         return workflow.random()
 
     def is_replaying(self) -> bool:
-        return workflow.unsafe.is_replaying()
+        return self._instance.workflow_is_replaying()
 
     def emit_log(self, record: logging.LogRecord) -> None:
-        if not self.is_replaying() and not self._instance.evicting:
+        if self._instance.open and not self.is_replaying():
             self._logs.append(record)
 
     def publish_progress(self, progress: str | float) -> None:

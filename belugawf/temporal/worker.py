@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
 from datetime import timedelta
 
 from temporalio.worker import Worker
@@ -14,6 +15,7 @@ from belugawf.authoring.loader import Catalog
 from belugawf.executor import Hooks
 from belugawf.host.clock import SystemClock
 from belugawf.host.knobs import number
+from belugawf.host.loops import ProtectedTasks
 from belugawf.model.errors import UnavailableError
 from belugawf.temporal.attempts import ActivityHost
 from belugawf.temporal.environment import Environment, WorkerOptions
@@ -26,6 +28,8 @@ from belugawf.temporal.server import RunName, Server
 _GRACE = timedelta(days=3_650)
 # A run whose worker died is handed to another one after this.
 _STICKY = timedelta(seconds=number("BELUGAWF_TEST_STICKY", 10))
+# So long a turn takes that the border cannot end, in seconds; others go on meanwhile.
+_NO_RETURN_S = 15
 # As many workflow tasks at a time as threads to run them; each takes a few milliseconds.
 _TURNS_AT_ONCE = 32
 
@@ -59,14 +63,20 @@ class TemporalWorker:
         catalog: Catalog,
         options: WorkerOptions,
         hooks: Sequence[Hooks],
+        context: Context | None = None,
     ) -> None:
         self.environment = Environment(
             catalog,
             options,
             hooks,
             lambda workflow_id, run_id: server.fetch_history(RunName(workflow_id, run_id)),
+            context,
         )
-        self._activities = ActivityHost(self.environment, SystemClock(), server.heartbeat)
+        loop = asyncio.get_running_loop()
+        self._protected = ProtectedTasks(loop)
+        self._activities = self._protected.context.run(
+            ActivityHost, self.environment, SystemClock(), server.heartbeat, context
+        )
         self._runner = Runner(self.environment)
         self._turns = ThreadPoolExecutor(_TURNS_AT_ONCE, thread_name_prefix="belugawf-workflow")
         self._worker = Worker(
@@ -85,7 +95,11 @@ class TemporalWorker:
             default_heartbeat_throttle_interval=timedelta(seconds=PULSE_S),
             graceful_shutdown_timeout=_GRACE,
         )
-        self._running = asyncio.create_task(self._worker.run())
+        # The border watches turns, and its message names the line. What it cannot end, as a call
+        # that does not come back, is left to the SDK.
+        assert self._worker._workflow_worker is not None
+        self._worker._workflow_worker._deadlock_timeout_seconds = _NO_RETURN_S
+        self._running = loop.create_task(self._worker.run(), context=self._protected.context)
         self._stopping: asyncio.Task[None] | None = None
 
     @property
@@ -112,7 +126,8 @@ class TemporalWorker:
         """Take nothing more; attempts in flight go on, and are reported as they end."""
         self._activities.stop_starting()
         if self._stopping is None:
-            self._stopping = asyncio.create_task(self._shut_down())
+            loop = asyncio.get_running_loop()
+            self._stopping = loop.create_task(self._shut_down(), context=self._protected.context)
 
     async def _shut_down(self) -> None:
         if not self._running.done():
@@ -146,3 +161,5 @@ class TemporalWorker:
         else:
             _LEFT_BEHIND.extend(self._runner.instances)
         self._turns.shutdown(wait=False)
+        self.environment.border.close()
+        self._protected.close()

@@ -16,7 +16,7 @@ from belugawf import (
 )
 from belugawf.model import events as e
 from belugawf.model.history import python_version
-from belugawf.replay.replayer import InputMismatchError
+from belugawf.replay.calling import InputMismatchError
 from tests.replay.conftest import line_of, recorded_code
 from tests.replay.driving import Run, briefs
 

@@ -236,7 +236,7 @@ EXPECTED = {
     "exits": ("failed", ("SystemExit", "3")),
     "raises_outsider": ("failed", ("Outsider", "out")),
     "child_exits": ("completed", "SystemExit"),
-    "cancels_itself": ("cancelled", None),
+    "cancels_itself": ("failed", ("CancelledError", "")),
     "calls_unmarked": ("completed", [2, 2]),
     "names_twice": ("completed", [1, 2, 3, 4, ["mine", True]]),
     "long_messages": ("completed", 60),

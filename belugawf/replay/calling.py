@@ -1,0 +1,95 @@
+"""What the workflow's code does outside of its main task: conditions, queries, its input, errors.
+
+Whatever it raises belongs to whoever waits or asks, but `CodeInterrupted`: that ends the turn.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextvars import copy_context
+from typing import Any
+
+from belugawf.authoring.context import WorkflowInfo
+from belugawf.authoring.failures import describe_failure, in_one_line
+from belugawf.authoring.workflow import WorkflowDefinition
+from belugawf.model import codec
+from belugawf.model.errors import BelugaError, CodeInterrupted, QueryFailedError, TurnError
+
+QUERY_HINT = "look at the function given to ctx.set_query"
+
+
+class InputMismatchError(TurnError):
+    """The recorded input no longer fits the workflow's parameters."""
+
+    code = "input_mismatch"
+
+
+class Condition:
+    """A predicate that somebody waits for, called in the context of whoever does."""
+
+    def __init__(self, predicate: Callable[[], bool]) -> None:
+        self._predicate = predicate
+        self._context = copy_context()
+
+    def outcome(self) -> BaseException | bool:
+        """Whether it holds, or what it raises."""
+        try:
+            return bool(self._context.run(self._predicate))
+        except StopIteration as error:
+            # As in a coroutine: a future could not hand it on either.
+            stopped = RuntimeError("coroutine raised StopIteration")
+            stopped.__cause__ = error
+            return stopped
+        except CodeInterrupted:
+            raise
+        except BaseException as error:
+            return error
+
+
+def answer(name: str, function: Callable[..., Any], args: Sequence[Any], limit: int) -> str:
+    """The JSON text that a workflow's query answers, at most `limit` bytes of it.
+
+    Raises `QueryFailedError` whatever the function raises.
+    """
+    try:
+        value = copy_context().run(function, *args)
+        return codec.encode(value, what=f"query {name}", limit=limit)
+    except CodeInterrupted:
+        raise
+    except BaseException as error:
+        failure = describe_failure(error)
+        raise QueryFailedError(
+            f"query {name!r} raised {failure.type}: {failure.message}", hint=QUERY_HINT
+        ) from error
+
+
+def input_of(definition: WorkflowDefinition, payload: str | None, workflow: str) -> dict[str, Any]:
+    """The arguments of that workflow from its recorded input. Raises `InputMismatchError`."""
+    try:
+        return definition.arguments(payload)
+    except CodeInterrupted:
+        raise
+    except BaseException as error:  # the code of the user's types takes part
+        reason = str(error) if isinstance(error, BelugaError) else in_one_line(error)
+        raise InputMismatchError(
+            f"the recorded input no longer fits workflow {workflow!r}: {reason}",
+            hint="put the parameters back as they were when the run started",
+        ) from None
+
+
+def unhandled_record(
+    info: WorkflowInfo, location: str, message: str, traceback: str
+) -> logging.LogRecord:
+    """The log line of an error in the background that nobody has asked for."""
+    record = logging.LogRecord(
+        f"belugawf.workflow.{info.workflow}",
+        logging.ERROR,
+        location,
+        0,
+        f"{info.workflow_id}: {message}",
+        None,
+        None,
+    )
+    record.exc_text = traceback or None
+    return record
