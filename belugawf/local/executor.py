@@ -601,7 +601,7 @@ class LocalExecutor:
 
         before = format_instant(self._clock.now() - _patience(older_than))
         selection = Selection(before=before, status=ended_status(status), workflow=workflow)
-        pruner = Pruner(self._store.database, selection)
+        pruner = Pruner(self._store.database, selection, self._lane)
         if dry_run:
             return pruner.count()
         if vacuum:
@@ -609,7 +609,7 @@ class LocalExecutor:
         pruned = await pruner.prune()
         if not vacuum:
             return pruned
-        size, free = pruner.vacuum()
+        size, free = await pruner.vacuum()
         return replace(pruned, file_bytes=size, free_bytes=free)
 
     def _require_alone(self) -> None:
