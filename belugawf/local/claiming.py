@@ -35,7 +35,12 @@ class Claims:
         self._doubtful: dict[int, str | None] = {}
         self._resumes: list[str | None] = []
         self._patience_ns = 0
-        self.persistent = False
+        self.workers = 0
+
+    @property
+    def persistent(self) -> bool:
+        """Whether we are a worker."""
+        return self.workers > 0
 
     @property
     def everything(self) -> bool:
@@ -86,10 +91,10 @@ class Claims:
     def want_everything(self, patience_ns: int, workflow: str | None, persistent: bool) -> None:
         """Take whatever can move; only runs of `workflow` if given, unless we are a worker.
 
-        Until `resumed`, or as a worker until `persistent` is taken back.
+        Until `resumed`, or as one of the `workers` until it is counted down.
         """
         if persistent:
-            self.persistent = True
+            self.workers += 1
         else:
             self._resumes.append(workflow)
         self._patience_ns = patience_ns

@@ -22,6 +22,7 @@ from belugawf.local.turns import DrivenRun, MadeTurn, TurnMaker
 from belugawf.local.writer import Writer
 from belugawf.model import events as e
 from belugawf.model.errors import BelugaError
+from belugawf.model.history import OpenWork
 
 logger = logging.getLogger("belugawf.engine")
 
@@ -122,6 +123,7 @@ class Decider:
     def _set_back(self, run: DrivenRun, interrupted: str | None) -> None:
         """Read the run again before its next turn; what has happened to it is kept."""
         self._memory.evict(run)
+        run.work = OpenWork()  # what it opens is not on disk
         run.interrupted, run.dirty = interrupted, True
         self._agenda.add((run,))
 

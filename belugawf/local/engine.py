@@ -130,7 +130,9 @@ class Engine:
         self._agenda = Agenda(self._runs)
         self._starts = Starts()
         self.touched = Noted()
-        self._stopping = False
+        self._stopped_by: set[object] = set()
+        self._cutting = False
+        self._recording = 0
         self._closing = False
         self._looked_at = 0
         self._look_now = True
@@ -219,9 +221,10 @@ class Engine:
         self._claims.want_everything(patience_ns, workflow, persistent)
         self.look()
 
-    def stop_working(self) -> None:
-        """Be no worker any more: runs that nobody here asked for are claimed no longer."""
-        self._claims.persistent = False
+    def stop_working(self) -> bool:
+        """One worker fewer. Whether it was the last: then only what was asked for is claimed."""
+        self._claims.workers -= 1
+        return not self._claims.persistent
 
     def forget_wishes(self, runs: Iterable[int]) -> None:
         """A resume is over: these runs are not followed for it."""
@@ -247,9 +250,16 @@ class Engine:
         self._agenda.add((run,))
         self.wake()
 
-    def stop_starting(self) -> None:
-        """Claim nothing and start nothing any more; attempts in flight go on."""
-        self._stopping = True
+    @property
+    def _stopping(self) -> bool:
+        return bool(self._stopped_by)
+
+    def stop_starting(self, who: object = None) -> None:
+        """Claim nothing and start nothing; attempts in flight go on.
+
+        Until everybody who has stopped it goes on; `None` never does.
+        """
+        self._stopped_by.add(who)
         self._starter.stop(self._runs)
         self.wake()
 
@@ -259,9 +269,10 @@ class Engine:
         self.stop_starting()
 
     def cut(self) -> None:
-        """Interrupt the attempts in flight."""
-        self.stop_starting()
+        """After a stop: interrupt the attempts in flight."""
+        self._cutting = True
         self._attempts.cut()
+        self.wake()
 
     def drives(self, run: int) -> bool:
         """Whether this process drives the run, or is about to."""
@@ -314,7 +325,9 @@ class Engine:
     @property
     def drained(self) -> bool:
         """Whether nothing is in flight and everything that ended is recorded."""
-        return not self._attempts.count and not any(r.outcomes for r in self._runs.values())
+        if self._attempts.count or self._recording:
+            return False
+        return not any(run.outcomes for run in self._runs.values())
 
     async def changed(self, timeout_s: float) -> None:
         """Until something was committed, a run was let go or refused; or the time is up.
@@ -340,28 +353,36 @@ class Engine:
         if self._failure is not None:
             raise self._failure
 
-    async def pause(self) -> None:
+    async def pause(self, who: object) -> None:
         """After a stop, once drained: let go what could not be started, and start again.
 
-        Runs that are followed stay; others that something is at work for, until nothing is.
+        Runs that are followed stay; others that something is at work for, until nothing is. While
+        somebody else has stopped it too, that is theirs to do.
         """
-        if not self._stopping:
-            return
-        self.check()
-        if self._pausing is None:
-            self._pausing = asyncio.get_running_loop().create_future()
-        self.wake()
-        await asyncio.shield(self._pausing)
+        try:
+            if self._stopped_by == {who}:
+                self.check()
+                if self._pausing is None:
+                    self._pausing = asyncio.get_running_loop().create_future()
+                self.wake()
+                await asyncio.shield(self._pausing)
+        finally:
+            self.go_on(who)
 
-    def go_on(self) -> None:
-        """Claim and start again, after a stop."""
-        self._stopping = False
+    def go_on(self, who: object) -> None:
+        """`who` wants things claimed and started again, after a stop."""
+        if who in self._stopped_by:
+            self._stopped_by.discard(who)
+            self.look()
+
+    def _start_again(self) -> None:
+        """Nobody stops us any more. Not within a commit: what it writes is in memory already."""
+        self._cutting = False
         self._starter.go_on()
         for run in self._runs.values():
             if not run.leaving:
                 run.unstarted = dict.fromkeys(run.work.activities)
                 self._starter.queue(run, self._clock.now())
-        self.look()
 
     async def close(self) -> None:
         """Stop ticking, let all runs go, end everything that was started here.
@@ -457,6 +478,8 @@ class Engine:
     async def _tick(self) -> None:
         if self._pausing is not None:
             await self._pause()
+        if self._starter.stopped and not self._stopping:
+            self._start_again()
         if self._exits.ended_at_work:
             await self._exits.free_ended()
         now = self._clock.now()
@@ -474,6 +497,8 @@ class Engine:
             self._agenda.add(ready)
             raise
         self._starter.start(self._runs)
+        if self._cutting:
+            self._attempts.cut()  # what was on record as started before that
 
     async def _turn(self, ready: Sequence[DrivenRun], now: int) -> None:
         held = [run for run in ready if not run.leaving]
@@ -500,8 +525,6 @@ class Engine:
         except (UnavailableError, BusyError) as error:
             if not pausing.done():
                 pausing.set_exception(error)
-        finally:
-            self.go_on()
         if not pausing.done():
             pausing.set_result(None)
 
@@ -635,6 +658,8 @@ class Engine:
         if not pairs and not starts:
             return
         turns, new = [turn for _, turn in pairs], [asked.start for asked in starts]
+        # Once these starts are on record they happen, whoever stops us meanwhile.
+        self._recording = sum(len(m.begun) for m, _ in pairs)
         try:
             committed = await self._writer.write(
                 lambda: self._store.commit(turns, self._owner, new),
@@ -648,6 +673,7 @@ class Engine:
             raise
         finally:
             self._starts.drop(starts)
+            self._recording = 0
         for (m, turn), verdict in zip(pairs, committed.verdicts, strict=True):
             trouble = self._settle(m, turn, verdict)
             if trouble is not None:

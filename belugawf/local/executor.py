@@ -266,12 +266,12 @@ class LocalExecutor:
                 return engine.idle
             return not any(engine.drives(key) for key in driven)
 
+        stop = object()
         try:
             with nullcontext() if named else engine.touched.into(driven):
-                await self._drive_until(engine, done, max_time, grace)
+                await self._drive_until(engine, done, max_time, grace, stop)
         except asyncio.CancelledError:
-            if not self._interrupts:
-                engine.go_on()
+            engine.go_on(stop)
             raise
         finally:
             if named:
@@ -283,7 +283,7 @@ class LocalExecutor:
             for row in self._store.by_keys(driven)
         ]
         if not self._interrupts:
-            await engine.pause()
+            await engine.pause(stop)
         return infos
 
     def _movable(self, workflow: str | None) -> list[RunRow]:
@@ -305,10 +305,10 @@ class LocalExecutor:
         await self._lane.write(lambda: here.announce("worker", names))
         engine.want_everything(_patience(RESUME_PATIENCE), persistent=True)
         try:
-            await self._drive_until(engine, lambda: False, None, grace)
+            await self._drive_until(engine, lambda: False, None, grace, object())
         finally:
-            engine.stop_working()
-            if self._presence is not None:  # else the executor was left meanwhile
+            was_last = engine.stop_working()
+            if was_last and self._presence is not None:  # else the executor was left meanwhile
                 await self._lane.write(lambda: here.announce("guest", ()))
 
     async def _drive_until(
@@ -317,8 +317,12 @@ class LocalExecutor:
         done: Callable[[], bool],
         max_time: Duration | None,
         grace: Duration | None,
+        stop: object,
     ) -> None:
-        """Until it is done; or the time is up, or somebody interrupts, and then drained."""
+        """Until it is done; or the time is up, or somebody interrupts, and then drained.
+
+        The engine is stopped by `stop` then, and for good by an interrupt.
+        """
         end = None if max_time is None else self._clock.now() + _patience(max_time)
         cut_at: int | None = None
         stopped = False
@@ -326,7 +330,7 @@ class LocalExecutor:
             now = self._clock.now()
             if not stopped and (self._interrupts or (end is not None and now >= end)):
                 stopped = True
-                engine.stop_starting()
+                engine.stop_starting(None if self._interrupts else stop)
                 cut_at = None if grace is None else now + _patience(grace)
             if stopped and (self._interrupts > 1 or (cut_at is not None and now >= cut_at)):
                 engine.cut()
@@ -600,7 +604,7 @@ class LocalExecutor:
 
         before = format_instant(self._clock.now() - _patience(older_than))
         selection = Selection(before=before, status=ended_status(status), workflow=workflow)
-        pruner = Pruner(self._store.database, selection)
+        pruner = Pruner(self._store.database, selection, self._lane)
         if dry_run:
             return pruner.count()
         if vacuum:
@@ -608,7 +612,7 @@ class LocalExecutor:
         pruned = await pruner.prune()
         if not vacuum:
             return pruned
-        size, free = pruner.vacuum()
+        size, free = await pruner.vacuum()
         return replace(pruned, file_bytes=size, free_bytes=free)
 
     def _require_alone(self) -> None:

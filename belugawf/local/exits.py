@@ -112,7 +112,7 @@ class Exits:
             run.dirty = False  # else somebody asks for it while this is written
         kept = {run.key for run in runs if self.is_needed(run)}
         ends = [end for run in runs for end in run.outcomes]
-        problems = {key: problem_of(reason) for key, (reason, _) in reasons.items()}
+        problems = {key: (problem_of(why), length) for key, (why, length) in reasons.items()}
         try:
             # Written first: a run that is still ours on disk must not be missing here.
             news = await self._writer.write(

@@ -11,14 +11,18 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import TypeAlias
+from functools import partial
+from typing import TypeAlias, TypeVar
 
 from belugawf.executor import OPEN, STATUSES, Pruned
 from belugawf.local.database import Database
+from belugawf.local.writer import Writer
 from belugawf.model.errors import UsageError
 from belugawf.model.values import frozen
+
+T = TypeVar("T")
 
 # How long a transaction deletes, in seconds. One run is always deleted as a whole, however long.
 _HOLD_S = 0.01
@@ -54,10 +58,14 @@ def ended_status(status: str | None) -> str | None:
 
 
 class Pruner:
-    """Deletes the ended runs of a selection. Methods raise what `Database` raises."""
+    """Deletes the ended runs of a selection. Methods raise what `Database` raises.
 
-    def __init__(self, database: Database, selection: Selection) -> None:
+    Its transactions take so long on purpose that none is made on the event loop.
+    """
+
+    def __init__(self, database: Database, selection: Selection, lane: Writer) -> None:
         self._database = database
+        self._lane = lane
         self._selection = selection
 
     def count(self) -> Pruned:
@@ -74,17 +82,20 @@ class Pruner:
         for found in self._ended():
             while found:
                 began = time.monotonic()
-                done, deleted = self._delete(found)
+                done, deleted = await self._off_loop(partial(self._delete, found))
                 runs += len(deleted)
                 events += sum(length for _, _, length, _ in deleted)
                 found = found[done:]
                 await asyncio.sleep(time.monotonic() - began)
         return self._pruned(runs, events, dry_run=False)
 
-    def vacuum(self) -> tuple[int, int]:
+    async def vacuum(self) -> tuple[int, int]:
         """Write the file anew without its free space; returns `Database.sizes` after that."""
-        self._database.vacuum()
+        await self._off_loop(self._database.vacuum)
         return self._database.sizes()
+
+    async def _off_loop(self, work: Callable[[], T]) -> T:
+        return await self._lane.write(work, size=_AT_ONCE)
 
     def _ended(self) -> Iterator[list[Ended]]:
         """The runs of the selection, oldest first, some at a time."""

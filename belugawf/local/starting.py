@@ -45,11 +45,11 @@ class Starter:
         self._beginning: dict[int, DrivenRun] = {}
         self._details: dict[tuple[int, int], Any] = {}
         self._alone: tuple[int, int] | None = None
-        self._stopped = False
+        self.stopped = False
 
     def stop(self, runs: Mapping[int, DrivenRun]) -> None:
         """Start nothing more; what is queued stays scheduled for whoever drives the run next."""
-        self._stopped = True
+        self.stopped = True
         self._queue.clear()
         self._queued.clear()
         self._beginning.clear()
@@ -60,11 +60,11 @@ class Starter:
 
     def go_on(self) -> None:
         """Start again, after a `stop`."""
-        self._stopped = False
+        self.stopped = False
 
     def queue(self, run: DrivenRun, now: int) -> None:
         """Queue what is open and due in that run, and has no attempt yet."""
-        if self._stopped:
+        if self.stopped:
             return
         for seq in list(run.unstarted):
             activity = run.work.activities.get(seq)
@@ -96,7 +96,7 @@ class Starter:
         """Start as many as there is room for."""
         self._beginning = {key: run for key, run in self._beginning.items() if run.to_begin}
         reserved = sum(len(run.to_begin) for run in self._beginning.values())
-        while self._queue and not self._stopped:
+        while self._queue and not self.stopped:
             if self._alone is not None or self._attempts.count + reserved >= self._room:
                 return
             key, seq = next(iter(self._queue))
@@ -134,7 +134,7 @@ class Starter:
     def launch(self, run: DrivenRun, seq: int) -> None:
         """Start this attempt now: what had to be noted of it is on disk."""
         activity = run.work.activities.get(seq)
-        if activity is None or self._stopped:
+        if activity is None:
             return
         scheduled = activity.scheduled
         run.launched.add(seq)

@@ -413,7 +413,7 @@ class Store(Questions):
 
     def refuse(
         self,
-        problems: Mapping[int, Mapping[str, Any]],
+        problems: Mapping[int, tuple[Mapping[str, Any], int]],
         owner: str,
         *,
         keep: Collection[int] = (),
@@ -421,6 +421,7 @@ class Store(Questions):
     ) -> set[int]:
         """Mark runs with their problems, and let those go that are ours, but for `keep`.
 
+        Each problem is of a history of that length: who has moved the run on has not got it.
         `ends` are the ends of attempts that could not be applied because of that: they go to the
         inboxes of their runs, so that whoever takes these up next applies them.
         Returns the runs whose problem is news.
@@ -428,16 +429,18 @@ class Store(Questions):
         news = set()
         with self.database.write() as db:
             self._keep_ends(db, ends, owner)
-            for run, problem in problems.items():
+            for run, (problem, length) in problems.items():
                 text = json.dumps(problem, ensure_ascii=False)
                 text = text.encode("utf-8", "backslashreplace").decode()
                 old = db.execute("SELECT problem FROM live WHERE run = ?", (run,)).fetchone()
                 if old is None or old[0] != text:
-                    news.add(run)
-                    db.execute(
-                        f"UPDATE live SET problem = ? WHERE run = ? AND NOT {_HAS_ENDED}",
-                        (text, run),
+                    marked = db.execute(
+                        f"UPDATE live SET problem = ? WHERE run = ? AND NOT {_HAS_ENDED} "
+                        "AND (SELECT history_length FROM runs WHERE key = live.run) = ?",
+                        (text, run, length),
                     )
+                    if old is None or marked.rowcount:
+                        news.add(run)
             free = [run for run in problems if run not in keep]
             self._free_ended(db, free, owner)
             for run in free:

@@ -310,7 +310,7 @@ async def test_a_commit_of_unknown_outcome_counts_no_failure_twice(tmp_path: Pat
     async with open_executor(tmp_path, trying_twice) as executor:
         await executor.execute(trying_twice, id="one")
         engine, commit = engine_of(executor), executor._store.commit
-        engine._claims.persistent = True
+        engine._claims.workers = 1
 
         def uncertain(turns: Sequence[Turn], owner: str, starts: Sequence[Start]) -> Committed:
             verdicts = commit(turns, owner, starts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from belugawf.local.database import Database
 from belugawf.local.executor import LocalExecutor
 from belugawf.local.pruning import Pruner, Selection
 from belugawf.local.store import Store
+from belugawf.local.writer import Writer
 from belugawf.model import events as e
 from tests.local.processes import Child
 from tests.local.test_store import OWNER, new_run, turn, waits
@@ -52,8 +54,12 @@ def ended_run(store: Store, name: str, at: str, status: str = "completed", **mor
     return run
 
 
+def pruner_of(store: Store, before: str = BETWEEN, **chosen: Any) -> Pruner:
+    return Pruner(store.database, Selection(before=before, **chosen), Writer(store.database))
+
+
 def prune(store: Store, before: str = BETWEEN, **chosen: Any) -> Pruned:
-    return asyncio.run(Pruner(store.database, Selection(before=before, **chosen)).prune())
+    return asyncio.run(pruner_of(store, before, **chosen).prune())
 
 
 def left(store: Store) -> dict[str, int]:
@@ -93,7 +99,7 @@ def test_what_stays(store: Store) -> None:
         found = {row.key for row in store.by_keys(keys.values())}
         return {name for name, key in keys.items() if key in found}
 
-    counted = Pruner(store.database, Selection(before=BETWEEN)).count()
+    counted = pruner_of(store).count()
     assert (counted.runs, counted.dry_run) == (3, True)
     assert stored() == set(keys)
     assert prune(store, status="failed").runs == 1
@@ -140,7 +146,7 @@ def test_others_write_in_between(store: Store, monkeypatch: pytest.MonkeyPatch) 
     seen: list[int] = []
 
     async def both() -> Pruned:
-        pruner = asyncio.create_task(Pruner(store.database, Selection(before=BETWEEN)).prune())
+        pruner = asyncio.create_task(pruner_of(store).prune())
         while not pruner.done():
             await asyncio.to_thread(new_run, beside, f"new-{len(seen)}")
             seen.append(len(beside.by_keys(runs)))
@@ -176,11 +182,12 @@ PRUNER = """
     from pathlib import Path
     from belugawf.local import pruning
     from belugawf.local.database import Database
+    from belugawf.local.writer import Writer
 
     pruning._HOLD_S = 0.0
     database = Database(Path(sys.argv[1]))
     selection = pruning.Selection(before=sys.argv[2])
-    asyncio.run(pruning.Pruner(database, selection).prune())
+    asyncio.run(pruning.Pruner(database, selection, Writer(database)).prune())
 """
 
 
@@ -203,6 +210,11 @@ def test_killed_in_the_middle(store: Store, monkeypatch: pytest.MonkeyPatch, ste
     }
     assert prune(store).runs == len(there)
     assert left(store) == {}
+
+
+@workflow
+async def ending(ctx: WorkflowContext) -> None:
+    pass
 
 
 @workflow
@@ -278,3 +290,22 @@ async def test_status_must_be_of_ended_runs(tmp_path: Path, status: str, message
     async with LocalExecutor(tmp_path / "state.db") as executor:
         with pytest.raises(UsageError, match=message):
             await executor.prune(older_than="1d", status=status)
+
+
+@pytest.mark.parametrize("vacuum", [False, True])
+async def test_pruning_waits_for_no_lock_on_the_event_loop(tmp_path: Path, vacuum: bool) -> None:
+    """While another process writes, what runs beside it in the program goes on."""
+    # FINDINGS E2
+    db = tmp_path / "state.db"
+    async with LocalExecutor(db, [ending]) as executor, asyncio.timeout(20):
+        if not vacuum:
+            await (await executor.execute(ending)).result()
+        other = Database(db)
+        with other.write():
+            pruning = asyncio.create_task(executor.prune(older_than="0s", vacuum=vacuum))
+            began = time.monotonic()
+            await asyncio.sleep(0.2)
+            assert not pruning.done()
+            assert time.monotonic() - began < 2
+        other.close()
+        assert (await pruning).runs == (not vacuum)

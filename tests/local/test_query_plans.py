@@ -21,6 +21,7 @@ from belugawf.local import completion, idle, peek
 from belugawf.local.database import Database
 from belugawf.local.pruning import Pruner, Selection
 from belugawf.local.store import Store
+from belugawf.local.writer import Writer
 from belugawf.model import events as e
 from belugawf.model.errors import UnavailableError
 from tests.local.test_store import OWNER, new_run, turn, waits
@@ -142,7 +143,7 @@ def use(store: Store) -> Caught:
     store.mail([run])
     store.commit([turn(run, waits())], OWNER)
     store.save_heartbeats([(run, 1, "1")])
-    store.refuse({run: {"code": "x"}}, OWNER)
+    store.refuse({run: ({"code": "x"}, 1)}, OWNER)
     store.claim({run: None}, OWNER)
     store.release([other], OWNER)
     store.abandon([other], OWNER)
@@ -152,7 +153,7 @@ def use(store: Store) -> Caught:
     store.terminate(run, None, None)
     store.claim({other: None}, OWNER)
     store.commit([turn(other, e.WorkflowCompleted(position=2, time=0, payload="1"))], OWNER)
-    pruner = Pruner(store.database, Selection(before="9"))
+    pruner = Pruner(store.database, Selection(before="9"), Writer(store.database))
     assert pruner.count().runs == 2
     asyncio.run(pruner.prune())
     return caught

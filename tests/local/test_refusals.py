@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from belugawf import ApplicationError, RetryPolicy, WorkflowContext, activity, workflow
+from belugawf.local.database import WouldWaitError
 from belugawf.local.executor import LocalExecutor
 from belugawf.model import events as e
 from belugawf.model.errors import ActivityError, BelugaError
@@ -54,6 +55,23 @@ async def flaky() -> str:
     if len(CALLS) == 1:
         raise ApplicationError("not yet")
     return "at last"
+
+
+@activity
+def hold_on() -> str:
+    CALLS.append("hold on")
+    GATE.wait()
+    return "held"
+
+
+@workflow
+async def holds_on(ctx: WorkflowContext) -> str:
+    return await ctx.execute_activity(hold_on)
+
+
+@workflow
+async def waits_for_ada(ctx: WorkflowContext) -> None:
+    await ctx.wait_for_signal("ada")
 
 
 @activity
@@ -243,3 +261,36 @@ async def test_a_refusal_ends_when_somebody_else_has_moved_the_run_on(tmp_path: 
             assert await new.handle("one").result() == [1, 2]
         worker.cancel()
         await asyncio.gather(worker, return_exceptions=True)
+
+
+async def test_a_refusal_that_is_late_marks_no_run_that_was_moved_on(tmp_path: Path) -> None:
+    """A worker without its module saw the run first, and comes to write when another drives it."""
+    async with (
+        LocalExecutor(tmp_path / "state.db", [waits_for_ada]) as other,
+        LocalExecutor(tmp_path / "state.db", [holds_on]) as executor,
+        asyncio.timeout(20),
+    ):
+        refuse, loop = other._store.refuse, asyncio.get_running_loop()
+        refusing, may_refuse = asyncio.Event(), threading.Event()
+
+        def slow(*args: Any, **more: Any) -> set[int]:
+            if asyncio._get_running_loop() is not None:
+                raise WouldWaitError  # so that it is made off the loop
+            loop.call_soon_threadsafe(refusing.set)
+            may_refuse.wait(10)
+            return refuse(*args, **more)
+
+        other._store.refuse = slow  # type: ignore[method-assign]
+        handle = await executor.execute(holds_on, id="one", detach=True)
+        resuming = asyncio.create_task(other.resume())
+        await refusing.wait()
+        working = asyncio.create_task(executor.resume("one"))
+        while not CALLS:
+            await asyncio.sleep(0.01)
+        may_refuse.set()
+        await resuming
+        problem = (await handle.describe()).problem
+        GATE.set()
+        await working
+        assert problem is None
+        assert await handle.result() == "held"

@@ -23,6 +23,7 @@ from belugawf.local.engine import Engine
 from belugawf.local.executor import LocalExecutor
 from belugawf.local.options import EngineOptions
 from belugawf.local.rows import Committed, RunRow, Start, Turn
+from belugawf.model import events as e
 from belugawf.model.errors import WorkflowBlockedError
 from belugawf.model.outcomes import Outcome
 
@@ -112,6 +113,22 @@ async def asking(ctx: WorkflowContext) -> None:
 
 
 @workflow
+async def two_things(ctx: WorkflowContext) -> None:
+    await ctx.execute_activity(in_thread)
+    await ctx.execute_activity(quick, "two")
+
+
+@activity(at_most_once=True)
+async def only_once() -> None:
+    STARTED.append("once")
+
+
+@workflow
+async def paying(ctx: WorkflowContext) -> None:
+    await ctx.execute_activity(only_once)
+
+
+@workflow
 async def napping(ctx: WorkflowContext) -> None:
     await ctx.sleep(2)
 
@@ -150,7 +167,17 @@ async def blocking(ctx: WorkflowContext, where: str) -> str:
 
 
 def open_executor(tmp_path: Path, **options: object) -> LocalExecutor:
-    workflows = [simple, asking, napping, working, going_wrong, lingering, blocking]
+    workflows = [
+        simple,
+        asking,
+        two_things,
+        paying,
+        napping,
+        working,
+        going_wrong,
+        lingering,
+        blocking,
+    ]
     return LocalExecutor(tmp_path / "state.db", workflows, **options)  # type: ignore[arg-type]
 
 
@@ -234,8 +261,8 @@ async def test_going_on_after_a_stop_starts_nothing_of_a_refused_run(tmp_path: P
         with pytest.raises(WorkflowBlockedError):
             await executor.handle("one").result()
         assert engine_of(executor).driven
-        engine_of(executor).stop_starting()
-        await engine_of(executor).pause()
+        engine_of(executor).stop_starting("us")
+        await engine_of(executor).pause("us")
         await asyncio.sleep(0.1)
         assert STARTED == ["second"]
         let_end()
@@ -377,3 +404,75 @@ async def test_a_run_that_is_kept_for_a_thread_is_at_rest(tmp_path: Path) -> Non
         info = await executor.wait("one", until="rest")
         assert info.open and not THREAD_MAY_END.is_set()
         let_end()
+
+
+@pytest.mark.parametrize("how", ["ends", "is cancelled"])
+async def test_a_resume_whose_time_is_up_starts_nothing_more_though_another_is_over(
+    tmp_path: Path, how: str
+) -> None:
+    """Each lets only itself go on: what the other has stopped stays so."""
+    async with open_executor(tmp_path) as executor, asyncio.timeout(20):
+        await executor.execute(two_things, id="limited", detach=True)
+        await executor.execute(working, id="other", input="loop", detach=True)
+        other = asyncio.create_task(executor.resume("other"))
+        limited = asyncio.create_task(executor.resume("limited", max_time="0.2s"))
+        while AT_WORK.now < 2:
+            await asyncio.sleep(0.01)
+        while not engine_of(executor)._stopping:
+            await asyncio.sleep(0.01)
+        if how == "ends":
+            GATE.set()
+        else:
+            other.cancel()
+        await asyncio.wait([other])
+        let_end()
+        await limited
+        assert STARTED == []
+
+
+async def test_of_two_that_work_one_goes_on_alone(tmp_path: Path) -> None:
+    """The end of one does not end what the other drives, nor how both are known to others."""
+    async with open_executor(tmp_path) as executor, asyncio.timeout(20):
+        first = asyncio.create_task(executor.work())
+        second = asyncio.create_task(executor.work())
+        while executor._engine is None or executor._engine._claims.workers < 2:
+            await asyncio.sleep(0.01)
+        first.cancel()
+        await asyncio.wait([first])
+        assert [owner.role for owner in executor._store.owners()] == ["worker"]
+        handle = await executor.execute(simple, id="one", detach=True)
+        while (await handle.describe()).open:
+            await asyncio.sleep(0.01)
+        second.cancel()
+        await asyncio.wait([second])
+        assert [owner.role for owner in executor._store.owners()] == ["guest"]
+
+
+async def test_what_is_on_record_as_started_starts_though_a_signal_ends_the_process(
+    tmp_path: Path,
+) -> None:
+    """On a slow disk the signal comes while the start is written: it is drained as any other."""
+    async with open_executor(tmp_path) as executor, asyncio.timeout(20):
+        commit, loop = executor._store.commit, asyncio.get_running_loop()
+        recording, may_commit = asyncio.Event(), threading.Event()
+
+        def slow(turns: Sequence[Turn], owner: str, starts: Sequence[Start]) -> Committed:
+            if any(isinstance(ev, e.AttemptStarted) for t in turns for ev in t.events):
+                if asyncio._get_running_loop() is not None:
+                    raise WouldWaitError
+                loop.call_soon_threadsafe(recording.set)
+                may_commit.wait(10)
+            return commit(turns, owner, starts)
+
+        executor._store.commit = slow  # type: ignore[method-assign]
+        await executor.execute(paying, id="one", detach=True)
+        working = asyncio.create_task(executor.work())
+        await recording.wait()
+        executor.interrupt()
+        await asyncio.sleep(0.05)
+        assert not working.done()
+        may_commit.set()
+        await working
+        assert STARTED == ["once"]
+        types = [type(event) for event in await executor.history("one")]
+        assert e.ActivityCompleted in types and e.AttemptInterrupted not in types

@@ -360,7 +360,7 @@ class Observer:
             self.complain(f"{begins.name} ran again after {other.name} had ended")
 
     def _check_failures(self, begins: Execution, others: list[Execution], most: int) -> None:
-        """A failure counts, unless its process had been interrupted, or was soon (it may be frozen)."""
+        """A failure counts, unless its process was interrupted before, or soon after it."""
         failed = [
             x
             for x in others
