@@ -11,16 +11,16 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
-import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from belugawf.authoring import activity as activities
 from belugawf.authoring import workflow as workflows
+from belugawf.authoring.failures import in_one_line
 from belugawf.authoring.workflow import WorkflowDefinition
 from belugawf.model.errors import UnavailableError, WorkflowLoadError, WorkflowNotFoundError
 from belugawf.model.values import frozen
@@ -157,13 +157,14 @@ class Catalog:
 
     def _load(self, path: Path, is_interrupt: Callable[[BaseException], bool]) -> None:
         try:
-            module = import_file(path)
+            # A module may put anything in its own place in `sys.modules`.
+            values = list(vars(import_file(path)).values())
         except BaseException as error:
             if is_interrupt(error):
                 raise
             self._problems.append(_import_problem(path, error))
             return
-        for value in list(vars(module).values()):
+        for value in values:
             if _is_marked(value, workflows.MARK):
                 self._add_workflow(WorkflowDefinition(value))
             elif _is_marked(value, activities.MARK):
@@ -260,20 +261,32 @@ def _finds(name: str, path: Path) -> bool:
 
 
 def _import_problem(path: Path, error: BaseException) -> ModuleProblem:
+    """What an exception says that has left a module. It is the user's, and so are its texts."""
+    frames = traceback.extract_tb(error.__traceback__)
     line = None
-    for frame in traceback.extract_tb(error.__traceback__):
-        if Path(frame.filename).resolve() == path.resolve():
+    for frame in frames:
+        if _is_file(frame.filename, path):
             line = frame.lineno
-    if isinstance(error, SyntaxError) and error.filename and Path(error.filename) == path.resolve():
+    if isinstance(error, SyntaxError) and _is_file(error.filename, path):
         line = error.lineno
-    own = [f for f in traceback.extract_tb(error.__traceback__) if not _is_machinery(f.filename)]
-    shown = "".join([*traceback.format_list(own), *traceback.format_exception_only(error)])
+    own = [frame for frame in frames if not _is_machinery(frame.filename)]
+    try:
+        said = traceback.format_exception_only(error)
+    except BaseException:
+        said = [in_one_line(error)]
     return ModuleProblem(
         path=path,
-        message=f"does not import: {type(error).__name__}: {error}",
+        message=f"does not import: {in_one_line(error)}",
         line=line,
-        traceback=shown.rstrip(),
+        traceback="".join([*traceback.format_list(own), *said]).rstrip(),
     )
+
+
+def _is_file(name: Any, path: Path) -> bool:
+    try:
+        return Path(name).resolve() == path.resolve()
+    except (TypeError, ValueError, OSError):
+        return False
 
 
 def _is_machinery(filename: str) -> bool:
@@ -285,7 +298,8 @@ _PACKAGE = f"{Path(__file__).parents[1]}/"
 
 
 def _is_marked(value: Any, mark: str) -> bool:
-    return inspect.isfunction(value) and hasattr(value, mark)
+    # `isinstance` would ask the object for its class, `hasattr` for anything: it is the user's.
+    return type(value) is FunctionType and hasattr(value, mark)
 
 
 def _place(function: Callable[..., Any]) -> tuple[str, int]:

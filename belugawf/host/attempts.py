@@ -492,8 +492,7 @@ class AttemptRunner:
 
     def _drive_child(self, attempt: Attempt, child: IsolatedChild) -> Outcome:
         """How it ended, once nothing of it is left."""
-        outcome = None
-        code = 0
+        outcome = code = None
         for message in child.run(_task(attempt, self._payload_limit), self._keep()):
             if "heartbeat" in message:
                 attempt.beat(message["heartbeat"])
@@ -507,7 +506,10 @@ class AttemptRunner:
                 code = message["exit_code"]
         if outcome is not None:
             return outcome
-        died = f"signal {-code}" if code < 0 else f"exit code {code}"
+        if code is None:
+            died = "with the process that watches it"
+        else:
+            died = f"signal {-code}" if code < 0 else f"exit code {code}"
         failure = Failure("ProcessDied", f"the child process of the activity died: {died}")
         return self._failed_as(attempt, failure.to_json(), None)
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from typing import IO, Any
+from pathlib import Path
+from typing import Any
 
 from belugawf.host.reaper import ENDING_SIGNALS
 
@@ -26,6 +29,12 @@ _REAPER = (
     "from belugawf.host.reaper import main; "
     "main(int(parent), [int(descriptor) for descriptor in keep.split()])"
 )
+
+# How often it is asked whether the reaper lives, in milliseconds.
+_LOOK_EVERY_MS = 1_000
+_CHUNK = 65_536
+# How often what has lost its reaper is killed again, and how long after.
+_ROUNDS, _PAUSE_S = 50, 0.02
 
 
 class IsolatedChild:
@@ -39,10 +48,11 @@ class IsolatedChild:
     def run(self, task: str, keep: Collection[int]) -> Iterator[dict[str, Any]]:
         """Start the attempt that `task` (one line) names, and yield what is said of it.
 
-        It is over when nothing is left of what it has started. The descriptors in `keep` stay
-        open until then, out of reach of the activity's code. To be called in a thread of its own,
-        which blocks the signals that end processes: what is started inherits that until it has
-        handlers. Raises OSError where no process can be started.
+        It is over when nothing is left of what it has started; where somebody has killed the
+        reaper, what is left of its session is killed here. The descriptors in `keep` stay open
+        until then, out of reach of the activity's code. To be called in a thread of its own, which
+        blocks the signals that end processes: what is started inherits that until it has handlers.
+        Raises OSError where no process can be started.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
         ours, theirs = socket.socketpair()
@@ -68,7 +78,7 @@ class IsolatedChild:
                     ours.sendall(task.encode() + b"\n")
                 assert reaper.stdout is not None
                 with reaper.stdout:
-                    yield from _messages(reaper.stdout)
+                    yield from _messages(reaper, reaper.stdout.fileno())
             finally:
                 self.end()
                 reaper.wait()
@@ -83,7 +93,54 @@ class IsolatedChild:
                     self._control.shutdown(socket.SHUT_RDWR)
 
 
-def _messages(said: IO[bytes]) -> Iterator[dict[str, Any]]:
-    for line in said:
+def _messages(reaper: subprocess.Popen[bytes], said: int) -> Iterator[dict[str, Any]]:
+    for line in _lines(reaper, said):
         with suppress(ValueError):  # it died in the middle of a line
             yield json.loads(line)
+
+
+def _lines(reaper: subprocess.Popen[bytes], said: int) -> Iterator[bytes]:
+    """What comes through that pipe until it is closed, or the reaper has ended.
+
+    If somebody has killed the reaper, what the activity has forked keeps the pipe open.
+    """
+    poll = select.poll()
+    poll.register(said, select.POLLIN)
+    begun, ended = b"", False
+    while True:
+        if poll.poll(0 if ended else _LOOK_EVERY_MS):
+            chunk = os.read(said, _CHUNK)
+            if not chunk:
+                return
+            *lines, begun = (begun + chunk).split(b"\n")
+            yield from lines
+        elif ended:
+            return
+        elif _has_ended(reaper):
+            _kill_session(reaper.pid)
+            ended = True
+
+
+def _has_ended(reaper: subprocess.Popen[bytes]) -> bool:
+    """Without taking its exit code: until then, nobody else gets its number."""
+    try:
+        return os.waitid(os.P_PID, reaper.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
+    except AttributeError:  # macOS before Python 3.13
+        return reaper.poll() is not None
+
+
+def _kill_session(session: int) -> None:
+    """Kill what is left of that session (Linux), also what is forked meanwhile."""
+    for _ in range(_ROUNDS):
+        left = False
+        for path in Path("/proc").glob("[1-9]*"):
+            with suppress(OSError, ValueError):
+                pid = int(path.name)
+                if pid != session and os.getsid(pid) == session:
+                    os.kill(pid, signal.SIGKILL)
+                    left = True
+        if not left:
+            return
+        time.sleep(_PAUSE_S)

@@ -50,7 +50,8 @@ def main(parent: int, keep: Sequence[int]) -> NoReturn:
         # Not SIG_IGN, which the activity's tools would inherit. What `nohup` ignores stays so.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, do_nothing)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
+    # Programs that read signals from a descriptor have them blocked, and we have inherited that.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (*ENDING_SIGNALS, signal.SIGCHLD))
     adopts = os.access(_CHILDREN, os.R_OK) and _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     reaper = os.getpid()
     activity = os.fork()
@@ -128,7 +129,8 @@ def _reap() -> tuple[dict[int, int], bool]:
             return ended, False
         if not pid:
             return ended, True
-        ended[pid] = status
+        if not os.WIFSTOPPED(status):  # one that has us trace it tells us that too
+            ended[pid] = status
 
 
 def _end_all(activity: int, adopts: bool) -> int:

@@ -193,6 +193,48 @@ def test_a_broken_module_leaves_the_others(
     assert catalog.workflow("good").name == "good"
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "class E(Exception):\n    def __str__(self): raise SystemExit(4)\nraise E",
+            "E: its text cannot be made: SystemExit",
+        ),
+        ("e = SyntaxError('x'); e.filename = 5\nraise e", "SyntaxError: x"),
+        ("import sys\nsys.modules[__name__] = 5", "TypeError: vars() argument"),
+    ],
+    ids=["text", "filename", "replaced"],
+)
+def test_what_a_module_raises_is_the_users(folder: Path, text: str, message: str) -> None:
+    """Also where its own code raises when it is described. FINDINGS B1, O7"""
+    write(folder, "wf_broken", text + "\n")
+    write(folder, "wf_good", workflow="good")
+    catalog = Catalog.from_folder(folder)
+    assert list(catalog.workflows) == ["good"]
+    [problem] = catalog.problems
+    assert problem.message.startswith(f"does not import: {message}")
+
+
+def test_objects_that_answer_no_question(folder: Path) -> None:
+    """A proxy that is bound to nothing yet is no workflow, and no reason not to load others."""
+    write(
+        folder,
+        "wf_good",
+        """
+        from belugawf import workflow
+        class Proxy:
+            def __getattribute__(self, name): raise RuntimeError("bound to nothing")
+        proxy = Proxy()
+        @workflow
+        async def good(ctx): ...
+        """,
+    )
+    catalog = Catalog.from_folder(folder)
+    assert list(catalog.workflows) == ["good"]
+    assert catalog.problems == ()
+    assert list(Catalog.from_functions([catalog.workflow("good").function]).workflows) == ["good"]
+
+
 def test_a_mended_module(folder: Path) -> None:
     """After it is mended the same file loads, in the same process."""
     write(folder, "wf_broken", "1 / 0")

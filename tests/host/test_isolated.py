@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -14,6 +16,9 @@ import pytest
 
 from belugawf import WorkflowFailedError, new_executor
 from belugawf.host.children import IsolatedChild
+from tests.conformance.harness import is_alive
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="what the Linux kernel tells")
 
 MODULE = """
 import atexit, os, time
@@ -102,9 +107,10 @@ async def test_a_process_that_dies_fails_its_activity(tmp_path: Path) -> None:
         await result_of(tmp_path, "one", input={"name": "dies", "arguments": []})
 
 
-def sleeping(tmp_path: Path) -> str:
-    """A task that sleeps for minutes."""
-    (tmp_path / "sleeping.py").write_text("import time\ndef sleeping(): time.sleep(300)\n")
+def sleeping(tmp_path: Path, before: str = "") -> str:
+    """A task that sleeps for minutes, after that line."""
+    body = f"    {before}\n    time.sleep(300)\n"
+    (tmp_path / "sleeping.py").write_text(f"import os, signal, time\ndef sleeping():\n{body}")
     task = {
         "file": str(tmp_path / "sleeping.py"),
         "qualname": "sleeping",
@@ -144,3 +150,63 @@ def test_a_copy_of_our_end_keeps_nothing_alive(tmp_path: Path) -> None:
     thread.join(20)
     os.close(copy)
     assert not thread.is_alive()
+
+
+@linux_only
+def test_what_has_lost_its_reaper_is_ended(tmp_path: Path) -> None:
+    """Whoever kills the reaper leaves forks that nobody watches, and that keep its pipe open."""
+    pids = tmp_path / "pid"
+    before = f"""
+    pid = os.fork()
+    if pid:
+        open({str(pids)!r}, "w").write(str(pid))
+        os.kill(os.getppid(), signal.SIGKILL)
+    """
+    said: list[Any] = []
+    child = IsolatedChild()
+    task = sleeping(tmp_path, before.strip())
+    thread = threading.Thread(target=lambda: said.extend(child.run(task, ())))
+    thread.start()
+    thread.join(20)
+    ended = not thread.is_alive()
+    child.end()
+    assert ended
+    assert said == []
+    assert not is_alive(int(pids.read_text()))
+
+
+@linux_only
+def test_signals_that_its_parent_has_blocked(tmp_path: Path) -> None:
+    """A program that reads SIGCHLD from a descriptor has it blocked, and so had the reaper."""
+    said: list[Any] = []
+    child = IsolatedChild()
+
+    def run() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+        said.extend(child.run(sleeping(tmp_path, "os._exit(3)"), ()))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(20)
+    ended = not thread.is_alive()
+    child.end()
+    assert ended
+    assert said == [{"exit_code": 3}]
+
+
+@linux_only
+def test_an_activity_that_is_traced_has_not_ended(tmp_path: Path) -> None:
+    """Its parent is told of each signal that stops it; the reaper takes none for its end."""
+    said: list[Any] = []
+    child = IsolatedChild()
+    stop = (
+        "import ctypes; ctypes.CDLL(None).ptrace(0, 0, 0, 0); os.kill(os.getpid(), signal.SIGUSR1)"
+    )
+    thread = threading.Thread(target=lambda: said.extend(child.run(sleeping(tmp_path, stop), ())))
+    thread.start()
+    thread.join(2)
+    stands = thread.is_alive()
+    child.end()
+    thread.join(20)
+    assert stands
+    assert said == [{"exit_code": -9}]
