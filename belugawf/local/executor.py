@@ -298,7 +298,7 @@ class LocalExecutor:
     async def work(self, *, concurrency: int | None = None, grace: Duration | None = None) -> None:
         """See `DurableExecutor.work`."""
         if concurrency is not None and self._engine is None:
-            self._options = _with_concurrency(self._options, concurrency)
+            self._options = self._options.with_concurrency(concurrency)
         engine = await self._driving()
         here, names = self._presence, list(self.catalog.workflows)
         assert here is not None
@@ -793,9 +793,3 @@ def _patience(duration: Duration) -> int:
 
 def _until(now: int, end: int | None) -> float:
     return 1.0 if end is None else max(0.0, min(1.0, (end - now) / 1e9))
-
-
-def _with_concurrency(options: EngineOptions, concurrency: int) -> EngineOptions:
-    if concurrency < 1:
-        raise UsageError(f"concurrency is {concurrency}", hint="1 or more")
-    return replace(options, concurrency=concurrency)

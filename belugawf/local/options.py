@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import field, replace
 
 from belugawf.host import knobs
+from belugawf.model.errors import UsageError
 from belugawf.model.policy import ActivityDefaults
 from belugawf.model.values import frozen
 
@@ -22,3 +23,9 @@ class EngineOptions:
     concurrency: int = 100
     threads: int = 64
     cache_runs: int = knobs.CACHE_RUNS
+
+    def with_concurrency(self, concurrency: int) -> EngineOptions:
+        """These, with so many attempts at once. Raises `UsageError` for less than one."""
+        if concurrency < 1:
+            raise UsageError(f"concurrency is {concurrency}", hint="1 or more")
+        return replace(self, concurrency=concurrency)
