@@ -11,7 +11,7 @@ import logging
 import signal
 from collections.abc import Coroutine
 from contextlib import suppress
-from contextvars import ContextVar, copy_context
+from contextvars import Context, ContextVar
 from typing import Any, TypeVar
 
 from belugawf.authoring.activity import current_attempt
@@ -36,7 +36,7 @@ class ProtectedTasks:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.context = copy_context()
+        self.context = Context()
         self.context.run(_protected.set, True)
         self._loop = loop
         self._found = found = loop.get_task_factory()

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.worker._workflow import _WorkflowWorker
 
 from belugawf import (
     ActivityError,
@@ -437,6 +438,11 @@ async def test_what_blocks_is_ended(temporal_server: DevServer, quick_guard: Non
         assert await finished(executor, adds) == 5
         spins = False
         assert (await executor.wait("blocks", max_wait=LONGEST_S)).result == "done"
+
+
+def test_the_sdk_s_own_limit_has_this_name() -> None:
+    """The worker sets it: else the SDK, which names no line, would be first."""
+    assert "_deadlock_timeout_seconds" in _WorkflowWorker.__init__.__code__.co_names
 
 
 async def test_a_query_that_blocks_is_ended(temporal_server: DevServer, quick_guard: None) -> None:
