@@ -6,6 +6,7 @@ The one place where exceptions become exit codes.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,7 +18,7 @@ from belugawf.cli import exits
 from belugawf.cli.app import app
 from belugawf.cli.exits import CommandError, describe_error, error_line
 from belugawf.cli.render import Paint, escape, escape_lines
-from belugawf.cli.session import Interrupted
+from belugawf.cli.session import ENDING_SIGNALS, Interrupted
 from belugawf.cli.streams import STREAMS, open_standard_streams
 
 
@@ -36,6 +37,10 @@ def main() -> NoReturn:
     if STREAMS.diverts:
         from belugawf.host.leaving import leave
 
+        # What users' code does at exit may take seconds, and everything has been said.
+        for number in ENDING_SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, lambda *_: os._exit(code))
         leave(code)
     # No code of the user's has run: nothing of its is left to do.
     os._exit(code)

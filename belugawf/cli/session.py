@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# The signals that end a command; a terminal that is closed sends the last one.
-_EXIT_CODES = {
+# The signals that end a command, with its exit code; a terminal that is closed sends the last one.
+ENDING_SIGNALS = {
     signal.SIGINT: exits.INTERRUPTED,
     signal.SIGTERM: exits.TERMINATED,
     signal.SIGHUP: exits.TERMINATED,
@@ -40,7 +40,7 @@ class Interrupted(Exception):
 
     def __init__(self, number: int) -> None:
         super().__init__(f"interrupted by {signal.Signals(number).name}")
-        self.exit_code = _EXIT_CODES.get(signal.Signals(number), exits.INTERRUPTED)
+        self.exit_code = ENDING_SIGNALS.get(signal.Signals(number), exits.INTERRUPTED)
 
 
 def settings_of(flags: Globals, *, directory: Path | None = None) -> Settings:
@@ -158,7 +158,7 @@ class Session:
         self._on_signal = None
         # What `nohup` has made it ignore stays ignored.
         hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
-        numbers = [number for number in _EXIT_CODES if hangs_up or number != signal.SIGHUP]
+        numbers = [number for number in ENDING_SIGNALS if hangs_up or number != signal.SIGHUP]
         try:
             # Some libraries that users call from activities still ask for the current loop.
             asyncio.set_event_loop(loop)

@@ -8,13 +8,14 @@ shown above the view without tearing it.
 
 from __future__ import annotations
 
+import io
 import os
 import select
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TextIO
+from typing import Any, TextIO
 
 # What a program printed without ending the line is shown after this long, and no sooner: most
 # unfinished lines are finished within microseconds.
@@ -103,6 +104,16 @@ class Streams:
                 self._data = None
 
 
+class _Terminal(io.FileIO):
+    """A terminal. Where it has been closed, nobody looks, and that is no reason to stop."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
+
+
 class LineCapture:
     """Leads descriptors 1 and 2 into a pipe and hands each printed line to `show`.
 
@@ -113,7 +124,12 @@ class LineCapture:
         self._show = show
         self._saved_out = os.dup(1)
         self._saved_err = os.dup(2)
-        self.terminal = _writer(os.dup(2))
+        self.terminal = io.TextIOWrapper(
+            io.BufferedWriter(_Terminal(os.dup(2), "w")),
+            encoding=_encoding(),
+            errors="backslashreplace",
+            newline="\n",
+        )
         self._reader, writer = os.pipe()
         self._stop_reader, self._stop_writer = os.pipe()
         sys.stderr.flush()
@@ -176,8 +192,11 @@ def open_standard_streams() -> None:
 
 
 def _writer(descriptor: int) -> TextIO:
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    return open(descriptor, "w", encoding=encoding, errors="backslashreplace", newline="\n")
+    return open(descriptor, "w", encoding=_encoding(), errors="backslashreplace", newline="\n")
+
+
+def _encoding() -> str:
+    return getattr(sys.stdout, "encoding", None) or "utf-8"
 
 
 def _is_descriptor(stream: TextIO | None, number: int) -> bool:

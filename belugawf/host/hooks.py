@@ -14,11 +14,15 @@ from belugawf.executor import Hooks
 from belugawf.host.border import Raised, call, is_interrupt
 from belugawf.host.calling import failure_of
 
+# How long hooks that are still running are waited for, and what was cancelled then, in seconds.
+_LONGEST_S, _FAREWELL_S = 5.0, 1.0
+
 
 def call_safely(logger: logging.Logger, what: str, code: Callable[[], Any]) -> Any:
     """What `code` returns; whatever it raises is logged as a failure of `what`: then `None`."""
     answer = call(code)
-    if not isinstance(answer, Raised):
+    # `isinstance` would ask the answer for its class: it is the user's.
+    if type(answer) is not Raised:
         return answer
     _log_failure(logger, what, answer.error)
     return None
@@ -58,7 +62,7 @@ class HookCaller:
             if hook is None:
                 continue
             answer = call_safely(self._logger, f"hook {name}", partial(hook, event))
-            if inspect.isawaitable(answer):
+            if call(inspect.isawaitable, answer) is True:
                 task = asyncio.get_running_loop().create_task(
                     self._awaited(name, answer), context=contextvars.Context()
                 )
@@ -74,5 +78,12 @@ class HookCaller:
             _log_failure(self._logger, f"hook {name}", error)
 
     async def close(self) -> None:
-        """Wait for the hooks that are still running."""
-        await asyncio.gather(*self._background, return_exceptions=True)
+        """Wait for the hooks that are still running, for 5 s at most; then they are cancelled."""
+        if not self._background:
+            return
+        _, running = await asyncio.wait(self._background, timeout=_LONGEST_S)
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running, timeout=_FAREWELL_S)
+            call(self._logger.warning, "hooks that do not end were left: %d", len(running))

@@ -234,6 +234,53 @@ def test_11_a_terminal_that_is_closed(project: Project, kind: str, terminals: li
 
 @pytest.mark.local_only
 @pytest.mark.cached_only
+@pytest.mark.parametrize("disowned", [False, True])
+def test_11_a_live_view_on_a_terminal_that_is_closed(
+    project: Project, terminals: list[int], disowned: bool
+) -> None:
+    """What is shown is lost, and nothing else: it drains, or goes on where SIGHUP is ignored."""
+    shell = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh"] if disowned else []
+    pid, master = on_a_terminal(project, "in_thread", terminals, shell=shell)
+    os.close(master)
+    project.open_gate("tool")
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if disowned:
+        assert project.status("u")["status"] == "completed"
+    else:
+        assert code == 143
+        assert project.status("u")["owner"] is None
+
+
+@pytest.mark.local_only
+@pytest.mark.cached_only
+def test_11_ctrl_c_while_the_process_ends(project: Project) -> None:
+    """Everything has been said by then: it ends at once, with its exit code and without a word."""
+    project.write_module(
+        "slow_exit",
+        """
+        import atexit
+
+        def leave():
+            note("leaving")
+            time.sleep(60)
+
+        atexit.register(leave)
+
+        @workflow
+        async def slow(ctx: WorkflowContext) -> str:
+            return "done"
+        """,
+    )
+    driver = project.start("run", "slow")
+    wait_for(lambda: project.count("leaving"), "it ends", process=driver)
+    driver.send(signal.SIGINT)
+    driver.wait(check=0)
+    assert "Traceback" not in driver.err
+    assert "left it" not in driver.err
+
+
+@pytest.mark.local_only
+@pytest.mark.cached_only
 def test_11_nohup(project: Project) -> None:
     """What was made to ignore SIGHUP goes on after it."""
     project.write_module("using", TOOLS)

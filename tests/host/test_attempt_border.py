@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from belugawf import Hooks, RetryPolicy, WorkflowContext, activity, workflow
+from belugawf.host import hooks as hooks_module
 from belugawf.host.attempts import AttemptRunner, AttemptSpec, Outcome
 from belugawf.host.clock import SystemClock
 from belugawf.host.loops import hidden_task, run_until_done
@@ -559,3 +560,42 @@ def test_a_command_outlives_the_cancelling_of_all_tasks(project: Project) -> Non
     assert project.result("c") == "failed: CancelledError"
     assert project.count("all_tasks") == 4
     assert len(project.events("c", "AttemptInterrupted")) == 3
+
+
+@pytest.mark.parametrize("listens", [True, False])
+async def test_hooks_that_do_not_end_are_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listens: bool
+) -> None:
+    """Whoever leaves the executor waits for them a while, and goes."""
+    monkeypatch.setattr(hooks_module, "_LONGEST_S", 0.05)
+    monkeypatch.setattr(hooks_module, "_FAREWELL_S", 0.05)
+    left = asyncio.Event()
+
+    async def hook(event: Any) -> None:
+        while not left.is_set():
+            try:
+                await left.wait()
+            except asyncio.CancelledError:
+                if listens:
+                    raise
+
+    hooks = Hooks(on_workflow_complete=hook)
+    async with asyncio.timeout(20):
+        async with LocalExecutor(tmp_path / "state.db", [calling], hooks=[hooks]) as executor:
+            await (await executor.execute(calling)).result()
+    left.set()
+
+
+async def test_what_a_hook_returns_is_the_users(tmp_path: Path) -> None:
+    """Also an object that raises when it is asked what it is."""
+
+    class Unasked:
+        @property
+        def __class__(self) -> Any:
+            raise SystemExit(3)
+
+    hook: Any = lambda event: Unasked()  # noqa: E731
+    hooks = Hooks(on_workflow_start=hook, on_workflow_complete=hook)
+    async with LocalExecutor(tmp_path / "state.db", [calling], hooks=[hooks]) as executor:
+        async with asyncio.timeout(20):
+            assert await (await executor.execute(calling)).result() == 1
