@@ -45,7 +45,7 @@ class ModuleProblem:
 
 
 def _is_keyboard_interrupt(error: BaseException) -> bool:
-    return isinstance(error, KeyboardInterrupt)
+    return issubclass(type(error), KeyboardInterrupt)
 
 
 class Catalog:
@@ -260,20 +260,34 @@ def _finds(name: str, path: Path) -> bool:
 
 
 def _import_problem(path: Path, error: BaseException) -> ModuleProblem:
+    """Never raises, though all that is asked of the error is the module's own."""
+    from belugawf.authoring.failures import attribute, in_one_line, is_a, own_attribute
+
     line = None
-    for frame in traceback.extract_tb(error.__traceback__):
+    frames = traceback.extract_tb(own_attribute(error, "__traceback__"))
+    for frame in frames:
         if Path(frame.filename).resolve() == path.resolve():
             line = frame.lineno
-    if isinstance(error, SyntaxError) and error.filename and Path(error.filename) == path.resolve():
-        line = error.lineno
-    own = [f for f in traceback.extract_tb(error.__traceback__) if not _is_machinery(f.filename)]
-    shown = "".join([*traceback.format_list(own), *traceback.format_exception_only(error)])
+    if is_a(error, SyntaxError) and attribute(error, "filename", Path) == path.resolve():
+        line = attribute(error, "lineno", int)
+    what = in_one_line(error)
+    try:
+        shown = "".join(traceback.format_exception_only(error))
+    except BaseException:
+        shown = what
+    if len(shown) > _LONGEST_TEXT:
+        shown = what
+    own = [f for f in frames if not _is_machinery(f.filename)]
     return ModuleProblem(
         path=path,
-        message=f"does not import: {type(error).__name__}: {error}",
+        message=f"does not import: {what}",
         line=line,
-        traceback=shown.rstrip(),
+        traceback="".join([*traceback.format_list(own), shown]).rstrip(),
     )
+
+
+# What Python says of an error, in characters; longer ones are cut.
+_LONGEST_TEXT = 10_000
 
 
 def _is_machinery(filename: str) -> bool:
