@@ -17,7 +17,7 @@ from random import Random
 from typing import Any, Protocol, TypeVar
 
 from belugawf.authoring.activity import ActivityMark, annotations_of, mark_of
-from belugawf.authoring.failures import describe_failure
+from belugawf.authoring.failures import describe_failure, in_one_line
 from belugawf.authoring.signals import SignalBuffer
 from belugawf.model import codec
 from belugawf.model.durations import (
@@ -27,7 +27,7 @@ from belugawf.model.durations import (
     ns_datetime,
     parse_duration,
 )
-from belugawf.model.errors import SignalTimeoutError, UsageError
+from belugawf.model.errors import CodeInterrupted, SignalTimeoutError, UsageError
 from belugawf.model.messages import Signal
 from belugawf.model.policy import RetryPolicy
 from belugawf.model.values import frozen
@@ -148,8 +148,12 @@ def _make_text(record: logging.LogRecord) -> None:
     """
     try:
         text = record.getMessage()
-    except Exception as error:
-        text = f"{record.msg!s} (its arguments cannot be formatted: {type(error).__name__})"
+    except CodeInterrupted:
+        raise
+    except BaseException as error:
+        # Nothing goes on to the code that logs: on replay it would not, as nothing is formatted.
+        text = record.msg if type(record.msg) is str else ""
+        text += f" (it cannot be formatted: {in_one_line(error)})"
     record.msg, record.args = text, None
     if record.exc_info:
         raised = record.exc_info[1]

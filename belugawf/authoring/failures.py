@@ -67,33 +67,38 @@ def attribute(error: BaseException, name: str, make: Callable[[Any], Any] | None
         return None
 
 
+def is_a(value: Any, kind: type[T]) -> TypeGuard[T]:
+    """Whether it is of that class: `isinstance` would ask the object itself, which may raise."""
+    return issubclass(type(value), kind)
+
+
+def own_attribute(error: BaseException, name: str) -> Any:
+    """What Python itself keeps with an exception under that name, whatever its class says of it."""
+    return vars(BaseException)[name].__get__(error)
+
+
 def _describe(error: BaseException) -> Failure:
     message = _text(error)
-    if _is(error, BaseExceptionGroup):
+    if is_a(error, BaseExceptionGroup):
         first = _first_leaf(error)
         message = _cut(f"{message}: {_type_name(first)}: {_text(first)}", _MAX_MESSAGE)
     # Only ours mean what we mean by `type` and `non_retryable`: those of libraries have such too.
-    is_ours = _is(error, ApplicationError)
-    is_of_activity = _is(error, ActivityError)
+    is_ours = is_a(error, ApplicationError)
+    is_of_activity = is_a(error, ActivityError)
     said = attribute(error, "type") if is_ours else None
     activity = attribute(error, "activity") if is_of_activity else None
     attempts = attribute(error, "attempts") if is_of_activity else None
     return Failure(
-        type=_cut(said, _MAX_NAME) if _is(said, str) else _type_name(error),
+        type=_cut(said, _MAX_NAME) if is_a(said, str) else _type_name(error),
         message=message,
         traceback=_cut(_user_traceback(error), _MAX_TRACEBACK),
         non_retryable=bool(is_ours and attribute(error, "non_retryable", bool)),
-        activity=_cut(activity, _MAX_NAME) if _is(activity, str) else None,
+        activity=_cut(activity, _MAX_NAME) if is_a(activity, str) else None,
         attempts=attempts if type(attempts) is int and 0 <= attempts < 2**31 else None,
     )
 
 
 # -- texts ---------------------------------------------------------------------------------------
-
-
-def _is(value: Any, kind: type[T]) -> TypeGuard[T]:
-    """`isinstance`, which would ask the object for its class: that may be a property."""
-    return issubclass(type(value), kind)
 
 
 def _type_name(error: BaseException) -> str:
@@ -125,11 +130,6 @@ def _cut(text: str, limit: int) -> str:
 # -- chains and groups ---------------------------------------------------------------------------
 
 
-def _own(error: BaseException, name: str) -> Any:
-    """What Python itself keeps with an exception, whatever its class says of it."""
-    return vars(BaseException)[name].__get__(error)
-
-
 def _members(error: BaseException) -> tuple[BaseException, ...]:
     members: tuple[BaseException, ...] = vars(BaseExceptionGroup)["exceptions"].__get__(error)
     return members
@@ -137,7 +137,7 @@ def _members(error: BaseException) -> tuple[BaseException, ...]:
 
 def _first_leaf(error: BaseException) -> BaseException:
     for _ in range(_MAX_STEPS):
-        if not _is(error, BaseExceptionGroup):
+        if not is_a(error, BaseExceptionGroup):
             break
         error = _members(error)[0]
     return error
@@ -145,12 +145,12 @@ def _first_leaf(error: BaseException) -> BaseException:
 
 def _came_from(error: BaseException) -> tuple[BaseException | None, str]:
     """What the exception was raised from, or while handling; and which of them it was."""
-    cause: BaseException | None = _own(error, "__cause__")
+    cause: BaseException | None = own_attribute(error, "__cause__")
     if cause is not None:
         return cause, _CAUSED
-    if _own(error, "__suppress_context__"):
+    if own_attribute(error, "__suppress_context__"):
         return None, ""
-    return _own(error, "__context__"), _HANDLING
+    return own_attribute(error, "__context__"), _HANDLING
 
 
 def _chain(error: BaseException) -> list[tuple[BaseException, str]]:
@@ -179,9 +179,9 @@ class _Budget:
 
 def _user_traceback(error: BaseException) -> str:
     text = "\n".join(_chain_lines(error, 0, _Budget()))
-    cause = attribute(error, "cause") if _is(error, ActivityError) else None
-    inner = attribute(cause, "traceback") if _is(cause, ApplicationError) else None
-    if _is(inner, str) and inner:
+    cause = attribute(error, "cause") if is_a(error, ActivityError) else None
+    inner = attribute(cause, "traceback") if is_a(cause, ApplicationError) else None
+    if is_a(inner, str) and inner:
         inner = _cut(inner, _MAX_TRACEBACK // 2)
         text = f"{inner}\n\nThe activity's exception above was raised here:\n\n{text}"
     return text
@@ -204,8 +204,8 @@ def _chain_lines(error: BaseException, depth: int, budget: _Budget) -> Iterator[
 def _exception_lines(error: BaseException, depth: int, budget: _Budget) -> Iterator[str]:
     if not budget.take():
         return
-    is_group = _is(error, BaseExceptionGroup)
-    frames = _frames(_own(error, "__traceback__"))
+    is_group = is_a(error, BaseExceptionGroup)
+    frames = _frames(own_attribute(error, "__traceback__"))
     if frames:
         yield f"{'Exception Group ' if is_group else ''}Traceback (most recent call last):"
         yield frames
@@ -236,7 +236,7 @@ def _qualified_name(error: BaseException) -> str:
         module = type.__dict__["__module__"].__get__(type(error))
     except BaseException:
         return name
-    if not _is(module, str) or module in ("builtins", "__main__"):
+    if not is_a(module, str) or module in ("builtins", "__main__"):
         return _cut(qualified, _MAX_NAME)
     return _cut(f"{module}.{qualified}", _MAX_NAME)
 
@@ -246,7 +246,7 @@ def _notes(error: BaseException) -> list[str]:
     notes = attribute(error, "__notes__")
     if type(notes) is not list:
         return []
-    return [_cut(note, _MAX_MESSAGE) for note in notes[:_MAX_MEMBERS] if _is(note, str)]
+    return [_cut(note, _MAX_MESSAGE) for note in notes[:_MAX_MEMBERS] if is_a(note, str)]
 
 
 # -- frames --------------------------------------------------------------------------------------

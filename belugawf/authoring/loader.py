@@ -45,7 +45,7 @@ class ModuleProblem:
 
 
 def _is_keyboard_interrupt(error: BaseException) -> bool:
-    return isinstance(error, KeyboardInterrupt)
+    return issubclass(type(error), KeyboardInterrupt)
 
 
 class Catalog:
@@ -261,32 +261,34 @@ def _finds(name: str, path: Path) -> bool:
 
 
 def _import_problem(path: Path, error: BaseException) -> ModuleProblem:
-    """What an exception says that has left a module. It is the user's, and so are its texts."""
-    frames = traceback.extract_tb(error.__traceback__)
+    """Never raises, though all that is asked of the error is the module's own."""
+    from belugawf.authoring.failures import attribute, is_a, own_attribute
+
     line = None
+    frames = traceback.extract_tb(own_attribute(error, "__traceback__"))
     for frame in frames:
-        if _is_file(frame.filename, path):
+        if Path(frame.filename).resolve() == path.resolve():
             line = frame.lineno
-    if isinstance(error, SyntaxError) and _is_file(error.filename, path):
-        line = error.lineno
-    own = [frame for frame in frames if not _is_machinery(frame.filename)]
+    if is_a(error, SyntaxError) and attribute(error, "filename", Path) == path.resolve():
+        line = attribute(error, "lineno", int)
+    what = in_one_line(error)
     try:
-        said = traceback.format_exception_only(error)
+        shown = "".join(traceback.format_exception_only(error))
     except BaseException:
-        said = [in_one_line(error)]
+        shown = what
+    if len(shown) > _LONGEST_TEXT:
+        shown = what
+    own = [f for f in frames if not _is_machinery(f.filename)]
     return ModuleProblem(
         path=path,
-        message=f"does not import: {in_one_line(error)}",
+        message=f"does not import: {what}",
         line=line,
-        traceback="".join([*traceback.format_list(own), *said]).rstrip(),
+        traceback="".join([*traceback.format_list(own), shown]).rstrip(),
     )
 
 
-def _is_file(name: Any, path: Path) -> bool:
-    try:
-        return Path(name).resolve() == path.resolve()
-    except (TypeError, ValueError, OSError):
-        return False
+# What Python says of an error, in characters; longer ones are cut.
+_LONGEST_TEXT = 10_000
 
 
 def _is_machinery(filename: str) -> bool:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from contextvars import Context
 from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
-from belugawf.authoring.failures import in_one_line
+from belugawf.authoring.failures import in_one_line, is_a, own_attribute
 from belugawf.host.guard import Counting, TurnGuard
 from belugawf.model.errors import BelugaError, TurnError
 from belugawf.model.values import frozen
@@ -82,7 +82,7 @@ class Border:
                 raise KeyboardInterrupt from None
             raise
         except BaseException as error:
-            if _was_interrupted(delivered, issubclass(type(error), KeyboardInterrupt)):
+            if _was_interrupted(delivered, is_a(error, KeyboardInterrupt)):
                 raise KeyboardInterrupt from None
             logger.exception("a bug in belugawf")
             raise UnexpectedError(f"a bug in belugawf: {in_one_line(error)}") from error
@@ -102,7 +102,7 @@ class Border:
             self.turn(run, run.evict)
         except BaseException as error:
             run.abandon()
-            if not isinstance(error, BelugaError):
+            if not is_a(error, BelugaError):
                 raise
             logger.warning("letting a run go from memory: %s", error)
 
@@ -124,7 +124,7 @@ def call(
     try:
         answer = own.run(code, *args)
     except BaseException as error:
-        if _was_interrupted(delivered, issubclass(type(error), KeyboardInterrupt)):
+        if _was_interrupted(delivered, is_a(error, KeyboardInterrupt)):
             raise KeyboardInterrupt from None
         return Raised(error)
     if _delivered != delivered and _was_interrupted(delivered, raised=True):
@@ -134,10 +134,11 @@ def call(
 
 def is_interrupt(error: BaseException) -> bool:
     """Whether an exception that was just caught is what a real SIGINT has raised."""
-    # `isinstance` would ask the exception itself, which is the user's.
-    if not issubclass(type(error), KeyboardInterrupt) or not _in_main_thread():
+    if not is_a(error, KeyboardInterrupt) or not _in_main_thread():
         return False
-    return _REAL in error.__dict__ or _raises_unknown(signal.getsignal(signal.SIGINT))
+    return _REAL in own_attribute(error, "__dict__") or _raises_unknown(
+        signal.getsignal(signal.SIGINT)
+    )
 
 
 # -- SIGINT --------------------------------------------------------------------------------------
@@ -161,7 +162,7 @@ class _Handler:
             return self.found(number, frame)
         except KeyboardInterrupt as error:
             _delivered += 1
-            error.__dict__[_REAL] = True
+            own_attribute(error, "__dict__")[_REAL] = True
             raise
 
 

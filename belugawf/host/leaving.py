@@ -53,8 +53,9 @@ def leave_fork(error: BaseException | None) -> NoReturn:
     What it would go on with is its parent's: the event loop, the database, what is called at exit.
     """
     code = 0
-    if isinstance(error, SystemExit):
-        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    if issubclass(type(error), SystemExit):  # `isinstance` would ask the error, which is the user's
+        asked = vars(SystemExit)["code"].__get__(error)
+        code = asked if isinstance(asked, int) else int(asked is not None)
     elif error is not None:
         code = 1
         with suppress(BaseException):

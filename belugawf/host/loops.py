@@ -10,11 +10,12 @@ import asyncio
 import logging
 import signal
 from collections.abc import Coroutine
-from contextlib import suppress
 from contextvars import Context, ContextVar
 from typing import Any, TypeVar
 
 from belugawf.authoring.activity import current_attempt
+from belugawf.authoring.failures import describe_failure, is_a
+from belugawf.host.border import call
 
 T = TypeVar("T")
 
@@ -77,7 +78,7 @@ def run_until_done(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T]) -> T:
         try:
             loop.run_forever()
         except (SystemExit, KeyboardInterrupt) as error:
-            if isinstance(error, KeyboardInterrupt) and _raises_it():
+            if is_a(error, KeyboardInterrupt) and _raises_it():
                 raise
             if not task.done():
                 _log("code in a task raised %s, which does not end this process", error)
@@ -96,8 +97,7 @@ def _raises_it() -> bool:
 
 
 def _log(message: str, error: BaseException | None = None) -> None:
-    with suppress(Exception):  # its handlers are the user's
-        if error is None:
-            logger.warning(message)
-        else:
-            logger.warning(message, type(error).__name__, exc_info=error)
+    if error is not None:
+        failure = describe_failure(error)
+        message = f"{message % failure.type}: {failure.traceback or failure.message}"
+    call(logger.warning, "%s", message)  # its handlers are the user's

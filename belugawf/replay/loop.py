@@ -24,8 +24,12 @@ from contextvars import Context
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
+from belugawf.authoring.failures import is_a, own_attribute
 from belugawf.model.durations import SECOND_NS
-from belugawf.model.errors import WorkflowBlockedError
+from belugawf.model.errors import (
+    CodeInterrupted,
+    WorkflowBlockedError,
+)
 from belugawf.replay.locating import location, standing
 from belugawf.replay.numbering import CountedFuture, CountedTask, NumberingLoop, owner_of
 from belugawf.replay.unwinding import Generators, abandon, unwind
@@ -156,6 +160,11 @@ class DeterministicLoop(NumberingLoop):
         try:
             return self._context.run(work, *args)
         finally:
+            # Here if at all: what follows is done as a whole. `suppress` would not be quick enough.
+            try:  # noqa: SIM105
+                _be_interrupted()
+            except CodeInterrupted:
+                pass
             self.open = False
             events._set_running_loop(outer)
             sys.set_asyncgen_hooks(*hooks)
@@ -194,10 +203,10 @@ class DeterministicLoop(NumberingLoop):
 
         A task keeps it as its exception, for whoever awaits it; a bare callback belongs to nobody.
         """
-        self.interrupted |= isinstance(error, KeyboardInterrupt)
+        self.interrupted |= is_a(error, KeyboardInterrupt)
         # Without our frames and Handle's, which hold the task that holds the error.
-        ours = error.__traceback__
-        error.__traceback__ = ours and ours.tb_next and ours.tb_next.tb_next
+        ours = own_attribute(error, "__traceback__")
+        BaseException.with_traceback(error, ours and ours.tb_next and ours.tb_next.tb_next)
         if isinstance(owner_of(handle), asyncio.Task):
             return False
         self.exit = error
@@ -391,3 +400,7 @@ class DeterministicLoop(NumberingLoop):
                 self._unasked.append(weakref.ref(task))
             del task  # one that nobody holds is reported here, and may close generators
         self._prune_at = max(_FEW, 2 * len(self._tasks))
+
+
+def _be_interrupted() -> None:
+    """Python raises what was thrown into this thread where a function begins."""

@@ -31,7 +31,7 @@ from belugawf.authoring.context import (
     WorkflowContext,
     WorkflowInfo,
 )
-from belugawf.authoring.failures import describe_failure
+from belugawf.authoring.failures import describe_failure, is_a
 from belugawf.authoring.signals import BufferedSignal, SignalBuffer
 from belugawf.authoring.workflow import WorkflowDefinition
 from belugawf.model import codec
@@ -341,7 +341,7 @@ class Replayer:
             ending = c.FailWorkflow(failure=describe_failure(_cancelled(main)))
         elif (error := main.exception()) is None:
             ending = c.CompleteWorkflow(result=main.result())
-        elif isinstance(error, TurnError):
+        elif is_a(error, TurnError):
             raise error
         else:
             ending = c.FailWorkflow(failure=describe_failure(error))

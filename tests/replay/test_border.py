@@ -727,8 +727,8 @@ def test_log_lines_say_what_was() -> None:
     records = run.replayer.take_logs()
     assert [record.getMessage() for record in records] == [
         "[1, 2]",
-        "%s (its arguments cannot be formatted: ValueError)",
-        "%d (its arguments cannot be formatted: TypeError)",
+        "%s (it cannot be formatted: ValueError: no text)",
+        "%d (it cannot be formatted: TypeError: %d format: a real number is required, not str)",
         "no arguments %s",
         "failed",
     ]

@@ -1,0 +1,214 @@
+"""The process in which the cells of the table run: it drives as a worker does, and lives on.
+
+It reads cells from standard input and writes what came of each to standard output, one JSON line
+each. Beside each of them a witness runs, which must not notice anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import logging
+import os
+import re
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+from belugawf import new_executor
+from belugawf.executor import DurableExecutor, RunInfo
+from belugawf.host import guard
+from belugawf.host.loops import hidden_task, run_until_done
+from belugawf.model.errors import BelugaError
+from tests.border import cast
+from tests.border.odd import ODD, RAISED
+
+# A cell is over long before.
+LONGEST_S = 20
+
+
+class Logged(logging.Handler):
+    """All errors that are logged, as text."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(f"{record.getMessage()}\n{record.exc_text or ''}")
+
+
+class Bench:
+    """One executor, and the cells that run on it."""
+
+    def __init__(self, executor: DurableExecutor, poll_s: float) -> None:
+        self._executor = executor
+        self._poll_s = poll_s
+        self._numbers = itertools.count(1)
+        self._logged = Logged()
+        logging.getLogger("belugawf").addHandler(self._logged)
+        logging.getLogger("belugawf.workflow").addHandler(cast.OddHandler())
+
+    async def cell(self, place: str, row: str) -> list[Any]:
+        """What came of it, and what the run beside it saw."""
+        workflow_id = f"cell-{next(self._numbers)}"
+        beside = await self._executor.execute("witness", id=f"beside-{workflow_id}")
+        self._logged.texts.clear()
+        try:
+            said = await self._place(place, row, workflow_id)
+        except Exception as error:
+            said = f"the cell did not end: {traceback.format_exception_only(error)[-1].strip()}"
+        if place != "process activity" and not cast.done.get(workflow_id):
+            said += ", and its code has not run"
+        await beside.signal("go")
+        async with asyncio.timeout(LONGEST_S):
+            return [said, await beside.result()]
+
+    async def _place(self, place: str, row: str, workflow_id: str) -> str:
+        if place in ("hook", "log handler"):
+            cast.assigned[workflow_id] = row
+        run = await self._executor.execute(place, id=workflow_id, input=row)
+        said = ""
+        if place == "query":
+            said = await self._query(workflow_id)
+        if place == "eviction":
+            async with asyncio.timeout(LONGEST_S):
+                while not cast.done.get(workflow_id):
+                    await asyncio.sleep(self._poll_s)
+        if place in ("query", "hook", "eviction"):
+            await run.signal("go")
+        info = await self._ended(workflow_id)
+        if place in ("hook", "log handler"):  # it comes after the commit that shows us the end
+            async with asyncio.timeout(LONGEST_S):
+                while not cast.done.get(workflow_id):
+                    await asyncio.sleep(self._poll_s)
+            await asyncio.sleep(self._poll_s)
+        return said + _said_of(info) + await self._noticed(workflow_id, place, row)
+
+    async def _query(self, workflow_id: str) -> str:
+        try:
+            answer = await self._executor.query(workflow_id, "odd")
+        except BelugaError as error:
+            raised = re.search(r"raised (\S+):", error.message)
+            return f"{raised[1] if raised else error.code}, "
+        return f"answered {answer}, "
+
+    async def _ended(self, workflow_id: str) -> RunInfo:
+        """The run, once it has ended or has a problem."""
+        async with asyncio.timeout(LONGEST_S):
+            while True:
+                info = await self._executor.describe(workflow_id)
+                if not info.open:
+                    return info
+                if info.problem is not None:
+                    await self._executor.terminate(workflow_id)
+                    return info
+                await asyncio.sleep(self._poll_s)
+
+    async def _noticed(self, workflow_id: str, place: str, row: str) -> str:
+        """What else has come of it: an error in the log; a timer that nobody has asked for."""
+        said = ""
+        kind = RAISED.get(row)
+        for text in self._logged.texts:
+            if kind is not None and kind.encode("utf-8", "backslashreplace").decode() in text:
+                said = f", logged {kind}"
+            elif "a bug in belugawf" in text:
+                said = ", a bug in belugawf was logged"
+                sys.stderr.write(f"{place}, {row}: {text}\n")
+            elif not said:
+                name = re.findall(r"\b(\w+(?:Error|Exit|Interrupt))\b", text)
+                said = f", logged {name[-1] if name else text[:80]}"
+        for event in await self._executor.history(workflow_id):
+            if getattr(event, "delay", None) is not None and event.delay.total_seconds() > 30:
+                said += ", another's timer is in its history"
+        return said
+
+
+def _said_of(info: RunInfo) -> str:
+    if info.problem is not None:
+        return f"problem {info.problem.code}"
+    if info.error is not None:
+        return f"failed with {info.error.type}"
+    if isinstance(info.result, str):
+        return info.result
+    return info.status
+
+
+def imports(provider: str) -> dict[str, str]:
+    """What a folder of modules that misbehave at import is taken for; a good one is among them."""
+    with tempfile.TemporaryDirectory() as folder:
+        for number, row in enumerate(ODD):
+            if row in _NOT_AT_IMPORT:
+                continue
+            text = f"from tests.border.odd import ODD\nODD[{row!r}]()\n"
+            (Path(folder) / f"odd_{number:02}.py").write_text(text)
+        good = "from belugawf import workflow\n@workflow\nasync def good(ctx): return 1\n"
+        (Path(folder) / "zz_good.py").write_text(good)
+        executor: Any = new_executor(provider, workflows=folder, **_options(provider, folder))
+        found = {row: "imported" for row in ODD if row not in _NOT_AT_IMPORT}
+        for problem in executor.catalog.problems:
+            row = list(ODD)[int(problem.path.stem[4:])]
+            found[row] = problem.message[:40].partition(": ")[2].partition(":")[0]
+        if list(executor.catalog.workflows) != ["good"]:
+            found["the good one"] = "is missing"
+        return found
+
+
+_NOT_AT_IMPORT = {
+    *("an endless loop", "an endless loop that swallows", "naps without end"),
+    *("os._exit", "closing its descriptors"),
+}
+
+
+def _options(provider: str, folder: str) -> dict[str, Any]:
+    if provider == "default":
+        return {"db": Path(folder) / "state.db", "cache_runs": 0}
+    return {"host": sys.argv[2], "namespace": sys.argv[3], "cache_runs": 0}
+
+
+async def serve(provider: str, requests: asyncio.Queue[str]) -> None:
+    """Answer until standard input ends."""
+    with tempfile.TemporaryDirectory() as folder:
+        functions = [cast.witness, *cast.WORKFLOWS]
+        executor = new_executor(
+            provider, workflows=functions, hooks=[cast.HOOKS], **_options(provider, folder)
+        )
+        async with executor:
+            bench = Bench(executor, 0.002 if provider == "default" else 0.02)
+            while line := await requests.get():
+                request = json.loads(line)
+                if request["place"] == "import":
+                    answer: Any = imports(provider)
+                else:
+                    answer = await bench.cell(request["place"], request["row"])
+                print(json.dumps(answer), flush=True)
+
+
+def main() -> None:
+    guard.LIMIT_S, guard.LIMIT_IN_TICKS_S, guard._TICK_S = 0.2, 0.6, 0.02
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    requests: asyncio.Queue[str] = asyncio.Queue()
+
+    def read() -> None:
+        for line in sys.stdin:
+            loop.call_soon_threadsafe(requests.put_nowait, line)
+        loop.call_soon_threadsafe(requests.put_nowait, "")
+
+    threading.Thread(target=read, daemon=True).start()
+    run_until_done(loop, hidden_task(loop, serve(sys.argv[1], requests)))
+    print(json.dumps("left"), flush=True)
+    with contextlib.suppress(BaseException):
+        sys.stderr.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
