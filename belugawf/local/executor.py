@@ -158,6 +158,8 @@ class LocalExecutor:
                 if presence is not None:
                     await presence.close(self._lane, keeping)
             finally:
+                if engine is not None and presence is not None and keeping:
+                    engine.when_over(presence.free)
                 self._leaving.close()
                 self._lane.close()
                 if database is not None:
