@@ -421,7 +421,8 @@ class Store(Questions):
     ) -> set[int]:
         """Mark runs with their problems, and let those go that are ours, but for `keep`.
 
-        Each problem is of a history of that length: who has moved the run on has not got it.
+        Each problem is of a history of that length: where somebody else has moved the run on, it
+        has not got it.
         `ends` are the ends of attempts that could not be applied because of that: they go to the
         inboxes of their runs, so that whoever takes these up next applies them.
         Returns the runs whose problem is news.
@@ -436,8 +437,9 @@ class Store(Questions):
                 if old is None or old[0] != text:
                     marked = db.execute(
                         f"UPDATE live SET problem = ? WHERE run = ? AND NOT {_HAS_ENDED} "
-                        "AND (SELECT history_length FROM runs WHERE key = live.run) = ?",
-                        (text, run, length),
+                        "AND (owner = ? "
+                        "OR (SELECT history_length FROM runs WHERE key = live.run) = ?)",
+                        (text, run, owner, length),
                     )
                     if old is None or marked.rowcount:
                         news.add(run)
