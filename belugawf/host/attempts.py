@@ -202,6 +202,8 @@ class AttemptRunner:
         self._beats: dict[Key, str] = {}
         self._ending: Counter[int] = Counter()
         self._lingering: Counter[int] = Counter()
+        self._late = threading.Lock()
+        self._when_over: Callable[[], None] | None = None
         self._disturbances: Counter[tuple[str, str]] = Counter()
         self._interrupted = False
         self._process = os.getpid()
@@ -345,6 +347,17 @@ class AttemptRunner:
             self._growing.cancel()
         self._pool.close()
 
+    def when_over(self, callback: Callable[[], None]) -> None:
+        """After `close`: call that as soon as nothing is at work any more, on whatever thread."""
+        self._when_over = callback
+        self._tell_over()
+
+    def _tell_over(self) -> None:
+        callback = self._when_over
+        if callback is not None and not self._ending:
+            self._when_over = None
+            callback()
+
     # -- the life of an attempt ------------------------------------------------------------------
 
     def _stop(self, attempt: Attempt) -> None:
@@ -360,6 +373,7 @@ class AttemptRunner:
         if attempt.stopped:
             _count_down(self._ending, attempt.spec.run)
             self._ended_late(attempt.spec.run)
+            self._tell_over()
             return
         outcome = attempt.verdict or outcome
         if outcome.status == "failed" and not self._interrupted and _has_had_children():
@@ -434,7 +448,7 @@ class AttemptRunner:
             self._ended(attempt, outcome)
 
         def job() -> None:
-            _call_on(loop, ended, call())
+            self._end_on(loop, attempt, ended, call())
 
         def begun() -> None:
             self._mind(attempt)
@@ -459,6 +473,18 @@ class AttemptRunner:
         if not self._pool.submit(job):
             self._grow_pool()
 
+    def _end_on(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        attempt: Attempt,
+        ended: Callable[[Outcome], None],
+        outcome: Outcome,
+    ) -> None:
+        """Tell the loop, from a thread, how it ended; where that is closed, who was left since."""
+        if not _call_on(loop, ended, outcome) and attempt.stopped:
+            with self._late:
+                ended(outcome)
+
     def _end_forks(self, error: BaseException | None) -> None:
         """What an activity has forked must not come back to our loop, with our database."""
         if os.getpid() != self._process:
@@ -477,12 +503,15 @@ class AttemptRunner:
         loop = asyncio.get_running_loop()
         child = IsolatedChild()
 
+        def ended(outcome: Outcome) -> None:
+            self._ended(attempt, outcome)
+
         def drive() -> None:
             try:
                 outcome = self._drive_child(attempt, child)
             except BaseException as error:
                 outcome = self._failed(attempt, error)
-            _call_on(loop, self._ended, attempt, outcome)
+            self._end_on(loop, attempt, ended, outcome)
 
         attempt.stop = child.end
         try:
@@ -570,10 +599,13 @@ def _count_down(counter: Counter[int], run: int) -> None:
         del counter[run]
 
 
-def _call_on(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *args: Any) -> None:
-    """Call that on the loop soon, from any thread; not where the loop is closed: nobody waits."""
-    with contextlib.suppress(RuntimeError):
+def _call_on(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *args: Any) -> bool:
+    """Call that on the loop soon, from any thread; false where it is closed."""
+    try:
         loop.call_soon_threadsafe(callback, *args)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _has_had_children() -> bool:

@@ -421,6 +421,10 @@ class Engine:
         """The runs that stay ours, because something cannot be stopped that works for them."""
         return self._exits.lingering()
 
+    def when_over(self, callback: Callable[[], None]) -> None:
+        """After `close`: call that as soon as nothing is at work here any more, on any thread."""
+        self._attempts.when_over(callback)
+
     def evict_all(self) -> None:
         """Unwind whatever is in memory; a process that ends right after may leave it."""
         self._memory.clear(self._runs.values())

@@ -158,6 +158,8 @@ class LocalExecutor:
                 if presence is not None:
                     await presence.close(self._lane, keeping)
             finally:
+                if engine is not None and presence is not None and keeping:
+                    engine.when_over(presence.free)
                 self._leaving.close()
                 self._lane.close()
                 if database is not None:
@@ -266,12 +268,11 @@ class LocalExecutor:
                 return engine.idle
             return not any(engine.drives(key) for key in driven)
 
-        stop = object()
         try:
             with nullcontext() if named else engine.touched.into(driven):
-                await self._drive_until(engine, done, max_time, grace, stop)
+                await self._drive_until(engine, done, max_time, grace)
         except asyncio.CancelledError:
-            engine.go_on(stop)
+            engine.go_on(done)
             raise
         finally:
             if named:
@@ -283,7 +284,7 @@ class LocalExecutor:
             for row in self._store.by_keys(driven)
         ]
         if not self._interrupts:
-            await engine.pause(stop)
+            await engine.pause(done)
         return infos
 
     def _movable(self, workflow: str | None) -> list[RunRow]:
@@ -305,10 +306,10 @@ class LocalExecutor:
         await self._lane.write(lambda: here.announce("worker", names))
         engine.want_everything(_patience(RESUME_PATIENCE), persistent=True)
         try:
-            await self._drive_until(engine, lambda: False, None, grace, object())
+            await self._drive_until(engine, lambda: False, None, grace)
         finally:
-            was_last = engine.stop_working()
-            if was_last and self._presence is not None:  # else the executor was left meanwhile
+            # Where the executor was left meanwhile, there is nothing to say.
+            if engine.stop_working() and self._presence is not None:
                 await self._lane.write(lambda: here.announce("guest", ()))
 
     async def _drive_until(
@@ -317,12 +318,8 @@ class LocalExecutor:
         done: Callable[[], bool],
         max_time: Duration | None,
         grace: Duration | None,
-        stop: object,
     ) -> None:
-        """Until it is done; or the time is up, or somebody interrupts, and then drained.
-
-        The engine is stopped by `stop` then, and for good by an interrupt.
-        """
+        """Until it is done; or, stopped in its name or by an interrupt for good, drained."""
         end = None if max_time is None else self._clock.now() + _patience(max_time)
         cut_at: int | None = None
         stopped = False
@@ -330,7 +327,7 @@ class LocalExecutor:
             now = self._clock.now()
             if not stopped and (self._interrupts or (end is not None and now >= end)):
                 stopped = True
-                engine.stop_starting(None if self._interrupts else stop)
+                engine.stop_starting(None if self._interrupts else done)
                 cut_at = None if grace is None else now + _patience(grace)
             if stopped and (self._interrupts > 1 or (cut_at is not None and now >= cut_at)):
                 engine.cut()

@@ -77,7 +77,8 @@ class Presence:
     async def close(self, lane: Writer, keeping: Sequence[int] = ()) -> None:
         """Let go of everything that we own, and say goodbye.
 
-        Runs in `keeping` stay ours until the process ends: a thread still works for them.
+        Runs in `keeping` stay ours until `free`, or until the process ends: something that cannot
+        be stopped still works for them.
         """
         self._places.forget(self._lock.path)
         try:
@@ -86,6 +87,10 @@ class Presence:
             self._socket.close()
             if not keeping:
                 self._lock.release()
+
+    def free(self) -> None:
+        """Nothing works any more for what was kept: whoever looks next may take it. Any thread."""
+        self._lock.release()
 
     def is_alive(self, owner_id: str) -> bool:
         """Whether that owner's process lives; once dead, always dead."""

@@ -437,7 +437,8 @@ class Store(Questions):
                 if old is None or old[0] != text:
                     marked = db.execute(
                         f"UPDATE live SET problem = ? WHERE run = ? AND NOT {_HAS_ENDED} "
-                        "AND (owner = ? OR (SELECT history_length FROM runs WHERE key = run) = ?)",
+                        "AND (owner = ? "
+                        "OR (SELECT history_length FROM runs WHERE key = live.run) = ?)",
                         (text, run, owner, length),
                     )
                     if old is None or marked.rowcount:

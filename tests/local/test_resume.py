@@ -476,3 +476,38 @@ async def test_what_is_on_record_as_started_starts_though_a_signal_ends_the_proc
         assert STARTED == ["once"]
         types = [type(event) for event in await executor.history("one")]
         assert e.ActivityCompleted in types and e.AttemptInterrupted not in types
+
+
+@pytest.mark.parametrize("loop_goes_on", [True, False])
+def test_what_is_kept_for_a_thread_is_free_when_that_has_ended(
+    tmp_path: Path, loop_goes_on: bool
+) -> None:
+    """A program that has left its executor lives on, perhaps without an event loop."""
+
+    async def begin() -> None:
+        async with open_executor(tmp_path) as executor:
+            await executor.execute(lingering, id="one")
+            await executor.wait("one", until="signal:go")
+
+    async def end() -> None:
+        async with open_executor(tmp_path) as executor, asyncio.timeout(20):
+            owner = (await executor.describe("one")).owner
+            assert owner is not None and owner.alive
+            THREAD_MAY_END.set()
+            await executor.signal("one", "go")
+            while (await executor.describe("one")).open:
+                await executor.resume("one")
+                await asyncio.sleep(0.01)
+            assert await executor.handle("one").result() is None
+            history = await executor.history("one")
+            assert not any(isinstance(event, e.AttemptInterrupted) for event in history)
+
+    async def both() -> None:
+        await begin()
+        await end()
+
+    if loop_goes_on:
+        asyncio.run(both())
+    else:
+        asyncio.run(begin())
+        asyncio.run(end())
