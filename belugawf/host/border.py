@@ -21,6 +21,7 @@ import threading
 from asyncio import unix_events
 from collections.abc import Callable, Iterator
 from contextvars import Context
+from functools import partial
 from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
 from belugawf.authoring.failures import in_one_line, is_a, own_attribute
@@ -84,7 +85,7 @@ class Border:
         except BaseException as error:
             if _was_interrupted(delivered, is_a(error, KeyboardInterrupt)):
                 raise KeyboardInterrupt from None
-            logger.exception("a bug in belugawf")
+            log(logging.ERROR, "a bug in belugawf", error=error)
             raise UnexpectedError(f"a bug in belugawf: {in_one_line(error)}") from error
         if (counting.interrupted or _delivered != delivered) and _was_interrupted(
             delivered, raised=True
@@ -104,7 +105,7 @@ class Border:
             run.abandon()
             if not is_a(error, BelugaError):
                 raise
-            logger.warning("letting a run go from memory: %s", error)
+            log(logging.WARNING, "letting a run go from memory: %s", error)
 
     def close(self) -> None:
         """Nothing is watched any more."""
@@ -130,6 +131,11 @@ def call(
     if _delivered != delivered and _was_interrupted(delivered, raised=True):
         raise KeyboardInterrupt
     return answer
+
+
+def log(level: int, message: str, *args: object, error: BaseException | None = None) -> None:
+    """Log a line of the engine's. Who handles it is the user's, and may raise anything."""
+    call(partial(logger.log, level, message, *args, exc_info=error))
 
 
 def is_interrupt(error: BaseException) -> bool:

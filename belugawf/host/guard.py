@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -190,7 +191,8 @@ class TurnGuard:
         turn.over += 1
         _throw(turn.thread, CodeInterrupted if turn.over <= _INSIST_AFTER else _Insistent)
         if turn.over == _NO_RETURN_AFTER:
-            logger.warning("workflow code does not come back from a call at %s", turn.stack)
+            with suppress(BaseException):  # the handlers are the user's
+                logger.warning("workflow code does not come back from a call at %s", turn.stack)
 
     def _arm(self) -> None:
         """Have Python's own watchdog, which needs no lock of Python's, show where everybody is."""

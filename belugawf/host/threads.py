@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
 
-logger = logging.getLogger("belugawf.engine")
+from belugawf.host.border import log
 
 Job = Callable[[], None]
 
@@ -89,8 +89,8 @@ class DaemonPool:
                 self._running.append(job)
             try:
                 job()
-            except BaseException:  # whatever it is, the next job needs this thread
-                logger.exception("a bug in belugawf: an attempt's end was lost")
+            except BaseException as error:  # whatever it is, the next job needs this thread
+                log(logging.ERROR, "a bug in belugawf: an attempt's end was lost", error=error)
             with self._lock:
                 self._running.remove(job)
                 if job in self._forsaken:

@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Sequence
 
+from belugawf.host.border import log
 from belugawf.host.clock import Clock
 from belugawf.local.agenda import Agenda
 from belugawf.local.exits import Exits, Refused
@@ -23,8 +24,6 @@ from belugawf.local.writer import Writer
 from belugawf.model import events as e
 from belugawf.model.errors import BelugaError
 from belugawf.model.history import OpenWork
-
-logger = logging.getLogger("belugawf.engine")
 
 
 class Decider:
@@ -110,7 +109,7 @@ class Decider:
         except BelugaError as error:
             reason = error
         except Exception as error:
-            logger.exception("a bug in belugawf: run %s", run.row.workflow_id)
+            log(logging.ERROR, "a bug in belugawf: run %s", run.row.workflow_id, error=error)
             reason = BugError(f"a bug in belugawf: {error!r}")
         except BaseException:  # a person's Ctrl-C: what is in memory may be ahead of the history
             self._set_back(run, interrupted)

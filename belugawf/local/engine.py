@@ -31,6 +31,7 @@ from belugawf.authoring.loader import Catalog
 from belugawf.executor import Hooks, IfExists
 from belugawf.host import knobs
 from belugawf.host.attempts import AttemptRunner
+from belugawf.host.border import log
 from belugawf.host.clock import Clock
 from belugawf.local.agenda import Agenda
 from belugawf.local.claiming import Claims, Noted
@@ -73,8 +74,6 @@ from belugawf.model.errors import (
 )
 from belugawf.model.history import OpenActivity, OpenWork
 from belugawf.model.outcomes import Outcome
-
-logger = logging.getLogger("belugawf.engine")
 
 # Nothing waits longer without a look at the wall clock and at the database: datagrams are hints,
 # and a sleeping laptop stops the monotonic clock.
@@ -450,7 +449,7 @@ class Engine:
         if isinstance(error, (UnavailableError, BusyError)):
             may_get_better = not isinstance(error, DisplacedError)
             if may_get_better and self._claims.persistent and not self._stopping:
-                logger.warning("%s; trying again in %g s", error, self._disk_pause_s)
+                log(logging.WARNING, "%s; trying again in %g s", error, self._disk_pause_s)
                 self._pacer.rest(self._clock.now() + int(self._disk_pause_s * SECOND_NS))
                 self._disk_pause_s = min(self._disk_pause_s * 2, _LONGEST_PAUSE_S)
                 self._look_now, self._idle = True, False
@@ -460,7 +459,7 @@ class Engine:
         if isinstance(error, KeyboardInterrupt):
             self._give_up(BelugaError("Ctrl-C ended the engine; the runs are saved"))
             raise error  # the program's own way to end
-        logger.error("a bug in belugawf stopped the engine", exc_info=error)
+        log(logging.ERROR, "a bug in belugawf stopped the engine", error=error)
         self._give_up(BelugaError(f"a bug in belugawf: {type(error).__name__}: {error}"))
 
     def _give_up(self, error: BelugaError) -> None:

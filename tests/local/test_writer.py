@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
 import threading
 import time
@@ -16,7 +17,7 @@ import pytest
 
 from belugawf import ApplicationError, BelugaError, WorkflowContext, activity, workflow
 from belugawf.local.executor import LocalExecutor
-from belugawf.model.errors import BusyError
+from belugawf.model.errors import BusyError, UnavailableError
 
 HELD_S = 0.6
 # A stall of the loop is as long as the lock is held; a busy machine's hiccup is not.
@@ -229,6 +230,52 @@ def uncancel() -> None:
     task.uncancel()
 
 
+class Rude(logging.Handler):
+    """A handler of the user's."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise SystemExit("no room")
+
+
+@pytest.fixture(params=["no handler", "a rude one"])
+def handled(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What the engine logs meets the user's handlers."""
+    logger, handler = logging.getLogger("belugawf.engine"), Rude()
+    if request.param == "a rude one":
+        logger.addHandler(handler)
+    yield
+    logger.removeHandler(handler)
+
+
+@pytest.mark.usefixtures("handled")
+async def test_a_worker_outlives_a_disk_that_is_full_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so, waits, and goes on: whoever handles what it says."""
+    # FINDINGS B2
+    monkeypatch.setattr("belugawf.local.engine._FIRST_PAUSE_S", 0.01)
+    async with LocalExecutor(tmp_path / "state.db", WORKFLOWS) as executor, asyncio.timeout(20):
+        engine = await executor._driving()
+        engine._disk_pause_s = 0.01
+        working = asyncio.create_task(executor.work())
+        while not engine._claims.persistent:
+            await asyncio.sleep(0)
+        look, failures = engine._look, iter([True, True])
+
+        async def full(now: int) -> None:
+            if next(failures, False):
+                raise UnavailableError("the disk is full")
+            await look(now)
+
+        engine._look = full  # type: ignore[method-assign]
+        engine.look()
+        handle = await executor.execute(napping, id="one")
+        await handle.result()
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+
+
+@pytest.mark.usefixtures("handled")
 async def test_an_engine_that_has_ended_is_told_to_everybody(tmp_path: Path) -> None:
     """Whoever waits, and whoever comes later, gets the reason; nobody waits in vain."""
     # FINDINGS B2
