@@ -11,6 +11,7 @@ what a command needs, is tried by the tests that start real processes.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import faulthandler
 import functools
 import importlib
@@ -55,6 +56,10 @@ def import_everything() -> None:
     for package in packages:
         for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             importlib.import_module(found.name)
+    for found in pkgutil.walk_packages(typer.__path__, "typer.", onerror=lambda name: None):
+        if not found.name.endswith("__main__"):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(found.name)
     for name in ("sqlite_utils", "yaml", "concurrent.futures.thread"):
         importlib.import_module(name)
     typer.main.get_command = functools.cache(typer.main.get_command)

@@ -3,8 +3,7 @@
 A turn has used up its time after 2 seconds of its thread's processor time, or after 10 seconds
 counted in ticks of the watching thread. Both stand still while the process does: one that was
 stopped, or whose machine slept, has not blocked anything. Then the stack is noted, and an exception
-is thrown into the code, once a tick until it is out. Code that swallows it is
-thrown out line by line. A call that does not come back cannot be
+is thrown into the code, once a tick until it is out. A call that does not come back cannot be
 ended: its line goes to stderr, also where it keeps Python's lock, and ours waits for it.
 
 A long replay is no long turn: each fact that is applied starts the time anew.
@@ -19,16 +18,13 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeVar
 
 from belugawf.host import forbidding
 from belugawf.model.errors import CodeInterrupted, WorkflowBlockedError, WorkflowCodeError
 
 T = TypeVar("T")
-TraceFunction: TypeAlias = Callable[[FrameType, str, Any], Any]
 
 LIMIT_S = 2.0
 LIMIT_IN_TICKS_S = 10.0
@@ -37,8 +33,6 @@ _TICK_S = 0.25
 _DOZE_AFTER = 20
 # So many ticks after it was interrupted a turn is in a call that does not come back.
 _NO_RETURN_AFTER = 8
-# So many ticks after it was interrupted a turn is in code that swallows what is thrown into it.
-_INSIST_AFTER = 2
 
 logger = logging.getLogger("belugawf.engine")
 
@@ -56,7 +50,7 @@ class Counting(Protocol):
 class _Turn:
     """A turn under watch, and what the watching thread has seen of it."""
 
-    __slots__ = ("applied", "over", "stack", "thread", "ticks", "traced", "used", "watched")
+    __slots__ = ("applied", "over", "stack", "thread", "ticks", "used", "watched")
 
     def __init__(self, watched: Counting) -> None:
         self.watched = watched
@@ -65,20 +59,6 @@ class _Turn:
         self.applied = -1
         self.ticks = self.over = 0
         self.used = 0.0
-        # What else traces this thread, while we do: a debugger, or nothing.
-        self.traced: tuple[Any] | None = None
-
-    def trace(self, function: TraceFunction) -> None:
-        """Trace this thread until the turn has ended."""
-        if self.traced is None:
-            self.traced = (sys.gettrace(),)
-        sys.settrace(function)
-
-    def stop_tracing(self) -> None:
-        """The turn has ended; once is enough, and more does no harm."""
-        traced, self.traced = self.traced, None
-        if traced is not None:
-            sys.settrace(traced[0])
 
 
 class TurnGuard:
@@ -146,8 +126,6 @@ class TurnGuard:
 
     def _end(self, turn: _Turn) -> None:
         forbidding.end()
-        if turn.traced is not None:
-            turn.stop_tracing()
         with self._lock:
             self._turns.pop(turn.thread, None)
             if turn.stack is not None:
@@ -189,7 +167,7 @@ class TurnGuard:
         if turn.stack is None:
             turn.stack = _stack_of(turn.thread)
         turn.over += 1
-        _throw(turn.thread, CodeInterrupted if turn.over <= _INSIST_AFTER else _Insistent)
+        _throw(turn.thread, CodeInterrupted)
         if turn.over == _NO_RETURN_AFTER:
             with suppress(BaseException):  # the handlers are the user's
                 logger.warning("workflow code does not come back from a call at %s", turn.stack)
@@ -210,50 +188,6 @@ class TurnGuard:
         if self._armed:
             self._armed = False
             faulthandler.cancel_dump_traceback_later()
-
-
-class _Insistent(CodeInterrupted):
-    """Once code has caught it, each further line of the user's throws `CodeInterrupted`.
-
-    Python makes the instance in the thread that it was thrown into, where a handler begins: from
-    there the handlers around it catch one each, and the loops around them end.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        frame = sys._getframe(1)
-        throw = _thrower(threading.get_ident())
-        while frame.f_code is not TurnGuard.run.__code__:
-            if _is_users(frame):
-                frame.f_trace = throw
-            if frame.f_back is None:
-                return
-            frame = frame.f_back
-        turn: _Turn = frame.f_locals["turn"]
-        turn.trace(lambda frame, event, arg: throw if _is_users(frame) else None)
-
-
-def _thrower(thread: int) -> TraceFunction:
-    """A function for `frame.f_trace` that has `CodeInterrupted` raised soon in the traced code.
-
-    It is in C: one of Python's would meet it itself, and tracing ends with an exception. What it
-    is called with beyond its own two arguments C functions leave alone.
-    """
-    import ctypes
-
-    kinds: list[Any] = [ctypes.c_ulong, *[ctypes.py_object] * 4]
-    function = ctypes.PYFUNCTYPE(None, *kinds)(("PyThreadState_SetAsyncExc", ctypes.pythonapi))
-    return partial(function, ctypes.c_ulong(thread), ctypes.py_object(CodeInterrupted))
-
-
-def _is_users(frame: FrameType) -> bool:
-    """Whether it may be left at any line: ours and Python's put things back in `finally` blocks."""
-    name = frame.f_code.co_filename
-    return "site-packages" in name.removeprefix(_PACKAGE) or not name.startswith(_NOT_USERS)
-
-
-_PACKAGE = str(Path(__file__).parents[1])
-_NOT_USERS = (_PACKAGE, str(Path(threading.__file__).parent), "<frozen ")
 
 
 def _processor_time(thread: int) -> float:

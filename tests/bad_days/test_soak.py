@@ -119,4 +119,5 @@ async def test_seven_days(tmp_path: Path) -> None:
     assert min(grown) < SLACK_OBJECTS, seen
     assert seen[-1].resident - seen[0].resident < SLACK_RESIDENT, seen
     assert len({now.descriptors for now in seen}) == 1, seen
-    assert max(now.threads for now in seen) <= seen[0].threads, seen
+    # One more for writing comes with the first transaction that had to wait.
+    assert max(now.threads for now in seen) <= seen[0].threads + 1, seen
