@@ -40,25 +40,18 @@ POSSIBLE = hasattr(os, "pidfd_open")
 
 def import_everything() -> None:
     """Import whatever a command imports only when it needs it, and build the tree of commands."""
+    import rich
     import typer
 
-    import belugawf.cli
-    import belugawf.host
-    import belugawf.local
-    import belugawf.model.codec
+    import belugawf
     from belugawf import __main__ as cli
 
-    packages = [belugawf.cli, belugawf.local, belugawf.host, belugawf.model.codec]
-    if os.environ.get("BELUGAWF_PROVIDER") == "temporal":
-        import belugawf.temporal
-
-        packages.append(belugawf.temporal)
-    for package in packages:
-        for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-            importlib.import_module(found.name)
-    for found in pkgutil.walk_packages(typer.__path__, "typer.", onerror=lambda name: None):
-        if not found.name.endswith("__main__"):
-            with contextlib.suppress(ImportError):
+    temporal = os.environ.get("BELUGAWF_PROVIDER") == "temporal"
+    for package in (belugawf, typer, rich):
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if found.name.endswith("__main__") or (".temporal" in found.name and not temporal):
+                continue
+            with contextlib.suppress(Exception):  # that of another system
                 importlib.import_module(found.name)
     for name in ("sqlite_utils", "yaml", "concurrent.futures.thread"):
         importlib.import_module(name)
