@@ -236,6 +236,8 @@ class Forks:
         for line in lines:
             message = json.loads(line)
             if "started" in message:
+                # The system uses numbers again: what ended under this one was another process.
+                self._codes.pop(message["started"], None)
                 self._started.append(message["started"])
             else:
                 self._codes[message["ended"]] = message["code"]
