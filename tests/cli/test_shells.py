@@ -1,4 +1,7 @@
-"""Names from outside reach no shell: what Tab offers, and the commands that are printed (S2)."""
+"""Names from outside reach no shell: what Tab offers, and the commands that are printed.
+
+Guards FINDINGS S2.
+"""
 
 from __future__ import annotations
 

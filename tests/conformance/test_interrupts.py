@@ -1,7 +1,7 @@
 """Scenario 11: Ctrl-C, SIGTERM and SIGHUP during an activity of each sort harm no run.
 
 To the process, to its whole group as a terminal does, and to all that is below it as systemd does.
-Guards FINDINGS A1 and A12.
+Guards FINDINGS A1, A12.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What an isolated activity starts is ended with it, and nothing of it is left beside a successor.
 
-Guards FINDINGS O1, A2 and A10.
+Guards FINDINGS O1, A2.
+Of A10 only the standard input and heartbeat details are guarded here.
 """
 
 from __future__ import annotations

@@ -813,7 +813,8 @@ def test_a_missing_await_names_its_line() -> None:
 
 
 def test_closures_are_let_go() -> None:
-    """An activity that is a closure dies with its run, and all that it closes over."""  # B11
+    """An activity that is a closure dies with its run, and all that it closes over."""
+    # FINDINGS B11
     kept: list[Any] = []
 
     class Large:
