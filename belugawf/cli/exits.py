@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from belugawf.model.errors import AmbiguousRunError, BelugaError, UnavailableError, UsageError
+from belugawf.model.errors import AmbiguousRunError, BelugaError, UsageError, shortage
 
 if TYPE_CHECKING:
     from belugawf.executor import RunInfo
@@ -110,19 +109,8 @@ def describe_error(error: BaseException) -> CommandError | None:
         )
     if isinstance(error, ClickError):
         return _click_error(error)
-    if isinstance(error, OSError) and error.errno in _SHORTAGES:
-        message, hint = _SHORTAGES[error.errno]
-        return CommandError(UNAVAILABLE, UnavailableError.code, message, hint=hint)
-    return None
-
-
-# What the system is short of: no bug of ours, wherever it shows.
-_SHORTAGES = {
-    errno.EMFILE: ("this process may not open more files", "allow more: ulimit -n 1024"),
-    errno.ENFILE: ("the system has too many open files", "end programs that keep files open"),
-    errno.ENOMEM: ("the system has no memory left", "end other programs, then try again"),
-    errno.ENOSPC: ("a disk is full", "free some space: everything acknowledged so far is safe"),
-}
+    found = shortage(error)
+    return None if found is None else describe_error(found)
 
 
 def _click_error(error: Any) -> CommandError:

@@ -26,7 +26,7 @@ from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
 from belugawf.authoring.failures import in_one_line, is_a, own_attribute
 from belugawf.host.guard import Counting, TurnGuard
-from belugawf.model.errors import BelugaError, TurnError
+from belugawf.model.errors import BelugaError, TurnError, shortage
 from belugawf.model.values import frozen
 
 T = TypeVar("T")
@@ -85,6 +85,9 @@ class Border:
         except BaseException as error:
             if _was_interrupted(delivered, is_a(error, KeyboardInterrupt)):
                 raise KeyboardInterrupt from None
+            short = shortage(error)
+            if short is not None:
+                raise short from error
             log(logging.ERROR, "a bug in belugawf", error=error)
             raise UnexpectedError(f"a bug in belugawf: {in_one_line(error)}") from error
         if (counting.interrupted or _delivered != delivered) and _was_interrupted(

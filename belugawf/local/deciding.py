@@ -22,7 +22,7 @@ from belugawf.local.store import Store
 from belugawf.local.turns import DrivenRun, MadeTurn, TurnMaker
 from belugawf.local.writer import Writer
 from belugawf.model import events as e
-from belugawf.model.errors import BelugaError
+from belugawf.model.errors import BelugaError, shortage
 from belugawf.model.history import OpenWork
 
 
@@ -109,8 +109,10 @@ class Decider:
         except BelugaError as error:
             reason = error
         except Exception as error:
-            log(logging.ERROR, "a bug in belugawf: run %s", run.row.workflow_id, error=error)
-            reason = BugError(f"a bug in belugawf: {error!r}")
+            short = shortage(error)
+            if short is None:
+                log(logging.ERROR, "a bug in belugawf: run %s", run.row.workflow_id, error=error)
+            reason = short or BugError(f"a bug in belugawf: {error!r}")
         except BaseException:  # a person's Ctrl-C: what is in memory may be ahead of the history
             self._set_back(run, interrupted)
             raise

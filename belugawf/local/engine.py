@@ -71,6 +71,7 @@ from belugawf.model.errors import (
     UsageError,
     WorkflowLoadError,
     WorkflowNotFoundError,
+    shortage,
 )
 from belugawf.model.history import OpenActivity, OpenWork
 from belugawf.model.outcomes import Outcome
@@ -459,8 +460,11 @@ class Engine:
         if isinstance(error, KeyboardInterrupt):
             self._give_up(BelugaError("Ctrl-C ended the engine; the runs are saved"))
             raise error  # the program's own way to end
-        log(logging.ERROR, "a bug in belugawf stopped the engine", error=error)
-        self._give_up(BelugaError(f"a bug in belugawf: {type(error).__name__}: {error}"))
+        short = shortage(error)
+        if short is None:
+            log(logging.ERROR, "a bug in belugawf stopped the engine", error=error)
+        bug = BelugaError(f"a bug in belugawf: {type(error).__name__}: {error}")
+        self._give_up(short or bug)
 
     def _give_up(self, error: BelugaError) -> None:
         """Nothing is driven here any more; whoever waits, or comes, is told why."""

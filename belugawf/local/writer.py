@@ -15,6 +15,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from belugawf.local.database import Database, WouldWaitError
+from belugawf.model.errors import shortage
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -53,13 +54,17 @@ class Writer:
         return await self._off_loop(work)
 
     async def _off_loop(self, work: Callable[[], T]) -> T:
-        if self._thread is None:
-            from concurrent.futures import ThreadPoolExecutor
+        try:
+            if self._thread is None:
+                from concurrent.futures import ThreadPoolExecutor
 
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="belugawf-writer")
-        loop = asyncio.get_running_loop()
+                self._thread = ThreadPoolExecutor(1, thread_name_prefix="belugawf-writer")
+            written = asyncio.get_running_loop().run_in_executor(self._thread, self._timed, work)
+        except (OSError, RuntimeError) as error:
+            # Its queue has the work, which a thread that it could start later would do.
+            self._thread = None
+            raise shortage(error) or error from None
         self._handed_over += 1
-        written = loop.run_in_executor(self._thread, self._timed, work)
         written.add_done_callback(self._done)
         return await written
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import logging
 import os
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,9 @@ from typing import Any
 import pytest
 
 from belugawf import ApplicationError, BelugaError, WorkflowContext, activity, workflow
+from belugawf.local.database import Database
 from belugawf.local.executor import LocalExecutor
+from belugawf.local.writer import Writer
 from belugawf.model.errors import BusyError, UnavailableError
 
 HELD_S = 0.6
@@ -366,3 +370,50 @@ async def test_a_writer_that_waits_in_vain_is_told_by_whom(tmp_path: Path) -> No
             database.lock.release()
         await executor.signal("one", "go", drive=False)
         assert executor._store.mail([1]) == {1}
+
+
+@pytest.mark.parametrize("short_of", ["files", "threads"])
+async def test_no_thread_to_write_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_of: str
+) -> None:
+    """Where the system has no file or thread left, that is said as such; nothing is written then.
+
+    Also not later, by a thread that could be started after all.
+    """
+
+    def refused(*_: object, **__: object) -> None:
+        if short_of == "files":
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        raise RuntimeError("can't start new thread")
+
+    done: list[str] = []
+    database = Database(tmp_path / "state.db")
+    writer = Writer(database)
+    writer._usual_s = 1  # a disk that is so slow that everything goes to the thread
+    with monkeypatch.context() as patched:
+        place = "_adjust_thread_count" if short_of == "threads" else "__init__"
+        patched.setattr(ThreadPoolExecutor, place, refused)
+        with pytest.raises(UnavailableError, match=r"files|no thread left") as refusal:
+            await writer.write(lambda: done.append("refused"))
+    assert "ulimit" in str(refusal.value.hint)
+    await writer.write(lambda: done.append("later"))
+    writer.close()
+    database.close()
+    assert done == ["later"]
+
+
+@pytest.mark.parametrize("place", ["_look", "_turn", "_must_look"])
+async def test_a_shortage_is_no_bug(
+    tmp_path: Path, place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An engine that has to end because the system is short of something says of what."""
+
+    def short(*_: object) -> bool:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async with LocalExecutor(tmp_path / "state.db", WORKFLOWS) as executor, asyncio.timeout(20):
+        await executor.execute(asking, id="one")
+        setattr(await executor._driving(), place, short)
+        with pytest.raises(UnavailableError, match="may not open more files"):
+            await executor.resume("one")
+    assert "bug" not in caplog.text
