@@ -221,9 +221,14 @@ def _module_files(folder: Path) -> Iterator[Path]:
             yield path / "__init__.py"
 
 
-def import_file(path: Path) -> ModuleType:
-    """The module of a file: under its own name where that finds this file, else a private one."""
+def import_file(path: Path, name: str | None = None) -> ModuleType:
+    """The module of a file: under its own name where that finds this file, else a private one.
+
+    `name` is that under which another process has it; by default it follows from the file's.
+    """
     path = path.resolve()
+    if name is not None and _finds(name, path):
+        return importlib.import_module(name)
     name = path.parent.name if path.name == "__init__.py" else path.stem
     if _finds(name, path):
         return importlib.import_module(name)
@@ -245,7 +250,7 @@ def import_file(path: Path) -> ModuleType:
 
 def _finds(name: str, path: Path) -> bool:
     """Whether a plain import of the name gives this very file."""
-    if not name.isidentifier():
+    if not all(part.isidentifier() for part in name.split(".")):
         return False
     loaded = sys.modules.get(name)
     if loaded is not None:

@@ -107,10 +107,10 @@ class Session:
         options: dict[str, Any] = {"settings": self.settings, "hooks": hooks}
         if self.settings.provider == "default":
             # `main` ends by os._exit: what is suspended in memory is left as it is.
-            options |= {"create": create, "process_ends": True}
+            options |= {"create": create, "own_process": True}
         elif self.settings.provider == "temporal":
             # Workers drive there: `worker`, or `resume` for a while.
-            options |= {"drives": False, "process_ends": True}
+            options |= {"drives": False, "own_process": True}
         executor = new_executor(self.settings.provider, **options)
         if not self.settings.redact:
             return executor

@@ -21,13 +21,12 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from belugawf.authoring.activity import ActivityInfo, current_attempt
 from belugawf.host import masking
 from belugawf.host.border import is_interrupt
-from belugawf.host.calling import encode_result, failure_of, positional
+from belugawf.host.calling import encode_result, failure_of, positional, whereabouts
 from belugawf.host.children import IsolatedChild
 from belugawf.host.clock import Clock
 from belugawf.host.leaving import leave_fork
@@ -65,6 +64,8 @@ class AttemptSpec:
     """One attempt of one activity: `run` and `seq` name it, `arguments` is a JSON array.
 
     `expires_at` is when its `total_timeout` is over, in nanoseconds since 1970, `None` for never.
+    `crashes`: so often has its process died with it, and the next death is its failure; so it runs
+    in a process of its own. `None`: nothing like that.
     """
 
     run: int
@@ -79,11 +80,17 @@ class AttemptSpec:
     attempt: int
     expires_at: int | None
     heartbeat_details: Any = None
+    crashes: int | None = None
 
     @property
     def key(self) -> Key:
         """What names it among the attempts in flight."""
         return (self.run, self.seq)
+
+    @property
+    def isolated(self) -> bool:
+        """Whether it runs in a process of its own."""
+        return self.options.isolation == "process" or self.crashes is not None
 
 
 @dataclass(eq=False)
@@ -282,7 +289,7 @@ class AttemptRunner:
         self._attempts[spec.key] = attempt
         context = self._context.copy()
         context.run(current_attempt.set, attempt)
-        if spec.options.isolation == "process":
+        if spec.isolated:
             attempt.begin()
             self._in_process(attempt)
         elif _is_async(spec.function):
@@ -304,7 +311,7 @@ class AttemptRunner:
                 continue
             at = now if limit == "heartbeat_timeout" else attempt.deadline or now
             outcome = timed_out(attempt.spec, limit, at, attempt.started_at)
-            if attempt.spec.options.isolation == "process":
+            if attempt.spec.isolated:
                 # It can be ended, and the next attempt must not begin beside what is left of it.
                 attempt.verdict = outcome
                 attempt.stop()
@@ -535,6 +542,9 @@ class AttemptRunner:
                 code = message["exit_code"]
         if outcome is not None:
             return outcome
+        if attempt.spec.options.isolation == "none" and attempt.spec.crashes is not None:
+            failure = died_with_it(attempt.spec.crashes + 1)
+            return self._failed_as(attempt, failure.to_json(), None)
         if code is None:
             died = "with the process that watches it"
         else:
@@ -660,6 +670,16 @@ def total_timeout_over(options: ActivityOptions, last_error: str | None) -> str:
     return codec.encode(Failure("TimeoutError", message, kind="timeout").to_json())
 
 
+def died_with_it(times: int) -> Failure:
+    """The failure of an activity that has taken its process down as often as it may."""
+    return interrupted(f"its process died {times} times while it ran")
+
+
+def interrupted(message: str) -> Failure:
+    """The failure of an activity whose process ended in the middle of it, for good."""
+    return Failure("Interrupted", message, non_retryable=True, kind="interrupted")
+
+
 def timed_out(spec: AttemptSpec, limit: str, at: int, started_at: int) -> Outcome:
     """The outcome of an attempt that ran over the limit of that name."""
     duration = getattr(spec.options, limit)
@@ -684,8 +704,7 @@ def _task(attempt: Attempt, limit: int) -> str:
     spec, info = attempt.spec, attempt.info
     return json.dumps(
         {
-            "file": str(Path(spec.function.__code__.co_filename).resolve()),
-            "qualname": spec.function.__qualname__,
+            "function": whereabouts(spec.function),
             "arguments": spec.arguments,
             "limit": limit,
             "redact": masking.patterns(),

@@ -5,8 +5,10 @@ And how it failed, as data, whatever its exception does.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, TypedDict
 
 from belugawf.authoring.activity import annotations_of
 from belugawf.authoring.failures import attribute, describe_failure
@@ -16,6 +18,32 @@ from belugawf.model.errors import ApplicationError, DurationError, Failure, Payl
 
 # Types whose values fit them, whatever they are.
 _EXACT = (str, int, bool)
+
+
+class Whereabouts(TypedDict):
+    """Where another process finds a function: its module's name and file, and its name in there."""
+
+    module: str
+    file: str
+    qualname: str
+
+
+def whereabouts(function: Callable[..., Any]) -> Whereabouts:
+    """Where another process finds an activity's function."""
+    file = getattr(sys.modules.get(function.__module__), "__file__", None)
+    return Whereabouts(
+        module=function.__module__,
+        file=str(Path(file or function.__code__.co_filename).resolve()),
+        qualname=function.__qualname__,
+    )
+
+
+def is_found_elsewhere(function: Callable[..., Any]) -> bool:
+    """Whether another process finds this very function: no closure, for instance."""
+    found: Any = sys.modules.get(getattr(function, "__module__", ""))
+    for part in getattr(function, "__qualname__", "").split("."):
+        found = getattr(found, "__dict__", {}).get(part)
+    return found is function
 
 
 def positional(function: Callable[..., Any], arguments: str, name: str) -> list[Any]:

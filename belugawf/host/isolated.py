@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from belugawf.authoring.activity import ActivityInfo, current_attempt
 from belugawf.authoring.loader import import_file
-from belugawf.host.calling import encode_result, failure_of, positional
+from belugawf.host.calling import Whereabouts, encode_result, failure_of, positional
 from belugawf.host.leaving import leave, leave_fork
 from belugawf.host.masking import mask_logs
 from belugawf.host.reaper import ENDING_SIGNALS, do_nothing
@@ -78,7 +78,7 @@ def main() -> NoReturn:
 
 
 def _run(task: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> str:
-    function = _find(task["file"], task["qualname"])
+    function = _find(task["function"])
     deadline = task["info"].pop("deadline")
     info = ActivityInfo(
         **task["info"],
@@ -96,9 +96,9 @@ async def _awaited(value: Any) -> Any:
     return await value
 
 
-def _find(file: str, qualname: str) -> Callable[..., Any]:
-    target: Any = import_file(Path(file))
-    for part in qualname.split("."):
+def _find(where: Whereabouts) -> Callable[..., Any]:
+    target: Any = import_file(Path(where["file"]), where["module"])
+    for part in where["qualname"].split("."):
         target = getattr(target, part)
     found: Callable[..., Any] = target
     return found

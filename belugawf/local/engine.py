@@ -88,7 +88,8 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 class Engine:
     """Drives runs until it is closed. All methods are called on its event loop.
 
-    Runs and attempts begin in copies of `context`, by default an empty one.
+    Runs and attempts begin in copies of `context`, by default an empty one. `own_process`: what may
+    take the process down runs in one of its own.
     """
 
     def __init__(
@@ -101,6 +102,8 @@ class Engine:
         clock: Clock,
         hooks: Sequence[Hooks] = (),
         context: contextvars.Context | None = None,
+        *,
+        own_process: bool = False,
     ) -> None:
         self._store = store
         self._writer = writer
@@ -120,7 +123,9 @@ class Engine:
             began=self.wake,
             context=context,
         )
-        self._starter = Starter(self._attempts, store, options, self._on_start, self._stir)
+        self._starter = Starter(
+            self._attempts, store, options, self._on_start, self._stir, isolates=own_process
+        )
         self._memory = Memory(store, catalog, options, context)
         # Nothing that user code sets in a context variable is seen in here.
         self._context = contextvars.Context()
@@ -503,7 +508,7 @@ class Engine:
         except BaseException:
             self._agenda.add(ready)
             raise
-        self._starter.start(self._runs)
+        self._starter.start(self._runs, now)
         if self._cutting:
             self._attempts.cut()  # what was on record as started before that
 

@@ -84,15 +84,16 @@ _SHOWN = 20
 RESUME_PATIENCE = 5.0
 
 
-# Kept from the garbage collector, which would close suspended coroutines: see `process_ends`.
+# Kept from the garbage collector, which would close suspended coroutines: see `own_process`.
 _LEFT_BEHIND: list[Engine] = []
 
 
 class LocalExecutor:
     """`DurableExecutor` on one SQLite file; use as `async with`.
 
-    `process_ends`: the process ends by `os._exit` right after this executor was left. Then runs in
-    memory are left as they are, and not even a `finally` block of theirs runs.
+    `own_process`: the process is the command line's, and ends by `os._exit` right after this
+    executor was left. Then runs in memory are left as they are, and not even a `finally` block of
+    theirs runs. And what may take the process down runs in one of its own (`host/suspects.py`).
     `context`: what runs and activities begin in a copy of; by default it is empty.
     """
 
@@ -108,11 +109,11 @@ class LocalExecutor:
         create: bool = True,
         hooks: Sequence[Hooks] = (),
         clock: Clock | None = None,
-        process_ends: bool = False,
+        own_process: bool = False,
         context: Context | None = None,
     ) -> None:
         self._context = Context() if context is None else context
-        self._process_ends = process_ends
+        self._own_process = own_process
         self._path = db
         self._workflows = workflows
         self._options = options or EngineOptions()
@@ -150,7 +151,7 @@ class LocalExecutor:
         finally:
             if engine is not None:
                 keeping = engine.lingering()
-                if self._process_ends:
+                if self._own_process:
                     _LEFT_BEHIND.append(engine)
                 else:
                     engine.evict_all()
@@ -380,6 +381,7 @@ class LocalExecutor:
                 self._clock,
                 self._hooks,
                 self._context,
+                own_process=self._own_process,
             )
             self._leaving.enter_context(interrupts())
             self._engine.start()

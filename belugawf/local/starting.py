@@ -1,8 +1,6 @@
-"""Which attempts start when: first in first out, as far as there is room; suspects alone.
+"""Which attempts start when: first in first out, as far as there is room.
 
-An activity whose process died while it was open is a suspect. One kill of a worker must not make
-all that was in flight run one after the other; so it runs with others as before, until one more
-death would reach `max_crashes`. Then it runs alone, and a further death names the culprit.
+Who is suspect goes by rules of its own (`host/suspects.py`).
 
 A first attempt starts at once. Later ones, `at_most_once` and suspects alone are first noted in the
 history (`DrivenRun.to_begin`), so that whoever finds the run knows that they had begun.
@@ -12,19 +10,23 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from belugawf.host.attempts import AttemptRunner, AttemptSpec
+from belugawf.host.suspects import Manner, Order, is_suspect, manner_of
 from belugawf.local.options import EngineOptions
 from belugawf.local.store import Store
 from belugawf.local.turns import DrivenRun
 from belugawf.model.history import OpenActivity, activity_id_of
 
+Place: TypeAlias = tuple[int, int]
+
 
 class Starter:
-    """The queue of attempts to start.
+    """The queues of attempts to start.
 
-    `started` is told of each that did; `stir` asks for a turn of a run.
+    `started` is told of each that did; `stir` asks for a turn of a run. `isolates`: suspects run in
+    processes of their own, where that is possible.
     """
 
     def __init__(
@@ -34,28 +36,39 @@ class Starter:
         options: EngineOptions,
         started: Callable[[DrivenRun, OpenActivity], None],
         stir: Callable[[DrivenRun], None],
+        *,
+        isolates: bool,
     ) -> None:
         self._attempts = attempts
         self._store = store
         self._options = options
         self._started = started
         self._stir = stir
-        self._queue: OrderedDict[tuple[int, int], None] = OrderedDict()
-        self._queued: dict[int, set[int]] = {}
+        self._isolates = isolates
+        self._queues: dict[Manner, OrderedDict[Place, None]] = {
+            "alone": OrderedDict(),
+            "isolated": OrderedDict(),
+            "shared": OrderedDict(),
+        }
+        self._queued: dict[int, dict[int, Manner]] = {}
         self._beginning: dict[int, DrivenRun] = {}
-        self._details: dict[tuple[int, int], Any] = {}
-        self._alone: tuple[int, int] | None = None
+        self._details: dict[Place, Any] = {}
+        self._isolated: set[Place] = set()
+        self._alone: Place | None = None
+        self._order = Order(self._room)
         self.stopped = False
 
     def stop(self, runs: Mapping[int, DrivenRun]) -> None:
         """Start nothing more; what is queued stays scheduled for whoever drives the run next."""
         self.stopped = True
-        self._queue.clear()
+        for queue in self._queues.values():
+            queue.clear()
         self._queued.clear()
         self._beginning.clear()
         self._details.clear()
-        self._alone = None
         for run in runs.values():
+            for seq in run.to_begin:
+                self.ended(run.key, seq)
             run.to_begin.clear()
 
     def go_on(self) -> None:
@@ -74,48 +87,54 @@ class Starter:
                 continue
             elif seq not in run.launched and seq not in run.to_begin:
                 del run.unstarted[seq]
-                self._queue.setdefault((run.key, seq))
-                self._queued.setdefault(run.key, set()).add(seq)
+                manner = self._manner(run, activity)
+                if manner == "alone" and not self._queues[manner]:
+                    self._order = Order(self._room)  # others go first, from now on
+                self._queues[manner][(run.key, seq)] = None
+                self._queued.setdefault(run.key, {})[seq] = manner
 
     def forget(self, key: int) -> None:
         """Nothing of that run is to be started any more."""
         self._beginning.pop(key, None)
-        for seq in self._queued.pop(key, ()):
-            del self._queue[(key, seq)]
+        for seq, manner in self._queued.pop(key, {}).items():
+            del self._queues[manner][(key, seq)]
         for place in [place for place in self._details if place[0] == key]:
             del self._details[place]
+        self._isolated = {place for place in self._isolated if place[0] != key}
         if self._alone is not None and self._alone[0] == key:
             self._alone = None
 
     def ended(self, key: int, seq: int) -> None:
         """An attempt is over, or nobody waits for it any more."""
+        self._isolated.discard((key, seq))
         if self._alone == (key, seq):
             self._alone = None
 
-    def start(self, runs: Mapping[int, DrivenRun]) -> None:
+    def start(self, runs: Mapping[int, DrivenRun], now: int) -> None:
         """Start as many as there is room for."""
         self._beginning = {key: run for key, run in self._beginning.items() if run.to_begin}
         reserved = sum(len(run.to_begin) for run in self._beginning.values())
-        while self._queue and not self.stopped:
-            if self._alone is not None or self._attempts.count + reserved >= self._room:
+        while self._queued and not self.stopped:
+            manner = self._next_manner(self._attempts.count + reserved, now)
+            if manner is None:
                 return
-            key, seq = next(iter(self._queue))
+            key, seq = next(iter(self._queues[manner]))
             run = runs.get(key)
             activity = None if run is None else run.work.activities.get(seq)
             if run is None or activity is None:
                 self._unqueue(key, seq)
                 continue
-            alone = self._must_be_alone(activity)
-            if alone and (self._attempts.count or reserved):
-                return
             if activity.attempt > 1:
                 # Asked now: once its start is on record, nothing may keep it from starting.
                 details = self._store.heartbeat(key, seq)
                 if details is not None:
                     self._details[(key, seq)] = details
             self._unqueue(key, seq)
+            alone = manner == "alone"
             if alone:
                 self._alone = (key, seq)
+            elif manner == "isolated":
+                self._isolated.add((key, seq))
             if alone or activity.attempt > 1 or activity.options.at_most_once:
                 run.to_begin[seq] = alone
                 self._beginning[key] = run
@@ -124,10 +143,34 @@ class Starter:
             else:
                 self.launch(run, seq)
 
+    def _next_manner(self, busy: int, now: int) -> Manner | None:
+        """From which queue the next one comes, beside `busy` others; `None`: none starts now."""
+        if busy >= self._room:
+            return None
+        alone_queue, isolated_queue, _ = self._queues.values()
+        if not (alone_queue or isolated_queue or self._alone):
+            return "shared"
+        waiting = {manner: len(queue) for manner, queue in self._queues.items()}
+        alone, isolated = int(self._alone is not None), len(self._isolated)
+        inside: dict[Manner, int] = {
+            "alone": alone,
+            "isolated": isolated,
+            "shared": busy - isolated - alone,
+        }
+        for manner, count in waiting.items():
+            if count and self._order.admit(manner, inside, waiting, now):
+                return manner
+        return None
+
+    def _manner(self, run: DrivenRun, activity: OpenActivity) -> Manner:
+        if not is_suspect(activity.crashes, self._options.max_crashes):
+            return "shared"
+        function = run.functions[activity.scheduled.seq]
+        return manner_of(function, activity.options, isolates=self._isolates)
+
     def _unqueue(self, key: int, seq: int) -> None:
-        del self._queue[(key, seq)]
         queued = self._queued[key]
-        queued.discard(seq)
+        del self._queues[queued.pop(seq)][(key, seq)]
         if not queued:
             del self._queued[key]
 
@@ -152,6 +195,7 @@ class Starter:
                 attempt=activity.attempt,
                 expires_at=activity.expires_at,
                 heartbeat_details=self._details.pop((run.key, seq), None),
+                crashes=activity.crashes if (run.key, seq) in self._isolated else None,
             )
         )
         self._started(run, activity)
@@ -159,6 +203,3 @@ class Starter:
     @property
     def _room(self) -> int:
         return max(self._options.concurrency, 1)
-
-    def _must_be_alone(self, activity: OpenActivity) -> bool:
-        return activity.crashes > 0 and 0 < self._options.max_crashes <= activity.crashes + 1

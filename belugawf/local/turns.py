@@ -19,7 +19,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from belugawf.host.attempts import next_attempt_at, out_of_time, total_timeout_over
+from belugawf.host.attempts import (
+    died_with_it,
+    interrupted,
+    next_attempt_at,
+    out_of_time,
+    total_timeout_over,
+)
 from belugawf.local.damage import damaged
 from belugawf.local.rows import Message, RunRow, Turn, signal_received, unread
 from belugawf.model import codec
@@ -493,11 +499,10 @@ class TurnMaker:
             if reason == "shutdown":
                 continue
             if activity.options.at_most_once:
-                self._push_interrupted(activity, attempt, "its process ended in the middle of it")
+                failure = interrupted("its process ended in the middle of it")
+                self._push_interrupted(activity, attempt, failure)
             elif alone and 0 < self._max_crashes <= crashes:
-                self._push_interrupted(
-                    activity, attempt, f"its process died {crashes} times while it ran"
-                )
+                self._push_interrupted(activity, attempt, died_with_it(crashes))
 
     def _end_what_began_elsewhere(self) -> None:
         """What may run only once began under an owner who has let the run go: it is over."""
@@ -525,10 +530,10 @@ class TurnMaker:
             )
         )
         if reason == "shutdown" and activity.options.at_most_once:
-            self._push_interrupted(activity, attempt, "it was stopped in the middle of it")
+            failure = interrupted("it was stopped in the middle of it")
+            self._push_interrupted(activity, attempt, failure)
 
-    def _push_interrupted(self, activity: OpenActivity, attempt: int, message: str) -> None:
-        failure = Failure("Interrupted", message, non_retryable=True, kind="interrupted")
+    def _push_interrupted(self, activity: OpenActivity, attempt: int, failure: Failure) -> None:
         outcome = Outcome(
             run=self._run.key,
             seq=activity.scheduled.seq,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context
@@ -17,8 +19,16 @@ from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 
 from belugawf.executor import RunId
-from belugawf.host.attempts import AttemptRunner, AttemptSpec, next_attempt_at, out_of_time
+from belugawf.host.attempts import (
+    AttemptRunner,
+    AttemptSpec,
+    died_with_it,
+    interrupted,
+    next_attempt_at,
+    out_of_time,
+)
 from belugawf.host.clock import Clock
+from belugawf.host.suspects import Manner, Order, manner_of
 from belugawf.model import codec
 from belugawf.model.durations import (
     datetime_ns,
@@ -52,7 +62,7 @@ class _Running:
     activity_id: str
     function: str | None
     book: Book
-    suspect: bool = False
+    manner: Manner = "shared"
     details: str = "null"
     ended: asyncio.Future[Outcome] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
@@ -75,39 +85,40 @@ class _Running:
 
 
 class Room:
-    """Where attempts run: many at a time, or one alone. Who waits to be alone goes first."""
+    """Where so many attempts run at a time, in the order that `host/suspects.py` says."""
 
-    def __init__(self) -> None:
-        self._inside = 0
-        self._alone = False
-        self._waiting_alone = 0
+    def __init__(self, size: int) -> None:
+        self._order = Order(size)
+        self._inside: Counter[Manner] = Counter()
+        self._waiting: Counter[Manner] = Counter()
         self._changed = asyncio.Event()
 
     @asynccontextmanager
     async def entered(
-        self, *, alone: bool, wait: Callable[[asyncio.Event], Awaitable[None]]
+        self, manner: Manner, wait: Callable[[asyncio.Event], Awaitable[None]]
     ) -> AsyncIterator[None]:
         """Inside, once there is room; `wait` passes the time until something has changed."""
-        self._waiting_alone += alone
+        self._waiting[manner] += 1
         try:
-            while self._alone or (self._inside if alone else self._waiting_alone):
+            while not self._order.admit(manner, self._inside, self._waiting, time.monotonic_ns()):
                 self._changed.clear()
                 await wait(self._changed)
         finally:
-            self._waiting_alone -= alone
+            self._waiting[manner] -= 1
             self._changed.set()
-        self._inside += 1
-        self._alone = alone
+        self._inside[manner] += 1
         try:
             yield
         finally:
-            self._inside -= 1
-            self._alone = False
+            self._inside[manner] -= 1
             self._changed.set()
 
 
 class ActivityHost:
-    """Runs the attempts that the server hands to this worker."""
+    """Runs the attempts that the server hands to this worker.
+
+    `isolates`: suspects run in processes of their own, where that is possible.
+    """
 
     def __init__(
         self,
@@ -115,14 +126,17 @@ class ActivityHost:
         clock: Clock,
         record: RecordHeartbeat,
         context: Context | None = None,
+        *,
+        isolates: bool = False,
     ) -> None:
         options = environment.options
+        self._isolates = isolates
         self._record = record
         self._environment = environment
         self._clock = clock
         self._running: dict[int, _Running] = {}
         self._number = 0
-        self._room = Room()
+        self._room = Room(options.concurrency)
         self._stopping = False
         self._wake = asyncio.Event()
         self._runner = AttemptRunner(
@@ -173,9 +187,8 @@ class ActivityHost:
             running.details = codec.encode(info.heartbeat_details[0])
         max_crashes = data.get("max_crashes", 0)
         running.book = running.book.opened(info.attempt, max_crashes)
-        running.suspect = running.book.doing == "waiting"
         if running.book.is_deadly(max_crashes):
-            failure = _interrupted(f"its process died {running.book.crashes} times while it ran")
+            failure = died_with_it(running.book.crashes)
             raise self._for_good(running, failure, limit="", at=self._clock.now())
         self._environment.active(info.workflow_id or "", info.workflow_run_id or "")
         self._tell("on_activity_start", running)
@@ -203,6 +216,8 @@ class ActivityHost:
         function = self._environment.find_activity(info.activity_type, running.function, key)
         if function is None:
             raise self._elsewhere(running, f"this worker has no activity {info.activity_type!r}")
+        if running.book.doing == "waiting":
+            running.manner = manner_of(function, running.options, isolates=self._isolates)
         self._number += 1
         number = self._number
 
@@ -212,7 +227,7 @@ class ActivityHost:
                 async with asyncio.timeout(PULSE_S):
                     await changed.wait()
 
-        async with self._room.entered(alone=running.suspect, wait=wait):
+        async with self._room.entered(running.manner, wait):
             # What may run only once was handed out to us, and would be to nobody else.
             if self._stopping and not running.options.at_most_once:
                 raise self._elsewhere(running, "the worker is shutting down")
@@ -222,9 +237,11 @@ class ActivityHost:
         self, number: int, running: _Running, function: Callable[..., Any], arguments: str
     ) -> Outcome:
         info = running.info
-        if running.suspect:
+        if running.manner == "alone":
             running.book = replace(running.book, doing="alone")
             await self._tell_the_next(running)
+        elif running.manner == "isolated":
+            running.book = replace(running.book, doing="shared")
         self._running[number] = running
         details = json.loads(running.details)
         self._runner.start(
@@ -241,12 +258,13 @@ class ActivityHost:
                 attempt=info.attempt,
                 expires_at=running.expires_at,
                 heartbeat_details=details,
+                crashes=running.book.crashes if running.manner == "isolated" else None,
             )
         )
         self._wake.set()
         try:
             outcome = await self._supervise(running)
-            if running.suspect:
+            if running.manner == "alone":
                 # Before anyone else may kill this process: it was not this one.
                 running.book = running.book.ended(info.attempt)
                 with suppress(BelugaError, asyncio.CancelledError):  # then there is no next one
@@ -270,9 +288,9 @@ class ActivityHost:
         """Report it alive.
 
         The SDK holds back a heartbeat that soon follows another one, and sends it when it says what
-        was true no more. That must not happen to the book of a suspect.
+        was true no more. That must not happen to the book of one that runs alone.
         """
-        if not running.suspect:
+        if running.manner != "alone":
             running.report()
             return
         with suppress(BelugaError):  # the next one may get through
@@ -336,7 +354,7 @@ class ActivityHost:
         """The failure that the server retries, or does not."""
         if outcome.status == "interrupted":
             if running.options.at_most_once:
-                failure = _interrupted("it was stopped in the middle of it")
+                failure = interrupted("it was stopped in the middle of it")
                 return self._for_good(running, failure, limit="", at=outcome.at)
             return self._elsewhere(running, "the worker was shut down")
         failures = running.book.failures + 1
@@ -397,7 +415,3 @@ class ActivityHost:
             "attempt": info.attempt,
         }
         self._environment.tell(hook, event)
-
-
-def _interrupted(message: str) -> Failure:
-    return Failure("Interrupted", message, non_retryable=True, kind="interrupted")

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
+from belugawf.host.suspects import is_suspect
 from belugawf.model.durations import format_instant
 from belugawf.model.outcomes import Outcome
 from belugawf.model.values import frozen
@@ -78,15 +79,12 @@ class Book:
             most = max(max_crashes - 1, 1) if max_crashes else crashes + deaths
             crashes = max(crashes, min(crashes + deaths, most))
         book = replace(self, told=attempt - 1, crashes=crashes)
-        return replace(book, doing="waiting" if book.is_suspect(max_crashes) else "shared")
+        suspect = is_suspect(crashes, max_crashes)
+        return replace(book, doing="waiting" if suspect else "shared")
 
     def is_deadly(self, max_crashes: int) -> bool:
         """Whether it has killed as many workers as it may."""
         return 0 < max_crashes <= self.crashes
-
-    def is_suspect(self, max_crashes: int) -> bool:
-        """Whether one more death would be the last that it may cause: then it runs alone."""
-        return self.crashes > 0 and 0 < max_crashes <= self.crashes + 1
 
     def failed(self, outcome: Outcome, retry_at: int) -> Book:
         """With one more failure, after which the next attempt is due at `retry_at`."""

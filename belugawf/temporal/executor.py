@@ -129,8 +129,8 @@ class TemporalExecutor:
     """`DurableExecutor` on a Temporal server; use as `async with`.
 
     `drives`: what it starts and signals is driven by a worker of its own. Without, that is left to
-    others, and only `resume` and `work` start a worker. `process_ends`: the process ends by
-    `os._exit` right after this executor was left; runs in memory are left as they are.
+    others, and only `resume` and `work` start a worker. `own_process`: the process is the
+    command line's, as for `LocalExecutor`.
     `context`: what runs and activities begin in a copy of; by default it is empty.
     """
 
@@ -144,12 +144,12 @@ class TemporalExecutor:
         options: WorkerOptions,
         hooks: Sequence[Hooks] = (),
         drives: bool = True,
-        process_ends: bool = False,
+        own_process: bool = False,
         context: Context | None = None,
     ) -> None:
         self._context = Context() if context is None else context
         self._leaving = ExitStack()
-        self._process_ends = process_ends
+        self._own_process = own_process
         self.settings = settings
         self._workflows = workflows
         self._options = options
@@ -171,7 +171,7 @@ class TemporalExecutor:
         worker = self._worker
         if worker is not None:
             await self._drain(worker, None)
-            await worker.close(unwind=not self._process_ends)
+            await worker.close(unwind=not self._own_process)
         self._leaving.close()
         self._worker = self._connected = None
         # The SDK's own threads are still busy with handing over the last answer. If the process
@@ -257,6 +257,7 @@ class TemporalExecutor:
                 self._options,
                 self._hooks,
                 self._context,
+                own_process=self._own_process,
             )
             self._leaving.enter_context(interrupts())
         return self._worker

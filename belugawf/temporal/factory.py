@@ -29,7 +29,7 @@ def make_executor(
     settings: Settings | None = None,
     hooks: Sequence[Hooks] = (),
     drives: bool = True,
-    process_ends: bool = False,
+    own_process: bool = False,
     context: Context | None = None,
     **options: Any,
 ) -> TemporalExecutor:
@@ -75,6 +75,6 @@ def make_executor(
         options=driving,
         hooks=hooks,
         drives=drives,
-        process_ends=process_ends,
+        own_process=own_process,
         context=context,
     )

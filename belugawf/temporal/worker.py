@@ -64,6 +64,8 @@ class TemporalWorker:
         options: WorkerOptions,
         hooks: Sequence[Hooks],
         context: Context | None = None,
+        *,
+        own_process: bool = False,
     ) -> None:
         self.environment = Environment(
             catalog,
@@ -75,7 +77,12 @@ class TemporalWorker:
         loop = asyncio.get_running_loop()
         self._protected = ProtectedTasks(loop)
         self._activities = self._protected.context.run(
-            ActivityHost, self.environment, SystemClock(), server.heartbeat, context
+            ActivityHost,
+            self.environment,
+            SystemClock(),
+            server.heartbeat,
+            context,
+            isolates=own_process,
         )
         self._runner = Runner(self.environment)
         self._turns = ThreadPoolExecutor(_TURNS_AT_ONCE, thread_name_prefix="belugawf-workflow")

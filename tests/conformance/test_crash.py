@@ -388,11 +388,59 @@ def test_15_crash_loop(project: Project) -> None:
         assert resumed.code == -signal.SIGKILL, resumed
         deaths += 1
         assert deaths <= 3, "it was tried again after max_crashes deaths"
-    assert deaths == 3
+    # FINDINGS B13
+    assert deaths == 2, "the third was to be in a process of its own"
     assert project.count("killer") == 3
     assert project.result("crashing") == {"sum": sum(range(50)), "error": "killer"}
     failed = project.events("crashing", "ActivityFailed")
     assert [json.dumps(event["error"]).count("interrupted") > 0 for event in failed] == [True]
+
+
+HOSTAGES = """
+    @activity
+    async def agent(number: int) -> int:
+        note(f"agent in {os.getpid()}")
+        await await_gate("agents")
+        return number
+
+
+    @activity
+    def quick() -> str:
+        return "done"
+
+
+    @workflow
+    async def agents(ctx: WorkflowContext) -> int:
+        return sum(await asyncio.gather(*(ctx.execute_activity(agent, n) for n in range(3))))
+
+
+    @workflow
+    async def innocent(ctx: WorkflowContext) -> str:
+        return await ctx.execute_activity(quick)
+"""
+
+
+def test_15_suspects_hold_up_nobody(project: Project) -> None:
+    """What was in flight when two workers were killed runs beside all others, and completes."""
+    # FINDINGS B13
+    project.write_module("hostages", HOSTAGES)
+    project.cli("run", "agents", "--id", "agents", "-d")
+    for attempts in (3, 6):
+        worker = project.start("worker")
+        wait_for(lambda n=attempts: len(project.log()) == n, "they run", process=worker)
+        worker.kill()
+    worker = project.start("worker")
+    wait_for(lambda: len(project.log()) == 9, "they run again", process=worker)
+    project.cli("run", "innocent", "--id", "innocent", "-d")
+    wait_for(lambda: project.status("innocent")["status"] == "completed", process=worker)
+    assert project.status("agents")["status"] == "running"
+    assert len(set(project.log()[6:])) == 3, "each in a process of its own"
+    project.open_gate("agents")
+    wait_for(lambda: project.status("agents")["status"] == "completed", process=worker)
+    assert project.result("agents") == 3
+    assert len(project.log()) == 9
+    worker.send(signal.SIGTERM)
+    worker.wait(check=143)
 
 
 def test_16_at_most_once(project: Project) -> None:

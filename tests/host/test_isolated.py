@@ -112,8 +112,11 @@ def sleeping(tmp_path: Path, before: str = "") -> str:
     body = f"    {before}\n    time.sleep(300)\n"
     (tmp_path / "sleeping.py").write_text(f"import os, signal, time\ndef sleeping():\n{body}")
     task = {
-        "file": str(tmp_path / "sleeping.py"),
-        "qualname": "sleeping",
+        "function": {
+            "module": "sleeping",
+            "file": str(tmp_path / "sleeping.py"),
+            "qualname": "sleeping",
+        },
         "arguments": "[]",
         "limit": 1000,
         "redact": [],

@@ -24,7 +24,7 @@ def effects_before_commit() -> None:
             scheduled = [x.seq for x in m.events if isinstance(x, e.ActivityScheduled)]
             m.run.unstarted.update(dict.fromkeys(scheduled))
             self._starter.queue(m.run, m.now)
-        self._starter.start(self._runs)
+        self._starter.start(self._runs, self._clock.now())
         await asyncio.get_running_loop().run_in_executor(None, lambda: None)
         await commit(self, made, *more)
 

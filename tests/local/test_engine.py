@@ -253,8 +253,8 @@ async def test_a_start_that_is_no_longer_wanted_takes_no_room(tmp_path: Path) ->
         engine = engine_of(executor)
         start = engine._starter.start
 
-        def start_and_tell(runs: Mapping[int, DrivenRun]) -> None:
-            start(runs)
+        def start_and_tell(runs: Mapping[int, DrivenRun], now: int) -> None:
+            start(runs, now)
             for run in runs.values():
                 if run.to_begin and not executor._store.mail([run.key]):
                     executor._store.send(run.key, "signal", name="stop trying", payload="null")

@@ -81,7 +81,7 @@ MUTANTS = (
             "            (x.seq, None) for x in m.events if isinstance(x, e.ActivityScheduled)\n"
             "        )\n"
             "        self._starter.queue(m.run, m.now)\n"
-            "    self._starter.start(self._runs)\n"
+            "    self._starter.start(self._runs, self._clock.now())\n"
             "    await asyncio.get_running_loop().run_in_executor(None, lambda: None)\n",
         ),
     ),
