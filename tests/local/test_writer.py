@@ -366,3 +366,21 @@ async def test_a_writer_that_waits_in_vain_is_told_by_whom(tmp_path: Path) -> No
             database.lock.release()
         await executor.signal("one", "go", drive=False)
         assert executor._store.mail([1]) == {1}
+
+
+async def test_who_leaves_while_it_begins_leaves_nothing(tmp_path: Path) -> None:
+    """Its row among the owners waits for the lock: that is written, and taken back."""
+    executor = LocalExecutor(tmp_path / "state.db", WORKFLOWS)
+    async with executor:
+        with lock_held(executor, HELD_S):
+            async with loop_watched():
+                beginning = asyncio.create_task(executor.execute(napping, id="new"))
+                while not executor._lane._handed_over:
+                    await asyncio.sleep(0)
+                await executor.__aexit__(None, None, None)
+        await beginning
+        await executor.__aenter__()
+        assert (await executor.describe("new")).owner is None
+        assert executor._store.owners() == []
+        folder = executor._store.database.folder
+        assert not [*folder.glob("*.owner"), *folder.glob("*.sock")]
