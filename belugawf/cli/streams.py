@@ -8,6 +8,7 @@ shown above the view without tearing it.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import select
@@ -15,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from stat import S_ISCHR
 from typing import Any, TextIO
 
 # What a program printed without ending the line is shown after this long, and no sooner: most
@@ -49,11 +51,20 @@ class Streams:
         return self._data is not None
 
     def write(self, text: str) -> None:
-        """Print `text` as data. Raises `BrokenPipeError` when nobody reads any more."""
+        """Print `text` as data. Raises `BrokenPipeError` when nobody reads any more.
+
+        Nor does anybody at a terminal that has been closed; there it is no reason to stop.
+        """
         stream = self.data
-        if stream is not None:
+        if stream is None:
+            return
+        try:
             stream.write(text)
             stream.flush()
+        except OSError as error:
+            # It is no terminal any more by what it answers; a disk may say the same of a file.
+            if error.errno != errno.EIO or not S_ISCHR(os.fstat(stream.fileno()).st_mode):
+                raise
 
     def say(self, text: str) -> None:
         """Print one line of talk; a closed stderr is no reason to stop."""

@@ -2,7 +2,9 @@
 
 An attempt is started once and ends in one `Outcome`, handed to the engine. It can be stopped before
 (timed out, cancelled, cut): what it returns after that is ignored. Deadlines are looked at by the
-wall clock (`expire`), because the monotonic clock stands still while a laptop sleeps.
+wall clock (`expire`), because the monotonic clock stands still while a laptop sleeps. Silence is
+not: an attempt that could not report, because the process was stopped, has its whole
+`heartbeat_timeout` again.
 
 Not every failure is one. After a signal that ends the process (`interrupt`) an attempt that fails
 was interrupted: a terminal and systemd send the signal to what it has started as well. So was one
@@ -109,12 +111,13 @@ class Attempt:
     verdict: Outcome | None = None
     beats: dict[Key, str] = field(default_factory=dict)
     alive_at: int = 0
+    seen_at: int = 0
     begun: bool = False
 
     def begin(self) -> None:
         """It starts now: its limits count from here, not from when it began to queue."""
         now = self.clock.now()
-        self.started_at = self.alive_at = now
+        self.started_at = self.alive_at = self.seen_at = now
         options, expires_at = self.spec.options, self.spec.expires_at
         self.deadline, self.limit = expires_at, "total_timeout"
         if options.timeout is not None:
@@ -158,9 +161,12 @@ class Attempt:
             return None
         if self.deadline is not None and self.deadline <= now:
             return self.limit
-        silence = self.spec.options.heartbeat_timeout
-        if self.begun and silence is not None and self.alive_at + duration_ns(silence) <= now:
-            return "heartbeat_timeout"
+        if self.begun and (silence := self._silence_ns()) is not None:
+            if now - self.seen_at > silence / 2:
+                self.alive_at = now  # nobody has looked as often as agreed: the process stood still
+            self.seen_at = now
+            if self.alive_at + silence <= now:
+                return "heartbeat_timeout"
         return None
 
     def next_limit(self) -> int | None:
@@ -168,10 +174,13 @@ class Attempt:
         if self.over or self.verdict is not None:
             return None
         moments = [] if self.deadline is None else [self.deadline]
-        silence = self.spec.options.heartbeat_timeout
-        if self.begun and silence is not None:
-            moments.append(self.alive_at + duration_ns(silence))
+        if self.begun and (silence := self._silence_ns()) is not None:
+            moments.append(min(self.alive_at + silence, self.seen_at + silence // 4))
         return min(moments, default=None)
+
+    def _silence_ns(self) -> int | None:
+        silence = self.spec.options.heartbeat_timeout
+        return None if silence is None else duration_ns(silence)
 
 
 class AttemptRunner:

@@ -81,7 +81,11 @@ class TurnGuard:
             try:
                 result.append(code())
             finally:
-                self._finish(turn)
+                # Not in a function of its own: what was thrown in is raised where one begins.
+                try:
+                    self._end(turn)
+                except (CodeInterrupted, KeyboardInterrupt):
+                    self._end(turn)  # it came too late, and nothing is left to interrupt
         except CodeInterrupted:
             if turn.stack is None:
                 raise WorkflowCodeError(
@@ -117,12 +121,6 @@ class TurnGuard:
                 watcher = threading.Thread(target=self._watch, name="belugawf-guard", daemon=True)
                 watcher.start()
                 self._watcher = watcher
-
-    def _finish(self, turn: _Turn) -> None:
-        try:
-            self._end(turn)
-        except (CodeInterrupted, KeyboardInterrupt):
-            self._end(turn)  # it came too late, and nothing is left to interrupt
 
     def _end(self, turn: _Turn) -> None:
         forbidding.end()

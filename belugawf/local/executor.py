@@ -141,9 +141,10 @@ class LocalExecutor:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        engine, presence, database = self._engine, self._presence, self._database
-        self._engine = self._presence = self._database = None
-        self._opened_store = self._opened_viewer = None
+        async with self._beginning:  # what says that we are here is not written any more after this
+            engine, presence, database = self._engine, self._presence, self._database
+            self._engine = self._presence = self._database = None
+            self._opened_store = self._opened_viewer = None
         keeping: list[int] = []
         try:
             if engine is not None:

@@ -174,12 +174,13 @@ class MadeTurn:
     rests: bool = False
 
     def says_something(self, turn: Turn) -> bool:
-        """Whether `turn`, as it is to be written, has anything to write.
+        """Whether `turn`, as it is to be written, has anything to write or to begin.
 
         Most retries that fall due have not.
         """
         return bool(
             turn.events
+            or self.begun
             or turn.read_to
             or turn.release
             or turn.progress is not None
@@ -506,8 +507,9 @@ class TurnMaker:
 
     def _end_what_began_elsewhere(self) -> None:
         """What may run only once began under an owner who has let the run go: it is over."""
+        ours = self._run.launched | self._run.to_begin.keys() | self._ended
         for seq, activity in list(self._run.work.once.items()):
-            if activity.begun and seq not in self._run.launched and seq not in self._ended:
+            if activity.begun and seq not in ours:
                 self._note_interruption(activity, "shutdown", activity.crashes)
 
     def _crashes_after(self, activity: OpenActivity) -> int:
@@ -553,18 +555,21 @@ class TurnMaker:
         """Note the starts that must be on disk before they happen."""
         for seq, alone in self._run.to_begin.items():
             activity = self._run.work.activities.get(seq)
-            if activity is not None:
-                position, time = self._next()
-                self._append(
-                    e.AttemptStarted(
-                        position=position,
-                        time=time,
-                        seq=seq,
-                        attempt=activity.attempt,
-                        alone=alone,
-                    )
+            if activity is None:
+                continue
+            self._begun.append(seq)
+            if activity.begun:  # by a commit of ours that seemed to fail
+                continue
+            position, time = self._next()
+            self._append(
+                e.AttemptStarted(
+                    position=position,
+                    time=time,
+                    seq=seq,
+                    attempt=activity.attempt,
+                    alone=alone,
                 )
-                self._begun.append(seq)
+            )
 
 
 def _may_have_been_running(activity: OpenActivity) -> bool:

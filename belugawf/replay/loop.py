@@ -244,7 +244,6 @@ class DeterministicLoop(NumberingLoop):
         for reference in self._unasked:
             task = reference()
             if task is not None and task._log_traceback:
-                task._log_traceback = False
                 self.call_exception_handler(
                     {
                         "message": "Task exception was never retrieved",

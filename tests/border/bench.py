@@ -27,21 +27,24 @@ from belugawf.host import guard
 from belugawf.host.loops import hidden_task, run_until_done
 from belugawf.model.errors import BelugaError
 from tests.border import cast
-from tests.border.odd import ODD, RAISED
+from tests.border.odd import ENDLESS, ODD, RAISED
 
 # A cell is over long before.
 LONGEST_S = 20
 
 
 class Logged(logging.Handler):
-    """All errors that are logged, as text."""
+    """All errors that are logged, as text, and how often something has ended the event loop."""
 
     def __init__(self) -> None:
-        super().__init__(logging.ERROR)
+        super().__init__(logging.WARNING)
         self.texts: list[str] = []
+        self.loop_ended = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.texts.append(f"{record.getMessage()}\n{record.exc_text or ''}")
+        self.loop_ended += "does not end this process" in record.getMessage()
+        if record.levelno >= logging.ERROR:
+            self.texts.append(f"{record.getMessage()}\n{record.exc_text or ''}")
 
 
 class Bench:
@@ -60,12 +63,18 @@ class Bench:
         workflow_id = f"cell-{next(self._numbers)}"
         beside = await self._executor.execute("witness", id=f"beside-{workflow_id}")
         self._logged.texts.clear()
+        self._logged.loop_ended = 0
         try:
             said = await self._place(place, row, workflow_id)
         except Exception as error:
             said = f"the cell did not end: {traceback.format_exception_only(error)[-1].strip()}"
         if place != "process activity" and not cast.done.get(workflow_id):
             said += ", and its code has not run"
+        # A thread cannot be ended. What goes on in a task of its own ends the loop of any program.
+        if workflow_id in cast.ran_out and place != "thread activity":
+            said += ", and nobody has ended it"
+        if row in RAISED and self._logged.loop_ended:
+            said += ", and its event loop was ended"
         await beside.signal("go")
         async with asyncio.timeout(LONGEST_S):
             return [said, await beside.result()]
@@ -160,10 +169,7 @@ def imports(provider: str) -> dict[str, str]:
         return found
 
 
-_NOT_AT_IMPORT = {
-    *("an endless loop", "an endless loop that swallows", "naps without end"),
-    *("os._exit", "closing its descriptors"),
-}
+_NOT_AT_IMPORT = {*ENDLESS, "os._exit", "closing its descriptors"}
 
 
 def _options(provider: str, folder: str) -> dict[str, Any]:

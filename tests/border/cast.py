@@ -12,17 +12,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from belugawf import ActivityError, Hooks, WorkflowContext, activity, workflow
-from tests.border.odd import ODD, variable
+from tests.border.odd import ENDLESS, ODD, variable
 
 # What has been done where, by workflow id: so that a cell knows that it has happened.
 done: dict[str, int] = {}
+# Where a loop without end has ended by itself: nobody has ended it.
+ran_out: set[str] = set()
 # What a hook or a log handler shall do, by workflow id.
 assigned: dict[str, str] = {}
 
 
 def misbehave(row: str, workflow_id: str) -> Any:
     done[workflow_id] = done.get(workflow_id, 0) + 1
-    return ODD[row]()
+    answer = ODD[row]()
+    if row in ENDLESS:
+        ran_out.add(workflow_id)
+    return answer
 
 
 async def _awaited(value: Any) -> Any:

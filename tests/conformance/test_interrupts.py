@@ -245,6 +245,7 @@ def test_11_a_live_view_on_a_terminal_that_is_closed(
     project.open_gate("tool")
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if disowned:
+        assert code == 0
         assert project.status("u")["status"] == "completed"
     else:
         assert code == 143

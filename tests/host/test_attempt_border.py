@@ -8,7 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +27,7 @@ from belugawf.host.clock import SystemClock
 from belugawf.host.loops import hidden_task, run_until_done
 from belugawf.host.threads import DaemonPool
 from belugawf.local.executor import LocalExecutor
+from belugawf.model.durations import SECOND_NS
 from belugawf.model.policy import ActivityOptions
 from tests.conformance.harness import PROVIDERS, Project, wait_for
 
@@ -62,6 +67,23 @@ BAD: dict[str, Callable[[], BaseException]] = {
 }
 
 
+def spec(function: Callable[..., Any], seq: int = 1, **options: Any) -> AttemptSpec:
+    """The first attempt of an activity without arguments."""
+    return AttemptSpec(
+        run=1,
+        seq=seq,
+        workflow_id="w",
+        run_id="r",
+        activity_id=str(seq),
+        name="activity",
+        function=function,
+        arguments="[]",
+        options=ActivityOptions(**options),
+        attempt=1,
+        expires_at=None,
+    )
+
+
 class Ended:
     """A runner, and the outcomes that it has delivered."""
 
@@ -72,21 +94,7 @@ class Ended:
         )
 
     def start(self, function: Callable[..., Any], seq: int = 1, **options: Any) -> None:
-        self.runner.start(
-            AttemptSpec(
-                run=1,
-                seq=seq,
-                workflow_id="w",
-                run_id="r",
-                activity_id=str(seq),
-                name="activity",
-                function=function,
-                arguments="[]",
-                options=ActivityOptions(**options),
-                attempt=1,
-                expires_at=None,
-            )
-        )
+        self.runner.start(spec(function, seq, **options))
 
     async def next(self, count: int = 1) -> list[str]:
         """The statuses, once there are so many."""
@@ -113,8 +121,6 @@ def raising(name: str, kind: str) -> Callable[..., Any]:
 @pytest.fixture
 def handled_sigint() -> Any:
     """As on the command line: SIGINT is the loop's, so KeyboardInterrupt is never a signal."""
-    import signal
-
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
     yield
     asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
@@ -566,7 +572,7 @@ def test_a_command_outlives_the_cancelling_of_all_tasks(project: Project) -> Non
 async def test_hooks_that_do_not_end_are_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listens: bool
 ) -> None:
-    """Whoever leaves the executor waits for them a while, and goes."""
+    """Whoever leaves the executor waits for them a while, tells them, and goes."""
     monkeypatch.setattr(hooks_module, "_LONGEST_S", 0.05)
     monkeypatch.setattr(hooks_module, "_FAREWELL_S", 0.05)
     left = asyncio.Event()
@@ -576,14 +582,31 @@ async def test_hooks_that_do_not_end_are_left(
             try:
                 await left.wait()
             except asyncio.CancelledError:
+                told.append(1)
                 if listens:
                     raise
 
+    told: list[int] = []
     hooks = Hooks(on_workflow_complete=hook)
     async with asyncio.timeout(20):
         async with LocalExecutor(tmp_path / "state.db", [calling], hooks=[hooks]) as executor:
             await (await executor.execute(calling)).result()
+    assert told
     left.set()
+
+
+async def test_hooks_that_end_are_waited_for(tmp_path: Path) -> None:
+    """Whoever leaves the executor lets them end."""
+    ended: list[int] = []
+
+    async def hook(event: Any) -> None:
+        await asyncio.sleep(0.2)
+        ended.append(1)
+
+    hooks = Hooks(on_workflow_complete=hook)
+    async with LocalExecutor(tmp_path / "state.db", [calling], hooks=[hooks]) as executor:
+        await (await executor.execute(calling)).result()
+    assert ended == [1]
 
 
 async def test_what_a_hook_returns_is_the_users(tmp_path: Path) -> None:
@@ -599,3 +622,89 @@ async def test_what_a_hook_returns_is_the_users(tmp_path: Path) -> None:
     async with LocalExecutor(tmp_path / "state.db", [calling], hooks=[hooks]) as executor:
         async with asyncio.timeout(20):
             assert await (await executor.execute(calling)).result() == 1
+
+
+class SettableClock:
+    """A clock whose hands tests move."""
+
+    def __init__(self) -> None:
+        self.time = 1_700_000_000 * SECOND_NS
+
+    def now(self) -> int:
+        return self.time
+
+
+async def test_a_process_that_was_stopped_was_not_silent() -> None:
+    """Nobody could report meanwhile: then each attempt has its whole heartbeat timeout again."""
+    clock = SettableClock()
+    outcomes: list[Outcome] = []
+    runner = AttemptRunner(outcomes.append, clock, threads=2, payload_limit=1_000_000)
+
+    async def silent() -> None:
+        await asyncio.Event().wait()
+
+    def look(seconds: float) -> None:
+        """As the engine does: at the moment that it was told, which comes before that time."""
+        end = clock.time + int(seconds * SECOND_NS)
+        while (limit := runner.next_limit()) is not None and limit <= end:
+            clock.time = max(limit, clock.time)
+            runner.expire(clock.time)
+        clock.time = end
+
+    def stopped(seconds: float) -> None:
+        clock.time += int(seconds * SECOND_NS)
+        runner.expire(clock.time)
+
+    runner.start(spec(silent, heartbeat_timeout=timedelta(seconds=10)))
+    await asyncio.sleep(0)
+    look(9)
+    stopped(3_600)
+    look(9)
+    stopped(8)  # for less than the timeout
+    look(9)
+    assert outcomes == []
+    look(2)
+    assert [(outcome.status, outcome.limit) for outcome in outcomes] == [
+        ("timed_out", "heartbeat_timeout")
+    ]
+    await runner.close()
+
+
+STOPPED = """
+import asyncio, sys, time
+from pathlib import Path
+from belugawf import activity, workflow, new_executor
+
+@activity(heartbeat_timeout=2)
+def beats():
+    print("begun", flush=True)
+    end = time.thread_time() + 0.2
+    while time.thread_time() < end:
+        pass
+    activity.heartbeat()
+    return activity.info().attempt
+
+@workflow
+async def beating(ctx):
+    return await ctx.execute_activity(beats)
+
+async def main():
+    async with new_executor("default", db=Path(sys.argv[1]), workflows=[beating]) as executor:
+        print(await (await executor.execute(beating)).result())
+
+asyncio.run(main())
+"""
+
+
+def test_an_activity_survives_a_stop_of_its_process(tmp_path: Path) -> None:
+    """SIGSTOP for longer than its heartbeat timeout: its first attempt completes."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", STOPPED, tmp_path / "state.db"], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "begun\n"
+    child.send_signal(signal.SIGSTOP)
+    time.sleep(3)
+    child.send_signal(signal.SIGCONT)
+    out, _ = child.communicate(timeout=30)
+    assert out == "1\n"

@@ -95,6 +95,22 @@ def test_eviction_never_fails(border: Border, error: type[BaseException]) -> Non
     assert done == ["abandoned"]
 
 
+def test_a_real_interrupt_in_an_eviction(border: Border) -> None:
+    """It goes on, and the run is gone all the same."""  # FINDINGS B3
+    done: list[str] = []
+
+    class Run(Counted):
+        def evict(self) -> None:
+            interrupt()
+
+        def abandon(self) -> None:
+            done.append("abandoned")
+
+    with interrupts(), pytest.raises(KeyboardInterrupt):
+        border.evict(Run())
+    assert done == ["abandoned"]
+
+
 # -- contexts ------------------------------------------------------------------------------------
 
 variable: ContextVar[str] = ContextVar("variable", default="default")
@@ -347,7 +363,7 @@ def test_eviction_ends(border: Border, caplog: pytest.LogCaptureFixture) -> None
                 while True:
                     pass
 
-        await asyncio.gather(*(one() for _ in range(50)))
+        await asyncio.gather(*(one() for _ in range(300)))
 
     run = Run(code)
     began = time.process_time()

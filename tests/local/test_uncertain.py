@@ -16,6 +16,7 @@ from belugawf import RetryPolicy, UnavailableError, WorkflowContext, activity, w
 from belugawf.local import engine
 from belugawf.local.executor import LocalExecutor
 from belugawf.local.rows import Start, Turn
+from belugawf.model import events as e
 
 RUNNING: list[int] = []
 
@@ -52,6 +53,16 @@ async def trying_twice(ctx: WorkflowContext) -> int:
     return int(await ctx.execute_activity(twice))
 
 
+@activity(at_most_once=True)
+async def once() -> int:
+    return await counted()
+
+
+@workflow
+async def trying_once(ctx: WorkflowContext) -> int:
+    return int(await ctx.execute_activity(once))
+
+
 @pytest.fixture(autouse=True)
 def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     """After the disk refused, work goes on at once."""
@@ -60,7 +71,7 @@ def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def open_executor(tmp_path: Path) -> LocalExecutor:
-    return LocalExecutor(tmp_path / "state.db", [one_step, asking, trying_twice])
+    return LocalExecutor(tmp_path / "state.db", [one_step, asking, trying_twice, trying_once])
 
 
 def failing_once(method: Callable[..., Any], *, after: bool) -> Callable[..., Any]:
@@ -179,3 +190,27 @@ async def test_what_an_attempt_reported_is_saved_when_the_disk_is_back(tmp_path:
         )
         await ended(executor, "one")
         assert (await executor.describe("one")).result == len("half")
+
+
+@pytest.mark.parametrize("name", ["trying_once", "trying_twice"])
+async def test_a_start_that_is_found_on_record_happens(tmp_path: Path, name: str) -> None:
+    """The commit of its AttemptStarted seemed to fail: it is ours, so it begins, noted once."""
+    async with open_executor(tmp_path) as executor:
+        await executor.execute(name, id="one", detach=True)
+        store = executor._store
+        commit, failures = store.commit, iter([True])
+
+        def uncertain(turns: Sequence[Turn], owner: str, starts: Sequence[Start], **o: Any) -> Any:
+            committed = commit(turns, owner, starts, **o)
+            events = [event for turn in turns for event in turn.events]
+            if any(isinstance(x, e.AttemptStarted) for x in events) and next(failures, False):
+                raise UnavailableError("the disk does not say whether it wrote")
+            return committed
+
+        store.commit = uncertain  # type: ignore[method-assign]
+        await ended(executor, "one")
+        assert next(failures, "used") == "used"
+        assert (await executor.describe("one")).status == "completed"
+        kinds = [type(event).__name__ for event in await executor.history("one")]
+    assert kinds.count("AttemptStarted") == 1
+    assert "AttemptInterrupted" not in kinds

@@ -417,3 +417,21 @@ async def test_a_shortage_is_no_bug(
         with pytest.raises(UnavailableError, match="may not open more files"):
             await executor.resume("one")
     assert "bug" not in caplog.text
+
+
+async def test_who_leaves_while_it_begins_leaves_nothing(tmp_path: Path) -> None:
+    """Its row among the owners waits for the lock: that is written, and taken back."""
+    executor = LocalExecutor(tmp_path / "state.db", WORKFLOWS)
+    async with executor:
+        with lock_held(executor, HELD_S):
+            async with loop_watched():
+                beginning = asyncio.create_task(executor.execute(napping, id="new"))
+                while not executor._lane._handed_over:
+                    await asyncio.sleep(0)
+                await executor.__aexit__(None, None, None)
+        await beginning
+        await executor.__aenter__()
+        assert (await executor.describe("new")).owner is None
+        assert executor._store.owners() == []
+        folder = executor._store.database.folder
+        assert not [*folder.glob("*.owner"), *folder.glob("*.sock")]

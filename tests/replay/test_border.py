@@ -85,18 +85,22 @@ def test_what_a_condition_raises(error: BaseException, ending: Any, late: bool) 
 def test_conditions_see_the_context_of_their_waiter() -> None:
     """A context variable has in a condition the value that it has where the code waits."""
     variable: ContextVar[str] = ContextVar("variable", default="outside")
-    seen: set[str] = set()
+    seen: list[str] = []
 
-    async def code(ctx: WorkflowContext) -> None:
+    async def code(ctx: WorkflowContext) -> str:
+        def holds() -> bool:
+            seen.append(variable.get())
+            return len(seen) > 3
+
         variable.set("inside")
-        await ctx.wait_until(lambda: seen.add(variable.get()) or len(run.history) > 3)  # type: ignore[func-returns-value]
+        await ctx.wait_until(holds)
+        return "done"
 
     run = Run(code)
-    for _ in range(5):
-        if not run.closed:
-            run.signal("go")
-    assert run.closed
-    assert seen == {"inside"}
+    while not run.closed:
+        run.signal("go")
+    assert run.result == "done"
+    assert seen == ["inside"] * 4
 
 
 @pytest.mark.parametrize("end", ["signal", "cancel"])
@@ -233,8 +237,16 @@ def test_what_a_query_raises(error: type[BaseException]) -> None:
     assert run.result == "done"
 
 
-@pytest.mark.parametrize("kind", ["activity", "timer", "progress", "task"])
-def test_a_query_asks_for_nothing(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "refusal"),
+    [
+        ("activity", "a query only reads"),
+        ("progress", "a query only reads"),
+        ("timer", "outside of its turn"),
+        ("task", "outside of its turn"),
+    ],
+)
+def test_a_query_asks_for_nothing(kind: str, refusal: str) -> None:
     """What a query asks for is refused, and shifts no number."""
 
     async def code(ctx: WorkflowContext) -> None:
@@ -257,7 +269,7 @@ def test_a_query_asks_for_nothing(kind: str) -> None:
     run = Run(code)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with pytest.raises(QueryFailedError):
+        with pytest.raises(QueryFailedError, match=refusal):
             run.replayer.query("odd", [])
     run.signal("go")
     run.replay()
@@ -337,6 +349,20 @@ def test_the_collector_in_another_runs_turn(unraised: list[Any], explicit: bool)
     assert set(unraised) <= {RuntimeError, WorkflowCodeError}
     assert len(unraised) == 3
     assert briefs(run.signal("go")) == [("end wait", 1, "received"), ("complete", None)]
+
+
+def test_the_collector_in_its_own_turn(unraised: list[Any]) -> None:
+    """What it closes cannot ask the context either, which needs no running loop."""  # B4
+
+    async def code(ctx: WorkflowContext) -> None:
+        Closing(lambda: ctx.execute_activity("x").send(None))
+        Closing(lambda: ctx.set_progress("x"))
+        gc.collect()
+        await asyncio.sleep(7)
+
+    run = Run(code)
+    assert briefs(run.commands) == [("timer", 1, 7.0)]
+    assert unraised == [WorkflowCodeError] * 2
 
 
 def test_the_collector_beside_other_loops(unraised: list[Any]) -> None:
@@ -482,12 +508,36 @@ def test_errors_of_background_tasks_are_logged(tasks: int, when: str) -> None:
     records = run.replayer.take_logs()
     assert len(records) == (tasks if when == "dropped" else 0)
     run.signal("go")
+    gc.collect()  # a task that is dropped now must not report its error once more
     records += run.replayer.take_logs()
     assert {record.levelno for record in records} == {logging.ERROR}
     texts = [str(record.exc_text).splitlines()[-1] for record in records]
     assert sorted(texts) == sorted(f"ValueError: boom {number}" for number in range(tasks))
     assert "Task exception was never retrieved" in records[0].getMessage()
     run.replay()
+
+
+@pytest.mark.parametrize("tasks", [1, 20, 100])
+def test_errors_of_the_last_turn_are_logged(tasks: int) -> None:
+    """Those of tasks that fail as the run ends, and that somebody still holds."""  # E6
+    held: list[asyncio.Task[None]] = []
+
+    async def code(ctx: WorkflowContext) -> None:
+        async def boom(number: int) -> None:
+            await go.wait()
+            raise ValueError(f"boom {number}")
+
+        go = asyncio.Event()
+        held.extend(asyncio.create_task(boom(number)) for number in range(tasks))
+        await ctx.wait_for_signal("go")
+        go.set()
+        await asyncio.sleep(0)
+
+    run = Run(code)
+    run.signal("go")
+    assert run.closed
+    texts = [str(record.exc_text).splitlines()[-1] for record in run.replayer.take_logs()]
+    assert sorted(texts) == sorted(f"ValueError: boom {number}" for number in range(tasks))
 
 
 # -- limits --------------------------------------------------------------------------------------
@@ -552,6 +602,22 @@ async def code(ctx):
         counts.add(len(steps))
     assert len(counts) == 1
     assert counts.pop() <= MAX_CALLBACKS
+
+
+def test_each_fact_has_its_own_steps() -> None:
+    """What gets nowhere is counted anew with each fact, however long the run has lived."""
+
+    async def code(ctx: WorkflowContext) -> str:
+        for _ in range(3):
+            await ctx.wait_for_signal("go")
+            for _ in range(MAX_CALLBACKS // 2):
+                await asyncio.sleep(0)
+        return "done"
+
+    run = Run(code)
+    for _ in range(3):
+        run.signal("go")
+    assert run.result == "done"
 
 
 def test_short_sleeps_are_sleeps(clock: Clock) -> None:
@@ -675,11 +741,16 @@ def test_contexts_do_not_leak() -> None:
     variable: ContextVar[str] = ContextVar("variable", default="none")
     seen: list[tuple[str, int]] = []
 
+    def set_in_query() -> str:
+        found = variable.get()
+        variable.set("query")
+        return found
+
     async def code(ctx: WorkflowContext) -> None:
         seen.append((variable.get(), decimal.getcontext().prec))
         variable.set("workflow")
         decimal.getcontext().prec = 5
-        ctx.set_query("set", lambda: variable.set("query") and None)
+        ctx.set_query("set", set_in_query)
         try:
             await ctx.wait_until(lambda: bool(variable.set("condition")) and ctx.cancel_requested)
         finally:
@@ -690,7 +761,7 @@ def test_contexts_do_not_leak() -> None:
     variable.set("engine")
     for _ in range(2):
         run = Run(code)
-        run.replayer.query("set", [])
+        assert [run.replayer.query("set", []) for _ in range(2)] == ['"none"'] * 2
         run.signal("go")
         run.replayer.evict()
         assert (variable.get(), decimal.getcontext().prec) == ("engine", precision)

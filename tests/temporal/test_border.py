@@ -6,6 +6,7 @@ What code raises comes out as on one file; so most of these run on both provider
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import decimal
 import gc
 import logging
@@ -471,6 +472,64 @@ async def test_evictions_end(temporal_server: DevServer, quick_guard: None) -> N
         assert await finished(executor, adds) == 5
     assert set(let_go) == {False, True}
     assert time.monotonic() - begun < 12  # the SDK would leave it spinning after 15
+
+
+@workflow
+async def raises_when_let_go(ctx: WorkflowContext) -> str:
+    async def one(name: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            unwound[name] = type(error).__name__
+            await end(name)
+            raise
+
+    async def end(name: str) -> None:
+        if name in RAISED:
+            throw(name)
+        while name == "waits again":
+            with contextlib.suppress(BaseException):
+                await asyncio.sleep(5)
+        with contextlib.suppress(BaseException):
+            await ctx.execute_activity(step, 1)
+        ctx.logger.error("it is let go")
+
+    tasks = [asyncio.create_task(one(name)) for name in (*RAISED, "waits again", "asks")]
+    await ctx.wait_for_signal("go")
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    return "done"
+
+
+unwound: dict[str, str] = {}
+
+
+async def test_what_code_raises_as_it_is_let_go(
+    temporal_server: DevServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All its tasks are unwound, none is heard, and neither run nor worker notices."""
+    # FINDINGS B2, B3, B10
+    unwound.clear()
+    async with executing(temporal_server, [raises_when_let_go, adds], cache_runs=0) as executor:
+        await executor.execute(raises_when_let_go, id="rude")
+        await executor.wait("rude", until="signal:go", max_wait=LONGEST_S)
+        assert await finished(executor, adds) == 5
+
+        async def all_unwound() -> bool:
+            return len(unwound) == len(RAISED) + 2
+
+        await eventually(all_unwound, "it is let go")
+        await executor.signal("rude", "go")
+        assert (await executor.wait("rude", max_wait=LONGEST_S)).result == "done"
+        history = await executor.history("rude")
+    assert set(unwound.values()) == {"RunEvicted"}
+    assert not [
+        event for event in history if isinstance(event, e.TimerStarted | e.ActivityScheduled)
+    ]
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 # -- activities, hooks, log handlers -------------------------------------------------------------
