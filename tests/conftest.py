@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import compileall
 import inspect
+import signal
 from itertools import islice
 from pathlib import Path
 
@@ -22,7 +23,12 @@ from tests.devserver import temporal_server as temporal_server
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Compile the package once: the many processes that tests start write no bytecode."""
+    """Compile the package once: the many processes that tests start write no bytecode.
+
+    And Ctrl-C means what it does in a terminal, also where a shell runs the tests in the background.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(session.config, "workerinput"):
         compileall.compile_dir(Path(__file__).parents[1] / "belugawf", quiet=1)
 
