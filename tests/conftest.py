@@ -25,7 +25,7 @@ from tests.devserver import temporal_server as temporal_server
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Compile the package once: the many processes that tests start write no bytecode.
 
-    And Ctrl-C means what it does in a terminal, also where a shell runs the tests in the background.
+    And Ctrl-C means what it does in a terminal, also if a shell runs the tests in the background.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
