@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from tests.border.odd import ODD, RAISED
+from tests.devserver import DevServer, new_namespace
 
 ROOT = Path(__file__).parents[2]
 
@@ -163,12 +164,13 @@ def column(place: str) -> dict[str, str]:
 
 
 class Bench:
-    """The process in which the cells run."""
+    """The process in which the cells run, on that provider."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, provider: str, *arguments: str) -> None:
+        self._provider = provider
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - `close` ends it
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.border.bench", *arguments],
+            [sys.executable, "-m", "tests.border.bench", provider, *arguments],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -176,7 +178,7 @@ class Bench:
             text=True,
         )
 
-    def ask(self, **request: str) -> Any:
+    def ask(self, **request: Any) -> Any:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(request) + "\n")
@@ -188,11 +190,15 @@ class Bench:
     def column(self, place: str) -> dict[str, str]:
         """What came of each cell, and that the run beside it has noticed nothing."""
         if place == "import":
-            found: dict[str, str] = self.ask(place=place)
-            return found
+            imported: dict[str, str] = self.ask(place=place)
+            return imported
+        rows = list(column(place))
+        if self._provider == "temporal":
+            found = self.ask(place=place, rows=rows)
+        else:
+            found = {row: self.ask(place=place, row=row) for row in rows}
         answers = {}
-        for row in column(place):
-            answers[row], seen = self.ask(place=place, row=row)
+        for row, (answers[row], seen) in found.items():
             if seen != [[self.process.pid, 28, "default"]] * 3:
                 answers[row] += f"; but the run beside it saw {seen}"
         return answers
@@ -209,10 +215,24 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench() -> Iterator[Bench]:
+def local_bench() -> Iterator[Bench]:
     bench = Bench("default")
     yield bench
     bench.close()
+
+
+@pytest.fixture(scope="module")
+def temporal_bench(temporal_server: DevServer) -> Iterator[Bench]:
+    bench = Bench("temporal", temporal_server.address, new_namespace(temporal_server.address))
+    yield bench
+    bench.close()
+
+
+@pytest.fixture(params=["default", "temporal"])
+def bench(request: pytest.FixtureRequest) -> Bench:
+    name = "local_bench" if request.param == "default" else "temporal_bench"
+    found: Bench = request.getfixturevalue(name)
+    return found
 
 
 @pytest.mark.parametrize("place", WHERE_RAISED)
