@@ -34,14 +34,20 @@ LONGEST_S = 10
 
 
 class Logged(logging.Handler):
-    """All errors that are logged, as text."""
+    """All errors that are logged, as text, by the cell that they are about.
+
+    What names no run is about the one whose code has misbehaved last in that thread.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
-        self.texts: list[str] = []
+        self.texts: dict[str, list[str]] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.texts.append(f"{record.getMessage()}\n{record.exc_text or ''}")
+        message = record.getMessage()
+        named = re.match(r"((?:cell|beside)-\d+): ", message)
+        cell = named[1] if named else cast.latest()
+        self.texts.setdefault(cell, []).append(f"{message}\n{record.exc_text or ''}")
 
 
 class Bench:
@@ -55,37 +61,35 @@ class Bench:
         logging.getLogger("belugawf").addHandler(self._logged)
         logging.getLogger("belugawf.workflow").addHandler(cast.OddHandler())
 
-    async def column(self, place: str, rows: list[str]) -> dict[str, list[Any]]:
-        """Those that raise beside each other, then the others, for a provider that takes time."""
-        raising = [row for row in rows if row in RAISED]
-        self._logged.texts.clear()
-        found = await asyncio.gather(*(self._cell(place, row) for row in raising))
-        answers = dict(zip(raising, found, strict=True))
-        for row in rows:
-            if row not in answers:
-                answers[row] = await self.cell(place, row)
-        return answers
+    async def cells(self, place: str, rows: list[str]) -> dict[str, list[Any]]:
+        """What came of each, beside each other, and what the run beside them saw."""
+        ids = {row: f"cell-{next(self._numbers)}" for row in rows}
+        beside = await self._executor.execute("witness", id=f"beside-{next(self._numbers)}")
+        loop = asyncio.get_running_loop()
+        # As tasks that no code in a cell finds, and cancels.
+        said = await asyncio.gather(
+            *[hidden_task(loop, self._cell(place, row, ids[row])) for row in rows]
+        )
+        try:
+            async with asyncio.timeout(LONGEST_S):
+                await beside.signal("go")
+                seen = await beside.result()
+        except Exception as error:
+            seen = type(error).__name__
+        # Now, because what a turn logs may come after the commit that shows us its end.
+        noticed = await asyncio.gather(
+            *[hidden_task(loop, self._noticed(ids[row], place, row)) for row in rows]
+        )
+        return {row: [said[i] + noticed[i], seen] for i, row in enumerate(rows)}
 
-    async def cell(self, place: str, row: str) -> list[Any]:
-        """What came of it, and what the run beside it saw."""
-        self._logged.texts.clear()
-        return await self._cell(place, row)
-
-    async def _cell(self, place: str, row: str) -> list[Any]:
-        workflow_id = f"cell-{next(self._numbers)}"
-        beside = await self._executor.execute("witness", id=f"beside-{workflow_id}")
+    async def _cell(self, place: str, row: str, workflow_id: str) -> str:
         try:
             said = await self._place(place, row, workflow_id)
         except Exception as error:
             said = f"the cell did not end: {traceback.format_exception_only(error)[-1].strip()}"
         if place != "process activity" and not cast.done.get(workflow_id):
             said += ", and its code has not run"
-        try:
-            async with asyncio.timeout(LONGEST_S):
-                await beside.signal("go")
-                return [said, await beside.result()]
-        except Exception as error:
-            return [said, type(error).__name__]
+        return said
 
     async def _place(self, place: str, row: str, workflow_id: str) -> str:
         if place in ("hook", "log handler"):
@@ -105,8 +109,7 @@ class Bench:
             async with asyncio.timeout(LONGEST_S):
                 while not cast.done.get(workflow_id):
                     await asyncio.sleep(self._poll_s)
-            await asyncio.sleep(self._poll_s)
-        return said + _said_of(info) + await self._noticed(workflow_id, place, row)
+        return said + _said_of(info)
 
     async def _query(self, workflow_id: str) -> str:
         try:
@@ -132,7 +135,7 @@ class Bench:
         """What else has come of it: an error in the log; a timer that nobody has asked for."""
         said = ""
         kind = RAISED.get(row)
-        for text in self._logged.texts:
+        for text in self._logged.texts.get(workflow_id, []):
             if kind is not None and kind.encode("utf-8", "backslashreplace").decode() in text:
                 said = f", logged {kind}"
             elif "a bug in belugawf" in text:
@@ -197,15 +200,13 @@ async def serve(provider: str, requests: asyncio.Queue[str]) -> None:
             provider, workflows=functions, hooks=[cast.HOOKS], **_options(provider, folder)
         )
         async with executor:
-            bench = Bench(executor, 0.002 if provider == "default" else 0.02)
+            bench = Bench(executor, 0.002 if provider == "default" else 0.05)
             while line := await requests.get():
                 request = json.loads(line)
                 if request["place"] == "import":
                     answer: Any = imports(provider)
-                elif "rows" in request:
-                    answer = await bench.column(request["place"], request["rows"])
                 else:
-                    answer = await bench.cell(request["place"], request["row"])
+                    answer = await bench.cells(request["place"], request["rows"])
                 print(json.dumps(answer), flush=True)
 
 

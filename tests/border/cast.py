@@ -8,6 +8,7 @@ import decimal
 import inspect
 import logging
 import os
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +21,16 @@ done: dict[str, int] = {}
 assigned: dict[str, str] = {}
 
 
+_thread = threading.local()
+
+
+def latest() -> str:
+    """The workflow id for which code of this thread has misbehaved last."""
+    return getattr(_thread, "workflow_id", "")
+
+
 def misbehave(row: str, workflow_id: str) -> Any:
+    _thread.workflow_id = workflow_id
     done[workflow_id] = done.get(workflow_id, 0) + 1
     return ODD[row]()
 
