@@ -57,6 +57,7 @@ class Bench:
         self._executor = executor
         self._poll_s = poll_s
         self._numbers = itertools.count(1)
+        self._first: Any = None
         self._logged = Logged()
         logging.getLogger("belugawf").addHandler(self._logged)
         logging.getLogger("belugawf.workflow").addHandler(cast.OddHandler())
@@ -67,6 +68,7 @@ class Bench:
         beside = await self._executor.execute("witness", id=f"beside-{next(self._numbers)}")
         loop = asyncio.get_running_loop()
         # As tasks that no code in a cell finds, and cancels.
+        self.worker_noticed()
         said = await asyncio.gather(
             *[hidden_task(loop, self._cell(place, row, ids[row])) for row in rows]
         )
@@ -89,7 +91,17 @@ class Bench:
             said = f"the cell did not end: {traceback.format_exception_only(error)[-1].strip()}"
         if place != "process activity" and not cast.done.get(workflow_id):
             said += ", and its code has not run"
-        return said
+        if place != "thread activity" and workflow_id in cast.outlasted:
+            said += ", and its code was not ended"
+        return said + self.worker_noticed()
+
+    def worker_noticed(self) -> str:
+        """What has come of the worker on Temporal: one that has ended is replaced by a new one."""
+        worker = getattr(self._executor, "_worker", None)
+        self._first = self._first or worker
+        if worker is self._first and (worker is None or not worker._running.cancelling()):
+            return ""
+        return ", and the worker was ended"
 
     async def _place(self, place: str, row: str, workflow_id: str) -> str:
         if place in ("hook", "log handler"):
@@ -205,6 +217,8 @@ async def serve(provider: str, requests: asyncio.Queue[str]) -> None:
                 request = json.loads(line)
                 if request["place"] == "import":
                     answer: Any = imports(provider)
+                    if noticed := bench.worker_noticed():
+                        answer["all of them"] = noticed
                 else:
                     answer = await bench.cells(request["place"], request["rows"])
                 print(json.dumps(answer), flush=True)

@@ -17,6 +17,8 @@ from tests.border.odd import ODD, variable
 
 # What has been done where, by workflow id: so that a cell knows that it has happened.
 done: dict[str, int] = {}
+# Whose endless loop has come to its own end: nobody has ended it.
+outlasted: set[str] = set()
 # What a hook or a log handler shall do, by workflow id.
 assigned: dict[str, str] = {}
 
@@ -32,7 +34,10 @@ def latest() -> str:
 def misbehave(row: str, workflow_id: str) -> Any:
     _thread.workflow_id = workflow_id
     done[workflow_id] = done.get(workflow_id, 0) + 1
-    return ODD[row]()
+    value = ODD[row]()
+    if row == "an endless loop":
+        outlasted.add(workflow_id)
+    return value
 
 
 async def _awaited(value: Any) -> Any:
