@@ -27,7 +27,7 @@ from typing import Any, TypeAlias
 
 from belugawf.authoring.activity import ActivityInfo, current_attempt
 from belugawf.host import masking
-from belugawf.host.border import is_interrupt
+from belugawf.host.border import is_interrupt, mark_as_users
 from belugawf.host.calling import encode_result, failure_of, positional, whereabouts
 from belugawf.host.children import IsolatedChild
 from belugawf.host.clock import Clock
@@ -298,6 +298,7 @@ class AttemptRunner:
         self._attempts[spec.key] = attempt
         context = self._context.copy()
         context.run(current_attempt.set, attempt)
+        context.run(mark_as_users)
         if spec.isolated:
             attempt.begin()
             self._in_process(attempt)

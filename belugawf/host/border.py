@@ -20,7 +20,7 @@ import signal
 import threading
 from asyncio import unix_events
 from collections.abc import Callable, Iterator
-from contextvars import Context
+from contextvars import Context, ContextVar
 from functools import partial
 from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
@@ -124,6 +124,7 @@ def call(
     """
     delivered = _delivered
     own = Context() if context is None else context.copy()
+    own.run(mark_as_users)
     answer: T | Raised
     try:
         answer = own.run(code, *args)
@@ -134,6 +135,19 @@ def call(
     if _delivered != delivered and _was_interrupted(delivered, raised=True):
         raise KeyboardInterrupt
     return answer
+
+
+def mark_as_users() -> None:
+    """What runs in this context from now on is user code, and not ours."""
+    _is_users.set(True)
+
+
+def is_users() -> bool:
+    """Whether user code is running: what was called through here, or has marked its context."""
+    return _is_users.get()
+
+
+_is_users: ContextVar[bool] = ContextVar("belugawf_users", default=False)
 
 
 def log(level: int, message: str, *args: object, error: BaseException | None = None) -> None:

@@ -22,7 +22,12 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from belugawf.host import forbidding
-from belugawf.model.errors import CodeInterrupted, WorkflowBlockedError, WorkflowCodeError
+from belugawf.model.errors import (
+    BelugaError,
+    CodeInterrupted,
+    WorkflowBlockedError,
+    WorkflowCodeError,
+)
 
 T = TypeVar("T")
 
@@ -91,6 +96,10 @@ class TurnGuard:
                 raise WorkflowCodeError(
                     "workflow code raised CodeInterrupted", hint="that is for belugawf alone"
                 ) from None
+        except BelugaError:
+            # What came of the code is of no use if it was interrupted.
+            if turn.stack is None:
+                raise
         if turn.stack is not None:
             raise WorkflowBlockedError(
                 f"the workflow blocked the loop for more than {LIMIT_S:g} s of processor time, or "

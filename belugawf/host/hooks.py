@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from belugawf.executor import Hooks
-from belugawf.host.border import Raised, call, is_interrupt
+from belugawf.host.border import Raised, call, is_interrupt, mark_as_users
 from belugawf.host.calling import failure_of
 
 # How long hooks that are still running are waited for, and what was cancelled then, in seconds.
@@ -63,8 +63,10 @@ class HookCaller:
                 continue
             answer = call_safely(self._logger, f"hook {name}", partial(hook, event))
             if call(inspect.isawaitable, answer) is True:
+                context = contextvars.Context()
+                context.run(mark_as_users)
                 task = asyncio.get_running_loop().create_task(
-                    self._awaited(name, answer), context=contextvars.Context()
+                    self._awaited(name, answer), context=context
                 )
                 self._background.add(task)
                 task.add_done_callback(self._background.discard)

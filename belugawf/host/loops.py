@@ -13,9 +13,8 @@ from collections.abc import Coroutine
 from contextvars import Context, ContextVar
 from typing import Any, TypeVar
 
-from belugawf.authoring.activity import current_attempt
 from belugawf.authoring.failures import describe_failure, is_a
-from belugawf.host.border import call
+from belugawf.host.border import call, is_users
 
 T = TypeVar("T")
 
@@ -30,7 +29,7 @@ def hidden_task(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -
 
 
 class ProtectedTasks:
-    """Until it is closed, what begins as a task in `context` is not cancelled by an attempt's code.
+    """Until it is closed, what begins as a task in `context` is not cancelled by user code.
 
     For tasks of a library, which count on finding them in `asyncio.all_tasks()`. They pass the
     context on to those that they make.
@@ -64,7 +63,7 @@ _protected: ContextVar[bool] = ContextVar("belugawf_protected", default=False)
 
 class _Protected(asyncio.tasks.Task[Any]):
     def cancel(self, msg: Any = None) -> bool:
-        return current_attempt.get(None) is None and super().cancel(msg)
+        return not is_users() and super().cancel(msg)
 
 
 def run_until_done(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T]) -> T:

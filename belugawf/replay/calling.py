@@ -1,10 +1,12 @@
 """What the workflow's code does outside of its main task: conditions, queries, its input, errors.
 
-Whatever it raises belongs to whoever waits or asks, but `CodeInterrupted`: that ends the turn.
+Whatever it raises belongs to whoever waits or asks. `CodeInterrupted` ends the turn in any case: if
+a condition or the input's types raise it, at once.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
@@ -14,7 +16,13 @@ from belugawf.authoring.context import WorkflowInfo
 from belugawf.authoring.failures import describe_failure, in_one_line
 from belugawf.authoring.workflow import WorkflowDefinition
 from belugawf.model import codec
-from belugawf.model.errors import BelugaError, CodeInterrupted, QueryFailedError, TurnError
+from belugawf.model.errors import (
+    BelugaError,
+    CodeInterrupted,
+    QueryFailedError,
+    QueryNotFoundError,
+    TurnError,
+)
 
 QUERY_HINT = "look at the function given to ctx.set_query"
 
@@ -46,6 +54,15 @@ class Condition:
         except BaseException as error:
             return error
 
+    def settle(self, waiter: asyncio.Future[None]) -> bool:
+        """Tell who waits how it comes out; whether it is over."""
+        outcome = self.outcome()
+        if outcome is True:
+            waiter.set_result(None)
+        elif outcome is not False:
+            waiter.set_exception(outcome)
+        return outcome is not False
+
 
 def answer(name: str, function: Callable[..., Any], args: Sequence[Any], limit: int) -> str:
     """The JSON text that a workflow's query answers, at most `limit` bytes of it.
@@ -55,13 +72,16 @@ def answer(name: str, function: Callable[..., Any], args: Sequence[Any], limit: 
     try:
         value = copy_context().run(function, *args)
         return codec.encode(value, what=f"query {name}", limit=limit)
-    except CodeInterrupted:
-        raise
     except BaseException as error:
         failure = describe_failure(error)
         raise QueryFailedError(
             f"query {name!r} raised {failure.type}: {failure.message}", hint=QUERY_HINT
         ) from error
+
+
+def only_reads() -> QueryNotFoundError:
+    """What a query is told that asks its context for more."""
+    return QueryNotFoundError("a query only reads: it cannot ask the run to do something")
 
 
 def input_of(definition: WorkflowDefinition, payload: str | None, workflow: str) -> dict[str, Any]:

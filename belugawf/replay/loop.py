@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import weakref
 from asyncio import events
 from collections import deque
 from collections.abc import Callable
@@ -24,14 +23,14 @@ from contextvars import Context
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
-from belugawf.authoring.failures import is_a, own_attribute
+from belugawf.authoring.failures import is_a
 from belugawf.model.durations import SECOND_NS
 from belugawf.model.errors import (
     CodeInterrupted,
     WorkflowBlockedError,
 )
 from belugawf.replay.locating import location, standing
-from belugawf.replay.numbering import CountedFuture, CountedTask, NumberingLoop, owner_of
+from belugawf.replay.numbering import CountedFuture, CountedTask, NumberingLoop, is_kept, task_of
 from belugawf.replay.unwinding import Generators, abandon, unwind
 
 # So many callbacks that get nowhere, without waiting for anything, are a loop that never ends. They
@@ -86,6 +85,7 @@ class DeterministicLoop(NumberingLoop):
     """
 
     def __init__(self, driver: TimerDriver, context: Context | None = None) -> None:
+        super().__init__()
         self._driver = driver
         self._context = Context() if context is None else context
         self._ready: deque[events.Handle] = deque()
@@ -93,7 +93,6 @@ class DeterministicLoop(NumberingLoop):
         self._now = 0.0
         self._tasks: dict[int, CountedTask] = {}
         self._prune_at = _FEW
-        self._unasked: list[weakref.ref[CountedTask]] = []
         self._generators = Generators(self)
         self._empty_timers = 0
         self._refused: WorkflowBlockedError | None = None
@@ -101,7 +100,6 @@ class DeterministicLoop(NumberingLoop):
         self.evicting = self.open = False
         self.interrupted = False
         self.exit: BaseException | None = None
-        self.unhandled = []
 
     # -- what the driver calls -------------------------------------------------------------------
 
@@ -127,6 +125,11 @@ class DeterministicLoop(NumberingLoop):
         """Something else than an empty timer happened: their count starts anew."""
         self._empty_timers = 0
 
+    @property
+    def has_ready(self) -> bool:
+        """Whether there are callbacks to run now."""
+        return bool(self._ready or self._due)
+
     def run_ready(self) -> None:
         """Run callbacks until none is ready.
 
@@ -136,7 +139,7 @@ class DeterministicLoop(NumberingLoop):
         self.within(self._run_ready)
 
     def _run_ready(self) -> None:
-        while (self._ready or self._due) and self.exit is None:
+        while self.has_ready and self.exit is None:
             self._run_callbacks()
             self._prune()
 
@@ -199,15 +202,9 @@ class DeterministicLoop(NumberingLoop):
                 del handle
 
     def _ends_with(self, error: BaseException, handle: events.Handle) -> bool:
-        """A program would end here. Whether the run does.
-
-        A task keeps it as its exception, for whoever awaits it; a bare callback belongs to nobody.
-        """
+        """A program would end here. Whether the run does."""
         self.interrupted |= is_a(error, KeyboardInterrupt)
-        # Without our frames and Handle's, which hold the task that holds the error.
-        ours = own_attribute(error, "__traceback__")
-        BaseException.with_traceback(error, ours and ours.tb_next and ours.tb_next.tb_next)
-        if isinstance(owner_of(handle), asyncio.Task):
+        if is_kept(error, handle):
             return False
         self.exit = error
         self._ready.clear()
@@ -229,29 +226,15 @@ class DeterministicLoop(NumberingLoop):
 
     def _busy_line(self, handle: events.Handle) -> str:
         """Where the task of a callback stands, else any task, as " (file:line)"."""
-        task = owner_of(handle)
-        tasks = (
-            [task, *self._tasks.values()]
-            if isinstance(task, asyncio.Task)
-            else self._tasks.values()
-        )
+        task = task_of(handle)
+        tasks = self._tasks.values() if task is None else [task, *self._tasks.values()]
         lines = [line for task in tasks if not task.done() and (line := standing(task))]
         return f" ({lines[0]})" if lines else ""
 
     def end(self) -> None:
         """The run has ended: errors of its tasks that nobody has asked for go to `unhandled`."""
         self._drop_done_tasks()
-        for reference in self._unasked:
-            task = reference()
-            if task is not None and task._log_traceback:
-                self.call_exception_handler(
-                    {
-                        "message": "Task exception was never retrieved",
-                        "exception": task.exception(),
-                        "future": task,
-                    }
-                )
-        self._unasked.clear()
+        super().end()
 
     def evict(self) -> None:
         """Unwind every task without being heard; the loop is of no use after it.
@@ -395,8 +378,7 @@ class DeterministicLoop(NumberingLoop):
         done = [number for number, task in self._tasks.items() if task.done()]
         for number in done:
             task = self._tasks.pop(number)
-            if task._log_traceback:
-                self._unasked.append(weakref.ref(task))
+            self.note_done(task)
             del task  # one that nobody holds is reported here, and may close generators
         self._prune_at = max(_FEW, 2 * len(self._tasks))
 

@@ -9,6 +9,7 @@ of a set: its code is replaced by one that turns them into tasks in the order gi
 from __future__ import annotations
 
 import asyncio
+import weakref
 from abc import ABCMeta
 from asyncio import events
 from collections.abc import Coroutine, Iterable
@@ -16,7 +17,7 @@ from contextvars import Context
 from types import FunctionType
 from typing import Any, NoReturn, cast
 
-from belugawf.authoring.failures import describe_failure, in_one_line
+from belugawf.authoring.failures import describe_failure, in_one_line, is_a, own_attribute
 from belugawf.model.errors import RunEvicted, WorkflowCodeError
 from belugawf.replay.locating import location
 
@@ -36,6 +37,15 @@ def _refuse(name: str) -> Any:
     return refuse
 
 
+def outside_of_turn() -> WorkflowCodeError:
+    """Why nothing can be asked for."""
+    return WorkflowCodeError(
+        "workflow code asks for something outside of its turn",
+        hint="queries only read; and do not wait or ask for anything in __del__, nor in "
+        "the finally of what Python's garbage collector closes",
+    )
+
+
 class NumberingLoop(asyncio.AbstractEventLoop):
     """A loop for workflow code: it numbers what it creates, and refuses to touch the world.
 
@@ -50,16 +60,16 @@ class NumberingLoop(asyncio.AbstractEventLoop):
     _created = 0
     _refusals = 0
 
+    def __init__(self) -> None:
+        self.unhandled = []
+        self._unasked: list[weakref.ref[asyncio.Task[Any]]] = []
+
     def check(self) -> None:
         """Raise `RunEvicted` once the run is let go, `WorkflowCodeError` outside of a turn."""
         if self.open:
             return
         if not self.evicting:
-            raise WorkflowCodeError(
-                "workflow code asks for something outside of its turn",
-                hint="queries only read; and do not wait or ask for anything in __del__, nor in "
-                "the finally of what Python's garbage collector closes",
-            )
+            raise outside_of_turn()
         if self._refusals < MAX_REFUSALS:
             self._refusals += 1
             raise RunEvicted
@@ -91,6 +101,25 @@ class NumberingLoop(asyncio.AbstractEventLoop):
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
         self.call_exception_handler(context)
+
+    def note_done(self, task: asyncio.Task[Any]) -> None:
+        """It has ended, and we forget it; somebody may still ask for its exception."""
+        if task._log_traceback:
+            self._unasked.append(weakref.ref(task))
+
+    def end(self) -> None:
+        """The run has ended: errors of its tasks that nobody has asked for go to `unhandled`."""
+        for reference in self._unasked:
+            task: Any = reference()
+            if task is not None and task._log_traceback:
+                self.call_exception_handler(
+                    {
+                        "message": "Task exception was never retrieved",
+                        "exception": task.exception(),
+                        "future": task,
+                    }
+                )
+        self._unasked.clear()
 
     run_in_executor = _refuse("run_in_executor")
     set_default_executor = _refuse("set_default_executor")
@@ -134,9 +163,24 @@ class NumberingLoop(asyncio.AbstractEventLoop):
     shutdown_default_executor = _refuse("shutdown_default_executor")
 
 
-def owner_of(handle: events.Handle) -> object:
-    """Whose method the callback is: of a task's steps it is the task."""
-    return getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]
+def task_of(handle: events.Handle) -> asyncio.Task[Any] | None:
+    """The task whose step the callback is; `None` where it is a bare callback."""
+    try:
+        owner = getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]
+    except BaseException:  # a callable of the user's
+        return None
+    return owner if is_a(owner, asyncio.Task) else None
+
+
+def is_kept(error: BaseException, handle: events.Handle) -> bool:
+    """What would end a program was raised in that handle: whether a task keeps it as its exception.
+
+    Such a task has it for whoever awaits it; a bare callback belongs to nobody.
+    """
+    # Without our frame and Handle's, which hold the task that holds the error.
+    ours = own_attribute(error, "__traceback__")
+    BaseException.with_traceback(error, ours and ours.tb_next and ours.tb_next.tb_next)
+    return task_of(handle) is not None
 
 
 class CountedFuture(asyncio.Future[Any]):

@@ -54,7 +54,7 @@ from belugawf.model.history import (
     python_version,
 )
 from belugawf.model.policy import ActivityDefaults, ActivityOptions
-from belugawf.replay.calling import Condition, answer, input_of, unhandled_record
+from belugawf.replay.calling import Condition, answer, input_of, only_reads, unhandled_record
 from belugawf.replay.locating import user_location
 from belugawf.replay.loop import DeterministicLoop, DurableTimer
 from belugawf.replay.numbering import CountedFuture
@@ -302,29 +302,23 @@ class Replayer:
     def _settle(self) -> None:
         """Run until nothing is ready and no condition has come true."""
         self._loop.run_ready()
-        while self._conditions and self._loop.exit is None and self._wake_one():
+        while self._conditions and self._loop.exit is None and self._look_at_conditions():
             self._loop.run_ready()
 
-    def _wake_one(self) -> bool:
-        """Wake whoever has waited longest of those whose condition holds: it may change that."""
+    def _look_at_conditions(self) -> bool:
+        """Wake whoever has waited longest of those whose condition holds: it may change that.
+
+        Whether there is something to run now; a condition that does not hold may have seen to that.
+        """
         over = []
-        woken = False
         for future, condition in self._conditions.items():
-            if not future.done():
-                outcome = condition.outcome()
-                if outcome is False:
-                    continue
-                woken = True
-                if outcome is True:
-                    future.set_result(None)
-                else:
-                    future.set_exception(outcome)
-            over.append(future)
-            if woken:
+            if future.done() or condition.settle(future):
+                over.append(future)
+            if self._loop.has_ready:
                 break
         for future in over:
             del self._conditions[future]
-        return woken
+        return self._loop.has_ready
 
     def _ending(self) -> c.Command | None:
         main = self._main
@@ -531,7 +525,7 @@ class Replayer:
     def _check(self) -> None:
         self._check_alive()
         if self._read_only:
-            raise QueryNotFoundError("a query only reads: it cannot ask the run to do something")
+            raise only_reads()
 
     def _check_alive(self) -> None:
         if not self._read_only:

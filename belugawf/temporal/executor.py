@@ -49,7 +49,7 @@ from belugawf.executor import (
     Summary,
 )
 from belugawf.handle import RunHandle
-from belugawf.host.border import interrupts, is_interrupt
+from belugawf.host.border import interrupts, is_interrupt, mark_as_users
 from belugawf.host.loops import hidden_task
 from belugawf.model import codec
 from belugawf.model import events as e
@@ -189,6 +189,7 @@ class TemporalExecutor:
         """The workflow modules; the first use imports them."""
         if isinstance(self._workflows, Path):
             # Runs and attempts begin in copies of the context in which their modules are imported.
+            self._context.run(mark_as_users)
             with interrupts():
                 return self._context.run(Catalog.from_folder, self._workflows, is_interrupt)
         return Catalog.from_functions(self._workflows or ())

@@ -41,10 +41,17 @@ from temporalio.worker._workflow_instance import (
 )
 
 from belugawf.authoring.failures import describe_failure
-from belugawf.model.errors import BelugaError, NondeterminismError, TurnError
+from belugawf.model.errors import BelugaError, NondeterminismError, QueryFailedError, TurnError
 from belugawf.model.policy import ActivityOptions
+from belugawf.replay.calling import Condition, only_reads
 from belugawf.replay.locating import user_location
-from belugawf.replay.numbering import CountedFuture, CountedTask, NumberingLoop, owner_of
+from belugawf.replay.numbering import (
+    CountedFuture,
+    CountedTask,
+    NumberingLoop,
+    is_kept,
+    outside_of_turn,
+)
 from belugawf.replay.unwinding import Generators, abandon, kept_generators, unwind
 from belugawf.temporal.environment import Environment, eviction_problem, problem_of
 from belugawf.temporal.matching import Matcher, asked_for
@@ -73,8 +80,8 @@ class _Callback(asyncio.Handle):
     def _run(self) -> None:
         try:
             super()._run()
-        except (SystemExit, KeyboardInterrupt):
-            if not isinstance(owner_of(self), asyncio.Task):
+        except (SystemExit, KeyboardInterrupt) as error:
+            if not is_kept(error, self):
                 raise
 
 
@@ -108,7 +115,7 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
         self._generators = Generators(self)
         self._matcher: Matcher | None = None
         self.locations: list[str | None] = []
-        self.unhandled = []
+        NumberingLoop.__init__(self)
         # Tasks and callbacks copy the context in which they are made: that of their run.
         self._context = environment.border.new_context()
         super().__init__(details)
@@ -125,16 +132,15 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
         created = self._created
         if act.is_replaying and any(job.HasField("initialize_workflow") for job in act.jobs):
             self._matcher = self._new_matcher()
+        only_asked = all(job.HasField("query_workflow") for job in act.jobs)
         border, turn = self.environment.border, partial(self._context.run, self._turn, act)
         try:
             completion = border.turn(self, turn)
         except BelugaError as error:
-            completion = self._refused(error)
-        only_asked = all(job.HasField("query_workflow") for job in act.jobs)
+            completion = self._unanswered(act, error) if only_asked else self._refused(error)
         if only_asked:
             # A replay has no queries: what they create must not shift what it numbers.
             self._created = created
-        if only_asked:
             return completion
         self.environment.active(self._info.workflow_id, run_id)
         runtime: Reporting | None = getattr(self._object, "runtime", None)
@@ -149,7 +155,10 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
 
     def _turn(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
         with self._opened(), kept_generators(self._generators):
-            return super().activate(act)
+            completion = super().activate(act)
+            if _ends_of(completion):
+                self.end()
+            return completion
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[None]:
@@ -172,9 +181,18 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
                     del commands[index]
             self._set_workflow_failure(RecordedFailure(describe_failure(error)))
 
+    def add_condition(self, condition: Condition, waiter: asyncio.Future[None]) -> None:
+        """Have it looked at after whatever may change it. No task of ours waits for it: that would
+        stand among those of the code."""
+        self._conditions.append((lambda: condition.settle(waiter), waiter))
+
     def _check_condition(self, fn: Callable[[], bool], fut: asyncio.Future[Any]) -> bool:
         # One at a time, as on one file: whoever is woken may change what the next one waits for.
-        return not self._ready and super()._check_condition(fn, fut)
+        if self._ready or not fn():
+            return False
+        if not fut.done():
+            fut.set_result(True)
+        return True
 
     def _refused(self, error: BelugaError) -> WorkflowActivationCompletion:
         """The completion that fails the turn."""
@@ -183,6 +201,25 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
             error, self._workflow_context_payload_converter, refused.failed.failure
         )
         return refused
+
+    def _unanswered(
+        self, act: WorkflowActivation, error: BelugaError
+    ) -> WorkflowActivationCompletion:
+        """The completion that tells whoever asked. A failed one would refuse the run's own turn too
+        if the server has handed both out together."""
+        self._ready.clear()
+        self._read_only = False  # whatever was interrupted
+        completion = WorkflowActivationCompletion()
+        completion.successful.SetInParent()
+        for job in act.jobs:
+            answer = completion.successful.commands.add().respond_to_query
+            answer.query_id = job.query_workflow.query_id
+            self._workflow_context_failure_converter.to_failure(
+                QueryFailedError(error.message),
+                self._workflow_context_payload_converter,
+                answer.failed,
+            )
+        return completion
 
     # -- comparing -------------------------------------------------------------------------------
 
@@ -230,8 +267,7 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
         completion: WorkflowActivationCompletion,
     ) -> None:
         news = runtime.came_to_rest()
-        commands = completion.successful.commands
-        ends = {str(command.WhichOneof("variant")) for command in commands} & _ENDS.keys()
+        ends = _ends_of(completion)
         if news and not ends:
             self.location = runtime.wait_location
             with self._opened():
@@ -260,7 +296,7 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
         self._assert_not_read_only("start activity")
         limits = limits_on_server(options)
         policy = options.retry
-        return self._outbound.start_activity(
+        handle = self._outbound.start_activity(
             StartActivityInput(
                 activity=name,
                 args=split(arguments),
@@ -287,6 +323,21 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
                 ret_type=RawValue,
             )
         )
+        asyncio._unregister_task(handle)  # it is none of the code's
+        return handle
+
+    def check_may_ask(self) -> None:
+        """Raise where the code may ask for nothing: as `check`, or because a query only reads."""
+        self.check()
+        if self._read_only:
+            raise only_reads()
+
+    def _assert_not_read_only(
+        self, action_attempted: str, *, allow_during_delete: bool = False
+    ) -> None:
+        if self._read_only:
+            raise outside_of_turn()
+        super()._assert_not_read_only(action_attempted, allow_during_delete=allow_during_delete)
 
     # -- letting go ------------------------------------------------------------------------------
 
@@ -342,7 +393,11 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
     def _register_task(self, task: asyncio.Task[Any], *, name: str | None) -> None:
         super()._register_task(task, name=name)
         self._in_order[task] = None
-        task.add_done_callback(lambda task: self._in_order.pop(task, None))
+        task.add_done_callback(self._forget_task)
+
+    def _forget_task(self, task: asyncio.Task[Any]) -> None:
+        self._in_order.pop(task, None)
+        self.note_done(task)
 
     def create_future(self) -> asyncio.Future[Any]:
         return CountedFuture(loop=self)
@@ -416,6 +471,12 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
         # Outside of a turn, only the collector cancels timers: nobody hears of it.
         if isinstance(handle, _TimerHandle) and self.open:
             super()._timer_handle_cancelled(handle)
+
+
+def _ends_of(completion: WorkflowActivationCompletion) -> set[str]:
+    """Which commands that end the run are in it."""
+    commands = completion.successful.commands
+    return {str(command.WhichOneof("variant")) for command in commands} & _ENDS.keys()
 
 
 _ENDS = {

@@ -47,11 +47,14 @@ from belugawf.model.errors import (
     BelugaError,
     Failure,
     PayloadTypeError,
+    QueryNotFoundError,
     failure_error,
 )
 from belugawf.model.policy import ActivityOptions
 
 JSON_PLAIN = b"json/plain"
+# So many bytes of the text of a query's error are kept.
+_MAX_IN_HEADER = 2_400
 # Under this header travel the options of an activity, and the sender of a signal.
 HEADER = "belugawf"
 # Under this key a result's metadata holds the attempts that failed before.
@@ -157,6 +160,8 @@ class FailureConverter(DefaultFailureConverter):
         payload_converter: PayloadConverter,
         failure: ProtoFailure,
     ) -> None:
+        if isinstance(exception, QueryNotFoundError):
+            exception = TemporalApplicationError(_in_header(exception.message))
         if isinstance(exception, BelugaError) and not isinstance(exception, FailureError):
             exception = _problem_failure(exception)
         if isinstance(exception, RecordedFailure):
@@ -169,6 +174,14 @@ class FailureConverter(DefaultFailureConverter):
             failure.stack_trace = traceback or ""
         else:
             super().to_failure(exception, payload_converter, failure)
+
+
+def _in_header(text: str) -> str:
+    """The text of a query's error, cut: it comes back in a header, twice and encoded, of 16 KB."""
+    data = text.encode(errors="backslashreplace")
+    if len(data) <= _MAX_IN_HEADER:
+        return text
+    return data[:_MAX_IN_HEADER].decode(errors="ignore") + " [...]"
 
 
 def _problem_failure(error: BelugaError) -> RecordedFailure:

@@ -16,7 +16,6 @@ from typing import Any
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
-from temporalio.worker._workflow import _InterruptDeadlockError
 
 from belugawf.authoring.context import (
     ActivityRequest,
@@ -24,14 +23,13 @@ from belugawf.authoring.context import (
     WorkflowContext,
     WorkflowInfo,
 )
-from belugawf.authoring.failures import describe_failure
+from belugawf.authoring.failures import describe_failure, is_a
 from belugawf.authoring.signals import BufferedSignal, SignalBuffer
 from belugawf.executor import RunId
 from belugawf.host.hooks import emit
 from belugawf.model import codec
 from belugawf.model.durations import SECOND_NS, duration_ns, format_instant
 from belugawf.model.errors import (
-    CodeInterrupted,
     PayloadTypeError,
     QueryNotFoundError,
     TurnError,
@@ -67,10 +65,6 @@ class MissingWorkflowError(TurnError):
 
     code = "workflow_load"
     exit_code = 14
-
-
-# What is thrown into code that takes too long, by us and by the SDK.
-_INTERRUPTS = (CodeInterrupted, _InterruptDeadlockError)
 
 
 class TemporalRuntime:
@@ -118,14 +112,16 @@ class TemporalRuntime:
         context = WorkflowContext(self, self._signals, self._queries)
         try:
             result = await definition.function(context, **arguments)
-            return raw(codec.encode(result, what="result", limit=self.payload_limit))
-        except (TurnError, workflow.NondeterminismError, *_INTERRUPTS):
+            answered = raw(codec.encode(result, what="result", limit=self.payload_limit))
+            _end_as_task()
+            return answered
+        except (TurnError, workflow.NondeterminismError):
             raise
         except BaseException as error:
             # Not in its turn: it is being let go, or Python's collector has closed it.
             if not self._instance.open:
                 raise
-            if isinstance(error, asyncio.CancelledError) and self.cancel_requested:
+            if is_a(error, asyncio.CancelledError) and self.cancel_requested:
                 raise
             # Whatever else leaves the code fails the run; even what would end a process.
             raise RecordedFailure(describe_failure(error)) from None
@@ -200,7 +196,7 @@ class TemporalRuntime:
         return self._instance.workflow_cancellation_reason() is not None
 
     def schedule_activity(self, request: ActivityRequest) -> asyncio.Future[str]:
-        self._instance.check()
+        self._instance.check_may_ask()
         options = request.mark.options(self._environment.options.defaults)
         name = request.mark.name
         self._know(name, request.function)
@@ -265,7 +261,7 @@ class TemporalRuntime:
             handle.cancel()
 
     def begin_wait(self, wait: SignalWait) -> int:
-        self._instance.check()
+        self._instance.check_may_ask()
         self._tokens += 1
         now = self.now()
         until = None if wait.timeout is None else format_instant(now + duration_ns(wait.timeout))
@@ -286,23 +282,10 @@ class TemporalRuntime:
             self._waits.pop(token, None)
 
     def wait_condition(self, predicate: Callable[[], bool]) -> asyncio.Future[None]:
-        self._instance.check()
+        self._instance.check_may_ask()
         future: asyncio.Future[None] = self._instance.create_future()
-
-        condition = Condition(predicate)
-
-        def over() -> bool:
-            if future.done():
-                return True
-            outcome = condition.outcome()
-            if outcome is True:
-                future.set_result(None)
-            elif outcome is not False:
-                future.set_exception(outcome)
-            return outcome is not False
-
         if self._instance.open:
-            self._instance.create_task(workflow.wait_condition(over))
+            self._instance.add_condition(Condition(predicate), future)
         return future
 
     def new_future(self) -> asyncio.Future[Any]:
@@ -330,8 +313,18 @@ class TemporalRuntime:
             self._logs.append(record)
 
     def publish_progress(self, progress: str | float) -> None:
-        self._instance.check()
+        self._instance.check_may_ask()
         self._progress = progress
+
+
+def _end_as_task() -> None:
+    """As asyncio has it, a task that was cancelled while it ran is cancelled although it returns.
+
+    For the run's own task: the SDK takes the result before it learns of that.
+    """
+    task: Any = asyncio.current_task()
+    if task._must_cancel:
+        raise asyncio.CancelledError
 
 
 @workflow.defn(dynamic=True)

@@ -30,21 +30,29 @@ from tests.border import cast
 from tests.border.odd import ENDLESS, ODD, RAISED
 
 # A cell is over long before.
-LONGEST_S = 20
+LONGEST_S = 10
 
 
 class Logged(logging.Handler):
-    """All errors that are logged, as text, and how often something has ended the event loop."""
+    """All errors that are logged, as text, by the cell that they are about.
+
+    What names no run is about the one whose code has misbehaved last in that thread. `loop_ended`:
+    the cells in which something has ended the event loop.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.texts: list[str] = []
-        self.loop_ended = 0
+        self.texts: dict[str, list[str]] = {}
+        self.loop_ended: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.loop_ended += "does not end this process" in record.getMessage()
+        message = record.getMessage()
+        named = re.match(r"((?:cell|beside)-\d+): ", message)
+        cell = named[1] if named else cast.latest()
+        if "does not end this process" in message:
+            self.loop_ended.add(cell)
         if record.levelno >= logging.ERROR:
-            self.texts.append(f"{record.getMessage()}\n{record.exc_text or ''}")
+            self.texts.setdefault(cell, []).append(f"{message}\n{record.exc_text or ''}")
 
 
 class Bench:
@@ -54,30 +62,54 @@ class Bench:
         self._executor = executor
         self._poll_s = poll_s
         self._numbers = itertools.count(1)
+        self._first: Any = None
         self._logged = Logged()
         logging.getLogger("belugawf").addHandler(self._logged)
         logging.getLogger("belugawf.workflow").addHandler(cast.OddHandler())
 
-    async def cell(self, place: str, row: str) -> list[Any]:
-        """What came of it, and what the run beside it saw."""
-        workflow_id = f"cell-{next(self._numbers)}"
-        beside = await self._executor.execute("witness", id=f"beside-{workflow_id}")
-        self._logged.texts.clear()
-        self._logged.loop_ended = 0
+    async def cells(self, place: str, rows: list[str]) -> dict[str, list[Any]]:
+        """What came of each, beside each other, and what the run beside them saw."""
+        ids = {row: f"cell-{next(self._numbers)}" for row in rows}
+        beside = await self._executor.execute("witness", id=f"beside-{next(self._numbers)}")
+        loop = asyncio.get_running_loop()
+        # As tasks that no code in a cell finds, and cancels.
+        self.worker_noticed()
+        said = await asyncio.gather(
+            *[hidden_task(loop, self._cell(place, row, ids[row])) for row in rows]
+        )
+        try:
+            async with asyncio.timeout(LONGEST_S):
+                await beside.signal("go")
+                seen = await beside.result()
+        except Exception as error:
+            seen = type(error).__name__
+        # Now, because what a turn logs may come after the commit that shows us its end.
+        noticed = await asyncio.gather(
+            *[hidden_task(loop, self._noticed(ids[row], place, row)) for row in rows]
+        )
+        return {row: [said[i] + noticed[i], seen] for i, row in enumerate(rows)}
+
+    async def _cell(self, place: str, row: str, workflow_id: str) -> str:
         try:
             said = await self._place(place, row, workflow_id)
         except Exception as error:
             said = f"the cell did not end: {traceback.format_exception_only(error)[-1].strip()}"
         if place != "process activity" and not cast.done.get(workflow_id):
             said += ", and its code has not run"
-        # A thread cannot be ended. What goes on in a task of its own ends the loop of any program.
-        if workflow_id in cast.ran_out and place != "thread activity":
-            said += ", and nobody has ended it"
-        if row in RAISED and self._logged.loop_ended:
+        if place != "thread activity" and workflow_id in cast.outlasted:
+            said += ", and its code was not ended"
+        # What goes on in a task of its own ends the loop of any program.
+        if row in RAISED and workflow_id in self._logged.loop_ended:
             said += ", and its event loop was ended"
-        await beside.signal("go")
-        async with asyncio.timeout(LONGEST_S):
-            return [said, await beside.result()]
+        return said + self.worker_noticed()
+
+    def worker_noticed(self) -> str:
+        """What has come of the worker on Temporal: one that has ended is replaced by a new one."""
+        worker = getattr(self._executor, "_worker", None)
+        self._first = self._first or worker
+        if worker is self._first and (worker is None or not worker._running.cancelling()):
+            return ""
+        return ", and the worker was ended"
 
     async def _place(self, place: str, row: str, workflow_id: str) -> str:
         if place in ("hook", "log handler"):
@@ -97,8 +129,7 @@ class Bench:
             async with asyncio.timeout(LONGEST_S):
                 while not cast.done.get(workflow_id):
                     await asyncio.sleep(self._poll_s)
-            await asyncio.sleep(self._poll_s)
-        return said + _said_of(info) + await self._noticed(workflow_id, place, row)
+        return said + _said_of(info)
 
     async def _query(self, workflow_id: str) -> str:
         try:
@@ -124,7 +155,7 @@ class Bench:
         """What else has come of it: an error in the log; a timer that nobody has asked for."""
         said = ""
         kind = RAISED.get(row)
-        for text in self._logged.texts:
+        for text in self._logged.texts.get(workflow_id, []):
             if kind is not None and kind.encode("utf-8", "backslashreplace").decode() in text:
                 said = f", logged {kind}"
             elif "a bug in belugawf" in text:
@@ -186,13 +217,15 @@ async def serve(provider: str, requests: asyncio.Queue[str]) -> None:
             provider, workflows=functions, hooks=[cast.HOOKS], **_options(provider, folder)
         )
         async with executor:
-            bench = Bench(executor, 0.002 if provider == "default" else 0.02)
+            bench = Bench(executor, 0.002 if provider == "default" else 0.05)
             while line := await requests.get():
                 request = json.loads(line)
                 if request["place"] == "import":
                     answer: Any = imports(provider)
+                    if noticed := bench.worker_noticed():
+                        answer["all of them"] = noticed
                 else:
-                    answer = await bench.cell(request["place"], request["row"])
+                    answer = await bench.cells(request["place"], request["rows"])
                 print(json.dumps(answer), flush=True)
 
 

@@ -8,6 +8,7 @@ import decimal
 import inspect
 import logging
 import os
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,18 +17,27 @@ from tests.border.odd import ENDLESS, ODD, variable
 
 # What has been done where, by workflow id: so that a cell knows that it has happened.
 done: dict[str, int] = {}
-# Where a loop without end has ended by itself: nobody has ended it.
-ran_out: set[str] = set()
+# Whose endless loop has come to its own end: nobody has ended it.
+outlasted: set[str] = set()
 # What a hook or a log handler shall do, by workflow id.
 assigned: dict[str, str] = {}
 
 
+_thread = threading.local()
+
+
+def latest() -> str:
+    """The workflow id for which code of this thread has misbehaved last."""
+    return getattr(_thread, "workflow_id", "")
+
+
 def misbehave(row: str, workflow_id: str) -> Any:
+    _thread.workflow_id = workflow_id
     done[workflow_id] = done.get(workflow_id, 0) + 1
-    answer = ODD[row]()
+    value = ODD[row]()
     if row in ENDLESS:
-        ran_out.add(workflow_id)
-    return answer
+        outlasted.add(workflow_id)
+    return value
 
 
 async def _awaited(value: Any) -> Any:

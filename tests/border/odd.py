@@ -25,7 +25,7 @@ variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", defau
 
 # An endless loop ends here all the same, so that a border that does not end it shows: in seconds
 # of the thread.
-LONGEST_S = 1.0
+LONGEST_S = 0.6
 
 
 class Outsider(BaseException):
@@ -133,7 +133,7 @@ def spin_and_swallow() -> None:
 
 def _nap() -> None:
     """Sleeps of no length, without end."""
-    end = time.monotonic() + 4 * LONGEST_S
+    end = time.monotonic() + 4
     while time.monotonic() < end:
         time.sleep(0.01)
 
@@ -149,7 +149,7 @@ def _collect_a_coroutine() -> None:
         try:
             await _Suspension()
         finally:
-            asyncio.get_running_loop().call_later(60, print)
+            asyncio.get_running_loop().call_later(60, int)
 
     coroutine = suspended()
     coroutine.send(None)

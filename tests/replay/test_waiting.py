@@ -147,6 +147,30 @@ def test_one_condition_at_a_time() -> None:
     assert run.replay() == []
 
 
+def test_what_a_condition_wakes_runs_in_the_same_turn() -> None:
+    """Also if it does not hold itself; and it is asked again then."""
+
+    async def code(ctx: WorkflowContext) -> str:
+        event, woken = asyncio.Event(), []
+
+        async def listen() -> None:
+            await event.wait()
+            woken.append(1)
+
+        def holds() -> bool:
+            event.set()
+            return bool(woken)
+
+        listener = asyncio.create_task(listen())
+        await ctx.wait_until(holds)
+        await listener
+        return "woken"
+
+    run = Run(code)
+    assert briefs(run.commands) == [("complete", "woken")]
+    assert run.replay() == []
+
+
 def test_conditions_that_wake_each_other_are_limited() -> None:
     """Two tasks that wake each other for ever use up the turn's steps."""
 

@@ -129,6 +129,8 @@ async def takes_turns(ctx: WorkflowContext) -> list[str]:
 @workflow
 async def is_asked(ctx: WorkflowContext) -> str:
     ctx.set_query("raises", throw)
+    ctx.set_query("sets progress", lambda: ctx.set_progress("asked"))
+    ctx.set_query("begins a task", lambda: asyncio.get_running_loop().call_soon(print))
     ctx.set_query("number", lambda: 7)
     await ctx.wait_for_signal("go")
     return "done"
@@ -157,7 +159,7 @@ BY_NAME = [
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory, temporal_server: DevServer) -> Iterator[Both]:
     folder = tmp_path_factory.mktemp("border")
-    both = Both(folder / "state.db", temporal_server, [*BY_NAME, takes_turns, is_asked])
+    both = Both(folder / "state.db", temporal_server, [*BY_NAME, *OTHERS])
     yield both
     both.close()
 
@@ -195,6 +197,57 @@ def test_conditions_wake_one_at_a_time(both: Both) -> None:
         assert log == ["in 0", "out 0", "in 1", "out 1", "in 2", "out 2"]
 
 
+@workflow
+async def counts_tasks(ctx: WorkflowContext) -> list[int]:
+    counts = []
+
+    async def waits() -> None:
+        await ctx.wait_until(lambda: len(counts) == 2)
+
+    waiting = asyncio.create_task(waits())
+    working = asyncio.create_task(ctx.execute_activity(step, 1))
+    for _ in range(2):
+        await asyncio.sleep(0.001)
+        counts.append(len(asyncio.all_tasks()) - (not working.done()))
+    await asyncio.gather(waiting, working)
+    return counts
+
+
+held: list[asyncio.Task[Any]] = []
+
+
+@workflow
+async def keeps_a_task(ctx: WorkflowContext, name: str) -> None:
+    async def fails() -> None:
+        throw(name)
+
+    held.append(asyncio.create_task(fails()))
+    await ctx.execute_activity(step, 1)
+
+
+OTHERS = [takes_turns, is_asked, counts_tasks, keeps_a_task]
+
+
+def test_tasks_are_those_that_the_code_has_begun(both: Both) -> None:
+    """So who cancels them all cancels none of ours."""
+    for executor in both.executors.values():
+        assert both.call(finished(executor, counts_tasks)) == [2, 2]
+
+
+def test_a_task_that_is_never_asked_is_logged(both: Both, caplog: pytest.LogCaptureFixture) -> None:
+    """When its run ends, if not before; whatever it has raised."""
+    for executor in both.executors.values():
+        for name in ("ValueError", "SystemExit", "KeyboardInterrupt"):
+            caplog.clear()
+            handle = both.call(executor.execute(keeps_a_task, id=str(uuid.uuid4()), input=name))
+            info = both.call(executor.wait(handle.run_id, max_wait=LONGEST_S))
+            both.call(finished(executor, takes_turns))  # what is logged comes after the commit
+            assert info.status == "completed"
+            [line] = [r for r in caplog.records if r.name.endswith("keeps_a_task")]
+            assert "Task exception was never retrieved" in line.getMessage()
+            assert name in str(line.exc_text)
+
+
 def test_what_a_query_raises_is_its_caller_s(both: Both) -> None:
     """Whoever asks is told at once, in the same words; the run answers the next question."""
     # FINDINGS P13
@@ -206,6 +259,10 @@ def test_what_a_query_raises_is_its_caller_s(both: Both) -> None:
         for name in RAISED:
             with pytest.raises(QueryFailedError) as caught:
                 await executor.query(handle.run_id, "raises", name)
+            said[name] = (caught.value.message, caught.value.hint)
+        for name in ("sets progress", "begins a task"):
+            with pytest.raises(QueryFailedError) as caught:
+                await executor.query(handle.run_id, name)
             said[name] = (caught.value.message, caught.value.hint)
         assert await executor.query(handle.run_id, "number") == 7
         await executor.signal(handle.run_id, "go")
