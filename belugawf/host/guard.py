@@ -21,9 +21,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from belugawf.authoring.failures import is_a
 from belugawf.host import forbidding
 from belugawf.model.errors import (
-    BelugaError,
     CodeInterrupted,
     WorkflowBlockedError,
     WorkflowCodeError,
@@ -96,9 +96,9 @@ class TurnGuard:
                 raise WorkflowCodeError(
                     "workflow code raised CodeInterrupted", hint="that is for belugawf alone"
                 ) from None
-        except BelugaError:
-            # What came of the code is of no use if it was interrupted.
-            if turn.stack is None:
+        except BaseException as error:
+            # What came of the code is of no use if it was interrupted, perhaps in code of ours.
+            if turn.stack is None or is_a(error, KeyboardInterrupt):
                 raise
         if turn.stack is not None:
             raise WorkflowBlockedError(

@@ -20,7 +20,12 @@ import pytest
 from belugawf.host import border as borders
 from belugawf.host import forbidding, guard
 from belugawf.host.border import Border, Raised, UnexpectedError, call, interrupts
-from belugawf.model.errors import NondeterminismError, UsageError, WorkflowBlockedError
+from belugawf.model.errors import (
+    CodeInterrupted,
+    NondeterminismError,
+    UsageError,
+    WorkflowBlockedError,
+)
 
 
 class Counted:
@@ -303,6 +308,24 @@ def work():
 
 print(Border().turn(Counted(), work))
 """
+
+
+@pytest.mark.parametrize("error", [KeyError, SystemExit, RecursionError, UsageError])
+def test_what_comes_of_an_interrupted_turn_is_of_no_use(
+    border: Border, error: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may have been interrupted within our own code: that makes no bug of it."""  # FINDINGS B8
+
+    def code() -> None:
+        try:
+            while True:
+                pass
+        except CodeInterrupted:
+            raise error("in the middle") from None
+
+    with pytest.raises(WorkflowBlockedError):
+        border.turn(Counted(), code)
+    assert not caplog.records
 
 
 def test_a_stopped_process_has_blocked_nothing() -> None:
