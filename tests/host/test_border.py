@@ -310,6 +310,7 @@ print(Border().turn(Counted(), work))
 """
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("error", [KeyError, SystemExit, RecursionError, UsageError])
 def test_what_comes_of_an_interrupted_turn_is_of_no_use(
     border: Border, error: type[BaseException], caplog: pytest.LogCaptureFixture
