@@ -737,9 +737,9 @@ class Engine:
                 self._claims.name(run.key, run.patience_ns)
             self._exits.let_go(run, closed=turn.closes, kept=turn.keep)
             return
-        for seq in made.begun:
+        for seq, beginning in made.begun.items():
             run.to_begin.pop(seq, None)
-            self._starter.launch(run, seq)
+            self._starter.launch(run, seq, beginning)
         self._starter.queue(run, self._clock.now())
         if turn.release:
             run.dirty = True
