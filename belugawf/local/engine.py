@@ -732,6 +732,8 @@ class Engine:
                 self._attempts.cancel(run.key, event.seq)
                 self._starter.ended(run.key, event.seq)
                 run.launched.discard(event.seq)
+            elif isinstance(event, e.ActivityTimedOut):  # perhaps before its attempt has started
+                self._starter.ended(run.key, event.seq)
         if released:
             if run.dirty and not turn.closes:
                 self._claims.name(run.key, run.patience_ns)

@@ -101,7 +101,9 @@ class Starter:
             self._alone = None
 
     def ended(self, key: int, seq: int) -> None:
-        """An attempt is over, or nobody waits for it any more."""
+        """An attempt is over, or nobody waits for it any more, whether it has started or not."""
+        if seq in self._queued.get(key, ()):
+            self._unqueue(key, seq)
         self._isolated.discard((key, seq))
         if self._alone == (key, seq):
             self._alone = None

@@ -122,6 +122,19 @@ def _run(key: int, manner: Manner) -> DrivenRun:
     )
 
 
+def test_a_suspect_that_nobody_waits_for_holds_up_nobody() -> None:
+    """One that was cancelled, or timed out, while it let others go first."""
+    # FINDINGS B13
+    scene = Scene("alone", "shared", "shared", room=2)
+    assert scene.start() == [2, 3]
+    del scene.runs[1].work.activities[2]
+    scene.starter.ended(1, 2)
+    scene.runs[4] = _run(4, "shared")
+    scene.starter.queue(scene.runs[4], 0)
+    scene.end(2)
+    assert scene.start(1000) == [4]
+
+
 @pytest.mark.parametrize(("manner", "crashes"), [("isolated", 2), ("alone", None)])
 def test_a_stop_while_a_start_is_written_changes_nothing_of_it(
     manner: Manner, crashes: int | None
