@@ -91,14 +91,17 @@ class Starter:
                 self._queues[manner][(run.key, seq)] = None
                 self._queued.setdefault(run.key, {})[seq] = manner
 
-    def forget(self, key: int) -> None:
-        """Nothing of that run is to be started any more."""
+    def forget(self, run: DrivenRun) -> None:
+        """Nothing of that run is to be started any more; what is in flight for it may go on."""
+        key = run.key
         self._beginning.pop(key, None)
+        run.to_begin.clear()
         for seq, manner in self._queued.pop(key, {}).items():
             del self._queues[manner][(key, seq)]
-        self._isolated = {place for place in self._isolated if place[0] != key}
-        if self._alone is not None and self._alone[0] == key:
-            self._alone = None
+        held = {place for place in (*self._isolated, self._alone) if place and place[0] == key}
+        if held:
+            for place in held - {attempt.spec.key for attempt in self._attempts.running(key)}:
+                self.ended(*place)
 
     def ended(self, key: int, seq: int) -> None:
         """An attempt is over, or nobody waits for it any more, whether it has started or not."""

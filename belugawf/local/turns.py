@@ -101,7 +101,6 @@ class DrivenRun:
         self.leaving = self.resting = True
         self.refused = reason
         self.dirty, self.next_at = False, None
-        self.to_begin.clear()
 
     def kept(self, ends: Sequence[Outcome]) -> None:
         """These ends are in its inbox now."""

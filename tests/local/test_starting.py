@@ -135,6 +135,33 @@ def test_a_suspect_that_nobody_waits_for_holds_up_nobody() -> None:
     assert scene.start(1000) == [4]
 
 
+def test_one_that_runs_alone_does_so_until_its_end() -> None:
+    """Also where its run is refused meanwhile: others that kill the process would be its deaths."""
+    # FINDINGS B13
+    scene = Scene("alone", "shared")
+    assert scene.start() == [2]
+    scene.end(2)
+    assert scene.start() == [1]
+    scene.record()
+    scene.starter.forget(scene.runs[1])
+    scene.runs[3] = _run(3, "shared")
+    scene.starter.queue(scene.runs[3], 0)
+    assert scene.start() == []
+    scene.end(1)
+    assert scene.start() == [3]
+
+
+def test_one_that_was_to_run_alone_and_is_forgotten_holds_up_nobody() -> None:
+    """Its start was to be noted, and is not."""
+    scene = Scene("alone")
+    assert scene.start() == [1]
+    scene.starter.forget(scene.runs[1])
+    assert not scene.runs[1].to_begin
+    scene.runs[2] = _run(2, "shared")
+    scene.starter.queue(scene.runs[2], 0)
+    assert scene.start() == [2]
+
+
 @pytest.mark.parametrize(("manner", "crashes"), [("isolated", 2), ("alone", None)])
 def test_a_stop_while_a_start_is_written_changes_nothing_of_it(
     manner: Manner, crashes: int | None
