@@ -86,7 +86,7 @@ class Starter:
             elif seq not in run.launched and seq not in run.to_begin:
                 del run.unstarted[seq]
                 manner = self._manner(run, activity)
-                if manner == "alone" and not self._queues[manner]:
+                if manner != "shared" and not (self._queues["alone"] or self._queues[manner]):
                     self._order = Order(self._room)  # others go first, from now on
                 self._queues[manner][(run.key, seq)] = None
                 self._queued.setdefault(run.key, {})[seq] = manner
