@@ -231,10 +231,6 @@ class AttemptRunner:
         """All attempts in flight."""
         return list(self._attempts.values())
 
-    def lingers(self, run: int) -> bool:
-        """Whether a thread still runs for that run, though nobody waits for it."""
-        return run in self._lingering
-
     def lingering(self) -> list[int]:
         """The runs for which threads still run, though nobody waits for them."""
         return list(self._lingering)
