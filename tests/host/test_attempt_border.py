@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from belugawf import Hooks, RetryPolicy, WorkflowContext, activity, workflow
+from belugawf.blocking import BlockingExecutor
 from belugawf.host import hooks as hooks_module
 from belugawf.host.attempts import AttemptRunner, AttemptSpec, Outcome
 from belugawf.host.clock import SystemClock
@@ -435,6 +437,26 @@ def test_the_loop_of_a_blocking_executor_goes_on(tmp_path: Path) -> None:
     """It is ours as well, and nobody would be told that its thread had ended."""
     with LocalExecutor(tmp_path / "state.db", [ending]).sync() as executor:
         assert executor.execute(ending).result() == "ended"
+
+
+def test_the_loop_of_a_blocking_executor_survives_log_handlers() -> None:
+    """What they raise at the line about it is not heard of: the thread goes on."""
+    # FINDINGS B2
+
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise SystemExit("no room")
+
+    handler, loop, blocking = Broken(), asyncio.new_event_loop(), BlockingExecutor(None)
+    loop.call_soon(sys.exit)
+    loop.call_soon(blocking._ends.set)
+    loop.call_soon(loop.stop)
+    logging.getLogger("belugawf.engine").addHandler(handler)
+    try:
+        blocking._drive(loop)
+    finally:
+        logging.getLogger("belugawf.engine").removeHandler(handler)
+        loop.close()
 
 
 # -- the command line ------------------------------------------------------------------------------
