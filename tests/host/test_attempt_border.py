@@ -314,6 +314,24 @@ def test_a_thread_of_the_pool_survives_its_job(caplog: pytest.LogCaptureFixture)
 # -- hooks and log handlers ------------------------------------------------------------------------
 
 
+def test_a_logger_may_be_the_users_too(caplog: pytest.LogCaptureFixture) -> None:
+    """Of a class that was set for all loggers: what it raises is logged as a handler's."""
+    # FINDINGS B2
+
+    class Rude(logging.Logger):
+        def isEnabledFor(self, level: int) -> bool:
+            raise SystemExit("not even asked")
+
+    logging.setLoggerClass(Rude)
+    try:
+        name = logging.getLogger("tests.rude").name
+    finally:
+        logging.setLoggerClass(logging.Logger)
+    record = logging.LogRecord(name, logging.WARNING, "", 0, "hello", None, None)
+    hooks_module.emit(logging.getLogger("belugawf.engine"), [record])
+    assert "a log handler failed" in caplog.text
+
+
 @activity
 def plain() -> int:
     return 1
