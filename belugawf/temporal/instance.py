@@ -134,7 +134,6 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
         if only_asked:
             # A replay has no queries: what they create must not shift what it numbers.
             self._created = created
-        if only_asked:
             return completion
         self.environment.active(self._info.workflow_id, run_id)
         runtime: Reporting | None = getattr(self._object, "runtime", None)
