@@ -12,6 +12,7 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 logger = logging.getLogger("belugawf.engine")
@@ -62,7 +63,8 @@ class BlockingExecutor:
                 loop.run_forever()
             except (SystemExit, KeyboardInterrupt) as error:
                 what = type(error).__name__
-                logger.warning("code in a task raised %s, which does not end this thread", what)
+                with suppress(BaseException):  # its handlers are the user's
+                    logger.warning("code in a task raised %s, which does not end this thread", what)
 
     def _stop(self) -> None:
         loop, thread = self._loop, self._thread

@@ -20,7 +20,7 @@ from typing import Any
 
 from belugawf.authoring import activity as activities
 from belugawf.authoring import workflow as workflows
-from belugawf.authoring.failures import in_one_line
+from belugawf.authoring.failures import attribute, in_one_line, is_a, own_attribute
 from belugawf.authoring.workflow import WorkflowDefinition
 from belugawf.model.errors import UnavailableError, WorkflowLoadError, WorkflowNotFoundError
 from belugawf.model.values import frozen
@@ -267,8 +267,6 @@ def _finds(name: str, path: Path) -> bool:
 
 def _import_problem(path: Path, error: BaseException) -> ModuleProblem:
     """Never raises, though all that is asked of the error is the module's own."""
-    from belugawf.authoring.failures import attribute, is_a, own_attribute
-
     line = None
     frames = traceback.extract_tb(own_attribute(error, "__traceback__"))
     for frame in frames:

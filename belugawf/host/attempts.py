@@ -66,8 +66,8 @@ class AttemptSpec:
     """One attempt of one activity: `run` and `seq` name it, `arguments` is a JSON array.
 
     `expires_at` is when its `total_timeout` is over, in nanoseconds since 1970, `None` for never.
-    `crashes`: so often has its process died with it, and the next death is its failure; so it runs
-    in a process of its own. `None`: nothing like that.
+    `crashes`: so often has its process died with it, and the next death is its failure for good; so
+    it runs in a process of its own. `None`: nothing like that.
     """
 
     run: int
@@ -239,10 +239,6 @@ class AttemptRunner:
     def all(self) -> list[Attempt]:
         """All attempts in flight."""
         return list(self._attempts.values())
-
-    def lingers(self, run: int) -> bool:
-        """Whether a thread still runs for that run, though nobody waits for it."""
-        return run in self._lingering
 
     def lingering(self) -> list[int]:
         """The runs for which threads still run, though nobody waits for them."""
@@ -552,8 +548,9 @@ class AttemptRunner:
                 code = message["exit_code"]
         if outcome is not None:
             return outcome
-        if attempt.spec.options.isolation == "none" and attempt.spec.crashes is not None:
-            failure = died_with_it(attempt.spec.crashes + 1)
+        crashes = attempt.spec.crashes
+        if attempt.spec.options.isolation == "none" and crashes is not None and code is not None:
+            failure = died_with_it(crashes + 1)
             return self._failed_as(attempt, failure.to_json(), None)
         if code is None:
             died = "with the process that watches it"

@@ -146,8 +146,11 @@ class TurnGuard:
             time.sleep(_TICK_S)
             with self._lock:
                 turns = list(self._turns.values())
-                for turn in turns:
-                    self._look_at(turn)
+                lost = [turn.stack for turn in turns if self._look_at(turn)]
+            for stack in lost:
+                # Without the lock: the handlers are the user's, and may wait for what turns do.
+                with suppress(BaseException):
+                    logger.warning("workflow code does not come back from a call at %s", stack)
             idle = 0 if turns else idle + 1
             if not idle:
                 self._arm()
@@ -159,25 +162,22 @@ class TurnGuard:
                     self._awake.wait()
                 idle = 0
 
-    def _look_at(self, turn: _Turn) -> None:
+    def _look_at(self, turn: _Turn) -> bool:
+        """Interrupt what has used up its time; whether it has now been in vain for too long."""
         if turn.watched.applied != turn.applied:
             turn.applied = turn.watched.applied
             turn.ticks = turn.over = 0
             turn.used = _processor_time(turn.thread)
-            return
+            return False
         turn.ticks += 1
         spent = _processor_time(turn.thread) - turn.used
-        if spent > LIMIT_S or turn.ticks * _TICK_S > LIMIT_IN_TICKS_S:
-            self._interrupt(turn)
-
-    def _interrupt(self, turn: _Turn) -> None:
+        if spent <= LIMIT_S and turn.ticks * _TICK_S <= LIMIT_IN_TICKS_S:
+            return False
         if turn.stack is None:
             turn.stack = _stack_of(turn.thread)
         turn.over += 1
         _throw(turn.thread, CodeInterrupted)
-        if turn.over == _NO_RETURN_AFTER:
-            with suppress(BaseException):  # the handlers are the user's
-                logger.warning("workflow code does not come back from a call at %s", turn.stack)
+        return turn.over == _NO_RETURN_AFTER
 
     def _arm(self) -> None:
         """Have Python's own watchdog, which needs no lock of Python's, show where everybody is."""

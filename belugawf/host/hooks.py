@@ -31,9 +31,13 @@ def call_safely(logger: logging.Logger, what: str, code: Callable[[], Any]) -> A
 def emit(logger: logging.Logger, records: Iterable[logging.LogRecord]) -> None:
     """Hand what a run's code has logged to the handlers; how they fail goes to `logger`."""
     for record in records:
-        target = logging.getLogger(record.name)
-        if target.isEnabledFor(record.levelno):
-            call_safely(logger, "a log handler", partial(target.handle, record))
+        call_safely(logger, "a log handler", partial(_hand_over, record))
+
+
+def _hand_over(record: logging.LogRecord) -> None:
+    target = logging.getLogger(record.name)  # of the user's class, where one was set
+    if target.isEnabledFor(record.levelno):
+        target.handle(record)
 
 
 def _log_failure(logger: logging.Logger, what: str, error: BaseException) -> None:

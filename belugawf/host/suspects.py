@@ -55,19 +55,23 @@ class Order:
         """
         if inside["alone"]:
             return False
-        if not waiting["alone"]:
+        by_themselves, others = waiting["alone"], waiting["shared"]
+        if self._most_isolated:
+            others += waiting["isolated"]
+        else:  # where there is room for one, whatever runs is alone
+            by_themselves += waiting["isolated"]
+            manner = "alone" if manner == "isolated" else manner
+        if not by_themselves:
             self._others_until = None
         elif self._others_until is None:
             self._others_until = now + _OTHERS_FIRST_NS
         others_first = self._others_until is None or now < self._others_until
         if manner == "alone":
-            others_wait = waiting["shared"] or waiting["isolated"]
-            if inside["shared"] or inside["isolated"] or (others_wait and others_first):
+            if inside["shared"] or inside["isolated"] or (others and others_first):
                 return False
             self._others_until = None
             return True
         if manner == "isolated":
             # Half of the room is for those who are no suspects.
-            most = self._most_isolated if waiting["shared"] else max(self._most_isolated, 1)
-            return others_first and inside["isolated"] < most
+            return others_first and inside["isolated"] < self._most_isolated
         return others_first

@@ -732,14 +732,16 @@ class Engine:
                 self._attempts.cancel(run.key, event.seq)
                 self._starter.ended(run.key, event.seq)
                 run.launched.discard(event.seq)
+            elif isinstance(event, e.ActivityTimedOut):  # perhaps before its attempt has started
+                self._starter.ended(run.key, event.seq)
         if released:
             if run.dirty and not turn.closes:
                 self._claims.name(run.key, run.patience_ns)
             self._exits.let_go(run, closed=turn.closes, kept=turn.keep)
             return
-        for seq in made.begun:
+        for seq, beginning in made.begun.items():
             run.to_begin.pop(seq, None)
-            self._starter.launch(run, seq)
+            self._starter.launch(run, seq, beginning)
         self._starter.queue(run, self._clock.now())
         if turn.release:
             run.dirty = True

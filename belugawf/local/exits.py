@@ -129,7 +129,7 @@ class Exits:
             self._gone(key, None)
         for run in runs:
             run.kept(ends)
-            self._starter.forget(run.key)
+            self._starter.forget(run)
             self._memory.evict(run)
             asked = run.dirty
             if run.key not in kept:
@@ -149,7 +149,7 @@ class Exits:
             if run.refused is None:
                 self._attempts.cancel_run(run.key)
                 run.launched.clear()
-            self._starter.forget(run.key)
+            self._starter.forget(run)
             run.leave(run.refused)
         free = [run for run in runs if not self.is_needed(run)]
         ends = [end for run in runs for end in run.outcomes]
@@ -174,7 +174,7 @@ class Exits:
         """It is nobody's on disk, or has ended; `kept`: and is ours while a thread works for it."""
         del self._runs[run.key]
         self._attempts.cancel_run(run.key)
-        self._starter.forget(run.key)
+        self._starter.forget(run)
         if closed:
             self._claims.forget((run.key,))
             self._memory.evict(run)
@@ -188,7 +188,7 @@ class Exits:
         """Somebody else has ended it, or owns it: forget it."""
         self._runs.pop(run.key, None)
         self._attempts.cancel_run(run.key)
-        self._starter.forget(run.key)
+        self._starter.forget(run)
         self._memory.evict(run)
         self.ended_at_work.add(run.key)
         self._gone(run.key, None)

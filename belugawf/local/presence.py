@@ -30,7 +30,11 @@ class Presence:
         self._folder = folder
         self._since = format_instant(clock.now())
         self._lock = OwnerLock.acquire(folder)
-        self._socket = WakeSocket.bind(folder, self._lock.id)
+        try:
+            self._socket = WakeSocket.bind(folder, self._lock.id)
+        except BaseException:
+            self._lock.release()
+            raise
         self._dead: set[str] = set()
         self._places = store.database.places
 

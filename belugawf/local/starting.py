@@ -2,21 +2,21 @@
 
 Who is suspect goes by rules of its own (`host/suspects.py`).
 
-A first attempt starts at once. Later ones, `at_most_once` and suspects alone are first noted in the
-history (`DrivenRun.to_begin`), so that whoever finds the run knows that they had begun.
+A first attempt starts at once. Later ones (suspects among them) and `at_most_once` are first noted
+in the history (`DrivenRun.to_begin`), so that whoever finds the run knows that they had begun.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from belugawf.host.attempts import AttemptRunner, AttemptSpec
 from belugawf.host.suspects import Manner, Order, is_suspect, manner_of
 from belugawf.local.options import EngineOptions
 from belugawf.local.store import Store
-from belugawf.local.turns import DrivenRun
+from belugawf.local.turns import Beginning, DrivenRun
 from belugawf.model.history import OpenActivity, activity_id_of
 
 Place: TypeAlias = tuple[int, int]
@@ -52,7 +52,6 @@ class Starter:
         }
         self._queued: dict[int, dict[int, Manner]] = {}
         self._beginning: dict[int, DrivenRun] = {}
-        self._details: dict[Place, Any] = {}
         self._isolated: set[Place] = set()
         self._alone: Place | None = None
         self._order = Order(self._room)
@@ -65,7 +64,6 @@ class Starter:
             queue.clear()
         self._queued.clear()
         self._beginning.clear()
-        self._details.clear()
         for run in runs.values():
             for seq in run.to_begin:
                 self.ended(run.key, seq)
@@ -88,24 +86,27 @@ class Starter:
             elif seq not in run.launched and seq not in run.to_begin:
                 del run.unstarted[seq]
                 manner = self._manner(run, activity)
-                if manner == "alone" and not self._queues[manner]:
+                if manner != "shared" and not (self._queues["alone"] or self._queues[manner]):
                     self._order = Order(self._room)  # others go first, from now on
                 self._queues[manner][(run.key, seq)] = None
                 self._queued.setdefault(run.key, {})[seq] = manner
 
-    def forget(self, key: int) -> None:
-        """Nothing of that run is to be started any more."""
+    def forget(self, run: DrivenRun) -> None:
+        """Nothing of that run is to be started any more; what is in flight for it may go on."""
+        key = run.key
         self._beginning.pop(key, None)
+        run.to_begin.clear()
         for seq, manner in self._queued.pop(key, {}).items():
             del self._queues[manner][(key, seq)]
-        for place in [place for place in self._details if place[0] == key]:
-            del self._details[place]
-        self._isolated = {place for place in self._isolated if place[0] != key}
-        if self._alone is not None and self._alone[0] == key:
-            self._alone = None
+        held = {place for place in (*self._isolated, self._alone) if place and place[0] == key}
+        if held:
+            for place in held - {attempt.spec.key for attempt in self._attempts.running(key)}:
+                self.ended(*place)
 
     def ended(self, key: int, seq: int) -> None:
-        """An attempt is over, or nobody waits for it any more."""
+        """An attempt is over, or nobody waits for it any more, whether it has started or not."""
+        if seq in self._queued.get(key, ()):
+            self._unqueue(key, seq)
         self._isolated.discard((key, seq))
         if self._alone == (key, seq):
             self._alone = None
@@ -124,24 +125,18 @@ class Starter:
             if run is None or activity is None:
                 self._unqueue(key, seq)
                 continue
-            if activity.attempt > 1:
-                # Asked now: once its start is on record, nothing may keep it from starting.
-                details = self._store.heartbeat(key, seq)
-                if details is not None:
-                    self._details[(key, seq)] = details
+            # Asked now: once its start is on record, nothing may keep it from starting.
+            details = self._store.heartbeat(key, seq) if activity.attempt > 1 else None
+            beginning = Beginning(manner, details)
             self._unqueue(key, seq)
-            alone = manner == "alone"
-            if alone:
-                self._alone = (key, seq)
-            elif manner == "isolated":
-                self._isolated.add((key, seq))
-            if alone or activity.attempt > 1 or activity.options.at_most_once:
-                run.to_begin[seq] = alone
+            if activity.attempt > 1 or activity.options.at_most_once:
+                self._occupy((key, seq), manner)
+                run.to_begin[seq] = beginning
                 self._beginning[key] = run
                 reserved += 1
                 self._stir(run)
             else:
-                self.launch(run, seq)
+                self.launch(run, seq, beginning)
 
     def _next_manner(self, busy: int, now: int) -> Manner | None:
         """From which queue the next one comes, beside `busy` others; `None`: none starts now."""
@@ -174,11 +169,19 @@ class Starter:
         if not queued:
             del self._queued[key]
 
-    def launch(self, run: DrivenRun, seq: int) -> None:
+    def _occupy(self, place: Place, manner: Manner) -> None:
+        if manner == "alone":
+            self._alone = place
+        elif manner == "isolated":
+            self._isolated.add(place)
+
+    def launch(self, run: DrivenRun, seq: int, beginning: Beginning) -> None:
         """Start this attempt now: what had to be noted of it is on disk."""
         activity = run.work.activities.get(seq)
         if activity is None:
             return
+        # Once more: while it was being noted, somebody may have stopped what had not started.
+        self._occupy((run.key, seq), beginning.manner)
         scheduled = activity.scheduled
         run.launched.add(seq)
         self._attempts.start(
@@ -194,8 +197,8 @@ class Starter:
                 options=activity.options,
                 attempt=activity.attempt,
                 expires_at=activity.expires_at,
-                heartbeat_details=self._details.pop((run.key, seq), None),
-                crashes=activity.crashes if (run.key, seq) in self._isolated else None,
+                heartbeat_details=beginning.details,
+                crashes=activity.crashes if beginning.manner == "isolated" else None,
             )
         )
         self._started(run, activity)

@@ -366,7 +366,7 @@ class Store(Questions):
     def abandon(self, runs: Sequence[int], owner: str, ends: Sequence[Outcome] = ()) -> None:
         """Let runs go whatever is waiting for them: this process will not drive them.
 
-        `ends` are kept in their inboxes, as in `keep_ends`.
+        `ends` are kept in their inboxes, as in `refuse`.
         """
         with self.database.write() as db:
             self._keep_ends(db, ends, owner)

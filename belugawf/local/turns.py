@@ -26,6 +26,7 @@ from belugawf.host.attempts import (
     out_of_time,
     total_timeout_over,
 )
+from belugawf.host.suspects import Manner
 from belugawf.local.damage import damaged
 from belugawf.local.rows import Message, RunRow, Turn, signal_received, unread
 from belugawf.model import codec
@@ -35,6 +36,7 @@ from belugawf.model.durations import duration_ns, parse_instant
 from belugawf.model.errors import BelugaError, Failure
 from belugawf.model.history import OpenActivity, OpenWork, record
 from belugawf.model.outcomes import Outcome
+from belugawf.model.values import frozen
 from belugawf.replay.replayer import Replayer
 
 # Of facts of one moment, messages come first, and the deadline last.
@@ -42,6 +44,14 @@ _MESSAGE, _ACTIVITY, _TIMER, _DEADLINE = range(4)
 
 Happening: TypeAlias = Message | Outcome | e.TimerStarted | None
 Entry: TypeAlias = tuple[int, int, int, int, Happening]
+
+
+@frozen()
+class Beginning:
+    """How an attempt starts; `details` are what the one before it reported last, as a value."""
+
+    manner: Manner = "shared"
+    details: Any = None
 
 
 @dataclass(slots=True)
@@ -70,7 +80,7 @@ class DrivenRun:
     outcomes: list[Outcome] = field(default_factory=list)
     functions: dict[int, Callable[..., Any]] = field(default_factory=dict)
     stored_due_at: int | None = None
-    to_begin: dict[int, bool] = field(default_factory=dict)
+    to_begin: dict[int, Beginning] = field(default_factory=dict)
     launched: set[int] = field(default_factory=set)
     unstarted: dict[int, None] = field(default_factory=dict)
     resting: bool = False
@@ -91,7 +101,6 @@ class DrivenRun:
         self.leaving = self.resting = True
         self.refused = reason
         self.dirty, self.next_at = False, None
-        self.to_begin.clear()
 
     def kept(self, ends: Sequence[Outcome]) -> None:
         """These ends are in its inbox now."""
@@ -168,7 +177,7 @@ class MadeTurn:
     events: list[e.Event]
     read_to: int
     used: list[Outcome]
-    begun: list[int]
+    begun: dict[int, Beginning]
     interrupted: str | None
     first: bool
     rests: bool = False
@@ -212,7 +221,7 @@ class TurnMaker:
         self._held: list[Entry] = []
         self._used = list(run.outcomes)
         self._ended: set[int] = set()
-        self._begun: list[int] = []
+        self._begun: dict[int, Beginning] = {}
         self._read_to = messages[-1].id if messages else 0
         for message in messages:
             if not message.sound:
@@ -553,11 +562,11 @@ class TurnMaker:
 
     def _begin_attempts(self) -> None:
         """Note the starts that must be on disk before they happen."""
-        for seq, alone in self._run.to_begin.items():
+        for seq, beginning in self._run.to_begin.items():
             activity = self._run.work.activities.get(seq)
             if activity is None:
                 continue
-            self._begun.append(seq)
+            self._begun[seq] = beginning
             if activity.begun:  # by a commit of ours that seemed to fail
                 continue
             position, time = self._next()
@@ -567,7 +576,7 @@ class TurnMaker:
                     time=time,
                     seq=seq,
                     attempt=activity.attempt,
-                    alone=alone,
+                    alone=beginning.manner == "alone",
                 )
             )
 

@@ -7,7 +7,7 @@ An attempt of which the book says nothing died. The book ends in the history: in
 result, or beside the failure.
 
 Deaths count as on the local provider: one that is shared with other attempts never counts up to
-`max_crashes`; an activity that one more death would bring there runs alone.
+`max_crashes`; an activity that one more death would bring there runs by itself.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class Book:
 
     `failures` are counted, `attempts` show the last of them. `told` is how many attempts the book
     accounts for. `crashes` are the deaths that count. `doing` is what the present attempt does:
-    "waiting" until it is alone, running "alone", or "shared" with others.
+    "waiting" until a suspect may run, running "alone", or "shared": with others, or beside them in
+    a process of its own.
     """
 
     failures: int = 0
@@ -83,8 +84,8 @@ class Book:
         return replace(book, doing="waiting" if suspect else "shared")
 
     def is_deadly(self, max_crashes: int) -> bool:
-        """Whether it has killed as many workers as it may."""
-        return 0 < max_crashes <= self.crashes
+        """Whether it has killed as many workers as it may: two at least, one may be another's."""
+        return max_crashes > 0 and max(max_crashes, 2) <= self.crashes
 
     def failed(self, outcome: Outcome, retry_at: int) -> Book:
         """With one more failure, after which the next attempt is due at `retry_at`."""

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from belugawf import Hooks, RetryPolicy, WorkflowContext, activity, workflow
+from belugawf.blocking import BlockingExecutor
 from belugawf.host import hooks as hooks_module
 from belugawf.host.attempts import AttemptRunner, AttemptSpec, Outcome
 from belugawf.host.clock import SystemClock
@@ -318,6 +319,24 @@ def test_a_thread_of_the_pool_survives_its_job(caplog: pytest.LogCaptureFixture)
 # -- hooks and log handlers ------------------------------------------------------------------------
 
 
+def test_a_logger_may_be_the_users_too(caplog: pytest.LogCaptureFixture) -> None:
+    """Of a class that was set for all loggers: what it raises is logged as a handler's."""
+    # FINDINGS B2
+
+    class Rude(logging.Logger):
+        def isEnabledFor(self, level: int) -> bool:
+            raise SystemExit("not even asked")
+
+    logging.setLoggerClass(Rude)
+    try:
+        name = logging.getLogger("tests.rude").name
+    finally:
+        logging.setLoggerClass(logging.Logger)
+    record = logging.LogRecord(name, logging.WARNING, "", 0, "hello", None, None)
+    hooks_module.emit(logging.getLogger("belugawf.engine"), [record])
+    assert "a log handler failed" in caplog.text
+
+
 @activity
 def plain() -> int:
     return 1
@@ -441,6 +460,26 @@ def test_the_loop_of_a_blocking_executor_goes_on(tmp_path: Path) -> None:
     """It is ours as well, and nobody would be told that its thread had ended."""
     with LocalExecutor(tmp_path / "state.db", [ending]).sync() as executor:
         assert executor.execute(ending).result() == "ended"
+
+
+def test_the_loop_of_a_blocking_executor_survives_log_handlers() -> None:
+    """What they raise at the line about it is not heard of: the thread goes on."""
+    # FINDINGS B2
+
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise SystemExit("no room")
+
+    handler, loop, blocking = Broken(), asyncio.new_event_loop(), BlockingExecutor(None)
+    loop.call_soon(sys.exit)
+    loop.call_soon(blocking._ends.set)
+    loop.call_soon(loop.stop)
+    logging.getLogger("belugawf.engine").addHandler(handler)
+    try:
+        blocking._drive(loop)
+    finally:
+        logging.getLogger("belugawf.engine").removeHandler(handler)
+        loop.close()
 
 
 # -- the command line ------------------------------------------------------------------------------

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from belugawf import WorkflowContext, WorkflowFailedError, activity, workflow
+from belugawf.host.attempts import AttemptRunner, AttemptSpec
+from belugawf.host.clock import SystemClock
 from belugawf.local.executor import LocalExecutor
+from belugawf.model.outcomes import Outcome
+from belugawf.model.policy import ActivityOptions
 
 
 class RudeError(Exception):
@@ -65,3 +73,40 @@ async def test_an_exception_that_cannot_be_asked_fails_its_activity(
         async with asyncio.timeout(20):
             with pytest.raises(WorkflowFailedError, match="RudeError: no"):
                 await handle.result()
+
+
+def kills(whom: str) -> None:
+    os.kill(os.getpid() if whom == "itself" else os.getppid(), signal.SIGKILL)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what has lost its reaper ends there")
+@pytest.mark.parametrize(
+    ("whom", "said"),
+    [("itself", "its process died 3 times"), ("who watches it", "with the process that watches")],
+)
+async def test_a_suspect_dies_for_good_only_if_it_was_seen_to_die(whom: str, said: str) -> None:
+    """Where no process could be forked for it, nothing of it has run: that is tried again."""
+    # FINDINGS B13
+    ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    runner = AttemptRunner(ended.set_result, SystemClock(), threads=1, payload_limit=1000)
+    runner.start(
+        AttemptSpec(
+            run=1,
+            seq=1,
+            workflow_id="w",
+            run_id="r",
+            activity_id="1",
+            name="kills",
+            function=kills,
+            arguments=json.dumps([whom]),
+            options=ActivityOptions(),
+            attempt=3,
+            expires_at=None,
+            crashes=2,
+        )
+    )
+    async with asyncio.timeout(20):
+        outcome = await ended
+        await runner.close()
+    assert said in outcome.payload
+    assert outcome.non_retryable is (whom == "itself")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import decimal
+import logging
 import os
 import signal
 import subprocess
@@ -362,6 +363,30 @@ try:
 except Exception as error:
     print(type(error).__name__)
 """
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_is_said_of_a_long_call_holds_up_no_turn(border: Border) -> None:
+    """A handler of that line may wait for what only comes when turns are over."""
+    over = threading.Event()
+    waited: list[bool] = []
+
+    class Waiting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            waited.append(over.wait(5))
+
+    handler = Waiting()
+    logging.getLogger("belugawf.engine").addHandler(handler)
+    try:
+        with pytest.raises(WorkflowBlockedError):
+            border.turn(Counted(), lambda: time.sleep(3))
+        over.set()
+        deadline = time.monotonic() + 20
+        while not waited and time.monotonic() < deadline:
+            time.sleep(0.01)
+    finally:
+        logging.getLogger("belugawf.engine").removeHandler(handler)
+    assert waited == [True]
 
 
 def test_a_long_call_into_c_is_shown() -> None:

@@ -113,6 +113,17 @@ def test_isolated_ones_leave_half_of_the_room() -> None:
     assert host.start(0) == ["isolated"]
 
 
+@pytest.mark.parametrize("manner", ["isolated", "alone"])
+def test_where_there_is_room_for_one_a_suspect_has_its_turn_too(manner: Manner) -> None:
+    """However many others wait: they go first for a minute, and no longer."""
+    # FINDINGS B13
+    host = Host(room=1)
+    host.waiting.update({manner: 2, "shared": 100})
+    for second, started in ((0, "shared"), (59, "shared"), (60, manner), (61, "shared")):
+        assert host.start(second) == [started]
+        host.inside.clear()
+
+
 @pytest.mark.parametrize(
     ("function", "found"),
     [

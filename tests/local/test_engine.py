@@ -92,6 +92,18 @@ async def changing_its_mind(ctx: WorkflowContext) -> str:
 
 
 @workflow
+async def changing_its_mind_earlier(ctx: WorkflowContext) -> None:
+    lasting = ctx.start_activity(never_ending)
+    unwanted = ctx.start_activity(never_ending)
+    await asyncio.sleep(0)  # so that they are scheduled first
+    with contextlib.suppress(ActivityTimeoutError):
+        await ctx.execute_activity(never_ending, total_timeout=0.05)
+    unwanted.cancel()
+    await ctx.wait_for_signal("end")
+    lasting.cancel()
+
+
+@workflow
 async def trying_twice(ctx: WorkflowContext) -> None:
     await ctx.execute_activity(failing, retry=RetryPolicy(max_attempts=2, initial_delay=0.2))
 
@@ -263,6 +275,19 @@ async def test_a_start_that_is_no_longer_wanted_takes_no_room(tmp_path: Path) ->
         engine._starter.start = start_and_tell  # type: ignore[method-assign]
         async with asyncio.timeout(60):
             assert await handle.result() == "went on"
+
+
+async def test_what_nobody_waits_for_queues_no_longer(tmp_path: Path) -> None:
+    """Neither what was cancelled before there was room for it, nor what has timed out."""
+    # FINDINGS B13
+    options = EngineOptions(concurrency=1)
+    async with open_executor(tmp_path, changing_its_mind_earlier, options=options) as executor:
+        handle = await executor.execute(changing_its_mind_earlier, id="one")
+        await executor.wait("one", until="signal:end")
+        queued = [*engine_of(executor)._starter._queued]
+        await executor.signal("one", "end")
+        await handle.result()
+    assert queued == []
 
 
 async def test_at_most_once_also_where_its_run_was_refused(tmp_path: Path) -> None:

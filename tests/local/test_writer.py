@@ -20,6 +20,7 @@ import pytest
 from belugawf import ApplicationError, BelugaError, WorkflowContext, activity, workflow
 from belugawf.local.database import Database
 from belugawf.local.executor import LocalExecutor
+from belugawf.local.wakeup import WakeSocket
 from belugawf.local.writer import Writer
 from belugawf.model.errors import BusyError, UnavailableError
 
@@ -435,3 +436,19 @@ async def test_who_leaves_while_it_begins_leaves_nothing(tmp_path: Path) -> None
         assert executor._store.owners() == []
         folder = executor._store.database.folder
         assert not [*folder.glob("*.owner"), *folder.glob("*.sock")]
+
+
+async def test_who_cannot_be_woken_leaves_no_lock_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each try to drive would keep a descriptor open, where there are too few of them."""
+
+    def refused(*_: object) -> object:
+        raise UnavailableError("no more sockets")
+
+    async with LocalExecutor(tmp_path / "state.db", WORKFLOWS) as executor:
+        with monkeypatch.context() as patched:
+            patched.setattr(WakeSocket, "bind", refused)
+            with pytest.raises(UnavailableError):
+                await executor.execute(asking, id="one")
+        assert not list(executor._store.database.folder.glob("*.owner"))

@@ -17,7 +17,7 @@ from belugawf import (
 )
 from belugawf.authoring.workflow import WorkflowDefinition
 from belugawf.local.rows import Message, RunRow
-from belugawf.local.turns import DrivenRun, TurnMaker
+from belugawf.local.turns import Beginning, DrivenRun, TurnMaker
 from belugawf.model import codec
 from belugawf.model import events as e
 from belugawf.model.durations import SECOND_NS, format_instant
@@ -261,7 +261,11 @@ class Held:
         kinds = Signal | Cancel | Kept
         messages = [self._message(x) for x in turn.happened if isinstance(x, kinds)]
         run.outcomes += [_outcome(x) for x in turn.happened if isinstance(x, End)]
-        run.to_begin |= {x.seq: x.alone for x in turn.happened if isinstance(x, Begin)}
+        run.to_begin |= {
+            x.seq: Beginning("alone" if x.alone else "shared")
+            for x in turn.happened
+            if isinstance(x, Begin)
+        }
         maker = TurnMaker(run, messages, ns(turn.now), max_crashes=self._example.max_crashes)
         made = maker.make()
         run.history_length += len(made.events)

@@ -70,6 +70,9 @@ def test_limits_at_the_edges(max_crashes: int) -> None:
     """0 is no limit; 1 lets a death that is shared pass, and the next one not."""
     book = died(Book(), 1, max_crashes).opened(2, max_crashes)
     assert book.doing == ("shared" if max_crashes == 0 else "waiting")
+    assert not book.is_deadly(max_crashes)
+    alone = Book.read([None, book.to_json() | {"doing": "alone"}])
+    assert alone.opened(3, max_crashes).is_deadly(max_crashes) is (max_crashes == 1)
     assert not Book(crashes=99).is_deadly(0)
 
 

@@ -1,0 +1,183 @@
+"""Which attempts start when, beside suspects and stops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from belugawf.host.attempts import Attempt, AttemptRunner, AttemptSpec
+from belugawf.host.clock import SystemClock
+from belugawf.host.suspects import Manner
+from belugawf.local.options import EngineOptions
+from belugawf.local.rows import RunRow
+from belugawf.local.starting import Starter
+from belugawf.local.store import Store
+from belugawf.local.turns import DrivenRun
+from belugawf.model import events as e
+from belugawf.model.durations import SECOND_NS, format_instant
+from belugawf.model.history import OpenWork
+from tests.host import odd_functions
+
+FUNCTIONS: dict[Manner, Callable[..., Any]] = {
+    "shared": odd_functions.plain,
+    "isolated": odd_functions.plain,
+    "alone": odd_functions.closure(),
+}
+
+
+class Attempts:
+    """What was started, and goes on until the test says that it has ended."""
+
+    def __init__(self) -> None:
+        self.specs: dict[tuple[int, int], AttemptSpec] = {}
+
+    @property
+    def count(self) -> int:
+        return len(self.specs)
+
+    def running(self, run: int) -> list[Attempt]:
+        specs = [spec for spec in self.specs.values() if spec.run == run]
+        return [Attempt(spec, started_at=0, clock=SystemClock()) for spec in specs]
+
+    def start(self, spec: AttemptSpec) -> None:
+        self.specs[spec.key] = spec
+
+
+class Reports:
+    """A store in which each activity has reported that it has come to 7."""
+
+    def heartbeat(self, run: int, seq: int) -> Any:
+        return 7
+
+
+class Scene:
+    """A starter and the runs that it starts attempts for: `manners` of one activity each."""
+
+    def __init__(self, *manners: Manner, room: int = 8) -> None:
+        self.attempts = Attempts()
+        self.starter = Starter(
+            cast(AttemptRunner, self.attempts),
+            cast(Store, Reports()),
+            EngineOptions(concurrency=room),
+            started=lambda run, activity: None,
+            stir=lambda run: None,
+            isolates=True,
+        )
+        self.runs = {key: _run(key, manner) for key, manner in enumerate(manners, 1)}
+        for run in self.runs.values():
+            self.starter.queue(run, 0)
+
+    def start(self, seconds: float = 0) -> list[int]:
+        """The runs whose attempts start at that moment, or would once that is on disk."""
+        before = set(self.attempts.specs)
+        self.starter.start(self.runs, int(seconds * SECOND_NS))
+        begun = [key for key, run in self.runs.items() if run.to_begin]
+        return [*(key for key, _ in self.attempts.specs if (key, 2) not in before), *begun]
+
+    def record(self) -> None:
+        """What was to be noted of starts is on disk: these attempts start."""
+        for run in self.runs.values():
+            begun, run.to_begin = run.to_begin, {}
+            for seq, beginning in begun.items():
+                self.starter.launch(run, seq, beginning)
+
+    def end(self, key: int) -> None:
+        """That run's attempt is over."""
+        del self.attempts.specs[(key, 2)]
+        self.starter.ended(key, 2)
+
+
+def _run(key: int, manner: Manner) -> DrivenRun:
+    history: list[e.Event] = [
+        e.WorkflowStarted(position=1, time=0, name="w", workflow_id=f"w{key}", run_id=f"r{key}"),
+        e.ActivityScheduled(position=2, time=0, seq=2, name="a", payload="[]"),
+    ]
+    if manner != "shared":
+        history.append(
+            e.AttemptInterrupted(position=3, time=0, seq=2, attempt=1, reason="crash", crashes=2)
+        )
+    work = OpenWork.of(history)
+    now = format_instant(0)
+    return DrivenRun(
+        row=RunRow(
+            **dict.fromkeys(("parent_run_id", "input", "result", "error", "closed_at")),
+            **dict.fromkeys(("owned_since", "problem", "progress", "due_at", "deadline")),
+            **dict.fromkeys(("run_id", "chain_id", "workflow_id", "owner", "workflow"), "r"),
+            **dict.fromkeys(("created_at", "updated_at"), now),
+            key=key,
+            status="running",
+            labels="{}",
+            begun=1,
+            history_length=len(history),
+        ),
+        history_length=len(history),
+        last_time=0,
+        work=work,
+        picked_up_at=0,
+        patience_ns=0,
+        functions={2: FUNCTIONS[manner]},
+        unstarted=dict.fromkeys(work.activities),
+    )
+
+
+def test_a_suspect_that_nobody_waits_for_holds_up_nobody() -> None:
+    """One that was cancelled, or timed out, while it let others go first."""
+    # FINDINGS B13
+    scene = Scene("alone", "shared", "shared", room=2)
+    assert scene.start() == [2, 3]
+    del scene.runs[1].work.activities[2]
+    scene.starter.ended(1, 2)
+    scene.runs[4] = _run(4, "shared")
+    scene.starter.queue(scene.runs[4], 0)
+    scene.end(2)
+    assert scene.start(1000) == [4]
+
+
+def test_one_that_runs_alone_does_so_until_its_end() -> None:
+    """Also where its run is refused meanwhile: others that kill the process would be its deaths."""
+    # FINDINGS B13
+    scene = Scene("alone", "shared")
+    assert scene.start() == [2]
+    scene.end(2)
+    assert scene.start() == [1]
+    scene.record()
+    scene.starter.forget(scene.runs[1])
+    scene.runs[3] = _run(3, "shared")
+    scene.starter.queue(scene.runs[3], 0)
+    assert scene.start() == []
+    scene.end(1)
+    assert scene.start() == [3]
+
+
+def test_one_that_was_to_run_alone_and_is_forgotten_holds_up_nobody() -> None:
+    """Its start was to be noted, and is not."""
+    scene = Scene("alone")
+    assert scene.start() == [1]
+    scene.starter.forget(scene.runs[1])
+    assert not scene.runs[1].to_begin
+    scene.runs[2] = _run(2, "shared")
+    scene.starter.queue(scene.runs[2], 0)
+    assert scene.start() == [2]
+
+
+@pytest.mark.parametrize(("manner", "crashes"), [("isolated", 2), ("alone", None)])
+def test_a_stop_while_a_start_is_written_changes_nothing_of_it(
+    manner: Manner, crashes: int | None
+) -> None:
+    """It has its heartbeat's details, and a suspect still runs by itself."""
+    # FINDINGS B13
+    scene = Scene(manner)
+    assert scene.start() == [1]
+    begun = dict(scene.runs[1].to_begin)
+    scene.starter.stop(scene.runs)  # while that is being committed
+    assert scene.start() == []
+    for seq, beginning in begun.items():
+        scene.starter.launch(scene.runs[1], seq, beginning)
+    spec = scene.attempts.specs[(1, 2)]
+    assert (spec.heartbeat_details, spec.crashes) == (7, crashes)
+    scene.starter.go_on()
+    scene.runs[2] = _run(2, "shared")
+    scene.starter.queue(scene.runs[2], 0)
+    assert scene.start() == ([] if manner == "alone" else [2])
