@@ -40,10 +40,13 @@ def manner_of(
 
 
 class Order:
-    """Which attempts go first, where `room` is for so many at a time."""
+    """Which attempts go first, where `room` is for so many at a time.
+
+    At most `most_isolated` run in processes of their own; 0: whatever is by itself runs alone.
+    """
 
     def __init__(self, room: int) -> None:
-        self._most_isolated = min(_ISOLATED_AT_ONCE, room // 2)
+        self.most_isolated = min(_ISOLATED_AT_ONCE, room // 2)
         self._others_until: int | None = None
 
     def admit(
@@ -56,7 +59,7 @@ class Order:
         if inside["alone"]:
             return False
         by_themselves, others = waiting["alone"], waiting["shared"]
-        if self._most_isolated:
+        if self.most_isolated:
             others += waiting["isolated"]
         else:  # where there is room for one, whatever runs is alone
             by_themselves += waiting["isolated"]
@@ -73,5 +76,5 @@ class Order:
             return True
         if manner == "isolated":
             # Half of the room is for those who are no suspects.
-            return others_first and inside["isolated"] < self._most_isolated
+            return others_first and inside["isolated"] < self.most_isolated
         return others_first

@@ -51,6 +51,7 @@ RecordHeartbeat: TypeAlias = Callable[[bytes, Sequence[Payload]], Awaitable[bool
 _LARGE = 1_500_000
 _SHORTEST = timedelta(milliseconds=1)
 _RETRY_ELSEWHERE = timedelta(seconds=1)
+_NO_ROOM = timedelta(seconds=10)
 
 
 @dataclass
@@ -92,6 +93,11 @@ class Room:
         self._inside: Counter[Manner] = Counter()
         self._waiting: Counter[Manner] = Counter()
         self._changed = asyncio.Event()
+
+    def takes(self, manner: Manner) -> bool:
+        """Whether one more may come and wait: those by themselves only if they can run soon."""
+        most = self._order.most_isolated if manner == "isolated" else 0
+        return manner == "shared" or self._inside[manner] + self._waiting[manner] < max(most, 1)
 
     @asynccontextmanager
     async def entered(
@@ -190,10 +196,19 @@ class ActivityHost:
         if running.book.is_deadly(max_crashes):
             failure = died_with_it(running.book.crashes)
             raise self._for_good(running, failure, limit="", at=self._clock.now())
+        key = f"{info.workflow_run_id}:{info.activity_id}"
+        function = self._environment.find_activity(info.activity_type, running.function, key)
+        if function is None:
+            raise self._elsewhere(running, f"this worker has no activity {info.activity_type!r}")
+        if running.book.doing == "waiting":
+            running.manner = manner_of(function, running.options, isolates=self._isolates)
+            if not self._room.takes(running.manner):
+                # Waiting here would keep others from being handed out to us.
+                raise self._elsewhere(running, "others are by themselves already", _NO_ROOM)
         self._environment.active(info.workflow_id or "", info.workflow_run_id or "")
         self._tell("on_activity_start", running)
         try:
-            outcome = await self._run(running, self._arguments(running, args))
+            outcome = await self._run(running, function, self._arguments(running, args))
         finally:
             self._environment.active(info.workflow_id or "", info.workflow_run_id or "")
         if outcome.status == "completed":
@@ -210,14 +225,9 @@ class ActivityHost:
 
     # -- one attempt -----------------------------------------------------------------------------
 
-    async def _run(self, running: _Running, arguments: str) -> Outcome:
-        info = running.info
-        key = f"{info.workflow_run_id}:{info.activity_id}"
-        function = self._environment.find_activity(info.activity_type, running.function, key)
-        if function is None:
-            raise self._elsewhere(running, f"this worker has no activity {info.activity_type!r}")
-        if running.book.doing == "waiting":
-            running.manner = manner_of(function, running.options, isolates=self._isolates)
+    async def _run(
+        self, running: _Running, function: Callable[..., Any], arguments: str
+    ) -> Outcome:
         self._number += 1
         number = self._number
 
@@ -398,12 +408,14 @@ class ActivityHost:
         }
         return RecordedFailure(failure, beside=beside)
 
-    def _elsewhere(self, running: _Running, message: str) -> RecordedFailure:
+    def _elsewhere(
+        self, running: _Running, message: str, delay: timedelta = _RETRY_ELSEWHERE
+    ) -> RecordedFailure:
         """Not the activity's fault: it is tried again, here or elsewhere, and this counts not."""
-        running.book = running.book.ended(running.info.attempt)
+        running.book = running.book.interrupted(running.info.attempt)
         running.report()
         failure = Failure("Interrupted", message, kind="interrupted")
-        return RecordedFailure(failure, non_retryable=False, next_retry_delay=_RETRY_ELSEWHERE)
+        return RecordedFailure(failure, non_retryable=False, next_retry_delay=delay)
 
     def _tell(self, hook: str, running: _Running) -> None:
         info = running.info

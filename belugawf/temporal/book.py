@@ -99,6 +99,10 @@ class Book:
         kept = (*self.attempts, entry)[-_KEPT:]
         return replace(self.ended(outcome.attempt), failures=self.failures + 1, attempts=kept)
 
+    def interrupted(self, attempt: int) -> Book:
+        """With this attempt told of: it came to nothing, and the deaths before it still count."""
+        return replace(self, told=attempt, doing="shared")
+
     def ended(self, attempt: int) -> Book:
         """With this attempt told of: it did not die."""
         return replace(self, told=attempt, crashes=0, doing="shared")

@@ -411,7 +411,7 @@ HOSTAGES = """
 
     @workflow
     async def agents(ctx: WorkflowContext) -> int:
-        return sum(await asyncio.gather(*(ctx.execute_activity(agent, n) for n in range(3))))
+        return sum(await asyncio.gather(*(ctx.execute_activity(agent, n) for n in range(AGENTS))))
 
 
     @workflow
@@ -420,25 +420,31 @@ HOSTAGES = """
 """
 
 
-def test_15_suspects_hold_up_nobody(project: Project) -> None:
+@pytest.mark.parametrize(
+    ("agents", "at_once", "concurrency"), [(3, 3, "100"), (2, 1, "2")], ids=["room", "little room"]
+)
+def test_15_suspects_hold_up_nobody(
+    project: Project, agents: int, at_once: int, concurrency: str
+) -> None:
     """What was in flight when two workers were killed runs beside all others, and completes."""
     # FINDINGS B13
-    project.write_module("hostages", HOSTAGES)
+    project.write_module("hostages", HOSTAGES.replace("AGENTS", str(agents)))
     project.cli("run", "agents", "--id", "agents", "-d")
-    for attempts in (3, 6):
-        worker = project.start("worker")
+    for attempts in (agents, 2 * agents):
+        worker = project.start("worker", "--concurrency", concurrency)
         wait_for(lambda n=attempts: len(project.log()) == n, "they run", process=worker)
         worker.kill()
-    worker = project.start("worker")
-    wait_for(lambda: len(project.log()) == 9, "they run again", process=worker)
+    worker = project.start("worker", "--concurrency", concurrency)
+    begun = 2 * agents + at_once
+    wait_for(lambda: len(project.log()) == begun, "they run again", process=worker)
     project.cli("run", "innocent", "--id", "innocent", "-d")
     wait_for(lambda: project.status("innocent")["status"] == "completed", process=worker)
     assert project.status("agents")["status"] == "running"
-    assert len(set(project.log()[6:])) == 3, "each in a process of its own"
+    assert len(set(project.log()[2 * agents :])) == at_once, "each in a process of its own"
     project.open_gate("agents")
     wait_for(lambda: project.status("agents")["status"] == "completed", process=worker)
-    assert project.result("agents") == 3
-    assert len(project.log()) == 9
+    assert project.result("agents") == sum(range(agents))
+    assert len(project.log()) == 3 * agents
     worker.send(signal.SIGTERM)
     worker.wait(check=143)
 
