@@ -185,7 +185,7 @@ MUTANTS = (
     Mutant(
         "AttemptStarted is on record before a retry begins",
         "without its AttemptStarted",
-        Change(Starter, "start", "alone or activity.attempt > 1 or", "alone or"),
+        Change(Starter, "start", "activity.attempt > 1 or activity", "activity"),
     ),
     Mutant(
         "what may run once is noted before it begins",
