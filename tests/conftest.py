@@ -25,10 +25,14 @@ from tests.devserver import temporal_server as temporal_server
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Compile the package once: the many processes that tests start write no bytecode.
 
-    And Ctrl-C means what it does in a terminal, also if a shell runs the tests in the background.
+    And signals mean what they do in a terminal, also if a shell runs the tests in the background.
     """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, usual in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
     if not hasattr(session.config, "workerinput"):
         compileall.compile_dir(Path(__file__).parents[1] / "belugawf", quiet=1)
 
