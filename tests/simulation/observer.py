@@ -375,7 +375,7 @@ class Observer:
         process, info = execution.process, execution.info
         if not (execution.refused and execution.attempt.cancelled() and process.alive):
             return
-        late = info.deadline is not None and info.deadline <= ns_datetime(self._world.now())
+        late = info.deadline is not None and info.deadline <= ns_datetime(self._world.latest_ns)
         others = late or process.leaving or process.stop_at is not None
         cancelled = any(
             isinstance(x, e.ActivityCancelRequested) and x.seq == seq

@@ -191,6 +191,7 @@ class World:
         self.sockets: dict[str, Any] = {}
         self.writer: Process | None = None
         self.offset_ns = 0
+        self.latest_ns = 0  # that anybody has read: the clock may have been set back since
         self.went_back = False
         self.boots = 1
         self._mono_ns = 0
@@ -203,7 +204,9 @@ class World:
     def now(self) -> int:
         """The wall clock, as `Clock`."""
         now = _BEGINNING_NS + self._mono_ns + self.offset_ns
-        return now - now % MICROSECOND_NS
+        now -= now % MICROSECOND_NS
+        self.latest_ns = max(self.latest_ns, now)
+        return now
 
     def seconds(self) -> float:
         """The monotonic clock."""
