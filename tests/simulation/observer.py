@@ -234,6 +234,10 @@ class Observer:
         if mail and run.problem is None and not process.stops:
             self.complain(f"{process.name} let {run.run_id} go, and left a message unread")
 
+    def hangs_in(self, process: Process) -> bool:
+        """Whether a thread is at work there for nobody."""
+        return any(x.process is process and x.attempt.cancelled() for x in self._working)
+
     def _check_threads(self, process: Process, now: dict[int, Run]) -> None:
         """What works for a run in a thread keeps the run its process's, also if the run ends."""
         for x in self._working:

@@ -317,7 +317,9 @@ class _Scenario:
         self._version = "sound"
         for process in list(world.processes):
             process.frozen = False
-            if process.catalog is not programs.CATALOGS["sound"] or self._rng.random() < 0.5:
+            wrong = process.catalog is not programs.CATALOGS["sound"]
+            # What hangs in a thread keeps its run until it ends, or its process does.
+            if wrong or self._rng.random() < 0.5 or world.observer.hangs_in(process):
                 self._stop(process)
         worker = self._rng.random() < 0.7
         if worker:
