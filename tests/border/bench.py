@@ -30,7 +30,7 @@ from tests.border import cast
 from tests.border.odd import ENDLESS, ODD, RAISED
 
 # A cell is over long before.
-LONGEST_S = 10
+LONGEST_S = 60
 
 
 class Logged(logging.Handler):
