@@ -14,116 +14,44 @@ if TYPE_CHECKING:
     from belugawf.authoring.workflow import workflow as workflow
     from belugawf.executor import (
         Delivery as Delivery,
-    )
-    from belugawf.executor import (
         DurableExecutor as DurableExecutor,
-    )
-    from belugawf.executor import (
         Hooks as Hooks,
-    )
-    from belugawf.executor import (
         RunInfo as RunInfo,
-    )
-    from belugawf.executor import (
         Signal as Signal,
-    )
-    from belugawf.executor import (
         WorkflowHandle as WorkflowHandle,
-    )
-    from belugawf.executor import (
         list_providers as list_providers,
-    )
-    from belugawf.executor import (
         new_executor as new_executor,
-    )
-    from belugawf.executor import (
         register_provider as register_provider,
     )
     from belugawf.model.errors import (
         ActivityCancelledError as ActivityCancelledError,
-    )
-    from belugawf.model.errors import (
         ActivityError as ActivityError,
-    )
-    from belugawf.model.errors import (
         ActivityInterruptedError as ActivityInterruptedError,
-    )
-    from belugawf.model.errors import (
         ActivityTimeoutError as ActivityTimeoutError,
-    )
-    from belugawf.model.errors import (
         AlreadyExistsError as AlreadyExistsError,
-    )
-    from belugawf.model.errors import (
         AmbiguousRunError as AmbiguousRunError,
-    )
-    from belugawf.model.errors import (
         ApplicationError as ApplicationError,
-    )
-    from belugawf.model.errors import (
         BelugaError as BelugaError,
-    )
-    from belugawf.model.errors import (
         BusyError as BusyError,
-    )
-    from belugawf.model.errors import (
         ChildWorkflowError as ChildWorkflowError,
-    )
-    from belugawf.model.errors import (
         ConfigurationError as ConfigurationError,
-    )
-    from belugawf.model.errors import (
         NondeterminismError as NondeterminismError,
-    )
-    from belugawf.model.errors import (
         NotFinishedError as NotFinishedError,
-    )
-    from belugawf.model.errors import (
         NotFoundError as NotFoundError,
-    )
-    from belugawf.model.errors import (
         PayloadEncodeError as PayloadEncodeError,
-    )
-    from belugawf.model.errors import (
         PayloadTooLargeError as PayloadTooLargeError,
-    )
-    from belugawf.model.errors import (
         PayloadTypeError as PayloadTypeError,
-    )
-    from belugawf.model.errors import (
         RefusedError as RefusedError,
-    )
-    from belugawf.model.errors import (
         RunEndedError as RunEndedError,
-    )
-    from belugawf.model.errors import (
         RunNotFoundError as RunNotFoundError,
-    )
-    from belugawf.model.errors import (
         SignalTimeoutError as SignalTimeoutError,
-    )
-    from belugawf.model.errors import (
         UnavailableError as UnavailableError,
-    )
-    from belugawf.model.errors import (
         UsageError as UsageError,
-    )
-    from belugawf.model.errors import (
         WaitExpiredError as WaitExpiredError,
-    )
-    from belugawf.model.errors import (
         WorkflowCancelledError as WorkflowCancelledError,
-    )
-    from belugawf.model.errors import (
         WorkflowFailedError as WorkflowFailedError,
-    )
-    from belugawf.model.errors import (
         WorkflowNotFoundError as WorkflowNotFoundError,
-    )
-    from belugawf.model.errors import (
         WorkflowTerminatedError as WorkflowTerminatedError,
-    )
-    from belugawf.model.errors import (
         WorkflowTimedOutError as WorkflowTimedOutError,
     )
     from belugawf.model.policy import RetryPolicy as RetryPolicy

@@ -37,7 +37,7 @@ def main() -> NoReturn:
     if STREAMS.diverts:
         from belugawf.host.leaving import leave
 
-        # What users' code does at exit may take seconds, and everything has been said.
+        # What users' code does at exit may take seconds, and everything has been printed.
         for number in ENDING_SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, lambda *_: os._exit(code))
@@ -47,7 +47,7 @@ def main() -> NoReturn:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code; every error has been told when it returns."""
+    """Run one command and return its exit code; every error has been printed when it returns."""
     before = list(arguments)
     with suppress(ValueError):
         before = before[: before.index("--")]
@@ -77,14 +77,14 @@ def _tell(error: Exception, *, as_json: bool, verbose: bool) -> int:
     shown = _bug(error, verbose=verbose) if known is None else known
     if as_json:
         STREAMS.say_json(error_line(shown, STREAMS.mask))
-    elif not shown.said:
+    elif not shown.printed:
         _tell_people(shown)
     return shown.exit_code
 
 
 def _tell_people(error: CommandError) -> None:
     paint = Paint(STREAMS.color, STREAMS.talk_is_terminal())
-    # A configuration tells all that is wrong with it, one line each.
+    # A configuration names all that is wrong with it, one line each.
     STREAMS.say(f"{paint('error:', 'red')} {escape_lines(error.message)}")
     for candidate in error.extra.get("candidates", ()):
         STREAMS.say(f"  {escape(candidate)}")

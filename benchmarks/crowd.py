@@ -31,7 +31,7 @@ async def counting(ctx: WorkflowContext) -> None:
 MEMBER = """
 import asyncio, json, sys, time
 from belugawf import Signal, new_executor
-from belugawf.local import database
+from belugawf.local.file import database
 
 waits, holds, took = [], [], [0.0]
 acquire, release = database.WriteLock.acquire, database.WriteLock.release

@@ -41,9 +41,9 @@ import resource, time
 from pathlib import Path
 from belugawf.authoring.loader import Catalog
 from belugawf.host.clock import SystemClock
-from belugawf.local.database import Database
-from belugawf.local.memory import pieces
-from belugawf.local.store import Store
+from belugawf.local.file.database import Database
+from belugawf.local.drive.memory import pieces
+from belugawf.local.store.store import Store
 from belugawf.model.history import OpenWork
 from belugawf.replay.replayer import Replayer
 

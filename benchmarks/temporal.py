@@ -12,8 +12,7 @@ import uuid
 
 from belugawf import new_executor
 from benchmarks.measuring import show
-from benchmarks.throughput import WORKFLOWS, rate, sequence
-from benchmarks.throughput import parallel as fan_out
+from benchmarks.throughput import WORKFLOWS, parallel as fan_out, rate, sequence
 
 
 async def measure(host: str) -> None:

@@ -14,12 +14,14 @@ import pytest
 from tests import devserver
 from tests.conformance.summary import (
     pytest_runtest_logreport as pytest_runtest_logreport,
+    pytest_terminal_summary as pytest_terminal_summary,
 )
-from tests.conformance.summary import pytest_terminal_summary as pytest_terminal_summary
-from tests.devserver import pytest_configure as pytest_configure
-from tests.devserver import pytest_unconfigure as pytest_unconfigure
-from tests.devserver import temporal_namespace as temporal_namespace
-from tests.devserver import temporal_server as temporal_server
+from tests.devserver import (
+    pytest_configure as pytest_configure,
+    pytest_unconfigure as pytest_unconfigure,
+    temporal_namespace as temporal_namespace,
+    temporal_server as temporal_server,
+)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

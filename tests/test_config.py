@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from belugawf.config import (
     KEYS,
@@ -23,7 +22,9 @@ from belugawf.config import (
     TemporalSettings,
     TlsFiles,
     load_settings,
+    temporal_settings,
 )
+from belugawf.config.keys import Key
 from belugawf.model.errors import ConfigurationError
 from belugawf.model.policy import ActivityDefaults, RetryPolicy
 
@@ -314,6 +315,8 @@ def test_tls(home: Path) -> None:
         ("max_crashes: true", "1:14: max_crashes: expected a whole number"),
         ("max_crashes: 010", "1:14: max_crashes: expected a whole number from 0 to 1000000, "
          "found 010"),
+        ("max_crashes: '3'", "1:14: max_crashes: expected a whole number from 0 to 1000000, "
+         "found '3'"),
         ("worker: {threads: 0}", "1:19: worker.threads: expected a whole number from 1 to"),
         ("defaults: {retry: {jitter: 2}}", "1:28: defaults.retry.jitter: expected a number from 0"),
         ("defaults: {retry: {jitter: .nan}}", "1:28: defaults.retry.jitter: expected a number"),
@@ -332,6 +335,9 @@ def test_tls(home: Path) -> None:
         ("payload_limit: {a: 1}", "1:16: payload_limit: expected a size such as 2MiB, 500KiB or "
          "a number of bytes, found a mapping"),
         ("temporal: {tls: 1}", "1:17: temporal.tls: expected true or false, found 1"),
+        ("temporal: {tls: 'true'}", "1:17: temporal.tls: expected true or false, found 'true'"),
+        ("redact: [' ']", "1:9: redact: expected a list of key names such as"),
+        (f"redact: {[*'k' * 101]}", "1:9: redact: expected at most 100 key names, found 101"),
         ("temporal: {tls: {cert: x}}", "1:24: temporal.tls.cert: cert and key belong together"),
         ("db: !!python/object/apply:os.system [ls]", "1:5: db: the tag '!!python/object/apply:"),
         ("db: !!int abc", "1:5: db: the value does not fit its tag !!int"),
@@ -347,6 +353,7 @@ def test_tls(home: Path) -> None:
         (b"provider: x\ndb: \xff\xfe", "2:5: the file is not UTF-8 text"),
         (b"#" * ((1 << 16) + 1), "1:1: the file is over 64 KiB"),
         ("max_crashes: " + "9" * 5000, "1:14: max_crashes: "),
+        ("max_crashes: " + "9" * 400, "1:14: max_crashes: expected a whole number"),
     ],
 )  # fmt: skip
 def test_refused(home: Path, text: str | bytes, problem: str) -> None:
@@ -361,6 +368,8 @@ def test_all_at_once(home: Path) -> None:
     """Everything that is wrong is reported at once, in the order of the file."""
     text = "db: 1\nworflows: x\nresume: {max_time: 5}\ndb: x\n"
     assert [p.split(" ")[0] for p in problems(home, text)] == ["1:5:", "2:1:", "3:20:", "4:1:"]
+    text = "temporal: {tls: {cert: c.pem}}\nworflows: x\n"
+    assert [p.split(" ")[0] for p in problems(home, text)] == ["1:24:", "2:1:"]
 
 
 def test_problems_of_flags_and_variables(home: Path) -> None:
@@ -389,6 +398,13 @@ def test_api_key_in_the_file(home: Path, text: str) -> None:
     (problem,) = problems(home, text)
     assert "temporal.api_key: " in problem
     assert SECRET not in problem
+
+
+def test_api_key_of_another_type(home: Path) -> None:
+    """A key that is no text, from Python, is refused, and not shown."""
+    with pytest.raises(ConfigFileError, match="expected a text, found another type") as caught:
+        load(home, overrides={"temporal.api_key": SECRET.encode()})
+    assert SECRET not in str(caught.value)
 
 
 def test_api_key_variable(home: Path) -> None:
@@ -445,6 +461,29 @@ def test_temporals_own_variables(home: Path) -> None:
     assert "PEM" not in repr(settings)
 
 
+def test_pem_in_the_environment(home: Path) -> None:
+    """PEM in a variable counts after the variable with its path, and before the file."""
+    text = "temporal: {tls: {ca: ca.pem, cert: file.pem, key: file.key}}\n"
+    environ = {
+        "TEMPORAL_TLS_SERVER_CA_CERT_PATH": "path.pem",
+        "TEMPORAL_TLS_SERVER_CA_CERT_DATA": "CA",
+        "TEMPORAL_TLS_CLIENT_CERT_DATA": "CERT",
+    }
+    settings = load(home, text, environ=environ)
+    assert settings.temporal.tls == TlsFiles(
+        ca=home / "path.pem", cert=b"CERT", key=home / "file.key"
+    )
+    assert settings.sources["temporal.tls.cert"] == "environment"
+    file = (home / ".belugawf.yaml").rename(home / "its_name_ends_with_DATA")
+    assert load(home, config=file).temporal.tls == TlsFiles(
+        ca=home / "ca.pem", cert=home / "file.pem", key=home / "file.key"
+    )
+    assert problems(home, "", environ={"TEMPORAL_TLS_CLIENT_KEY_DATA": SECRET}) == [
+        "TEMPORAL_TLS_CLIENT_KEY_DATA: temporal.tls.key: cert and key belong together: "
+        "give both or none"
+    ]
+
+
 @pytest.mark.parametrize(("text", "tls"), [("true", True), ("1", True), ("false", False)])
 def test_temporal_tls_variable(home: Path, text: str, tls: bool) -> None:
     """TEMPORAL_TLS is a switch."""
@@ -454,16 +493,28 @@ def test_temporal_tls_variable(home: Path, text: str, tls: bool) -> None:
     )
 
 
+def test_temporal_by_the_environment_alone() -> None:
+    """Without a file, only the variables of Temporal are read."""
+    environ = {"TEMPORAL_ADDRESS": "h:1", "BELUGAWF_DB": "a\0b"}
+    assert temporal_settings(environ) == TemporalSettings(host="h:1")
+    with pytest.raises(ConfigFileError, match=r"TEMPORAL_TLS: temporal\.tls: "):
+        temporal_settings({"TEMPORAL_TLS": "perhaps"})
+
+
 def _doc_rows() -> dict[str, list[str]]:
     text = (ROOT / "docs" / "configuration.md").read_text()
     rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| `")]
     return {row[0].strip().strip("`"): [cell.strip().strip("`") for cell in row] for row in rows}
 
 
+def _own_variable(key: Key) -> str:
+    return " ".join(name for name in key.variables if name.startswith("BELUGAWF_"))
+
+
 def test_docs_list_every_key() -> None:
     """docs/configuration.md has one row for each key, with its default and its variable."""
     assert {name: (row[1], row[2]) for name, row in _doc_rows().items()} == {
-        key.name: (key.default, key.variable or "") for key in KEYS
+        key.name: (key.default, _own_variable(key)) for key in KEYS
     }
 
 
@@ -491,8 +542,8 @@ def test_example_lists_every_key() -> None:
     commented = {f"temporal.tls.{n}" for n in re.findall(r"#     (\w+): ", text)}
     assert keys | commented == {key.name for key in KEYS}
     for key in KEYS:
-        if key.variable:
-            assert f"# Environment: {key.variable}" in text
+        if variable := _own_variable(key):
+            assert f"# Environment: {variable}" in text
 
 
 def test_example_is_the_default(home: Path) -> None:

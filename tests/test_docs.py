@@ -17,6 +17,7 @@ import yaml
 
 from belugawf.cli import exits
 from belugawf.cli.app import COMMANDS, app
+from belugawf.local.drive import run
 from belugawf.model import errors
 from belugawf.model.events import EVENT_TYPES
 
@@ -208,7 +209,7 @@ def test_exit_codes_exist(document: Path) -> None:
 
 def test_views_exist() -> None:
     """The guide's views are those of the schema."""
-    schema = (ROOT / "belugawf" / "local" / "schema.sql").read_text()
+    schema = (ROOT / "belugawf" / "local" / "file" / "schema.sql").read_text()
     views = set(re.findall(r"CREATE VIEW (\w+)", schema))
     assert set(re.findall(r"\b\w+_view\b", GUIDE.read_text())) == views
 
@@ -280,3 +281,14 @@ def test_test_command_is_found() -> None:
     """`.ci/run` finds the line that installs and runs the tests."""
     assert readme_command("test").endswith(" && .venv/bin/pytest")
     assert "-e '.[test]'" in readme_command("test")
+
+
+def test_architecture_has_the_tables_of_the_code() -> None:
+    """The phases of a run, its exits, and the phases of a slot, with where each may go."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    for table in (run._PHASES, run._NEXT):
+        for phase, following in table.items():
+            if phase.name != "GONE":
+                (row,) = re.findall(rf"^\| {phase.name} \|.*\| (.*) \|$", text, re.M)
+                assert {name.strip() for name in row.split(",")} == {x.name for x in following}
+    assert re.findall(r"^\| ([A-Z]+) \| [^|]*\|$", text, re.M) == [x.name for x in run.Exit]

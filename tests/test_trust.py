@@ -12,8 +12,8 @@ import pytest
 
 from belugawf import new_executor
 from belugawf.config import load_settings
+from belugawf.config.trust import Trust, fault, trusted_users
 from belugawf.model.errors import UntrustedError
-from belugawf.trust import Trust, fault, trusted_users
 from tests.conformance.harness import Result
 from tests.users import ADA, MALLORY, as_user, give, only_root, open_folder
 

@@ -18,8 +18,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-from belugawf.authoring import activity as activities
-from belugawf.authoring import workflow as workflows
+from belugawf.authoring import activity as activities, workflow as workflows
 from belugawf.authoring.failures import attribute, in_one_line, is_a, own_attribute
 from belugawf.authoring.workflow import WorkflowDefinition
 from belugawf.model.errors import UnavailableError, WorkflowLoadError, WorkflowNotFoundError

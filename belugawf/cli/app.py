@@ -12,26 +12,26 @@ from typer.core import TyperCommand, TyperGroup
 import belugawf
 from belugawf.model.values import frozen
 
-# Where each command lives, and its line in `belugawf --help`: the module itself is imported only
-# when the command is called. A test compares the lines with the commands' own help.
+# Each command's line in `belugawf --help`: its file in `commands` is imported only when it is
+# called. A test compares the lines with the commands' own help.
 COMMANDS = {
-    "run": ("drive", "Start a run and drive it until it ends or waits."),
-    "resume": ("resume", "Drive what can move on: recovered, signalled, due."),
-    "signal": ("messages", "Deliver a signal to a run, then move the run on."),
-    "status": ("look", "Show where things are, and what moves them on."),
-    "waiting": ("look", "List every open wait for a signal."),
-    "query": ("messages", "Ask a run; changes nothing."),
-    "list": ("look", "List runs, newest first."),
-    "history": ("look", "Show the events of a run."),
-    "result": ("outcome", "Print the result of a run, and nothing else."),
-    "wait": ("outcome", "Wait until a run ends, waits, or awaits a signal."),
-    "cancel": ("messages", "Ask runs to stop and clean up."),
-    "terminate": ("messages", "End runs at once, without running their code."),
-    "prune": ("prune", "Delete runs that ended long ago, with their histories."),
-    "worker": ("worker", "Stay and drive everything until interrupted."),
-    "workflows": ("modules", "List the workflows, and the modules that fail to import."),
-    "init": ("modules", "Write a configuration and an example workflow."),
-    "doctor": ("doctor", "Check configuration, modules, database and environment."),
+    "run": "Start a run and drive it until it ends or waits.",
+    "resume": "Drive what can move on: recovered, signalled, due.",
+    "signal": "Deliver a signal to a run, then move the run on.",
+    "status": "Show where things are, and what moves them on.",
+    "waiting": "List every open wait for a signal.",
+    "query": "Ask a run; changes nothing.",
+    "list": "List runs, newest first.",
+    "history": "Show the events of a run.",
+    "result": "Print the result of a run, and nothing else.",
+    "wait": "Wait until a run ends, waits, or awaits a signal.",
+    "cancel": "Ask runs to stop and clean up.",
+    "terminate": "End runs at once, without running their code.",
+    "prune": "Delete runs that ended long ago, with their histories.",
+    "worker": "Stay and drive everything until interrupted.",
+    "workflows": "List the workflows, and the modules that fail to import.",
+    "init": "Write a configuration and an example workflow.",
+    "doctor": "Check configuration, modules, database and environment.",
 }
 
 
@@ -97,7 +97,7 @@ class LazyGroup(TyperGroup):
         super().__init__(*args, **kwargs)
         # Stand-ins, for the suggestions after a mistyped command.
         self.commands = {
-            name: TyperCommand(name=name, help=row[1]) for name, row in COMMANDS.items()
+            name: TyperCommand(name=name, help=line) for name, line in COMMANDS.items()
         }
 
     def get_params(self, ctx: Any) -> list[Any]:
@@ -109,24 +109,15 @@ class LazyGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"belugawf.cli.{COMMANDS[cmd_name][0]}")
-        group: Any = typer.main.get_command(module.app)
-        return group.commands[cmd_name]
+        module = import_module(f"belugawf.cli.commands.{cmd_name}")
+        # A Typer that has one command, and no callback, is that command.
+        only = typer.Typer(rich_markup_mode=None, add_completion=False)
+        only.command(cmd_name, cls=Command)(module.command)
+        return typer.main.get_command(only)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, row[1]) for name, row in COMMANDS.items()])
-
-
-def command_group() -> typer.Typer:
-    """A Typer for one module's commands; with a callback, so that it is always a group."""
-    group = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
-    group.callback()(_nothing)
-    return group
-
-
-def _nothing() -> None:
-    """Nothing: a group of one command would otherwise be that command."""
+            formatter.write_dl(list(COMMANDS.items()))
 
 
 app = typer.Typer(

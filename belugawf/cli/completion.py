@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from belugawf.model.shell import is_plain
+from belugawf.probe import probe_of
 
 if TYPE_CHECKING:
     from belugawf.cli.app import Globals
@@ -25,29 +26,27 @@ _LARGEST_MODULE_BYTES = 1_000_000
 def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
     """The ids of runs that begin so."""
 
-    def find(db: Path) -> Iterable[str]:
-        from belugawf.local.completion import run_ids
+    def find() -> Iterable[str]:
+        settings = _settings(ctx)
+        return probe_of(settings.provider).run_ids(settings, incomplete)
 
-        return run_ids(db, incomplete)
-
-    return _from_database(ctx, find, incomplete)
+    return _offered(find, incomplete)
 
 
 def complete_signal(ctx: typer.Context, incomplete: str) -> list[str]:
     """The signals that open runs wait for."""
 
-    def find(db: Path) -> Iterable[str]:
-        from belugawf.local.completion import awaited_signals
+    def find() -> Iterable[str]:
+        settings = _settings(ctx)
+        return probe_of(settings.provider).awaited_signals(settings)
 
-        return awaited_signals(db)
-
-    return _from_database(ctx, find, incomplete)
+    return _offered(find, incomplete)
 
 
 def complete_workflow(ctx: typer.Context, incomplete: str) -> list[str]:
     """The names of workflows in the folder."""
 
-    def find() -> list[str]:
+    def find() -> Iterable[str]:
         return workflow_names(Path(_settings(ctx).workflows))
 
     return _offered(find, incomplete)
@@ -86,20 +85,6 @@ def _workflow_name(function: Any, decorator: Any) -> str:
     return str(function.name)
 
 
-def _from_database(
-    ctx: typer.Context, find: Callable[[Path], Iterable[str]], incomplete: str
-) -> list[str]:
-    def read() -> list[str]:
-        settings = _settings(ctx)
-        db = Path(settings.db)
-        # Reading must not create the file.
-        if settings.provider != "default" or not db.exists():
-            return []
-        return list(find(db))
-
-    return _offered(read, incomplete)
-
-
 def _settings(ctx: typer.Context) -> Settings:
     from belugawf.cli.session import settings_of
 
@@ -127,10 +112,10 @@ def _globals(root: Any) -> Globals:
     )
 
 
-def _offered(find: Callable[[], list[str]], incomplete: str) -> list[str]:
+def _offered(find: Callable[[], Iterable[str]], incomplete: str) -> list[str]:
     # A broken configuration, database or module is no reason to write into somebody's prompt.
     try:
-        names = find()
+        names = list(find())
     except Exception:
         return []
     return [name for name in names if name.startswith(incomplete) and is_plain(name)]

@@ -49,7 +49,7 @@ _GLOBAL_FLAGS = (
 class CommandError(Exception):
     """A command that ends with another exit code than 0, and what it says about it.
 
-    `extra` are further keys of the JSON line. With `said`, text for people was printed already
+    `extra` are further keys of the JSON line. With `printed`, people have read it already
     and the message is for `--json` alone.
     """
 
@@ -61,7 +61,7 @@ class CommandError(Exception):
         *,
         hint: str | None = None,
         extra: Mapping[str, Any] | None = None,
-        said: bool = False,
+        printed: bool = False,
     ) -> None:
         super().__init__(message)
         self.exit_code = exit_code
@@ -69,7 +69,7 @@ class CommandError(Exception):
         self.message = message
         self.hint = hint
         self.extra = dict(extra or {})
-        self.said = said
+        self.printed = printed
 
 
 def outcome_code(status: str) -> int:
@@ -77,12 +77,11 @@ def outcome_code(status: str) -> int:
     return _OUTCOMES.get(status, (OK, ""))[0]
 
 
-def outcome_error(info: RunInfo, *, said: bool = False) -> CommandError:
-    """The error of a run that ended without completing."""
+def outcome_error(info: RunInfo) -> CommandError:
+    """The error of a run that ended without completing, after people have read how."""
     exit_code, code = _OUTCOMES[info.status]
-    return CommandError(
-        exit_code, code, outcome_message(info), extra={"run": info.to_json()}, said=said
-    )
+    extra = {"run": info.to_json()}
+    return CommandError(exit_code, code, outcome_message(info), extra=extra, printed=True)
 
 
 def outcome_message(info: RunInfo) -> str:

@@ -1,6 +1,6 @@
 """What a person sees while runs are driven: a live view on a terminal, plain lines elsewhere.
 
-Both look at the runs from outside, four times a second, through the executor: what they show is
+Both read the runs from outside, four times a second, through the executor: what they show is
 what is on disk. The live view draws on stderr with rich; what user code prints meanwhile goes
 through a pipe (`streams.LineCapture`) and is shown above the view, line by line.
 """
@@ -14,11 +14,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
-from belugawf.cli import render, telling
-from belugawf.cli.render import escape, short_duration
+from belugawf.cli import render, sentences
+from belugawf.cli.render import escape, progress_text, short_duration
+from belugawf.cli.sentences import EventFormatter
 from belugawf.cli.streams import LineCapture
 from belugawf.host.loops import hidden_task
-from belugawf.model import events as ev
 from belugawf.model.errors import BelugaError
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from belugawf.cli.session import Session
     from belugawf.executor import ActivityState, DurableExecutor, RunInfo
 
-_LOOK_EVERY_S = 0.25
-# How many times as long as a look takes the next one is not taken.
-_LOOK_SHARE = 9
+_POLL_INTERVAL_S = 0.25
+# A poll is followed by a pause of so many times its own duration.
+_POLL_SHARE = 9
 _SECOND_NS = 1_000_000_000
 # Lines that the view leaves free on the screen, and the fewest that it draws all the same.
 _SPARE_LINES = 4
@@ -38,9 +38,9 @@ _FEWEST_LINES = 6
 
 
 class View(Protocol):
-    """Something that looks at runs again and again."""
+    """Something that shows runs, and reads them again and again."""
 
-    async def look(self, *, last: bool) -> None: ...
+    async def refresh(self, *, last: bool) -> None: ...
     def close(self) -> None: ...
 
 
@@ -55,8 +55,8 @@ async def watching(
 ) -> AsyncIterator[None]:
     """Show these runs while the body drives them.
 
-    Off a terminal `lines` says whether events are told at all; `waits` tells what is waited for
-    as well, for bodies that do not return then. Shows nothing under --quiet and --json.
+    Away from a terminal, `lines` says whether events are printed at all, and `waits` whether waits
+    are too, for bodies that do not return then. Shows nothing under --quiet and --json.
     """
     view: View | None = None
     if runs and not session.quiet:
@@ -68,7 +68,7 @@ async def watching(
         yield
         return
     stop = asyncio.Event()
-    task = hidden_task(asyncio.get_running_loop(), _look_until(view, stop))
+    task = hidden_task(asyncio.get_running_loop(), _refresh_until(view, stop))
     try:
         yield
     finally:
@@ -78,17 +78,17 @@ async def watching(
         view.close()
 
 
-async def _look_until(view: View, stop: asyncio.Event) -> None:
+async def _refresh_until(view: View, stop: asyncio.Event) -> None:
     while True:
         stopping = stop.is_set()
         began = time.monotonic()
-        # The view is no part of the work: when it cannot look, it looks again later.
+        # The view is no part of the work: if it can't read, it reads again later.
         with suppress(BelugaError):
-            await view.look(last=stopping)
+            await view.refresh(last=stopping)
         if stopping:
             return
         # Nor is it to take the time of the work, where a history is long.
-        pause = max(_LOOK_EVERY_S, (time.monotonic() - began) * _LOOK_SHARE)
+        pause = max(_POLL_INTERVAL_S, (time.monotonic() - began) * _POLL_SHARE)
         with suppress(TimeoutError):
             async with asyncio.timeout(pause):
                 await stop.wait()
@@ -98,27 +98,27 @@ async def _look_until(view: View, stop: asyncio.Event) -> None:
 
 
 class LineView:
-    """One line for each event worth telling, as it happens."""
+    """One line for each event that is worth one, as it happens."""
 
     def __init__(
         self, session: Session, executor: DurableExecutor, runs: Sequence[str], *, waits: bool
     ) -> None:
         self._session = session
         self._executor = executor
-        self._tellers = {run: EventTeller(session, waits=waits) for run in runs}
+        self._formatters = {run: EventFormatter(session, waits=waits) for run in runs}
         self._seen = dict.fromkeys(runs, 0)
 
     @classmethod
     async def create(
         cls, session: Session, executor: DurableExecutor, runs: Sequence[str], *, waits: bool
     ) -> LineView:
-        """A view that tells only what happens from now on."""
+        """A view of what happens from now on."""
         view = cls(session, executor, runs, waits=waits)
         for run in runs:
             await view._read(run)
         return view
 
-    async def look(self, *, last: bool) -> None:
+    async def refresh(self, *, last: bool) -> None:
         for run in self._seen:
             for line in await self._read(run):
                 prefix = "" if len(self._seen) == 1 else f"{escape(run)}: "
@@ -128,85 +128,13 @@ class LineView:
         lines = []
         for event in await self._executor.history(run, after=self._seen[run]):
             self._seen[run] = event.position
-            line = self._tellers[run].tell(event)
+            line = self._formatters[run].format(event)
             if line is not None:
                 lines.append(line)
         return lines
 
     def close(self) -> None:
         """Nothing is held."""
-
-
-class EventTeller:
-    """Tells one run's events in words; remembers the names that later events refer to by seq."""
-
-    def __init__(self, session: Session, *, waits: bool = False) -> None:
-        self._session = session
-        self._waits = waits
-        self._scheduled: dict[int, ev.ActivityScheduled] = {}
-
-    def tell(self, event: ev.Event) -> str | None:
-        """One line, `None` for what is not worth telling."""
-        match event:
-            case ev.ActivityScheduled():
-                self._scheduled[event.seq] = event
-                return f"{escape(event.name)} started"
-            case ev.ActivityCompleted():
-                return f"{self.name(event.seq)} done{self._took(event)}"
-            case ev.AttemptFailed():
-                wait = short_duration((event.retry_at - event.at) / _SECOND_NS)
-                tried = self._attempt(event.seq, event.attempt)
-                error = failure_text(event.payload)
-                return f"{self.name(event.seq)} failed{tried}: {error}; next try in {wait}"
-            case ev.ActivityFailed():
-                tried = self._attempt(event.seq, event.attempt)
-                return f"{self.name(event.seq)} failed{tried}: {failure_text(event.payload)}"
-            case ev.ActivityTimedOut():
-                tried = self._attempt(event.seq, event.attempt)
-                return f"{self.name(event.seq)} timed out{tried}: {failure_text(event.payload)}"
-            case ev.AttemptInterrupted():
-                tried = self._attempt(event.seq, event.attempt)
-                return f"{self.name(event.seq)} was interrupted{tried}: {escape(event.reason)}"
-            case ev.SignalReceived():
-                return f"signal {escape(event.name)} received"
-            case ev.CancelRequested():
-                return "cancel requested"
-            case ev.WaitStarted() if self._waits:
-                until = ""
-                if event.until is not None:
-                    shown = render.moment(event.until, self._session.talk_terminal)
-                    until = f" until {shown}"
-                command = telling.answer(self._session, event.name, event.expected, None)
-                return f"waiting for signal {escape(event.name)}{until}: {command}"
-        return None
-
-    def name(self, seq: int) -> str:
-        """The name of the activity that has this number."""
-        scheduled = self._scheduled.get(seq)
-        return f"activity {seq}" if scheduled is None else escape(scheduled.name)
-
-    def _attempt(self, seq: int, attempt: int) -> str:
-        scheduled = self._scheduled.get(seq)
-        if scheduled is None or (scheduled.max_attempts == 1 and attempt == 1):
-            return ""
-        return f" ({telling.attempt_text(attempt, scheduled.max_attempts)})"
-
-    def _took(self, event: ev.ActivityCompleted) -> str:
-        started = event.started_at
-        if started is None:
-            scheduled = self._scheduled.get(event.seq)
-            started = None if scheduled is None else scheduled.time
-        if started is None:
-            return ""
-        return f" in {short_duration(max(0, event.at - started) / _SECOND_NS)}"
-
-
-def failure_text(payload: str) -> str:
-    """The "Type: message" of a recorded failure, on one line."""
-    import json
-
-    data = json.loads(payload)
-    return escape(f"{data.get('type')}: {data.get('message')}")
 
 
 # -- the live view -------------------------------------------------------------------------------
@@ -253,7 +181,7 @@ class LiveView:
         )
         self._live.start()
 
-    async def look(self, *, last: bool) -> None:
+    async def refresh(self, *, last: bool) -> None:
         seen = []
         for run in self._runs:
             seen.append((await self._executor.describe(run), await self._executor.activities(run)))
@@ -300,7 +228,7 @@ class LiveView:
             lines.append(self._line(("  ", ""), (f"{hidden} more activities", "dim")))
         lines += [self._activity(activity, now) for activity in shown]
         lines += [
-            self._line(("  ", ""), (telling.wait_text(self._session, w), "")) for w in waiting
+            self._line(("  ", ""), (sentences.wait_text(self._session, w), "")) for w in waiting
         ]
         return lines
 
@@ -320,7 +248,7 @@ class LiveView:
         wide, plain, style = _SIGNS.get(activity.state, ("?", "?", ""))
         parts = [(f"  {wide if self._unicode else plain} ", style), (escape(activity.name), "")]
         if activity.attempt > 1 or activity.state == "retrying":
-            shown = telling.attempt_text(activity.attempt, activity.max_attempts)
+            shown = sentences.attempt_text(activity.attempt, activity.max_attempts)
             parts.append((f" {shown}", "yellow"))
         parts.append((f" {_activity_time(activity, now)}", "dim"))
         if activity.error and activity.state != "completed":
@@ -353,14 +281,3 @@ def _activity_time(activity: ActivityState, now: int) -> str:
         end = activity.until if activity.until is not None else now
         return short_duration(max(0, end - activity.since) / _SECOND_NS)
     return short_duration(max(0, now - activity.since) // _SECOND_NS)
-
-
-def progress_text(progress: Any, *, unicode: bool = True) -> str:
-    """A fraction from 0 to 1 as a bar with per cent, anything else as text."""
-    if isinstance(progress, int | float) and not isinstance(progress, bool):
-        if not 0 <= progress <= 1:
-            return escape(progress)
-        filled = round(progress * 20)
-        full, empty = ("█", "░") if unicode else ("#", ".")
-        return f"{full * filled}{empty * (20 - filled)} {progress:.0%}"
-    return escape(progress)

@@ -6,8 +6,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from belugawf.cli.streams import STREAMS
@@ -164,44 +163,12 @@ def moment(instant: int, terminal: bool, now: int | None = None) -> str:
     return f"{shown} ({relative(instant, now)})"
 
 
-def seconds_of(duration: timedelta | None) -> str:
-    return "" if duration is None else short_duration(duration.total_seconds())
-
-
-# -- tables --------------------------------------------------------------------------------------
-
-
-def table(
-    headers: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    paint: Paint,
-) -> None:
-    """Print rows as data: a table on a terminal, tab-separated without headers in a pipe.
-
-    A cell is already escaped. Nothing is cut: what does not fit is folded, and the first column,
-    the id that people copy, only where it is wider than half of the terminal.
-    """
-    if not STREAMS.data_is_terminal():
-        STREAMS.write("".join("\t".join(row) + "\n" for row in rows))
-        return
-    from rich.cells import cell_len
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(
-        file=STREAMS.data, no_color=not paint.on, highlight=False, markup=False, emoji=False
-    )
-    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for number, header in enumerate(headers):
-        width = max((cell_len(row[number]) for row in rows), default=0)
-        least = min(width, console.width // 2) if number == 0 else None
-        shown.add_column(header, overflow="fold", min_width=least)
-    for row in rows:
-        shown.add_row(*(Text(cell, style=_cell_style(cell)) for cell in row))
-    console.print(shown)
-
-
-def _cell_style(cell: str) -> str:
-    return STATUS_STYLES.get(cell, "")
+def progress_text(progress: Any, *, unicode: bool = True) -> str:
+    """A fraction from 0 to 1 as a bar with per cent, anything else as text."""
+    if isinstance(progress, int | float) and not isinstance(progress, bool):
+        if not 0 <= progress <= 1:
+            return escape(progress)
+        filled = round(progress * 20)
+        full, empty = ("█", "░") if unicode else ("#", ".")
+        return f"{full * filled}{empty * (20 - filled)} {progress:.0%}"
+    return escape(progress)

@@ -1,4 +1,4 @@
-"""What `resume` does when something is due: drive, tell, and choose the exit code."""
+"""What `resume` does when something is due: drive, report, and choose the exit code."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, NoReturn
 
-from belugawf.cli import exits, render, telling
-from belugawf.cli.driving import (
+from belugawf.cli import exits, render, sentences
+from belugawf.cli.exits import CommandError
+from belugawf.cli.follow import (
     described,
     follow_other,
     interrupted_error,
     interruptible,
     other_owner,
 )
-from belugawf.cli.exits import CommandError
 from belugawf.cli.live import watching
-from belugawf.cli.look import run_table
 from belugawf.cli.render import escape
 from belugawf.cli.session import Session, leave
 from belugawf.cli.streams import STREAMS
+from belugawf.cli.tables import run_table
 from belugawf.executor import TypedRun
 
 if TYPE_CHECKING:
     from belugawf.executor import DurableExecutor, RunInfo
 
 # Waits of up to so many seconds are slept through (CLI.md).
-_PATIENCE_S = 5
+_IDLE_WAIT_S = 5
 
 
 class Resume:
@@ -50,11 +50,11 @@ class Resume:
         self._ended_before: set[str] = set()
 
     def run(self) -> NoReturn:
-        """Drive, tell, and end the command with its exit code."""
+        """Drive, report, and end the command with its exit code."""
         session = self._session
         infos = session.run(self._drive)
         if session.interrupted is not None:
-            # They were drained while the executor was left: look again.
+            # They were drained while the executor was left: read them again.
             infos = session.run(lambda e: described(e, [info.run_id for info in infos]))
         self._finish(infos)
 
@@ -83,7 +83,7 @@ class Resume:
             max_time=self._limits["max_time"],
             grace=self._limits["grace"],
             workflow=self._workflow,
-            patience=_PATIENCE_S,
+            patience=_IDLE_WAIT_S,
             dry_run=dry_run,
         )
 
@@ -109,7 +109,7 @@ class Resume:
         session = self._session
         if session.json:
             return
-        waiting_runs = await telling.awaiting_runs(executor, infos)
+        waiting_runs = await sentences.awaiting_runs(executor, infos)
         for info in infos:
             self._say_run(info, waiting_runs)
         if not infos and (session.talk_terminal or session.verbose):
@@ -125,16 +125,16 @@ class Resume:
             session.say(f"{name} has ended already: {info.status.replace('_', ' ')}")
         elif self._driven_badly(info):
             if talkative:
-                telling.say_failure(info)
+                sentences.say_failure(info)
             else:
                 STREAMS.say(f"error: {escape(exits.outcome_message(info))}")
         elif info.problem is not None:
             if self._named or info.problem.new:
-                STREAMS.say(f"error: {telling.problem_line(info)}")
+                STREAMS.say(f"error: {sentences.problem_line(info)}")
         elif not talkative:
             return
         elif info.open:
-            telling.say_waits(session, info, waiting_runs)
+            sentences.say_waits(session, info, waiting_runs)
         else:
             session.say(f"{name} {info.status.replace('_', ' ')}")
 
@@ -162,7 +162,7 @@ class Resume:
             message = exits.outcome_message(failed[0])
             if len(failed) > 1:
                 message += f" (and {len(failed) - 1} more)"
-            return CommandError(exits.FAILED, "workflow_failed", message, extra=extra, said=True)
+            return CommandError(exits.FAILED, "workflow_failed", message, extra=extra, printed=True)
         refused = [info for info in infos if info.problem is not None and info.open]
         for code in (exits.MISMATCH, exits.NOT_LOADED, exits.UNAVAILABLE):
             for info in refused:
@@ -170,6 +170,6 @@ class Resume:
                 if problem is not None and problem.exit_code == code:
                     message = f"{info.workflow_id}: {problem.message}"
                     return CommandError(
-                        code, problem.code, message, hint=problem.hint, extra=extra, said=True
+                        code, problem.code, message, hint=problem.hint, extra=extra, printed=True
                     )
         return None

@@ -12,11 +12,11 @@ import typer
 
 from belugawf.cli import exits
 from belugawf.cli.app import Globals
-from belugawf.cli.exits import CommandError
-from belugawf.cli.render import Paint, json_text
+from belugawf.cli.render import Paint, escape_lines, json_text
 from belugawf.cli.streams import STREAMS
 from belugawf.model.errors import ConfigurationError, RunNotFoundError
 from belugawf.model.shell import command_line
+from belugawf.probe import probe_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -92,13 +92,8 @@ class Session:
 
     @property
     def nothing_stored(self) -> bool:
-        """Whether there is no database yet. Looking and sending must not create one."""
-        if self.settings.provider != "default":
-            return False
-        try:
-            return not self.settings.db.exists()
-        except OSError:  # a folder that may not be entered: whoever opens it finds out why
-            return False
+        """See `Probe.nothing_stored`."""
+        return probe_of(self.settings.provider).nothing_stored(self.settings)
 
     def executor(self, *, hooks: Sequence[Hooks] = (), create: bool = False) -> DurableExecutor:
         """The executor that the configuration names; with `create` it may create its database."""
@@ -114,7 +109,7 @@ class Session:
         executor = new_executor(self.settings.provider, **options)
         if not self.settings.redact:
             return executor
-        from belugawf.redacting import RedactingExecutor
+        from belugawf.executor.redacting import RedactingExecutor
 
         if self._redaction is None:
             self._redaction = redact_talk(self.settings)
@@ -202,6 +197,15 @@ class Session:
         """The one JSON document of the command."""
         STREAMS.write(json_text(value) + "\n")
 
+    def print_value(self, value: Any) -> None:
+        """A result on stdout: text as it is, anything else as JSON."""
+        if not isinstance(value, str):
+            self.print_json(value)
+            return
+        # A terminal would obey control characters; a pipe gets what the workflow returned.
+        text = escape_lines(value) if self.data_terminal else value
+        STREAMS.write(text if text.endswith("\n") else text + "\n")
+
     def command(self, word: str, *names: str, options: Sequence[str] = ()) -> str:
         """A command as it must be typed, with this command's global flags.
 
@@ -238,11 +242,6 @@ def unredacted(executor: DurableExecutor) -> DurableExecutor:
 def leave(code: int) -> NoReturn:
     """End the command with this exit code."""
     raise typer.Exit(code)
-
-
-def fail(code: int, name: str, message: str, *, hint: str | None = None, **extra: Any) -> NoReturn:
-    """End the command with an error of its own."""
-    raise CommandError(code, name, message, hint=hint, extra=extra)
 
 
 def os_user() -> str | None:

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from belugawf.executor import Hooks
+from belugawf.executor.options import EngineOptions
 from belugawf.local.executor import LocalExecutor
-from belugawf.local.options import EngineOptions
 from belugawf.model.errors import ConfigurationError
-from belugawf.trust import Trust
 
 if TYPE_CHECKING:
     from belugawf.config import Settings
@@ -58,6 +57,8 @@ def make_executor(
             threads=settings.threads,
         )
     if db is None:
+        from belugawf.config.trust import Trust
+
         db = _DEFAULT_DB
         Trust(os.environ).require_database(db.absolute())
     if isinstance(workflows, str):

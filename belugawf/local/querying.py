@@ -8,8 +8,8 @@ from contextvars import Context
 from typing import Any
 
 from belugawf.authoring.workflow import WorkflowDefinition
+from belugawf.executor.options import EngineOptions
 from belugawf.host.border import Border
-from belugawf.local.options import EngineOptions
 from belugawf.model import events as e
 from belugawf.replay.replayer import Replayer
 

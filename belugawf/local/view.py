@@ -8,14 +8,14 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from belugawf.executor import STATUSES, OpenWait, Owner, Problem, RunId, RunInfo
-from belugawf.local import ownership
-from belugawf.local.damage import placeholder, reading
-from belugawf.local.rows import OwnerRow, RunRow, WaitRow
-from belugawf.local.store import Store
+from belugawf.executor.views import waiting_for
+from belugawf.local.file import ownership
+from belugawf.local.store.damage import placeholder, reading
+from belugawf.local.store.rows import OwnerRow, RunRow, WaitRow
+from belugawf.local.store.store import Store
 from belugawf.model.durations import parse_instant
 from belugawf.model.errors import DamagedError, Failure
 from belugawf.model.history import OpenWork
-from belugawf.views import waiting_for
 
 PROVIDER = "default"
 

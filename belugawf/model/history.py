@@ -17,8 +17,7 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import assert_never
 
-from belugawf.model import commands as c
-from belugawf.model import events as e
+from belugawf.model import commands as c, events as e
 from belugawf.model.codec import encode
 from belugawf.model.durations import duration_ns
 from belugawf.model.policy import ActivityOptions, RetryPolicy

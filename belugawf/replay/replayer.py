@@ -34,9 +34,7 @@ from belugawf.authoring.context import (
 from belugawf.authoring.failures import describe_failure, is_a
 from belugawf.authoring.signals import BufferedSignal, SignalBuffer
 from belugawf.authoring.workflow import WorkflowDefinition
-from belugawf.model import codec
-from belugawf.model import commands as c
-from belugawf.model import events as e
+from belugawf.model import codec, commands as c, events as e
 from belugawf.model.durations import SECOND_NS, ns_datetime
 from belugawf.model.errors import (
     Failure,

@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import Context
-from dataclasses import field
 from typing import Any, TypeAlias
 
 from temporalio.api.failure.v1 import Failure as ProtoFailure
@@ -16,11 +15,9 @@ from temporalio.api.history.v1 import HistoryEvent
 
 from belugawf.authoring.loader import Catalog
 from belugawf.executor import Hooks, Problem
+from belugawf.executor.options import EngineOptions
 from belugawf.host.border import Border, Raised, call
 from belugawf.host.hooks import HookCaller
-from belugawf.host.knobs import CACHE_RUNS
-from belugawf.model.policy import ActivityDefaults
-from belugawf.model.values import frozen
 from belugawf.temporal.payloads import recorded_in
 
 logger = logging.getLogger("belugawf.temporal")
@@ -31,22 +28,6 @@ FetchHistory: TypeAlias = Callable[[str, str], Coroutine[Any, Any, Sequence[Hist
 _REMEMBERED = 10_000
 # A turn may take a few seconds in all.
 _FETCH_S = 1.0
-
-
-@frozen(kw_only=True)
-class WorkerOptions:
-    """How a worker drives.
-
-    `concurrency` bounds attempts in flight, `threads` plain-function activities at a time,
-    `payload_limit` is in bytes, `cache_runs` is how many runs are kept in memory between turns.
-    """
-
-    defaults: ActivityDefaults = field(default_factory=ActivityDefaults)
-    payload_limit: int = 2 * 1024 * 1024
-    max_crashes: int = 3
-    concurrency: int = 100
-    threads: int = 64
-    cache_runs: int = CACHE_RUNS
 
 
 class Environment:
@@ -62,7 +43,7 @@ class Environment:
     def __init__(
         self,
         catalog: Catalog,
-        options: WorkerOptions,
+        options: EngineOptions,
         hooks: Sequence[Hooks],
         fetch: FetchHistory,
         context: Context | None = None,

@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from contextvars import Context
-from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,72 +19,47 @@ from temporalio.client import WorkflowQueryFailedError
 from temporalio.common import RawValue
 from temporalio.service import RPCError, RPCStatusCode
 
-from belugawf import __version__
-from belugawf.authoring.context import BUILT_IN_QUERIES
-from belugawf.authoring.loader import Catalog
-from belugawf.checks import (
-    TypedWait,
-    check_payload,
-    checked_id,
-    checked_labels,
-    condition,
-    outcome_error,
-)
 from belugawf.config import TemporalSettings
-from belugawf.executor import (
+from belugawf.executor.base import RESUME_PATIENCE, ExecutorBase, nanoseconds
+from belugawf.executor.checks import TypedWait, check_payload, several_await
+from belugawf.executor.handle import RunHandle
+from belugawf.executor.info import (
     ActivityState,
-    Delivery,
-    Hooks,
-    IfExists,
+    Driver,
+    NewRun,
     OpenWait,
     Owner,
-    Problem,
     Pruned,
-    RunId,
     RunInfo,
     Summary,
 )
-from belugawf.handle import RunHandle
-from belugawf.host.border import interrupts, is_interrupt, mark_as_users
-from belugawf.host.loops import hidden_task
-from belugawf.model import codec
-from belugawf.model import events as e
-from belugawf.model.durations import Duration, duration_ns, format_instant, parse_duration
+from belugawf.executor.options import EngineOptions
+from belugawf.executor.protocol import IfExists
+from belugawf.executor.views import activity_states
+from belugawf.host.border import mark_as_users
+from belugawf.model import codec, events as e
+from belugawf.model.durations import Duration, format_instant
 from belugawf.model.errors import (
     AlreadyExistsError,
-    AmbiguousRunError,
     NotFinishedError,
     SignalNotAwaitedError,
     TurnError,
     UnavailableError,
     UsageError,
-    WaitExpiredError,
 )
-from belugawf.model.history import python_version
-from belugawf.model.messages import UNSET, Signal
-from belugawf.model.shell import command_line
+from belugawf.model.hooks import Hooks
+from belugawf.model.messages import Signal
 from belugawf.model.values import frozen
 from belugawf.temporal.connection import query_error, server_error
-from belugawf.temporal.environment import WorkerOptions
+from belugawf.temporal.driving import Driving
 from belugawf.temporal.histories import translated as translated_history
-from belugawf.temporal.looking import (
-    goes_on,
-    is_untaken,
-    labels_of,
-    memo_of,
-    open_waits,
-    run_info,
-)
-from belugawf.temporal.payloads import LABELS_MEMO, WAITS_MEMO, raw, to_text
+from belugawf.temporal.looking import Look, labels_of, memo_of, open_waits
+from belugawf.temporal.payloads import WAITS_MEMO, raw, to_text
 from belugawf.temporal.server import QUERY_WORDS, RunName, Server, ended, quoted
-from belugawf.views import activity_states
 
 if TYPE_CHECKING:
-    from belugawf.blocking import BlockingExecutor
     from belugawf.temporal.worker import TemporalWorker
 
-DEFAULT_PATIENCE = 60.0
-RESUME_PATIENCE = 5.0
 # How often a run is looked at that is followed, in seconds.
 _POLL_S = 0.1
 _HANDED_OVER_S = 0.02
@@ -98,23 +69,6 @@ _SHOWN = 20
 _VISIBLE_S = 2.0
 # A `resume` without a name looks at so many of the open runs, newest first.
 _LOOKED_AT = 1_000
-# A `resume` without a name ends after this silence of the task queue, in seconds.
-_SILENCE_S = 1.0
-# How long a `resume` waits for a turn that was refused before, in seconds.
-_REFUSED_S = 30.0
-# Calls to the server at the same time.
-_AT_ONCE = 16
-
-
-@frozen()
-class _Look:
-    """A run as it was at one moment; `recorded` is the problem that its history tells of."""
-
-    run: RunName
-    info: RunInfo
-    described: DescribeWorkflowExecutionResponse
-    events: Sequence[e.Event]
-    recorded: Problem | None
 
 
 @frozen()
@@ -125,13 +79,11 @@ class _Wait:
     expected: str | None
 
 
-class TemporalExecutor:
-    """`DurableExecutor` on a Temporal server; use as `async with`.
+class TemporalExecutor(ExecutorBase[RunName, Look, Driving]):
+    """`DurableExecutor` on a Temporal server; use as `async with`. See `ExecutorBase`.
 
     `drives`: what it starts and signals is driven by a worker of its own. Without, that is left to
-    others, and only `resume` and `work` start a worker. `own_process`: the process is the
-    command line's, as for `LocalExecutor`.
-    `context`: what runs and activities begin in a copy of; by default it is empty.
+    others, and only `resume` and `work` start a worker.
     """
 
     provider = "temporal"
@@ -141,139 +93,79 @@ class TemporalExecutor:
         settings: TemporalSettings,
         workflows: Path | Sequence[Callable[..., Any]] | None = None,
         *,
-        options: WorkerOptions,
+        options: EngineOptions,
         hooks: Sequence[Hooks] = (),
         drives: bool = True,
         own_process: bool = False,
         context: Context | None = None,
     ) -> None:
-        self._context = Context() if context is None else context
-        self._leaving = ExitStack()
-        self._own_process = own_process
+        super().__init__(
+            workflows, options=options, hooks=hooks, own_process=own_process, context=context
+        )
+        if isinstance(workflows, Path):
+            self._context.run(mark_as_users)
         self.settings = settings
-        self._workflows = workflows
-        self._options = options
-        self._hooks = hooks
         self._drives = drives and workflows is not None
-        self._connected: Server | None = None
-        self._worker: TemporalWorker | None = None
-        self._interrupts = 0
-        self._interrupted = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"TemporalExecutor({self.settings.host!r}, {self.settings.task_queue!r})"
 
     async def __aenter__(self) -> TemporalExecutor:
-        self._connected = await Server.connected(self.settings)
+        self._opened = Driving(await Server.connected(self.settings), self._make_worker)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        worker = self._worker
-        if worker is not None:
-            await self._drain(worker, None)
-            await worker.close(unwind=not self._own_process)
-        self._leaving.close()
-        self._worker = self._connected = None
+        await self._driving.close(unwind=not self._own_process)
+        self._opened = None
         # The SDK's own threads are still busy with handing over the last answer. If the process
         # ends under them, Python kills it.
         await asyncio.sleep(_HANDED_OVER_S)
 
-    def sync(self) -> BlockingExecutor:
-        """This executor for scripts without asyncio; use as `with`."""
-        from belugawf.blocking import BlockingExecutor
-
-        return BlockingExecutor(self)
-
-    @cached_property
-    def catalog(self) -> Catalog:
-        """The workflow modules; the first use imports them."""
-        if isinstance(self._workflows, Path):
-            # Runs and attempts begin in copies of the context in which their modules are imported.
-            self._context.run(mark_as_users)
-            with interrupts():
-                return self._context.run(Catalog.from_folder, self._workflows, is_interrupt)
-        return Catalog.from_functions(self._workflows or ())
-
     @property
     def _server(self) -> Server:
-        if self._connected is None:
-            raise UsageError(
-                "the executor is not open", hint="use it as: async with new_executor(...)"
-            )
-        return self._connected
+        return self._driving.server
 
-    # -- starting --------------------------------------------------------------------------------
+    async def _find(self, text: str) -> RunName:
+        return await self._server.resolve(text)
 
-    async def execute(
-        self,
-        workflow: Callable[..., Any] | str,
-        *,
-        id: str | None = None,
-        input: Any = UNSET,
-        timeout: Duration | None = None,
-        if_exists: IfExists = "fail",
-        labels: Mapping[str, str] | None = None,
-        detach: bool = False,
-    ) -> RunHandle:
-        """See `DurableExecutor.execute`."""
-        definition = self.catalog.definition(workflow)
-        limit = definition.timeout if timeout is None else parse_duration(timeout)
-        if if_exists not in ("fail", "skip", "replace"):
-            raise UsageError(f"if_exists is {if_exists!r}", hint="use fail, skip or replace")
-        generated = f"{definition.name}-{str(uuid.uuid4())[:8]}"
-        workflow_id = checked_id(id) if id is not None else generated
-        text = definition.encode_input(input, limit=self._options.payload_limit)
-        said = checked_labels(labels or {})
-        run = await self._server.start(
-            definition.name,
-            workflow_id,
-            text,
-            timeout=limit,
-            replace=if_exists == "replace",
-            memo={LABELS_MEMO: codec.encode(said)} if said else {},
-            beside={"python": python_version(), "belugawf": __version__},
-        )
-        if run is None and if_exists == "skip":
-            existing = await self._server.resolve(workflow_id)
-            return RunHandle(self, existing.workflow_id, RunId(existing.run_id))
-        if run is None:
-            raise AlreadyExistsError(
-                f"there is a run {workflow_id!r} already",
-                hint="choose another id, or pass --if-exists skip or replace",
-            )
-        if self._drives and not detach:
-            self._driving()
-        return RunHandle(self, run.workflow_id, RunId(run.run_id))
+    async def _look(self, run: RunName) -> Look:
+        return await self._driving.looker.look(run)
+
+    async def _look_at(self, runs: Sequence[RunName]) -> Sequence[Look]:
+        return await self._driving.looker.look_at(runs)
 
     # -- driving ---------------------------------------------------------------------------------
 
-    def _driving(self) -> TemporalWorker:
-        if self._worker is None or self._worker.done:
-            # Imported only by who drives.
-            from belugawf.temporal.worker import TemporalWorker
+    def _make_worker(self) -> TemporalWorker:
+        from belugawf.temporal.worker import TemporalWorker
 
-            self._worker = TemporalWorker(
-                self._server,
-                self.catalog,
-                self._options,
-                self._hooks,
-                self._context,
-                own_process=self._own_process,
+        return TemporalWorker(
+            self._server,
+            self.catalog,
+            self._options,
+            self._hooks,
+            self._context,
+            own_process=self._own_process,
+        )
+
+    async def _start(self, new: NewRun, if_exists: IfExists, detach: bool) -> tuple[str, str]:
+        run = await self._server.start(new, replace=if_exists == "replace")
+        if run is None and if_exists == "skip":
+            existing = await self._find(new.workflow_id)
+            return existing.workflow_id, existing.run_id
+        if run is None:
+            raise AlreadyExistsError(
+                f"there is a run {new.workflow_id!r} already",
+                hint="choose another id, or pass --if-exists skip or replace",
             )
-            self._leaving.enter_context(interrupts())
-        return self._worker
+        if self._drives and not detach:
+            self._driving.begun()
+        return run.workflow_id, run.run_id
 
     async def work(self, *, concurrency: int | None = None, grace: Duration | None = None) -> None:
-        """See `DurableExecutor.work`."""
-        if concurrency is not None and self._worker is None:
-            if concurrency < 1:
-                raise UsageError(f"concurrency is {concurrency}", hint="1 or more")
-            self._options = replace(self._options, concurrency=concurrency)
-        worker = self._driving()
-        while not self._interrupts:
-            await self._pause(1.0)
-            worker.raise_if_broken()
-        await self._drain(worker, grace)
+        if concurrency is not None and self._driving.worker is None:
+            self._options = self._options.with_concurrency(concurrency)
+        await self._driving.work(grace)
 
     async def resume(
         self,
@@ -290,27 +182,28 @@ class TemporalExecutor:
         A worker here takes what the task queue has, whichever run it belongs to: named runs only
         say how long it stays.
         """
+        driving, patience_ns = self._driving, nanoseconds(patience)
         named = [id] if isinstance(id, str) else list(id or ())
-        runs = [await self._server.resolve(text) for text in named]
+        runs = [await self._find(text) for text in named]
         if not named:
             runs = list(await self._open_runs(workflow))
         before = {look.info.run_id: look for look in await self._look_at(runs)}
-        moving = [look for look in before.values() if self._goes_on(look, patience, anew=True)]
+        moving = [look for look in before.values() if look.goes_on(patience_ns, anew=True)]
         if named:
             moving = [look for look in before.values() if look.info.open]
         if dry_run:
             return [look.info for look in moving]
         if named and not moving:
             return []
-        worker = self._driving()
-        end = None if max_time is None else time.monotonic() + _seconds(max_time)
-        await self._until_at_rest(worker, [look.run for look in moving], bool(named), patience, end)
-        late = end is not None and time.monotonic() >= end
-        if self._interrupts or late or not self._drives:
-            await self._drain(worker, grace)
-        shown = [look.run for look in moving] if named else self._touched(worker)
+        end = None if max_time is None else time.monotonic_ns() + nanoseconds(max_time)
+        runs = [look.run for look in moving]
+        await self._driving.looker.until_at_rest(runs, bool(named), patience_ns, end)
+        late = end is not None and time.monotonic_ns() >= end
+        if driving.interrupts or late or not self._drives:
+            await driving.drain(grace)
+        shown = runs if named else driving.touched()
         looks = await self._look_at(shown)
-        return [self._with_news(look.info, before.get(look.info.run_id)) for look in looks]
+        return [look.with_news(before.get(look.info.run_id)) for look in looks]
 
     async def _open_runs(self, workflow: str | None) -> Sequence[RunName]:
         query = "ExecutionStatus = 'Running'"
@@ -318,193 +211,74 @@ class TemporalExecutor:
             query += f" AND WorkflowType = {quoted(workflow)}"
         return [_name(info) async for info in self._server.list(query, limit=_LOOKED_AT)]
 
-    def _touched(self, worker: TemporalWorker) -> Sequence[RunName]:
-        environment = worker.environment
-        return [RunName(id, run_id) for run_id, id in list(environment.touched.items())]
-
-    async def _until_at_rest(
-        self,
-        worker: TemporalWorker,
-        runs: Sequence[RunName],
-        named: bool,
-        patience: Duration,
-        end: float | None,
-    ) -> None:
-        """Until each of these runs rests, or time is up, or somebody interrupts."""
-        left = list(runs)
-        began = time.monotonic()
-        while not self._interrupts and (end is None or time.monotonic() < end):
-            worker.raise_if_broken()
-            # A problem that was recorded before is no word on the code as it is here now. But the
-            # server may take its time before it hands out a refused turn again.
-            waits = time.monotonic() - began < _REFUSED_S
-            touched = worker.environment.touched
-            looks = await self._look_at(left)
-            left = [
-                look.run
-                for look in looks
-                if self._goes_on(look, patience, anew=waits and look.run.run_id not in touched)
-            ]
-            if not named:
-                known = {run.run_id for run in left}
-                others = await self._look_at(
-                    [run for run in self._touched(worker) if run.run_id not in known]
-                )
-                left += [look.run for look in others if self._goes_on(look, patience)]
-            silent = time.monotonic() - worker.environment.active_at > _SILENCE_S
-            if not left and (named or (silent and not worker.in_flight)):
-                return
-            pause = 0.2 if end is None else min(0.2, max(end - time.monotonic(), 0.01))
-            await self._pause(pause)
-
-    def _goes_on(self, look: _Look, patience: Duration, *, anew: bool = False) -> bool:
-        """Whether it will move; `anew`: with code that may have been mended since it could not."""
-        info = replace(look.info, problem=None) if anew else look.info
-        longest = duration_ns(parse_duration(patience))
-        return goes_on(info, look.described, time.time_ns(), longest)
-
-    def _with_news(self, info: RunInfo, before: _Look | None) -> RunInfo:
-        """The run with its problem marked as new, where it had no such problem before."""
-        if info.problem is None:
-            return info
-        known = None if before is None else before.recorded
-        new = known is None or known.code != info.problem.code
-        return replace(info, problem=replace(info.problem, new=new))
-
-    async def _drain(self, worker: TemporalWorker, grace: Duration | None) -> None:
-        """Let attempts in flight end; a second interrupt, or the end of `grace`, cuts them."""
-        worker.stop()
-        end = None if grace is None else time.monotonic() + _seconds(grace)
-        while not await worker.drained(0.1):
-            if self._interrupts > 1 or (end is not None and time.monotonic() >= end):
-                worker.cut()
-
     def drives(self, run: str) -> bool:
-        """See `DurableExecutor.drives`."""
-        return self._worker is not None and not self._worker.done
-
-    def interrupt(self) -> None:
-        """See `DurableExecutor.interrupt`."""
-        self._interrupts += 1
-        self._interrupted.set()
-        if self._worker is not None:
-            self._worker.stop()
-            self._worker.interrupt()
-            if self._interrupts > 1:
-                self._worker.cut()
-
-    def in_flight(self) -> int:
-        """How many attempts of activities are running in this process."""
-        return 0 if self._worker is None else self._worker.in_flight
-
-    async def _pause(self, longest_s: float) -> None:
-        try:
-            async with asyncio.timeout(longest_s):
-                await self._interrupted.wait()
-        except TimeoutError:
-            pass
+        return self._opened is not None and self._opened.is_on
 
     # -- messages --------------------------------------------------------------------------------
 
-    async def signal(
-        self,
-        run: str | None,
-        signal: Signal | str,
-        payload: Any = None,
-        *,
-        drive: bool = True,
-    ) -> Delivery:
-        """See `DurableExecutor.signal`."""
-        message = Signal(signal, payload) if isinstance(signal, str) else signal
-        if not message.name:
-            raise UsageError("a signal needs a name", hint="name what the run waits for")
-        name = await (self._awaiting(message.name) if run is None else self._server.resolve(run))
-        text = codec.encode(message.payload, what="payload", limit=self._options.payload_limit)
-        look = await self._look(name)
-        if message.key is not None and self._knows_key(look, message.key):
-            return Delivery(run=look.info, duplicate=True)
+    async def _send(self, run: RunName, message: Signal, payload: str) -> RunName | None:
+        look = await self._look(run)
+        keys = [event.key for event in look.events if isinstance(event, e.SignalReceived)]
+        if message.key is not None and message.key in keys:
+            return None
         if not look.info.open:
-            raise ended(name)
-        check_payload(message.name, text, _typed_waits(look.described, message.name))
+            raise ended(run)
+        check_payload(message.name, payload, _typed_waits(look.described, message.name))
         beside = {
             "sender": message.sender,
             "key": message.key,
             "sent_at": format_instant(time.time_ns()),
         }
-        await self._server.signal(name, message.name, text, beside, message.key)
-        driven_by = await self._move_on(drive)
-        return Delivery(run=(await self._look(name)).info, driven_by=driven_by)
+        await self._server.signal(run, message.name, payload, beside, message.key)
+        return run
 
-    def _knows_key(self, look: _Look, key: str) -> bool:
-        return any(
-            isinstance(event, e.SignalReceived) and event.key == key for event in look.events
-        )
-
-    async def _awaiting(self, name: str) -> RunName:
+    async def _awaiting(self, signal: str) -> RunName:
         """The one open run that waits for this signal; what it says is visible a little late."""
         deadline = time.monotonic() + _VISIBLE_S
         while True:
             waits = await self.waiting()
-            runs = {w.run_id: RunName(w.workflow_id, w.run_id) for w in waits if w.signal == name}
+            runs = {w.run_id: RunName(w.workflow_id, w.run_id) for w in waits if w.signal == signal}
             if len(runs) == 1:
                 return next(iter(runs.values()))
             if runs:
-                ids = list(dict.fromkeys(run.workflow_id for run in runs.values()))
-                raise AmbiguousRunError(
-                    f"{len(runs)} runs wait for signal {name!r}: {', '.join(ids)}",
-                    ids,
-                    hint=f"say which: {command_line('signal', name)} RUN",
-                )
+                ids = [run.workflow_id for run in runs.values()]
+                raise several_await(signal, ids, most=len(ids))
             if time.monotonic() > deadline:
                 break
             await asyncio.sleep(_POLL_S)
         awaited = ", ".join(sorted({wait.signal for wait in waits}))
         hint = f"awaited are: {awaited}" if awaited else "no open run waits for a signal"
-        raise SignalNotAwaitedError(f"no open run waits for signal {name!r}", hint=hint)
+        raise SignalNotAwaitedError(f"no open run waits for signal {signal!r}", hint=hint)
 
     async def cancel(self, run: str, reason: str | None = None, *, drive: bool = True) -> RunInfo:
-        """See `DurableExecutor.cancel`."""
-        name = await self._server.resolve(run)
+        name = await self._find(run)
         if not (await self._look(name)).info.open:
             raise ended(name)
         await self._server.cancel(name, reason)
-        await self._move_on(drive)
-        return (await self._look(name)).info
+        await self._move_on(name, drive)
+        return await self._listed(name)
 
     async def terminate(self, run: str, reason: str | None = None) -> RunInfo:
-        """See `DurableExecutor.terminate`."""
-        name = await self._server.resolve(run)
+        name = await self._find(run)
         await self._server.terminate(name, reason)
-        return (await self._look(name)).info
+        return await self._listed(name)
 
-    async def _move_on(self, drive: bool) -> Owner | None:
-        """Somebody takes the turn: we, or a worker; who that is, if not we."""
+    async def _move_on(self, run: RunName, drive: bool) -> Owner | None:
         if drive and self._drives:
-            self._driving()
-        if self._worker is not None and not self._worker.done:
-            return None
-        return next(iter(await self._server.workers()), None)
+            self._driving.begun()
+        return None if self._driving.is_on else next(iter(await self.workers()), None)
 
-    # -- questions -------------------------------------------------------------------------------
+    # -- looking ---------------------------------------------------------------------------------
 
-    async def query(self, run: str, name: str, *args: Any) -> Any:
-        """See `DurableExecutor.query`."""
-        found = await self._server.resolve(run)
-        if name in BUILT_IN_QUERIES:
-            info = (await self._look(found)).info
-            if name == "status":
-                return info.status
-            if name == "result":
-                return info.result
-            return [waiting.to_json() for waiting in info.waiting_for]
+    async def _ask(self, run: RunName, query: str, args: Sequence[Any]) -> Any:
         if self._drives:
-            self._driving()
-        elif not await self._server.workers():
+            self._driving.begun()
+        elif not await self.workers():
             raise self._nobody()
-        handle = self._server.client.get_workflow_handle(found.workflow_id, run_id=found.run_id)
+        handle = self._server.client.get_workflow_handle(run.workflow_id, run_id=run.run_id)
         text = codec.encode(list(args), what="arguments", limit=self._options.payload_limit)
         try:
-            answer = await handle.query(name, raw(text), result_type=RawValue)
+            answer = await handle.query(query, raw(text), result_type=RawValue)
         except WorkflowQueryFailedError as error:
             raise query_error(error) from None
         except RPCError as error:
@@ -526,18 +300,11 @@ class TemporalExecutor:
         """A handle of the run with this workflow id or run id; it is looked for when used."""
         return RunHandle(self, run, run)
 
-    async def describe(self, run: str) -> RunInfo:
-        """The run as it is now."""
-        return (await self._look(await self._server.resolve(run))).info
-
     async def activities(self, run: str) -> Sequence[ActivityState]:
-        """See `DurableExecutor.activities`."""
-        look = await self._look(await self._server.resolve(run))
-        return activity_states(look.events)
+        return activity_states((await self._look(await self._find(run))).events)
 
     async def history(self, run: str, *, after: int | None = None) -> Sequence[e.Event]:
-        """See `DurableExecutor.history`."""
-        name = await self._server.resolve(run)
+        name = await self._find(run)
         if after is None:
             return (await self._look(name)).events
         return translated_history(await self._server.fetch_history(name))[after:]
@@ -551,14 +318,13 @@ class TemporalExecutor:
         since: Duration | None = None,
         limit: int | None = 20,
     ) -> Sequence[RunInfo]:
-        """See `DurableExecutor.list`."""
         conditions = []
         if status is not None:
             conditions.append(f"ExecutionStatus = {quoted(QUERY_WORDS.get(status, status))}")
         if workflow is not None:
             conditions.append(f"WorkflowType = {quoted(workflow)}")
         if since is not None:
-            moment = time.time_ns() - duration_ns(parse_duration(since))
+            moment = time.time_ns() - nanoseconds(since)
             conditions.append(f"StartTime >= '{format_instant(moment)}'")
         said = (labels or {}).items()
         found = await self._server.newest(
@@ -572,7 +338,6 @@ class TemporalExecutor:
     async def waiting(
         self, *, signal: str | None = None, limit: int | None = None
     ) -> Sequence[OpenWait]:
-        """See `DurableExecutor.waiting`."""
         waits = [
             wait
             async for info in self._server.list("ExecutionStatus = 'Running'")
@@ -583,7 +348,6 @@ class TemporalExecutor:
         return waits[:limit]
 
     async def summary(self) -> Summary:
-        """See `DurableExecutor.summary`."""
         waits: list[OpenWait] = []
         open_runs: list[RunName] = []
         async for info in self._server.list("ExecutionStatus = 'Running'"):
@@ -615,121 +379,47 @@ class TemporalExecutor:
             hint="set that: temporal operator namespace update --retention 30d NAMESPACE",
         )
 
-    async def workers(self) -> Sequence[Owner]:
-        """The processes that polled the task queue lately."""
+    async def workers(self, workflow: str | None = None) -> Sequence[Owner]:
+        """The processes that polled the task queue lately; what they drive is not known."""
         return await self._server.workers()
 
     # -- waiting ---------------------------------------------------------------------------------
 
-    async def wait(
-        self,
-        run: str,
-        *,
-        until: str = "done",
-        max_wait: Duration | None = None,
-        patience: Duration = DEFAULT_PATIENCE,
-    ) -> RunInfo:
-        """See `DurableExecutor.wait`."""
-        reached = condition(until)
-        name = await self._server.resolve(run)
-        end = None if max_wait is None else time.monotonic() + _seconds(max_wait)
-        while True:
-            look = await self._look(name)
-            info = look.info
-            if reached(info) or not info.open:
-                return info
-            if until == "rest" and not self._goes_on(look, patience):
-                return info
-            if self._interrupts:
-                return info
-            if end is not None and time.monotonic() >= end:
-                raise WaitExpiredError(
-                    f"run {info.workflow_id!r} is not there yet; it goes on",
-                    hint=f"look at it: {command_line('status', info.workflow_id)}",
-                )
-            await self._pause(_POLL_S)
+    async def _at_rest(self, look: Look, patience_ns: int) -> RunInfo | None:
+        return None if look.goes_on(patience_ns) else look.info
 
-    async def result_of(self, run_id: str) -> Any:
-        """See `RunHandle.result`."""
-        name = await self._server.resolve(run_id)
-        while True:
-            look = await self._look(name)
-            if not look.info.open:
-                break
-            self._require_driver(look.info)
+    async def _pause(self, look: Look, longest_s: float) -> None:
+        await self._driving.pause(min(longest_s, _POLL_S))
+
+    async def _ended(self, run: RunName) -> RunInfo:
+        while (info := (await self._look(run)).info).open:
+            driver = self._driver_of(info)
+            if driver.why is not None:
+                raise driver.why
             await asyncio.sleep(_POLL_S)
-        if look.info.status != "completed":
-            raise outcome_error(look.info)
-        definition = self.catalog.workflows.get(look.info.workflow)
-        annotation = Any if definition is None else definition.result_annotation
-        return codec.decode(codec.encode(look.info.result), annotation, what="result")
+        return info
 
-    def _require_driver(self, info: RunInfo) -> None:
-        """Raise where the run cannot end: nobody takes its turns, or its code does not fit."""
+    async def _driver(self, run: RunName) -> Driver:
+        return self._driver_of((await self._look(run)).info)
+
+    def _driver_of(self, info: RunInfo) -> Driver:
+        if not info.open:
+            return Driver("nobody", why=ended(RunName(info.workflow_id, info.run_id)))
         # A problem that was recorded before says nothing of the code as it is here now.
-        worker = self._worker
-        ours = worker is not None and not worker.done
-        known = worker is not None and info.run_id in worker.environment.touched
-        if info.problem is not None and (known or not ours):
-            raise TurnError(info.problem.message, hint=info.problem.hint)
-        if info.unattended is not None:
-            raise NotFinishedError(
-                f"run {info.workflow_id!r} has not ended: {info.unattended}",
-                workflow_id=info.workflow_id,
-                run_id=info.run_id,
-                hint="start a worker: belugawf worker",
-            )
-
-    # -- looking ---------------------------------------------------------------------------------
-
-    async def _look(self, name: RunName) -> _Look:
-        described = await self._server.describe(name)
-        length = described.workflow_execution_info.history_length
-        history = await self._server.history(name, length)
-        info = run_info(described, history)
-        recorded = info.problem
-        if info.open:
-            problem = self._problem(info, described)
-            unattended = None if problem else await self._unattended(described)
-            info = replace(info, problem=problem, unattended=unattended)
-        events = translated_history(history, described.pending_activities)
-        return _Look(name, info, described, events, recorded)
-
-    async def _look_at(self, runs: Sequence[RunName]) -> Sequence[_Look]:
-        gate = asyncio.Semaphore(_AT_ONCE)
-
-        async def look(run: RunName) -> _Look:
-            async with gate:
-                return await self._look(run)
-
-        loop = asyncio.get_running_loop()
-        return list(await asyncio.gather(*(hidden_task(loop, look(run)) for run in runs)))
-
-    def _problem(
-        self, info: RunInfo, described: DescribeWorkflowExecutionResponse
-    ) -> Problem | None:
-        """What keeps the run from moving: our own worker knows best, then the history."""
-        worker = self._worker
-        if worker is None or info.run_id not in worker.environment.touched:
-            return info.problem
-        if not described.HasField("pending_workflow_task"):
-            return None  # the last turn was taken, wherever that was
-        own = worker.environment.problems.get(info.run_id)
-        if own is None and described.pending_workflow_task.attempt > 1:
-            # We had nothing against the turn, and the server refused it.
-            return info.problem
-        return own
-
-    async def _unattended(self, described: DescribeWorkflowExecutionResponse) -> str | None:
-        """That no worker takes what the run has ready, if none does."""
-        if self._worker is not None and not self._worker.done:
-            return None
-        if not is_untaken(described, polled=False):
-            return None
-        polled = bool(await self._server.workers())
-        if not is_untaken(described, polled=polled):
-            return None
-        return f"no worker answers on task queue {self.settings.task_queue!r}"
+        known = self._driving.has_touched(info.run_id)
+        if info.problem is not None and (known or not self._driving.is_on):
+            return Driver("nobody", why=TurnError(info.problem.message, hint=info.problem.hint))
+        if self._driving.is_on:
+            return Driver("us")
+        if info.unattended is None:
+            return Driver("worker", info.owner)
+        unattended = NotFinishedError(
+            f"run {info.workflow_id!r} has not ended: {info.unattended}",
+            workflow_id=info.workflow_id,
+            run_id=info.run_id,
+            hint="start a worker: belugawf worker",
+        )
+        return Driver("nobody", why=unattended)
 
 
 def _name(info: WorkflowExecutionInfo) -> RunName:
@@ -743,7 +433,3 @@ def _typed_waits(described: DescribeWorkflowExecutionResponse, signal: str) -> l
         for wait in waits
         if wait["signal"] == signal
     ]
-
-
-def _seconds(duration: Duration) -> float:
-    return parse_duration(duration).total_seconds()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextvars import Context
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from belugawf.config import temporal_settings
 from belugawf.executor import Hooks
+from belugawf.executor.options import EngineOptions
 from belugawf.model.errors import ConfigurationError, UnavailableError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from belugawf.temporal.executor import TemporalExecutor
 
 _PLACE = ("host", "namespace", "task_queue", "tls", "api_key")
-_DRIVING = ("defaults", "payload_limit", "max_crashes", "concurrency", "threads", "cache_runs")
+_DRIVING = tuple(field.name for field in fields(EngineOptions))
 
 # The server ends a run with a payload of more than 2 MiB, what we write beside it included.
 _LARGEST_PAYLOAD = 2 * 1024 * 1024 - 64 * 1024
@@ -45,7 +46,6 @@ def make_executor(
             hint=f"it has workflows, {', '.join((*_PLACE, *_DRIVING))}",
         )
     try:
-        from belugawf.temporal.environment import WorkerOptions
         from belugawf.temporal.executor import TemporalExecutor
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != "temporalio":
@@ -54,11 +54,11 @@ def make_executor(
             "provider 'temporal' needs the Temporal SDK, which is not installed",
             hint="pip install 'belugawf[temporal]'",
         ) from None
-    driving = WorkerOptions()
+    driving = EngineOptions()
     place = temporal_settings() if settings is None else settings.temporal
     if settings is not None:
         workflows = settings.workflows if workflows is None else workflows
-        driving = WorkerOptions(
+        driving = EngineOptions(
             defaults=settings.activity_defaults,
             payload_limit=settings.payload_limit,
             max_crashes=settings.max_crashes,

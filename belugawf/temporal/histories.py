@@ -17,8 +17,7 @@ from temporalio.api.enums.v1 import EventType, TimeoutType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import PendingActivityInfo
 
-from belugawf.model import codec
-from belugawf.model import events as e
+from belugawf.model import codec, events as e
 from belugawf.model.durations import parse_duration, parse_instant
 from belugawf.model.errors import Failure, PayloadTypeError
 from belugawf.temporal.book import Book

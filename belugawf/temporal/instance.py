@@ -25,8 +25,7 @@ from temporalio.api.enums.v1 import WorkflowTaskFailedCause
 from temporalio.bridge.proto.workflow_activation import RemoveFromCache, WorkflowActivation
 from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
-from temporalio.common import Priority, RawValue
-from temporalio.common import RetryPolicy as TemporalRetryPolicy
+from temporalio.common import Priority, RawValue, RetryPolicy as TemporalRetryPolicy
 from temporalio.worker import (
     ExecuteActivityInput,
     HandleSignalInput,

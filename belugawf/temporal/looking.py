@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from temporalio.api.enums.v1 import (
     EventType,
@@ -20,17 +21,28 @@ from temporalio.api.workflow.v1 import PendingActivityInfo, WorkflowExecutionInf
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 
 from belugawf.executor import OpenWait, Owner, Problem, RunId, RunInfo, Waiting
+from belugawf.executor.views import waiting_for
+from belugawf.host.loops import hidden_task
 from belugawf.model import events as e
 from belugawf.model.durations import parse_instant
 from belugawf.model.errors import Failure, PayloadTypeError
 from belugawf.model.history import OpenWork
+from belugawf.model.values import frozen
 from belugawf.temporal.environment import problem_of
-from belugawf.temporal.histories import instant, translate
+from belugawf.temporal.histories import instant, translate, translated
 from belugawf.temporal.payloads import LABELS_MEMO, PROGRESS_MEMO, WAITS_MEMO, to_text
-from belugawf.temporal.server import owner_of
-from belugawf.views import waiting_for
+from belugawf.temporal.server import RunName, Server, owner_of
+
+if TYPE_CHECKING:
+    from belugawf.temporal.driving import Driving
 
 PROVIDER = "temporal"
+# Calls to the server at the same time.
+_AT_ONCE = 16
+# A `resume` without a name ends after this silence of the task queue, in seconds.
+_SILENCE_S = 1.0
+# How long a `resume` waits for a turn that was refused before, in seconds.
+_REFUSED_S = 30.0
 # A task that no worker has taken for so long, though some polled lately: they are gone.
 _UNTAKEN_S = 12.0
 # The same where none polled lately.
@@ -45,6 +57,133 @@ STATUSES = {
     WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW: "continued_as_new",
     WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_TIMED_OUT: "timed_out",
 }
+
+
+@frozen()
+class Look:
+    """A run as it was at one moment; `recorded` is the problem that its history tells of."""
+
+    run: RunName
+    info: RunInfo
+    described: DescribeWorkflowExecutionResponse
+    events: Sequence[e.Event]
+    recorded: Problem | None
+
+    def goes_on(self, patience_ns: int, *, anew: bool = False) -> bool:
+        """Whether it will move within `patience_ns`, where workers are there.
+
+        `anew`: with code that may have been mended since it could not.
+        """
+        info = self.info
+        stuck = (info.problem is not None and not anew) or info.unattended is not None
+        if not info.open or stuck:
+            return False
+        if self.described.HasField("pending_workflow_task"):
+            return True
+        soon = time.time_ns() + patience_ns
+        for wait in info.waiting_for:
+            if wait.kind == "activity" and wait.until is None:
+                return True
+            if wait.until is not None and wait.until <= soon:
+                return True
+        return not info.waiting_for
+
+    def with_news(self, before: Look | None) -> RunInfo:
+        """The run with its problem marked as new, where it had no such problem before."""
+        problem = self.info.problem
+        if problem is None:
+            return self.info
+        known = None if before is None else before.recorded
+        new = known is None or known.code != problem.code
+        return replace(self.info, problem=replace(problem, new=new))
+
+
+class Looker:
+    """Looks at runs. What our own worker has met counts before what the server tells."""
+
+    def __init__(self, server: Server, driving: Driving) -> None:
+        self._server = server
+        self._driving = driving
+
+    async def look(self, name: RunName) -> Look:
+        """The run as it is now."""
+        described = await self._server.describe(name)
+        length = described.workflow_execution_info.history_length
+        history = await self._server.history(name, length)
+        info = run_info(described, history)
+        recorded = info.problem
+        if info.open:
+            problem = self._problem(info, described)
+            unattended = None if problem else await self._unattended(described)
+            info = replace(info, problem=problem, unattended=unattended)
+        events = translated(history, described.pending_activities)
+        return Look(name, info, described, events, recorded)
+
+    async def look_at(self, runs: Sequence[RunName]) -> Sequence[Look]:
+        """Many runs, a few at a time."""
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def look(run: RunName) -> Look:
+            async with gate:
+                return await self.look(run)
+
+        loop = asyncio.get_running_loop()
+        return list(await asyncio.gather(*(hidden_task(loop, look(run)) for run in runs)))
+
+    async def until_at_rest(
+        self, runs: Sequence[RunName], named: bool, patience_ns: int, end: int | None
+    ) -> None:
+        """Until each of these runs rests, or time is up, or somebody interrupts."""
+        driving, left = self._driving, list(runs)
+        worker = driving.begun()
+        began = time.monotonic()
+        while not driving.interrupts and (end is None or time.monotonic_ns() < end):
+            worker.raise_if_broken()
+            # A problem that was recorded before is no word on the code as it is here now. But the
+            # server may take its time before it hands out a refused turn again.
+            waits = time.monotonic() - began < _REFUSED_S
+            looks = await self.look_at(left)
+            touched = {run.run_id for run in driving.touched()}
+            left = [
+                look.run
+                for look in looks
+                if look.goes_on(patience_ns, anew=waits and look.run.run_id not in touched)
+            ]
+            if not named:
+                others = [run for run in driving.touched() if run not in left]
+                looks = await self.look_at(others)
+                left += [look.run for look in looks if look.goes_on(patience_ns)]
+            silent = time.monotonic() - worker.environment.active_at > _SILENCE_S
+            if not left and (named or (silent and not worker.in_flight)):
+                return
+            pause = 0.2 if end is None else min(0.2, max((end - time.monotonic_ns()) / 1e9, 0.01))
+            await driving.pause(pause)
+
+    def _problem(
+        self, info: RunInfo, described: DescribeWorkflowExecutionResponse
+    ) -> Problem | None:
+        """What keeps the run from moving: our own worker knows best, then the history."""
+        worker = self._driving.worker
+        if worker is None or not self._driving.has_touched(info.run_id):
+            return info.problem
+        if not described.HasField("pending_workflow_task"):
+            return None  # the last turn was taken, wherever that was
+        own = worker.environment.problems.get(info.run_id)
+        if own is None and described.pending_workflow_task.attempt > 1:
+            # We had nothing against the turn, and the server refused it.
+            return info.problem
+        return own
+
+    async def _unattended(self, described: DescribeWorkflowExecutionResponse) -> str | None:
+        """That no worker takes what the run has ready, if none does."""
+        if self._driving.is_on:
+            return None
+        if not is_untaken(described, polled=False):
+            return None
+        polled = bool(await self._server.workers())
+        if not is_untaken(described, polled=polled):
+            return None
+        return f"no worker answers on task queue {self._server.settings.task_queue!r}"
 
 
 def run_info(
@@ -197,27 +336,3 @@ def _untaken_since(described: DescribeWorkflowExecutionResponse) -> list[float]:
             first = activity.scheduled_time.ToNanoseconds() / 1e9
             moments.append(max(due.ToNanoseconds() / 1e9, first))
     return moments
-
-
-def has_turn_due(described: DescribeWorkflowExecutionResponse) -> bool:
-    """Whether a worker is to take a turn of the run now."""
-    return described.HasField("pending_workflow_task")
-
-
-def goes_on(
-    info: RunInfo, described: DescribeWorkflowExecutionResponse, now: int, patience: int
-) -> bool:
-    """Whether the run will move within `patience` nanoseconds, where workers are there."""
-    if not info.open or info.problem is not None or info.unattended is not None:
-        return False
-    if has_turn_due(described):
-        return True
-    soon = now + patience
-    for wait in info.waiting_for:
-        if wait.kind == "activity" and (wait.until is None or wait.until <= soon):
-            return True
-        if wait.kind == "timer" and wait.until is not None and wait.until <= soon:
-            return True
-        if wait.kind == "signal" and wait.until is not None and wait.until <= soon:
-            return True
-    return not info.waiting_for

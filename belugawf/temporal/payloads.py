@@ -23,20 +23,12 @@ from temporalio.converter import (
 )
 from temporalio.exceptions import (
     ActivityError as TemporalActivityError,
-)
-from temporalio.exceptions import (
     ApplicationError as TemporalApplicationError,
-)
-from temporalio.exceptions import (
     CancelledError as TemporalCancelledError,
-)
-from temporalio.exceptions import (
     FailureError,
     RetryState,
-    TimeoutType,
-)
-from temporalio.exceptions import (
     TimeoutError as TemporalTimeoutError,
+    TimeoutType,
 )
 
 from belugawf.authoring.failures import describe_failure

@@ -9,7 +9,6 @@ import socket
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +42,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from belugawf.config import TemporalSettings
 from belugawf.executor import Owner, RunId, TypedRun
+from belugawf.executor.info import NewRun
+from belugawf.model import codec
 from belugawf.model.errors import (
     AmbiguousRunError,
     RunEndedError,
@@ -53,7 +54,7 @@ from belugawf.model.shell import command_line
 from belugawf.model.values import frozen
 from belugawf.temporal.connection import CALL_TIMEOUT, connect, server_error, translated
 from belugawf.temporal.histories import instant
-from belugawf.temporal.payloads import header, to_payload
+from belugawf.temporal.payloads import LABELS_MEMO, header, to_payload
 
 _SHORTEST_PREFIX = 4
 _PAGE = 1_000
@@ -296,28 +297,20 @@ class Server:
 
     # -- messages --------------------------------------------------------------------------------
 
-    async def start(
-        self,
-        workflow: str,
-        workflow_id: str,
-        input: str | None,
-        *,
-        timeout: timedelta | None,
-        replace: bool,
-        memo: Mapping[str, str],
-        beside: Mapping[str, Any],
-    ) -> RunName | None:
+    async def start(self, new: NewRun, *, replace: bool) -> RunName | None:
         """Start a run; `None` where one with that id is stored and is not to be replaced.
 
         Sending the same request again, as the SDK does after a lost answer, starts nothing more.
         """
         reuse, conflict = WorkflowIdReusePolicy, WorkflowIdConflictPolicy
+        memo = {LABELS_MEMO: to_payload(codec.encode(new.labels))} if new.labels else {}
+        beside = {"python": new.python, "belugawf": new.belugawf}
         request = StartWorkflowExecutionRequest(
             namespace=self._namespace,
-            workflow_id=workflow_id,
-            workflow_type=WorkflowType(name=workflow),
+            workflow_id=new.workflow_id,
+            workflow_type=WorkflowType(name=new.workflow),
             task_queue=TaskQueue(name=self.settings.task_queue),
-            input=None if input is None else Payloads(payloads=[to_payload(input)]),
+            input=None if new.input is None else Payloads(payloads=[to_payload(new.input)]),
             identity=self.client.identity,
             request_id=str(uuid.uuid4()),
             workflow_id_reuse_policy=reuse.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
@@ -326,11 +319,11 @@ class Server:
             workflow_id_conflict_policy=conflict.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING
             if replace
             else conflict.WORKFLOW_ID_CONFLICT_POLICY_FAIL,
-            memo=Memo(fields={key: to_payload(text) for key, text in memo.items()}),
+            memo=Memo(fields=memo),
             header=Header(fields=header(beside)),
         )
-        if timeout is not None:
-            request.workflow_execution_timeout.FromTimedelta(timeout)
+        if new.timeout_ns is not None:
+            request.workflow_execution_timeout.FromNanoseconds(new.timeout_ns)
         try:
             answer = await self._service.start_workflow_execution(
                 request, retry=True, timeout=CALL_TIMEOUT
@@ -339,7 +332,7 @@ class Server:
             if error.status is RPCStatusCode.ALREADY_EXISTS:
                 return None
             raise server_error(error, self.settings) from error
-        return self._remember(RunName(workflow_id, answer.run_id))
+        return self._remember(RunName(new.workflow_id, answer.run_id))
 
     def _remember(self, run: RunName) -> RunName:
         if len(self._known) > _KNOWN:

@@ -13,12 +13,13 @@ from temporalio.worker import Worker
 
 from belugawf.authoring.loader import Catalog
 from belugawf.executor import Hooks
+from belugawf.executor.options import EngineOptions
 from belugawf.host.clock import SystemClock
 from belugawf.host.knobs import number
 from belugawf.host.loops import ProtectedTasks
 from belugawf.model.errors import UnavailableError
 from belugawf.temporal.attempts import ActivityHost
-from belugawf.temporal.environment import Environment, WorkerOptions
+from belugawf.temporal.environment import Environment
 from belugawf.temporal.instance import Headers, Instance, Runner
 from belugawf.temporal.runtime import DurableRun
 from belugawf.temporal.scheduling import PULSE_S
@@ -61,7 +62,7 @@ class TemporalWorker:
         self,
         server: Server,
         catalog: Catalog,
-        options: WorkerOptions,
+        options: EngineOptions,
         hooks: Sequence[Hooks],
         context: Context | None = None,
         *,

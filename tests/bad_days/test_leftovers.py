@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from belugawf import WorkflowContext, new_executor, workflow
-from belugawf.local import places as module
-from belugawf.local.database import Database
-from belugawf.local.places import FRESH_S, Places, identity_of
+from belugawf.local.file import places as module
+from belugawf.local.file.database import Database
+from belugawf.local.file.places import FRESH_S, Places, identity_of
 from belugawf.model.errors import DisplacedError
 from tests.conformance.harness import Project, wait_for
 
@@ -230,7 +230,7 @@ async def test_claims_are_always_compared(tmp_path: Path) -> None:
     async with new_executor(db=tmp_path / "state.db", workflows=[asking]) as executor:
         handle = await executor.execute(asking, id="a", detach=True)
         await executor.resume("a")  # it has a lock now
-        store, presence = executor._store, executor._presence  # type: ignore[attr-defined]
+        store, presence = executor._store, executor._driving.presence  # type: ignore[attr-defined]
         row = store.find("a")[0]
         assert row.owner is None
         (lock,) = (tmp_path / "state.db-locks").glob("*.owner")

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import pytest
 
 from belugawf import WorkflowContext, activity, workflow
+from belugawf.executor.options import EngineOptions
 from belugawf.local.executor import LocalExecutor
-from belugawf.local.options import EngineOptions
 from belugawf.model.durations import SECOND_NS
 
 DAY_S = 24 * 3600

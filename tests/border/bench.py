@@ -105,7 +105,7 @@ class Bench:
 
     def worker_noticed(self) -> str:
         """What has come of the worker on Temporal: one that has ended is replaced by a new one."""
-        worker = getattr(self._executor, "_worker", None)
+        worker = getattr(self._executor._driving, "worker", None)  # type: ignore[attr-defined]
         self._first = self._first or worker
         if worker is self._first and (worker is None or not worker._running.cancelling()):
             return ""

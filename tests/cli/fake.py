@@ -15,6 +15,7 @@ from belugawf.executor import (
     ActivityState,
     Delivery,
     OpenWait,
+    Owner,
     Pruned,
     RunInfo,
     Summary,
@@ -244,6 +245,9 @@ class FakeExecutor:
 
     async def work(self, *, concurrency: int | None = None, grace: Any = None) -> None:
         self.calls.append(("work", {"concurrency": concurrency}))
+
+    async def workers(self, workflow: str | None = None) -> Sequence[Owner]:
+        return ()
 
     def drives(self, run: str) -> bool:
         return self._find(run).owner is None

@@ -18,7 +18,7 @@ def test_help_of_every_command(cli: Cli, command: str) -> None:
     done = cli(command, "--help")
     assert done.code == 0
     assert done.err == ""
-    assert COMMANDS[command][1] in done.out
+    assert COMMANDS[command] in done.out
     for flag in ("--json", "--quiet", "--verbose"):
         assert flag in done.out
 
@@ -28,7 +28,7 @@ def test_help_lists_every_command(cli: Cli) -> None:
     bare, short, long = cli(), cli("-h"), cli("--help")
     assert bare.code == short.code == long.code == 0
     assert bare.out == short.out == long.out
-    for command, (_, line) in COMMANDS.items():
+    for command, line in COMMANDS.items():
         assert f"  {command} " in bare.out
         assert line in bare.out
 

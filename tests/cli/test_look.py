@@ -452,7 +452,7 @@ def test_signal_is_zero_once_on_disk(cli: Cli) -> None:
 
 def test_signal_beside_a_worker(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """A live process goes on with the run: it is followed for a moment, then named."""
-    monkeypatch.setattr("belugawf.cli.driving._FOLLOW_S", 0.1)
+    monkeypatch.setattr("belugawf.cli.follow._FOLLOW_S", 0.1)
     owner = Owner(pid=1, host="here", since=START)
     cli.executor = FakeExecutor(run_info("report", waiting_for=(signal_wait(),), owner=owner))
     cli.executor.driven_by = owner
@@ -467,7 +467,7 @@ def test_a_message_on_its_way_is_not_asked_for_again(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
 ) -> None:
     """The worker is stopped: it is named, and nobody is told to send what is on disk already."""
-    monkeypatch.setattr("belugawf.cli.driving._FOLLOW_S", 0.1)
+    monkeypatch.setattr("belugawf.cli.follow._FOLLOW_S", 0.1)
     owner = Owner(pid=7, host="here", since=START, frozen=True)
     cli.executor = FakeExecutor(run_info("report", waiting_for=(signal_wait(),)))
     cli.executor.driven_by = owner

@@ -6,8 +6,7 @@ import json
 import time
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from belugawf.cli.render import (
     clock,
@@ -19,7 +18,7 @@ from belugawf.cli.render import (
     relative,
     short_duration,
 )
-from belugawf.cli.telling import user_traceback
+from belugawf.cli.sentences import user_traceback
 from tests.cli.fake import SECOND_NS
 
 NOON = 1_795_608_000 * SECOND_NS  # 2026-11-25 12:00 UTC, a Wednesday

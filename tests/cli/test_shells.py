@@ -20,8 +20,7 @@ from typing import Any
 
 import pexpect
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from belugawf import WorkflowContext, new_executor, workflow
 from belugawf.model.errors import BelugaError

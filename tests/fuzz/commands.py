@@ -20,7 +20,7 @@ from typing import Any
 
 from belugawf.__main__ import run
 from belugawf.cli.streams import STREAMS
-from belugawf.local import executor as local_executor
+from belugawf.local import driving
 
 # Those of CLI.md, without 1: "a bug of ours" is what is looked for.
 DOCUMENTED = frozenset({0, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13, 14, 124, 130, 143})
@@ -142,8 +142,8 @@ def command(
         STREAMS.mask = None
         logging.setLogRecordFactory(logging.LogRecord)
         # `main` would end the process here; in this one they would stay for ever.
-        for engine in local_executor._LEFT_BEHIND:
+        for engine in driving._LEFT_BEHIND:
             engine.evict_all()
-        local_executor._LEFT_BEHIND.clear()
+        driving._LEFT_BEHIND.clear()
     texts = [stream.getvalue().decode("utf-8") for stream in (out, err)]
     return Answer(tuple(args), code, *texts)

@@ -79,8 +79,8 @@ def test_a_traceback_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     def fall_over(*_: object) -> None:
         raise RuntimeError("nobody expected this")
 
-    monkeypatch.setattr("belugawf.local.store.Store.counts", fall_over)
-    monkeypatch.setattr("belugawf.local.store.Store.find", fall_over)
+    monkeypatch.setattr("belugawf.local.store.store.Store.counts", fall_over)
+    monkeypatch.setattr("belugawf.local.store.store.Store.find", fall_over)
     (kind,) = (kind for kind in KINDS if kind.name == "rows")
     tally = campaign([kind], cases=10, seed=1, place=tmp_path)
     assert tally.found["traceback"]

@@ -13,8 +13,8 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
-from belugawf.local.database import APPLICATION_ID, SCHEMA_VERSION, Database
-from belugawf.local.store import Store
+from belugawf.local.file.database import APPLICATION_ID, SCHEMA_VERSION, Database
+from belugawf.local.store.store import Store
 from belugawf.model import events as e
 from tests.histories.scenarios import SCENARIOS, Place, drive
 

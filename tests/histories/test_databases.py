@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from belugawf import Signal
-from belugawf.local.database import APPLICATION_ID, SCHEMA_VERSION
-from belugawf.local.migrations import copy_name, migrations
+from belugawf.local.file.database import APPLICATION_ID, SCHEMA_VERSION
+from belugawf.local.file.migrations import copy_name, migrations
 from belugawf.model.soundness import check_history
 from tests.histories.scenarios import Place
 

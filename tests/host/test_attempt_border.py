@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from belugawf import Hooks, RetryPolicy, WorkflowContext, activity, workflow
-from belugawf.blocking import BlockingExecutor
+from belugawf.executor.blocking import BlockingExecutor
 from belugawf.host import hooks as hooks_module
 from belugawf.host.attempts import AttemptRunner, AttemptSpec, Outcome
 from belugawf.host.clock import SystemClock

@@ -18,8 +18,7 @@ from typing import Any
 
 import pytest
 
-from belugawf.host import border as borders
-from belugawf.host import forbidding, guard
+from belugawf.host import border as borders, forbidding, guard
 from belugawf.host.border import Border, Raised, UnexpectedError, call, interrupts
 from belugawf.model.errors import (
     CodeInterrupted,

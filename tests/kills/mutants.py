@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from belugawf.host import children
-from belugawf.local.engine import Engine
-from belugawf.local.presence import Presence
-from belugawf.local.rows import Message
-from belugawf.local.store import Store
-from belugawf.local.turns import MadeTurn
+from belugawf.local.drive.engine import Engine
+from belugawf.local.drive.presence import Presence
+from belugawf.local.drive.turns import MadeTurn
+from belugawf.local.store.rows import Message
+from belugawf.local.store.store import Store
 from belugawf.model import events as e
 
 
@@ -22,9 +22,10 @@ def effects_before_commit() -> None:
     async def early(self: Engine, made: Sequence[MadeTurn], *more: Any) -> None:
         for m in made:
             scheduled = [x.seq for x in m.events if isinstance(x, e.ActivityScheduled)]
-            m.run.unstarted.update(dict.fromkeys(scheduled))
-            self._starter.queue(m.run, m.now)
-        self._starter.start(self._runs, self._clock.now())
+            for seq in scheduled:
+                m.run.open(seq)
+            self._queue.queue(m.run, m.now)
+        self._queue.start(self._clock.now())
         await asyncio.get_running_loop().run_in_executor(None, lambda: None)
         await commit(self, made, *more)
 

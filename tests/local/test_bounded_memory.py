@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from belugawf import WorkflowContext, activity, workflow
-from belugawf.local import agenda, claiming, memory
-from belugawf.local.engine import Engine
+from belugawf.executor.options import EngineOptions
+from belugawf.local.drive import agenda, claiming, memory
+from belugawf.local.drive.engine import Engine
 from belugawf.local.executor import LocalExecutor
-from belugawf.local.options import EngineOptions
 from belugawf.model import events as e
 
 GATES: dict[str, asyncio.Event] = {}
@@ -36,7 +36,7 @@ async def listening(ctx: WorkflowContext) -> list[int]:
 
 
 async def engine_of(executor: LocalExecutor) -> Engine:
-    return await executor._driving()
+    return await executor._driving.begun()
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -48,7 +48,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def replayed(engine: Engine) -> int:
     """How many of the driven runs are in memory with the state of their code."""
-    return sum(run.replayer is not None for run in engine._runs.values())
+    return sum(run.state is not None for run in engine._runs.values())
 
 
 async def test_runs_that_wait(tmp_path: Path) -> None:

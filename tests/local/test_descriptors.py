@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from belugawf.local.descriptors import Descriptor, closed, opened
+from belugawf.local.file.descriptors import Descriptor, closed, opened
 
 # Python 3.12 warns of forks beside threads: what follows them is what is tested here.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,13 @@ from belugawf import (
     activity,
     workflow,
 )
+from belugawf.executor.options import EngineOptions
 from belugawf.host.clock import SystemClock
-from belugawf.local import executor as local_executor
-from belugawf.local.database import WouldWaitError
-from belugawf.local.engine import Engine
+from belugawf.local import driving
+from belugawf.local.drive.engine import Engine
 from belugawf.local.executor import LocalExecutor
-from belugawf.local.options import EngineOptions
-from belugawf.local.rows import Committed, Start, Turn
-from belugawf.local.turns import DrivenRun
+from belugawf.local.file.database import WouldWaitError
+from belugawf.local.store.rows import Committed, Start, Turn
 from belugawf.model import events as e
 from belugawf.model.durations import SECOND_NS
 from belugawf.model.errors import WorkflowBlockedError
@@ -251,7 +250,7 @@ async def test_an_outcome_that_nobody_wants_is_used_up(tmp_path: Path) -> None:
         await executor.wait("one", until="signal:end")
         engine = engine_of(executor)
         async with asyncio.timeout(60):
-            while any(run.outcomes for run in engine._runs.values()):
+            while any(run.ended for run in engine._runs.values()):
                 await engine.changed(0.1)
         await executor.signal("one", "end")
         await handle.result()
@@ -263,16 +262,16 @@ async def test_a_start_that_is_no_longer_wanted_takes_no_room(tmp_path: Path) ->
     async with open_executor(tmp_path, changing_its_mind, options=options) as executor:
         handle = await executor.execute(changing_its_mind, id="one")
         engine = engine_of(executor)
-        start = engine._starter.start
+        start = engine._queue.start
 
-        def start_and_tell(runs: Mapping[int, DrivenRun], now: int) -> None:
-            start(runs, now)
-            for run in runs.values():
-                if run.to_begin and not executor._store.mail([run.key]):
+        def start_and_tell(now: int) -> None:
+            start(now)
+            for run in engine._runs.values():
+                if run.recording and not executor._store.mail([run.key]):
                     executor._store.send(run.key, "signal", name="stop trying", payload="null")
                     engine.look()
 
-        engine._starter.start = start_and_tell  # type: ignore[method-assign]
+        engine._queue.start = start_and_tell  # type: ignore[method-assign]
         async with asyncio.timeout(60):
             assert await handle.result() == "went on"
 
@@ -284,7 +283,8 @@ async def test_what_nobody_waits_for_queues_no_longer(tmp_path: Path) -> None:
     async with open_executor(tmp_path, changing_its_mind_earlier, options=options) as executor:
         handle = await executor.execute(changing_its_mind_earlier, id="one")
         await executor.wait("one", until="signal:end")
-        queued = [*engine_of(executor)._starter._queued]
+        queues = engine_of(executor)._queue._queues.values()
+        queued = [slot for queue in queues for slot in queue]
         await executor.signal("one", "end")
         await handle.result()
     assert queued == []
@@ -374,7 +374,7 @@ async def test_a_resume_of_one_workflow_hides_no_other_later(tmp_path: Path) -> 
         await executor.resume(workflow="patient")
         handle = await executor.execute(napping, id="one", input=0.3)
         engine = engine_of(executor)
-        engine._claims._followed[1] = engine._runs[1].patience_ns = 0
+        engine._claims._followed[1] = engine._runs[1].idle_wait_ns = 0
         async with asyncio.timeout(60):
             assert await handle.result() == "slept"
 
@@ -471,12 +471,13 @@ async def test_a_worker_may_be_cancelled_just_before_leaving(tmp_path: Path) -> 
     executor = await open_executor(tmp_path, patient).__aenter__()
     worker = asyncio.create_task(executor.work())
     await asyncio.sleep(0)
-    presence = executor._presence
+    drives = executor._driving
+    presence = drives.presence
     await executor.__aexit__()
     worker.cancel()
     with pytest.raises(asyncio.CancelledError):
         await worker
-    assert presence is not None and executor._presence is None
+    assert presence is not None and drives.presence is None
 
 
 async def test_a_reminder_that_hangs_holds_a_late_timeout_only_for_its_own_length(
@@ -509,7 +510,7 @@ async def test_runs_of_a_busy_worker_hide_no_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As many runs as one look claims are held by another; what is free is found all the same."""
-    monkeypatch.setattr("belugawf.local.claiming.CLAIM_AT_ONCE", 2)
+    monkeypatch.setattr("belugawf.local.drive.claiming.CLAIM_AT_ONCE", 2)
     async with (
         open_executor(tmp_path, working, napping) as busy,
         open_executor(tmp_path, working, napping) as free,
@@ -540,7 +541,7 @@ async def test_a_clock_set_back_during_a_turn_delays_no_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between a look and the rest after it: the next look is a second away, not an hour."""
-    monkeypatch.setattr(local_executor, "wake_owner", lambda row: None)
+    monkeypatch.setattr(driving, "wake_owner", lambda row: None)
     clock = SetBack()
     async with (
         open_executor(tmp_path, napping, clock=clock) as worker,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -555,3 +556,20 @@ async def test_waiting_for_a_signal_without_a_name(tmp_path: Path) -> None:
         await executor.execute(asking, id="a")
         with pytest.raises(UsageError, match="cannot wait for 'signal:'"):
             await executor.wait("a", until="signal:")
+
+
+async def test_workers_are_named(tmp_path: Path) -> None:
+    """Those in other executors, for the workflows that they know; none that is gone."""
+    db = tmp_path / "state.db"
+    async with new_executor(db=db) as executor:
+        async with new_executor(db=db, workflows=[doubled]) as other:
+            work = asyncio.create_task(other.work())
+            async with asyncio.timeout(20):
+                while not await executor.workers():
+                    await asyncio.sleep(0.01)
+            assert [owner.pid for owner in await executor.workers("doubled")] == [os.getpid()]
+            assert await executor.workers("asking") == []
+            assert await other.workers() == []
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+        assert await executor.workers() == []

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from belugawf.local import filesystem
-from belugawf.local.filesystem import (
+from belugawf.local.file import filesystem
+from belugawf.local.file.filesystem import (
     check_location,
     fits_wal,
     fs_type_of,

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from belugawf.local import database, migrations
-from belugawf.local.database import SCHEMA_VERSION, Database
-from belugawf.local.migrations import copy_name
-from belugawf.local.ownership import OwnerLock
+from belugawf.local.file import database, migrations
+from belugawf.local.file.database import SCHEMA_VERSION, Database
+from belugawf.local.file.migrations import copy_name
+from belugawf.local.file.ownership import OwnerLock
 from belugawf.model.errors import BusyError, UnavailableError
 from tests.histories.test_databases import restore
 
@@ -28,7 +28,7 @@ NEXT = SCHEMA_VERSION + 1
 NEXT_BELUGAWF = """
     import os, signal, sys
     from pathlib import Path
-    from belugawf.local import database, migrations
+    from belugawf.local.file import database, migrations
 
     database.SCHEMA_VERSION += 1
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from belugawf.local import ownership
-from belugawf.local.filesystem import state_folder
-from belugawf.local.ownership import OwnerLock, is_alive, is_frozen, sweep
+from belugawf.local.file import ownership
+from belugawf.local.file.filesystem import state_folder
+from belugawf.local.file.ownership import OwnerLock, is_alive, is_frozen, sweep
 from belugawf.model.errors import UnavailableError
 from tests.local.processes import Child, mode, until
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 OWNER = """
     import os, sys
     from pathlib import Path
-    from belugawf.local.ownership import OwnerLock
+    from belugawf.local.file.ownership import OwnerLock
     lock = OwnerLock.acquire(Path(sys.argv[1]))
     print(lock.id, flush=True)
     sys.stdin.readline()
@@ -110,7 +110,7 @@ def test_forked_orphan_does_not_keep_the_lock(folder: Path) -> None:
     script = """
         import os, sys, time
         from pathlib import Path
-        from belugawf.local.ownership import OwnerLock
+        from belugawf.local.file.ownership import OwnerLock
         lock = OwnerLock.acquire(Path(sys.argv[1]))
         child = os.fork()
         if child == 0:
@@ -132,7 +132,7 @@ def test_executed_child_does_not_keep_the_lock(folder: Path) -> None:
     script = """
         import subprocess, sys
         from pathlib import Path
-        from belugawf.local.ownership import OwnerLock
+        from belugawf.local.file.ownership import OwnerLock
         lock = OwnerLock.acquire(Path(sys.argv[1]))
         code = "print('up', flush=True); import time; time.sleep(600)"
         child = subprocess.Popen(
@@ -155,7 +155,7 @@ def test_forks_beside_busy_threads_keep_nothing(folder: Path) -> None:
     script = """
         import os, sys, threading, time
         from pathlib import Path
-        from belugawf.local.ownership import OwnerLock
+        from belugawf.local.file.ownership import OwnerLock
         def churn():
             while True:
                 locks.append(OwnerLock.acquire(Path(sys.argv[1])))
@@ -274,7 +274,7 @@ def test_sweepers_and_creators_race(folder: Path) -> None:
     script = """
         import sys
         from pathlib import Path
-        from belugawf.local.ownership import sweep
+        from belugawf.local.file.ownership import sweep
         print("up", flush=True)
         while True:
             sweep(Path(sys.argv[1]))
@@ -346,8 +346,8 @@ def test_modes_whatever_the_umask(tmp_path: Path, umask: str) -> None:
         import os, sys
         from pathlib import Path
         os.umask(int(sys.argv[2], 8))
-        from belugawf.local.filesystem import state_folder
-        from belugawf.local.ownership import OwnerLock
+        from belugawf.local.file.filesystem import state_folder
+        from belugawf.local.file.ownership import OwnerLock
         folder = state_folder(Path(sys.argv[1]))
         print(OwnerLock.acquire(folder).id, flush=True)
         sys.stdin.readline()

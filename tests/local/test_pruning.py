@@ -14,12 +14,12 @@ import pytest
 from belugawf import BusyError, RunNotFoundError, UsageError, WorkflowContext, workflow
 from belugawf.executor import Pruned
 from belugawf.host.clock import SystemClock
-from belugawf.local import pruning
-from belugawf.local.database import Database
 from belugawf.local.executor import LocalExecutor
-from belugawf.local.pruning import Pruner, Selection
-from belugawf.local.store import Store
-from belugawf.local.writer import Writer
+from belugawf.local.file.database import Database
+from belugawf.local.file.writer import Writer
+from belugawf.local.store import pruning
+from belugawf.local.store.pruning import Pruner, Selection
+from belugawf.local.store.store import Store
 from belugawf.model import events as e
 from tests.local.processes import Child
 from tests.local.test_store import OWNER, new_run, turn, waits
@@ -180,9 +180,9 @@ def test_two_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
 PRUNER = """
     import asyncio, sys
     from pathlib import Path
-    from belugawf.local import pruning
-    from belugawf.local.database import Database
-    from belugawf.local.writer import Writer
+    from belugawf.local.store import pruning
+    from belugawf.local.file.database import Database
+    from belugawf.local.file.writer import Writer
 
     pruning._HOLD_S = 0.0
     database = Database(Path(sys.argv[1]))
@@ -253,11 +253,11 @@ async def test_driven_elsewhere_ended_and_pruned(tmp_path: Path) -> None:
         one = executor._resolve("one")
         await beside.terminate("one")
         assert (await beside.prune(older_than=0)).runs == 1
-        (await executor._driving()).want(one.key, 1)
+        (await executor._driving.begun()).want(one.key, 1)
         handle = await executor.execute(waiting, id="two")
         await executor.signal("two", "go", 2)
         assert await handle.result() == "2"
-        assert not (await executor._driving()).drives(one.key)
+        assert not (await executor._driving.begun()).drives(one.key)
         with pytest.raises(RunNotFoundError):
             await executor.wait(one.run_id)
 

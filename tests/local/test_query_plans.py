@@ -12,21 +12,22 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from belugawf.executor import TypedRun
 from belugawf.host.clock import SystemClock
-from belugawf.local import completion, idle, peek
-from belugawf.local.database import Database
-from belugawf.local.pruning import Pruner, Selection
-from belugawf.local.store import Store
-from belugawf.local.writer import Writer
+from belugawf.local.file.database import Database
+from belugawf.local.file.writer import Writer
+from belugawf.local.store.probe import LocalProbe
+from belugawf.local.store.pruning import Pruner, Selection
+from belugawf.local.store.store import Store
 from belugawf.model import events as e
 from belugawf.model.errors import UnavailableError
 from tests.local.test_store import OWNER, new_run, turn, waits
 
-SCHEMA = Path(__file__).parents[2] / "belugawf" / "local" / "schema.sql"
+SCHEMA = Path(__file__).parents[2] / "belugawf" / "local" / "file" / "schema.sql"
 # Only keeps a second open run of an id out; nothing is looked for in it.
 CONSTRAINTS = {"runs_open"}
 INDEXES = sorted(
@@ -189,11 +190,11 @@ def test_short_looks(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         connection.set_trace_callback(statements.append)
         return connection
 
-    monkeypatch.setattr(peek.sqlite3, "connect", connected)
-    path = store.database.path
-    idle.nothing_due(path, 1)
-    assert completion.run_ids(path, "a") == ["a"]
-    completion.awaited_signals(path)
+    monkeypatch.setattr(sqlite3, "connect", connected)
+    probe, settings = LocalProbe(), SimpleNamespace(db=store.database.path)
+    probe.nothing_due(settings, 1)
+    assert probe.run_ids(settings, "a") == ["a"]
+    probe.awaited_signals(settings)
     asked = [text for text in statements if text.startswith(("SELECT", "WITH"))]
     assert len(asked) == 4
     for statement in asked:

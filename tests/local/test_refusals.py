@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from belugawf import ApplicationError, RetryPolicy, WorkflowContext, activity, workflow
-from belugawf.local.database import WouldWaitError
 from belugawf.local.executor import LocalExecutor
+from belugawf.local.file.database import WouldWaitError
 from belugawf.model import events as e
 from belugawf.model.errors import ActivityError, BelugaError
 

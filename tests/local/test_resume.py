@@ -18,11 +18,11 @@ from belugawf import (
     activity,
     workflow,
 )
-from belugawf.local.database import WouldWaitError
-from belugawf.local.engine import Engine
+from belugawf.executor.options import EngineOptions
+from belugawf.local.drive.engine import Engine
 from belugawf.local.executor import LocalExecutor
-from belugawf.local.options import EngineOptions
-from belugawf.local.rows import Committed, RunRow, Start, Turn
+from belugawf.local.file.database import WouldWaitError
+from belugawf.local.store.rows import Committed, RunRow, Start, Turn
 from belugawf.model import events as e
 from belugawf.model.errors import WorkflowBlockedError
 from belugawf.model.outcomes import Outcome
@@ -193,7 +193,7 @@ async def is_at_work() -> None:
 
 async def rests_here(executor: LocalExecutor) -> None:
     """Until the only run is kept for a thread alone."""
-    while not all(run.resting for run in engine_of(executor)._runs.values()):
+    while not all(run.rests for run in engine_of(executor)._runs.values()):
         await asyncio.sleep(0.01)
 
 

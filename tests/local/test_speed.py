@@ -17,10 +17,10 @@ from belugawf import (
     activity,
     workflow,
 )
+from belugawf.local.drive.memory import pieces
 from belugawf.local.executor import LocalExecutor
-from belugawf.local.memory import pieces
-from belugawf.local.rows import Committed, Start, Turn
-from belugawf.local.store import Store
+from belugawf.local.store.rows import Committed, Start, Turn
+from belugawf.local.store.store import Store
 from belugawf.model import events as e
 from belugawf.model.durations import SECOND_NS
 
@@ -146,7 +146,7 @@ async def test_a_run_on_the_shelf_is_not_read_again(
             reads.append(run)
             return pieces(store, run, length)
 
-        monkeypatch.setattr("belugawf.local.memory.pieces", counted)
+        monkeypatch.setattr("belugawf.local.drive.memory.pieces", counted)
         for _ in range(5):
             await executor.signal("one", "go")
         assert await handle.result() == 5
@@ -200,12 +200,12 @@ def test_ticks_look_only_at_runs_that_moved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With fifty runs at work, the steps of one ask nothing of the others."""
-    from belugawf.local.turns import DrivenRun
+    from belugawf.local.drive.run import OwnedRun
 
     asked: list[int] = []
-    is_ready: Callable[[DrivenRun, int], bool] = DrivenRun.is_ready
+    is_ready: Callable[[OwnedRun, int], bool] = OwnedRun.is_ready
 
-    def counting(run: DrivenRun, now: int) -> bool:
+    def counting(run: OwnedRun, now: int) -> bool:
         asked.append(run.key)
         return is_ready(run, now)
 
@@ -215,7 +215,7 @@ def test_ticks_look_only_at_runs_that_moved(
                 await executor.execute(working, id=f"busy-{number}")
             handle = await executor.execute(sequence, input=10)
             await executor.wait(handle.run_id, until="rest")
-            monkeypatch.setattr(DrivenRun, "is_ready", counting)
+            monkeypatch.setattr(OwnedRun, "is_ready", counting)
             handle = await executor.execute(sequence, id="one", input=30)
             await handle.result()
             monkeypatch.undo()
@@ -244,8 +244,8 @@ async def test_a_wanted_look_is_taken_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is claimed in several looks does not wait for the clock between them, nor in the end."""
-    monkeypatch.setattr("belugawf.local.engine.LOOK_EVERY_NS", 3600 * SECOND_NS)
-    monkeypatch.setattr("belugawf.local.claiming.CLAIM_AT_ONCE", 1)
+    monkeypatch.setattr("belugawf.local.drive.engine.LOOK_EVERY_NS", 3600 * SECOND_NS)
+    monkeypatch.setattr("belugawf.local.drive.claiming.CLAIM_AT_ONCE", 1)
     async with open_executor(tmp_path) as executor:
         for number in range(3):
             await executor.execute(hearing, id=f"run-{number}", input=1, detach=True)

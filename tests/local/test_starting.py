@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from belugawf.executor.options import EngineOptions
 from belugawf.host.attempts import Attempt, AttemptRunner, AttemptSpec
 from belugawf.host.clock import SystemClock
 from belugawf.host.suspects import Manner
-from belugawf.local.options import EngineOptions
-from belugawf.local.rows import RunRow
-from belugawf.local.starting import Starter
-from belugawf.local.store import Store
-from belugawf.local.turns import DrivenRun
+from belugawf.local.drive.run import OwnedRun, RunState
+from belugawf.local.drive.starting import AttemptQueue
+from belugawf.local.store.rows import RunRow
+from belugawf.local.store.store import Store
 from belugawf.model import events as e
 from belugawf.model.durations import SECOND_NS, format_instant
 from belugawf.model.history import OpenWork
+from belugawf.model.outcomes import Outcome
+from belugawf.replay.replayer import Replayer
 from tests.host import odd_functions
 
 FUNCTIONS: dict[Manner, Callable[..., Any]] = {
@@ -53,11 +56,11 @@ class Reports:
 
 
 class Scene:
-    """A starter and the runs that it starts attempts for: `manners` of one activity each."""
+    """A queue and the runs that it starts attempts for: `manners` of one activity each."""
 
     def __init__(self, *manners: Manner, room: int = 8) -> None:
         self.attempts = Attempts()
-        self.starter = Starter(
+        self.queue = AttemptQueue(
             cast(AttemptRunner, self.attempts),
             cast(Store, Reports()),
             EngineOptions(concurrency=room),
@@ -67,29 +70,28 @@ class Scene:
         )
         self.runs = {key: _run(key, manner) for key, manner in enumerate(manners, 1)}
         for run in self.runs.values():
-            self.starter.queue(run, 0)
+            self.queue.queue(run, 0)
 
     def start(self, seconds: float = 0) -> list[int]:
         """The runs whose attempts start at that moment, or would once that is on disk."""
         before = set(self.attempts.specs)
-        self.starter.start(self.runs, int(seconds * SECOND_NS))
-        begun = [key for key, run in self.runs.items() if run.to_begin]
+        self.queue.start(int(seconds * SECOND_NS))
+        begun = [key for key, run in self.runs.items() if run.recording]
         return [*(key for key, _ in self.attempts.specs if (key, 2) not in before), *begun]
 
     def record(self) -> None:
         """What was to be noted of starts is on disk: these attempts start."""
         for run in self.runs.values():
-            begun, run.to_begin = run.to_begin, {}
-            for seq, beginning in begun.items():
-                self.starter.launch(run, seq, beginning)
+            for slot in list(run.recording.values()):
+                self.queue.launch(slot)
 
     def end(self, key: int) -> None:
         """That run's attempt is over."""
         del self.attempts.specs[(key, 2)]
-        self.starter.ended(key, 2)
+        self.runs[key].slots[2].end(cast(Outcome, None))
 
 
-def _run(key: int, manner: Manner) -> DrivenRun:
+def _run(key: int, manner: Manner) -> OwnedRun:
     history: list[e.Event] = [
         e.WorkflowStarted(position=1, time=0, name="w", workflow_id=f"w{key}", run_id=f"r{key}"),
         e.ActivityScheduled(position=2, time=0, seq=2, name="a", payload="[]"),
@@ -100,7 +102,7 @@ def _run(key: int, manner: Manner) -> DrivenRun:
         )
     work = OpenWork.of(history)
     now = format_instant(0)
-    return DrivenRun(
+    run = OwnedRun(
         row=RunRow(
             **dict.fromkeys(("parent_run_id", "input", "result", "error", "closed_at")),
             **dict.fromkeys(("owned_since", "problem", "progress", "due_at", "deadline")),
@@ -112,14 +114,14 @@ def _run(key: int, manner: Manner) -> DrivenRun:
             begun=1,
             history_length=len(history),
         ),
-        history_length=len(history),
-        last_time=0,
-        work=work,
-        picked_up_at=0,
-        patience_ns=0,
-        functions={2: FUNCTIONS[manner]},
-        unstarted=dict.fromkeys(work.activities),
+        claimed_at=0,
+        idle_wait_ns=0,
+        interrupted=None,
     )
+    replayer = cast(Replayer, SimpleNamespace(functions={2: FUNCTIONS[manner]}))
+    run.read(run.row, RunState(replayer, work, len(history), 0, None, True))
+    run.open_all()
+    return run
 
 
 def test_a_suspect_that_nobody_waits_for_holds_up_nobody() -> None:
@@ -127,10 +129,9 @@ def test_a_suspect_that_nobody_waits_for_holds_up_nobody() -> None:
     # FINDINGS B13
     scene = Scene("alone", "shared", "shared", room=2)
     assert scene.start() == [2, 3]
-    del scene.runs[1].work.activities[2]
-    scene.starter.ended(1, 2)
+    scene.queue.close(scene.runs[1].slots[2])
     scene.runs[4] = _run(4, "shared")
-    scene.starter.queue(scene.runs[4], 0)
+    scene.queue.queue(scene.runs[4], 0)
     scene.end(2)
     assert scene.start(1000) == [4]
 
@@ -143,9 +144,9 @@ def test_one_that_runs_alone_does_so_until_its_end() -> None:
     scene.end(2)
     assert scene.start() == [1]
     scene.record()
-    scene.starter.forget(scene.runs[1])
+    scene.queue.forget(scene.runs[1])
     scene.runs[3] = _run(3, "shared")
-    scene.starter.queue(scene.runs[3], 0)
+    scene.queue.queue(scene.runs[3], 0)
     assert scene.start() == []
     scene.end(1)
     assert scene.start() == [3]
@@ -155,10 +156,10 @@ def test_one_that_was_to_run_alone_and_is_forgotten_holds_up_nobody() -> None:
     """Its start was to be noted, and is not."""
     scene = Scene("alone")
     assert scene.start() == [1]
-    scene.starter.forget(scene.runs[1])
-    assert not scene.runs[1].to_begin
+    scene.queue.forget(scene.runs[1])
+    assert not scene.runs[1].recording
     scene.runs[2] = _run(2, "shared")
-    scene.starter.queue(scene.runs[2], 0)
+    scene.queue.queue(scene.runs[2], 0)
     assert scene.start() == [2]
 
 
@@ -170,14 +171,12 @@ def test_a_stop_while_a_start_is_written_changes_nothing_of_it(
     # FINDINGS B13
     scene = Scene(manner)
     assert scene.start() == [1]
-    begun = dict(scene.runs[1].to_begin)
-    scene.starter.stop(scene.runs)  # while that is being committed
-    assert scene.start() == []
-    for seq, beginning in begun.items():
-        scene.starter.launch(scene.runs[1], seq, beginning)
+    scene.queue.stop()  # while that is being committed
+    assert scene.attempts.count == 0
+    scene.record()
     spec = scene.attempts.specs[(1, 2)]
     assert (spec.heartbeat_details, spec.crashes) == (7, crashes)
-    scene.starter.go_on()
+    scene.queue.go_on()
     scene.runs[2] = _run(2, "shared")
-    scene.starter.queue(scene.runs[2], 0)
+    scene.queue.queue(scene.runs[2], 0)
     assert scene.start() == ([] if manner == "alone" else [2])

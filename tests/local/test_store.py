@@ -7,16 +7,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from belugawf.executor.info import NewRun
 from belugawf.host.clock import SystemClock
-from belugawf.local.database import APPLICATION_ID, SCHEMA_VERSION, Database
-from belugawf.local.idle import nothing_due
-from belugawf.local.memory import pieces
-from belugawf.local.rows import Fate, NewRun, Turn
-from belugawf.local.store import Store
+from belugawf.local.drive.memory import pieces
+from belugawf.local.file.database import APPLICATION_ID, SCHEMA_VERSION, Database
+from belugawf.local.store.probe import LocalProbe
+from belugawf.local.store.rows import Fate, Turn
+from belugawf.local.store.store import Store
 from belugawf.model import events as e
 from belugawf.model.errors import AlreadyExistsError, RunEndedError, UnavailableError
 from belugawf.model.history import is_fact
@@ -197,6 +199,10 @@ def test_claim_only_from_whom_it_was(store: Store) -> None:
 def test_nothing_due(store: Store) -> None:
     """A suspended run is nothing to do; a due one and a message are."""
     path, now = store.database.path, store.clock.now
+
+    def nothing_due(path: Path, at: int) -> bool:
+        return LocalProbe().nothing_due(SimpleNamespace(db=path), at)
+
     assert nothing_due(path.parent / "none.db", now())
     run = new_run(store)
     assert not nothing_due(path, now())
@@ -216,7 +222,7 @@ def test_same_id_while_open(store: Store) -> None:
 @pytest.mark.parametrize("piece", [1, 2, 3, 5, 11, 12, 13, 1000])
 def test_history_in_pieces(store: Store, monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
     """Pieces begin with a fact, make up the history, and have none that came after the look."""
-    monkeypatch.setattr("belugawf.local.memory._PIECE", piece)
+    monkeypatch.setattr("belugawf.local.drive.memory._PIECE", piece)
     run = new_run(store)
     events: list[e.Event] = []
     for seq in range(1, 6):
@@ -283,7 +289,7 @@ def test_created_beside_a_writer(tmp_path: Path) -> None:
 CREATOR = """
     import sys
     from pathlib import Path
-    from belugawf.local import database
+    from belugawf.local.file import database
 
     acquire = database.WriteLock.acquire
 
@@ -340,7 +346,7 @@ def test_created_by_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         version = refuse(database)
         monkeypatch.setattr(Database, "_refuse_others", refuse)
         Database(path).close()
-        monkeypatch.setattr("belugawf.local.migrations.migrate", None)
+        monkeypatch.setattr("belugawf.local.file.migrations.migrate", None)
         return version
 
     monkeypatch.setattr(Database, "_refuse_others", overtaken)

@@ -514,7 +514,8 @@ RETRIES = [
         two,
         [
             Turn(0, [], ["ActivityScheduled 1", "ActivityScheduled 2"]),
-            Turn(5, [completed(5, 1), Begin(1)], ["ActivityCompleted 1"]),
+            PickUp(3),
+            Turn(5, [Begin(1), Kept(completed(5, 1))], ["ActivityCompleted 1"]),
         ],
     ),
 ]

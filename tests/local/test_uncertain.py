@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from belugawf import RetryPolicy, UnavailableError, WorkflowContext, activity, workflow
-from belugawf.local import engine
+from belugawf.local.drive import engine
 from belugawf.local.executor import LocalExecutor
-from belugawf.local.rows import Start, Turn
+from belugawf.local.store.rows import Start, Turn
 from belugawf.model import events as e
 
 RUNNING: list[int] = []

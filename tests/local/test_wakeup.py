@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from belugawf import WorkflowContext, new_executor, workflow
-from belugawf.local import wakeup
-from belugawf.local.wakeup import MAX_MESSAGE_BYTES, WakeSocket, wake
+from belugawf.local.file import wakeup
+from belugawf.local.file.wakeup import MAX_MESSAGE_BYTES, WakeSocket, wake
 from belugawf.model.errors import UnavailableError
 from tests.local.processes import Child, mode
 from tests.users import MALLORY, as_user, give, only_root, open_folder
@@ -70,7 +70,7 @@ def test_another_process_wakes(receiver: WakeSocket) -> None:
     """A message from another process arrives, with nothing but the path known to it."""
     script = """
         import sys
-        from belugawf.local.wakeup import wake
+        from belugawf.local.file.wakeup import wake
         print(wake(sys.argv[1], "inbox"), flush=True)
     """
     with Child(script, receiver.path) as child:
@@ -100,7 +100,7 @@ def test_dead_receiver(folder: Path) -> None:
     script = """
         import sys
         from pathlib import Path
-        from belugawf.local.wakeup import WakeSocket
+        from belugawf.local.file.wakeup import WakeSocket
         receiver = WakeSocket.bind(Path(sys.argv[1]), sys.argv[2])
         print(receiver.path, flush=True)
         sys.stdin.readline()
@@ -187,7 +187,7 @@ def test_orphan_does_not_listen(folder: Path) -> None:
     script = """
         import os, sys, time
         from pathlib import Path
-        from belugawf.local.wakeup import WakeSocket
+        from belugawf.local.file.wakeup import WakeSocket
         receiver = WakeSocket.bind(Path(sys.argv[1]), sys.argv[2])
         child = os.fork()
         if child == 0:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from belugawf.local import writelock
-from belugawf.local.places import FRESH_S
-from belugawf.local.writelock import WriteLock
+from belugawf.local.file import writelock
+from belugawf.local.file.places import FRESH_S
+from belugawf.local.file.writelock import WriteLock
 from belugawf.model.errors import BusyError, UnavailableError
 from tests.local.processes import Child, mode, until
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 HOLDER = """
     import sys
     from pathlib import Path
-    from belugawf.local.writelock import WriteLock
+    from belugawf.local.file.writelock import WriteLock
     lock = WriteLock(Path(sys.argv[1]))
     for line in sys.stdin:
         lock.acquire() if line == "take\\n" else lock.release()
@@ -96,7 +96,7 @@ def test_one_process_at_a_time(path: Path, tmp_path: Path) -> None:
     script = """
         import sys, threading
         from pathlib import Path
-        from belugawf.local.writelock import WriteLock
+        from belugawf.local.file.writelock import WriteLock
         lock, counter = WriteLock(Path(sys.argv[1])), Path(sys.argv[2])
         def count():
             for _ in range(100):
@@ -244,7 +244,7 @@ def test_interrupted_wait_keeps_nothing(path: Path) -> None:
     script = """
         import signal, sys
         from pathlib import Path
-        from belugawf.local.writelock import WriteLock
+        from belugawf.local.file.writelock import WriteLock
         signal.signal(signal.SIGINT, signal.default_int_handler)
         lock = WriteLock(Path(sys.argv[1]))
         print("ready", flush=True)
@@ -345,7 +345,7 @@ def test_orphan_does_not_keep_the_lock(path: Path) -> None:
     script = """
         import os, sys, time
         from pathlib import Path
-        from belugawf.local.writelock import WriteLock
+        from belugawf.local.file.writelock import WriteLock
         with WriteLock(Path(sys.argv[1])).held():
             child = os.fork()
             if child == 0:
@@ -368,7 +368,7 @@ def test_process_ends_while_a_helper_waits(path: Path) -> None:
     script = """
         import sys
         from pathlib import Path
-        from belugawf.local.writelock import WriteLock
+        from belugawf.local.file.writelock import WriteLock
         try:
             WriteLock(Path(sys.argv[1])).acquire(timeout=0.02)
         except Exception as error:

@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 from belugawf import ApplicationError, BelugaError, WorkflowContext, activity, workflow
-from belugawf.local.database import Database
 from belugawf.local.executor import LocalExecutor
-from belugawf.local.wakeup import WakeSocket
-from belugawf.local.writer import Writer
+from belugawf.local.file.database import Database
+from belugawf.local.file.wakeup import WakeSocket
+from belugawf.local.file.writer import Writer
 from belugawf.model.errors import BusyError, UnavailableError
 
 HELD_S = 0.6
@@ -258,9 +258,9 @@ async def test_a_worker_outlives_a_disk_that_is_full_for_a_while(
 ) -> None:
     """It says so, waits, and goes on: whoever handles what it says."""
     # FINDINGS B2
-    monkeypatch.setattr("belugawf.local.engine._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("belugawf.local.drive.engine._FIRST_PAUSE_S", 0.01)
     async with LocalExecutor(tmp_path / "state.db", WORKFLOWS) as executor, asyncio.timeout(20):
-        engine = await executor._driving()
+        engine = await executor._driving.begun()
         engine._disk_pause_s = 0.01
         working = asyncio.create_task(executor.work())
         while not engine._claims.persistent:
@@ -288,7 +288,7 @@ async def test_an_engine_that_has_ended_is_told_to_everybody(tmp_path: Path) -> 
         handle = await executor.execute(asking, id="one")
         working = asyncio.create_task(executor.work())
         await asyncio.sleep(0.05)
-        engine = await executor._driving()
+        engine = await executor._driving.begun()
 
         def broken(now: int) -> bool:
             raise SystemExit("somebody has broken it")
@@ -317,7 +317,7 @@ async def test_a_run_that_ends_stays_ours_while_a_thread_works_for_it(tmp_path: 
         await executor.wait("one", until="signal:go")
         await executor.signal("one", "go")
         await handle.result()
-        assert owners(executor) == [executor._own_id]
+        assert owners(executor) == [executor._driving.own_id]
         GATE.set()
         await eventually_async(lambda: is_free(executor))
 
@@ -335,7 +335,7 @@ async def test_who_leaves_with_such_a_thread_is_no_suspect(tmp_path: Path, ended
         else:
             await executor.signal("one", "go")
             await handle.result()
-        owner = executor._own_id
+        owner = executor._driving.own_id
     try:
         async with LocalExecutor(tmp_path / "state.db", WORKFLOWS) as other:
             assert owners(other) == [owner]
@@ -414,7 +414,7 @@ async def test_a_shortage_is_no_bug(
 
     async with LocalExecutor(tmp_path / "state.db", WORKFLOWS) as executor, asyncio.timeout(20):
         await executor.execute(asking, id="one")
-        setattr(await executor._driving(), place, short)
+        setattr(await executor._driving.begun(), place, short)
         with pytest.raises(UnavailableError, match="may not open more files"):
             await executor.resume("one")
     assert "bug" not in caplog.text
@@ -427,7 +427,7 @@ async def test_who_leaves_while_it_begins_leaves_nothing(tmp_path: Path) -> None
         with lock_held(executor, HELD_S):
             async with loop_watched():
                 beginning = asyncio.create_task(executor.execute(napping, id="new"))
-                while not executor._lane._handed_over:
+                while not executor._driving.lane._handed_over:
                     await asyncio.sleep(0)
                 await executor.__aexit__(None, None, None)
         await beginning

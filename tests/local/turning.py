@@ -16,10 +16,10 @@ from belugawf import (
     workflow,
 )
 from belugawf.authoring.workflow import WorkflowDefinition
-from belugawf.local.rows import Message, RunRow
-from belugawf.local.turns import Beginning, DrivenRun, TurnMaker
-from belugawf.model import codec
-from belugawf.model import events as e
+from belugawf.local.drive.run import OwnedRun, RunState, SlotPhase
+from belugawf.local.drive.turns import TurnMaker
+from belugawf.local.store.rows import Message, RunRow
+from belugawf.model import codec, events as e
 from belugawf.model.durations import SECOND_NS, format_instant
 from belugawf.model.errors import Failure
 from belugawf.model.history import OpenWork, is_recorded_command
@@ -232,7 +232,7 @@ class Held:
         if begun:
             replayer.replay(example.history)
         created_at = format_instant(START_NS)
-        self._run = DrivenRun(
+        self._run = OwnedRun(
             row=RunRow(
                 **dict.fromkeys(("parent_run_id", "input", "result", "error", "closed_at")),
                 **dict.fromkeys(("owned_since", "problem", "progress", "due_at")),
@@ -245,35 +245,55 @@ class Held:
                 begun=begun,
                 history_length=len(example.history),
             ),
-            history_length=len(example.history),
-            last_time=example.history[-1].time,
-            work=OpenWork.of(example.history),
-            picked_up_at=ns(picked_up_at),
-            patience_ns=0,
-            replayer=replayer,
-            begun=begun,
+            claimed_at=ns(picked_up_at),
+            idle_wait_ns=0,
             interrupted=died,
         )
+        length, last = len(example.history), example.history[-1].time
+        work = OpenWork.of(example.history)
+        replayer.functions.update(dict.fromkeys(work.activities, print))
+        self._run.read(self._run.row, RunState(replayer, work, length, last, None, begun))
+        self._run.open_all()
 
     def take_turn(self, turn: Turn) -> list[e.Event]:
         """The events of that turn, which is on disk with that."""
         run = self._run
         kinds = Signal | Cancel | Kept
         messages = [self._message(x) for x in turn.happened if isinstance(x, kinds)]
-        run.outcomes += [_outcome(x) for x in turn.happened if isinstance(x, End)]
-        run.to_begin |= {
-            x.seq: Beginning("alone" if x.alone else "shared")
-            for x in turn.happened
-            if isinstance(x, Begin)
-        }
-        maker = TurnMaker(run, messages, ns(turn.now), max_crashes=self._example.max_crashes)
-        made = maker.make()
-        run.history_length += len(made.events)
-        run.launched |= {*made.begun, *map(int, self._first_attempts(made.events))}
-        run.launched -= {outcome.seq for outcome in made.used}
-        run.outcomes.clear()
-        run.to_begin.clear()
+        for x in turn.happened:
+            if isinstance(x, End):
+                self._end(x)
+            elif isinstance(x, Begin):
+                slot = run.slots[x.seq]
+                slot.manner = "alone" if x.alone else "shared"
+                slot.move(SlotPhase.QUEUED)
+                slot.move(SlotPhase.RECORDING)
+        made = TurnMaker(run, messages, ns(turn.now), max_crashes=self._example.max_crashes).make()
+        assert run.state is not None
+        run.commit(made.length + len(made.events), None)
+        run.state.replayer.functions.update(dict.fromkeys(run.state.work.activities, print))
+        for slot in list(run.slots.values()):
+            if slot.phase is SlotPhase.ENDED or not run.is_open(slot.seq):
+                slot.move(SlotPhase.WAITING if run.is_open(slot.seq) else SlotPhase.GONE)
+        for seq in self._first_attempts(made.events):
+            if run.is_open(seq):
+                run.open(seq)
+                run.slots[seq].move(SlotPhase.QUEUED)
+                run.slots[seq].move(SlotPhase.RUNNING)
+        for slot in made.begun:
+            slot.move(SlotPhase.RUNNING)
+        run.open_all()
         return made.events
+
+    def _end(self, end: End) -> None:
+        """An attempt has ended, if there is one in flight."""
+        slot = self._run.slots.get(end.seq)
+        if slot is None:
+            return
+        for phase in (SlotPhase.QUEUED, SlotPhase.RUNNING):
+            if slot.phase not in (SlotPhase.RUNNING, SlotPhase.ENDED):
+                slot.move(phase)
+        slot.end(_outcome(end))
 
     def _first_attempts(self, events: Sequence[e.Event]) -> list[int]:
         """They start at once, without a note."""

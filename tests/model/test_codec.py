@@ -31,8 +31,7 @@ from typing import (
 
 import pydantic
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from belugawf.model import codec
 from belugawf.model.errors import (

@@ -8,8 +8,7 @@ from datetime import timedelta
 from typing import Any, get_type_hints
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from belugawf.model import events
 from belugawf.model.durations import MICROSECOND_NS

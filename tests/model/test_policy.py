@@ -6,8 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from belugawf.model.errors import UsageError
 from belugawf.model.policy import ONE_ATTEMPT, ActivityDefaults, ActivityOptions, RetryPolicy

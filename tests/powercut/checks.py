@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from belugawf.local.database import Database
+from belugawf.local.file.database import Database
 from belugawf.model import events as e
 from belugawf.model.codec import decode, encode
 from belugawf.model.durations import format_instant

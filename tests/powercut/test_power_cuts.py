@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from belugawf.local import database
 from belugawf.local.executor import LocalExecutor
+from belugawf.local.file import database
 from tests.powercut.__main__ import record
 from tests.powercut.campaign import Campaign, Cut, Report
 from tests.powercut.record import Entry, Mark, SyncStarted, without_syncs, write_record

@@ -25,7 +25,7 @@ from belugawf import (
     new_executor,
     workflow,
 )
-from belugawf.local.database import Database
+from belugawf.local.file.database import Database
 from tests.powercut.record import Recorder
 from tests.powercut.vfs import recording
 

@@ -9,9 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from belugawf.authoring.workflow import WorkflowDefinition, workflow
-from belugawf.model import codec
-from belugawf.model import commands as c
-from belugawf.model import events as e
+from belugawf.model import codec, commands as c, events as e
 from belugawf.model.durations import SECOND_NS, duration_ns
 from belugawf.model.errors import Failure
 from belugawf.model.history import OpenWork, record

@@ -19,8 +19,7 @@ from typing import Any
 import pytest
 
 from belugawf import WorkflowContext, activity
-from belugawf.model import commands as c
-from belugawf.model import events as e
+from belugawf.model import commands as c, events as e
 from belugawf.model.durations import SECOND_NS, ns_datetime
 from belugawf.model.errors import (
     QueryFailedError,

@@ -16,15 +16,15 @@ from typing import Any
 from unittest import mock
 
 from belugawf.host.attempts import AttemptRunner
-from belugawf.local.claiming import Claims
-from belugawf.local.deciding import Decider
-from belugawf.local.engine import Engine
-from belugawf.local.exits import Exits
-from belugawf.local.memory import Memory
-from belugawf.local.starting import Starter
-from belugawf.local.store import Store
-from belugawf.local.turns import TurnMaker
-from belugawf.local.writer import Writer
+from belugawf.local.drive.claiming import Claims
+from belugawf.local.drive.deciding import Decider
+from belugawf.local.drive.engine import Engine
+from belugawf.local.drive.exits import Exits
+from belugawf.local.drive.memory import Memory
+from belugawf.local.drive.starting import AttemptQueue
+from belugawf.local.drive.turns import TurnMaker
+from belugawf.local.file.writer import Writer
+from belugawf.local.store.store import Store
 from tests.simulation.world import Faults
 
 
@@ -77,11 +77,11 @@ MUTANTS = (
             "starts = self._starts.wanted()\n",
             "starts = self._starts.wanted()\n"
             "    for m, turn in pairs:\n"
-            "        m.run.unstarted.update(\n"
-            "            (x.seq, None) for x in m.events if isinstance(x, e.ActivityScheduled)\n"
-            "        )\n"
-            "        self._starter.queue(m.run, m.now)\n"
-            "    self._starter.start(self._runs, self._clock.now())\n"
+            "        for x in m.events:\n"
+            "            if isinstance(x, e.ActivityScheduled):\n"
+            "                m.run.open(x.seq)\n"
+            "        self._queue.queue(m.run, m.now)\n"
+            "    self._queue.start(self._clock.now())\n"
             "    await asyncio.get_running_loop().run_in_executor(None, lambda: None)\n",
         ),
     ),
@@ -127,12 +127,17 @@ MUTANTS = (
     Mutant(
         "a fenced run is dropped",
         "began before it was on record|without its AttemptStarted|and the run is",
-        Change(Engine, "_settle", "self._exits.drop(run)", "self._act(made, turn, released=False)"),
+        Change(
+            Engine,
+            "_settle",
+            "self._exits.retire(run, Exit.LOST)",
+            "self._act(made, turn, released=False)",
+        ),
     ),
     Mutant(
         "memory is never ahead of the disk",
         "is gone unrecorded|ends nothing that is open|cannot be replayed|a bug in belugawf|"
-        "does not end",
+        "does not end|AssertionError",
         Change(Decider, "_set_back", "self._memory.evict(run)", "pass"),
     ),
     Mutant(
@@ -185,12 +190,12 @@ MUTANTS = (
     Mutant(
         "AttemptStarted is on record before a retry begins",
         "without its AttemptStarted",
-        Change(Starter, "start", "activity.attempt > 1 or activity", "activity"),
+        Change(AttemptQueue, "start", "activity.attempt > 1 or activity", "activity"),
     ),
     Mutant(
         "what may run once is noted before it begins",
         "without its AttemptStarted",
-        Change(Starter, "start", " or activity.options.at_most_once", ""),
+        Change(AttemptQueue, "start", " or activity.options.at_most_once", ""),
     ),
     Mutant(
         "what may run once does not begin again after a crash",
@@ -199,15 +204,8 @@ MUTANTS = (
     ),
     Mutant(
         "an outcome that is used counts once",
-        "began|ended with|a bug in belugawf|failed at attempts|does not end",
-        Change(Engine, "_use_up", "del run.outcomes[: len(made.used)]", "pass"),
-    ),
-    Mutant(
-        "a claim whose commit seemed to fail is found again",
-        "does not end",
-        Change(
-            Claims, "_is_free", "return row.owner is None or ours or", "return row.owner is None or"
-        ),
+        "began|ended with|a bug in belugawf|failed at attempts|does not end|ran again",
+        Change(Engine, "_act", "self._queue.close(slot)", "pass"),
     ),
     Mutant(
         "what has ended is kept when its turn is refused",
@@ -228,6 +226,16 @@ MUTANTS = (
         "a refusal does not outlive its reason",
         "does not end",
         Change(Exits, "still_refused", "if length != self._refused[key].length:", "if False:"),
+    ),
+    Mutant(
+        "a run retires by its own row of the table",
+        "nobody owns the closed run|is nobody's",
+        Change(Engine, "_look", "Exit.LOST", "Exit.RELEASED"),
+    ),
+    Mutant(
+        "nothing is in flight for a run that is gone",
+        "in flight for a run that is gone",
+        Change(Exits, "retire", "self._attempts.cancel_run(run.key)", "pass"),
     ),
     Mutant(
         "nothing that an activity raises passes the border",

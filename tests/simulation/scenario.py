@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
 from belugawf.executor import IfExists
-from belugawf.local.options import EngineOptions
+from belugawf.executor.options import EngineOptions
 from belugawf.model.errors import BelugaError
 from belugawf.model.messages import Signal
 from tests.simulation import programs

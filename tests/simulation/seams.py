@@ -16,9 +16,12 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 from unittest import mock
 
-from belugawf.host import attempts, border, knobs
-from belugawf.host import threads as host_threads
-from belugawf.local import executor, presence, turns, view, writer
+from belugawf.executor import base
+from belugawf.host import attempts, border, knobs, threads as host_threads
+from belugawf.local import driving, executor, view
+from belugawf.local.drive import presence, turns
+from belugawf.local.drive.engine import Engine
+from belugawf.local.file import writer
 from belugawf.model.errors import WorkflowBlockedError
 from tests.simulation import programs
 from tests.simulation.situations import watched_store
@@ -158,8 +161,9 @@ def simulated(world: World) -> Iterator[None]:
     seams = [
         (executor, "Database", kernel.open_database),
         (executor, "ownership", kernel),
+        (driving, "ownership", kernel),
         (executor, "time", clock),
-        (executor, "uuid", ids),
+        (base, "uuid", ids),
         (writer, "time", clock),
         (turns, "random", world.rng),
         (border, "TurnGuard", _Guard),
@@ -169,6 +173,7 @@ def simulated(world: World) -> Iterator[None]:
         (presence, "wake", kernel.wake),
         (view, "ownership", kernel),
         (knobs, "step", world.step),
+        (Engine, "_end_tick", _checked(Engine._end_tick)),
         (attempts, "_has_had_children", lambda: world.rng.random() < 0.3),
         (host_threads, "threading", threading_of(world)),
         (host_threads, "SimpleQueue", SimQueue),
@@ -188,6 +193,16 @@ def simulated(world: World) -> Iterator[None]:
         logger.removeHandler(handler)
         logger.setLevel(level)
         logger.propagate = propagates
+
+
+def _checked(end_tick: Callable[..., None]) -> Callable[..., None]:
+    """After each tick what the engine holds agrees with its tables."""
+
+    def checked(self: Engine, error: BaseException | None) -> None:
+        end_tick(self, error)
+        self._exits.check()
+
+    return checked
 
 
 def _stopwatch(world: World) -> Callable[[], float]:

@@ -15,8 +15,8 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from belugawf.local.rows import Fate
-from belugawf.local.store import Store
+from belugawf.local.store.rows import Fate
+from belugawf.local.store.store import Store
 from belugawf.model import events as e
 from belugawf.model.durations import ns_datetime
 

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from belugawf.local.database import Database
+from belugawf.local.file.database import Database
 from belugawf.model.errors import BusyError
 from tests.simulation.programs import UNWRITABLE
 from tests.simulation.threads import Killed

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from belugawf.authoring.loader import Catalog
-from belugawf.local.engine import Engine
+from belugawf.executor.options import EngineOptions
+from belugawf.local.drive.engine import Engine
 from belugawf.local.executor import LocalExecutor
-from belugawf.local.options import EngineOptions
 from belugawf.model.durations import MICROSECOND_NS, SECOND_NS
 from belugawf.model.errors import BelugaError
 from belugawf.replay.unwinding import unwind

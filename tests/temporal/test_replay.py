@@ -15,8 +15,9 @@ from temporalio.worker import Replayer
 
 from belugawf import Signal, WorkflowContext, activity, new_executor, workflow
 from belugawf.authoring.loader import Catalog
+from belugawf.executor.options import EngineOptions
 from belugawf.model.messages import UNSET
-from belugawf.temporal.environment import Environment, WorkerOptions
+from belugawf.temporal.environment import Environment
 from belugawf.temporal.instance import Headers, Runner
 from belugawf.temporal.payloads import DATA_CONVERTER
 from belugawf.temporal.runtime import DurableRun
@@ -96,7 +97,7 @@ async def replayed(
             raise LookupError("not to be had")
         return history.events
 
-    environment = Environment(catalog, WorkerOptions(), (), fetch)
+    environment = Environment(catalog, EngineOptions(), (), fetch)
     replayer = Replayer(
         workflows=[DurableRun],
         workflow_runner=Runner(environment),

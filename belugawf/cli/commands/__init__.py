@@ -1,0 +1,1 @@
+"""A file for each command, imported when it is called: its function `command`."""

@@ -1,0 +1,153 @@
+"""history: the events of a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from belugawf.cli import exits, options, render
+from belugawf.cli.follow import chosen_run
+from belugawf.cli.render import escape
+from belugawf.cli.sentences import EventFormatter, failure_text
+from belugawf.cli.session import Session, leave
+from belugawf.cli.streams import STREAMS
+
+if TYPE_CHECKING:
+    from belugawf.executor import DurableExecutor
+    from belugawf.model.events import Event
+
+_FOLLOW_EVERY_S = 0.25
+
+
+def command(
+    ctx: typer.Context,
+    run: options.OptionalRun = None,
+    full: Annotated[bool, typer.Option("--full", help="With the payloads.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on showing events until the run ends.")
+    ] = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Show the events of a run.
+
+    Without RUN: of the only open run, else of the latest.
+    """
+    session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
+    printer = _JsonPrinter() if json else _TextPrinter(session, full=full)
+
+    async def show(executor: DurableExecutor) -> None:
+        info = await chosen_run(session, executor, run)
+        await _print_events(executor, info.run_id, printer, follow=follow)
+
+    try:
+        session.run(show)
+    finally:
+        # Also after Ctrl-C: the array that was begun must end.
+        printer.close()
+    leave(exits.OK)
+
+
+async def _print_events(
+    executor: DurableExecutor, run_id: str, printer: _Printer, *, follow: bool
+) -> None:
+    import asyncio
+
+    seen = 0
+    while True:
+        # Asked before the events are read, so that the last ones are not missed.
+        is_open = follow and (await executor.describe(run_id)).open
+        for event in await executor.history(run_id, after=seen if follow else None):
+            seen = event.position
+            printer.print(event)
+        if not is_open:
+            return
+        await asyncio.sleep(_FOLLOW_EVERY_S)
+
+
+class _Printer:
+    """Prints events one by one."""
+
+    def print(self, event: Event) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """End what was begun."""
+
+
+class _JsonPrinter(_Printer):
+    """One JSON array, written as the events come; nothing before the first one."""
+
+    def __init__(self) -> None:
+        self._begun = False
+
+    def print(self, event: Event) -> None:
+        from belugawf.model.events import to_json
+
+        STREAMS.write(",\n" if self._begun else "[\n")
+        self._begun = True
+        STREAMS.write(render.json_line(to_json(event)))
+
+    def close(self) -> None:
+        if self._begun:
+            STREAMS.write("\n]\n")
+
+
+class _TextPrinter(_Printer):
+    """One line an event: position, local time, type, details; and payloads where asked for."""
+
+    def __init__(self, session: Session, *, full: bool) -> None:
+        self._session = session
+        self._full = full
+        self._formatter = EventFormatter(session)
+
+    def print(self, event: Event) -> None:
+        session = self._session
+        kind = type(event).__name__
+        detail = _detail(event, self._formatter)
+        payload = getattr(event, "payload", None) if self._full else None
+        if session.data_terminal:
+            when = f"{render.local(event.time):%Y-%m-%d %H:%M:%S}"
+            STREAMS.write(
+                f"{event.position:>4}  {session.paint(when, 'dim')}  {kind:<22}  {detail}".rstrip()
+                + "\n"
+            )
+            if payload is not None:
+                STREAMS.write(f"      {event.payload_key}: {escape(payload)}\n")
+            return
+        cells = [str(event.position), render.iso_local(event.time), kind, detail]
+        if self._full:
+            cells.append(escape(payload or ""))
+        STREAMS.write("\t".join(cells) + "\n")
+
+
+def _detail(event: Event, formatter: EventFormatter) -> str:
+    """What an event says besides its type, for people."""
+    from belugawf.model import events as ev
+    from belugawf.model.durations import format_duration
+
+    line = formatter.format(event)
+    match event:
+        case ev.AttemptStarted():
+            alone = ", alone" if event.alone else ""
+            return f"{formatter.name(event.seq)} attempt {event.attempt}{alone}"
+        case ev.ActivityCancelRequested():
+            return formatter.name(event.seq)
+        case ev.WorkflowFailed():
+            return failure_text(event.payload)
+        case ev.WorkflowTerminated() | ev.CancelRequested():
+            return escape(event.reason or "")
+        case ev.TimerStarted():
+            return f"timer {event.seq}: {format_duration(event.delay)}"
+        case ev.TimerFired() | ev.TimerCancelled():
+            return f"timer {event.seq}"
+        case ev.SignalReceived():
+            sender = f" from {escape(event.sender)}" if event.sender else ""
+            return f"{escape(event.name)}{sender}{', unread' if event.unread else ''}"
+        case ev.WaitEnded():
+            return escape(event.outcome)
+        case ev.ActivityScheduled() | ev.WorkflowStarted() | ev.WaitStarted():
+            return escape(event.name)
+    return line if line is not None else escape(getattr(event, "name", None) or "")

@@ -1,0 +1,77 @@
+"""resume: what cron calls every minute, and mostly finds nothing to do.
+
+So this module imports no asyncio and no executor; `resuming` does, when something is due.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from belugawf.cli import completion, exits, options
+from belugawf.cli.session import Session, leave
+from belugawf.cli.streams import STREAMS
+from belugawf.probe import probe_of
+
+
+def command(
+    ctx: typer.Context,
+    runs: options.Runs = None,
+    max_time: Annotated[
+        str | None,
+        typer.Option(
+            "--max-time", metavar="DUR", help="Start nothing new after DUR; what is in flight ends."
+        ),
+    ] = None,
+    grace: options.Grace = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list what would be driven.")
+    ] = False,
+    workflow: Annotated[
+        str | None,
+        typer.Option(
+            "--workflow",
+            metavar="NAME",
+            help="Only runs of this workflow.",
+            autocompletion=completion.complete_workflow,
+        ),
+    ] = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Drive what can move on: recovered, signalled, due.
+
+    Made for cron: away from a terminal there is one line for each run that failed, timed out or
+    was refused, and else silence.
+    """
+    session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
+    limits = {
+        "max_time": options.duration(max_time, "--max-time"),
+        "grace": options.duration(grace, "--grace"),
+    }
+    named = list(dict.fromkeys(runs or ()))
+    if limits["max_time"] is None:
+        limits["max_time"] = session.settings.resume_max_time
+    if not named and _is_idle(session):
+        if json:
+            session.print_json([])
+        leave(exits.OK)
+    from belugawf.cli.resuming import Resume
+
+    with STREAMS.diverted():
+        Resume(session, named, workflow, limits, dry_run=dry_run).run()
+
+
+def _is_idle(session: Session) -> bool:
+    """Whether nothing is due, found without an executor: cron asks every minute."""
+    if session.nothing_stored:
+        return True
+    # A person at a terminal is told when something will be due; that takes the executor.
+    if session.talk_terminal or session.verbose:
+        return False
+    from belugawf.host.clock import SystemClock
+
+    probe = probe_of(session.settings.provider)
+    return probe.nothing_due(session.settings, SystemClock().now())

@@ -1,0 +1,178 @@
+"""run: start a run and drive it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from belugawf.cli import completion, exits, options, sentences
+from belugawf.cli.exits import CommandError
+from belugawf.cli.follow import described, interrupted_error, other_owner, to_rest
+from belugawf.cli.render import escape
+from belugawf.cli.session import Session, leave, unredacted
+from belugawf.cli.starting import Start
+from belugawf.cli.streams import STREAMS
+from belugawf.model.errors import UsageError
+
+if TYPE_CHECKING:
+    from belugawf.executor import DurableExecutor, IfExists, RunInfo
+
+_IF_EXISTS = ("fail", "skip", "replace")
+
+
+def command(
+    ctx: typer.Context,
+    workflow: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="WORKFLOW",
+            help="Its name; may be left out where there is only one, or a default.",
+            show_default=False,
+            autocompletion=completion.complete_workflow,
+        ),
+    ] = None,
+    input: Annotated[
+        str | None,
+        typer.Option("-i", "--input", metavar="VALUE", help="The input: JSON, or text for a str."),
+    ] = None,
+    arg: Annotated[
+        list[str] | None,
+        typer.Option("-a", "--arg", metavar="KEY=VALUE", help="One parameter; repeat for more."),
+    ] = None,
+    input_file: Annotated[
+        str | None,
+        typer.Option("--input-file", metavar="FILE|-", help="Read the input; - is stdin."),
+    ] = None,
+    id: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="Your name for the run.")
+    ] = None,
+    if_exists: Annotated[
+        str,
+        typer.Option(
+            "--if-exists", metavar="HOW", help="For an id that is stored: fail, skip or replace."
+        ),
+    ] = "fail",
+    timeout: Annotated[
+        str | None, typer.Option("--timeout", metavar="DUR", help="The run ends after DUR.")
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Stay until it ends, whatever it waits for.")
+    ] = False,
+    max_wait: options.MaxWait = None,
+    detach: Annotated[
+        bool, typer.Option("-d", "--detach", help="Only record it; resume or a worker drives it.")
+    ] = False,
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", metavar="KEY=VALUE", help="A label; repeat for more."),
+    ] = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Start a run and drive it until it ends or waits.
+
+    Its result is printed when it completes. When it waits, it is saved, and stderr says for what
+    and what to type.
+    """
+    session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
+    options.only_one(
+        {
+            "--input": input is not None,
+            "--arg": bool(arg),
+            "--input-file": input_file is not None,
+        }
+    )
+    options.only_one({"--detach": detach, "--wait": wait or max_wait is not None})
+    if if_exists not in _IF_EXISTS:
+        raise UsageError(f"--if-exists is {if_exists!r}", hint="expected fail, skip or replace")
+    text = input if input_file is None else options.read_text(input_file, "--input-file")
+    limit = options.duration(max_wait, "--max-wait")
+    start = Start(
+        workflow=workflow,
+        text=text,
+        arguments=options.pairs(arg, "--arg"),
+        id=id,
+        if_exists=cast("IfExists", if_exists),
+        timeout=options.duration(timeout, "--timeout"),
+        labels=options.pairs(label, "--label"),
+        detach=detach,
+    )
+    with STREAMS.diverted():
+        until = "done" if wait or limit is not None else "rest"
+        info, stored = session.run(lambda e: _run(session, e, start, until, limit), create=True)
+        if session.interrupted is not None and info.open:
+            # It was drained while the executor was left: read it again.
+            (info,) = session.run(lambda e: described(e, [info.run_id]))
+        if stored is None:
+            _print_outcome(session, info)
+        elif session.json:
+            session.print_json(info.to_json())
+        else:
+            STREAMS.write(f"{escape(info.workflow_id)}\n")
+            session.say(stored)
+        leave(exits.OK)
+
+
+async def _run(
+    session: Session,
+    executor: DurableExecutor,
+    start: Start,
+    until: str,
+    max_wait: timedelta | None,
+) -> tuple[RunInfo, str | None]:
+    """Start and drive; the run as it is then, and a sentence on one that is not driven here."""
+    found = await start.existing(executor)
+    if found is not None:
+        return found, await _stored(session, executor, found)
+    handle = await start.begin(session, executor)
+    if start.detach:
+        info = await handle.describe()
+        return info, await _stored(session, executor, info)
+    session.say(f"{escape(handle.id)} started")
+    (info,) = await to_rest(session, executor, [handle.run_id], until=until, max_wait=max_wait)
+    if info.status == "completed" and not session.json:
+        # It is printed: the data that was asked for.
+        info = replace(info, result=(await unredacted(executor).describe(info.run_id)).result)
+    rests = info.open and info.problem is None
+    if rests and not session.quiet and session.interrupted is None:
+        sentences.say_waits(session, info, await sentences.awaiting_runs(executor, [info]))
+    return info, None
+
+
+async def _stored(session: Session, executor: DurableExecutor, info: RunInfo) -> str:
+    """How a run is that is not driven here, and who drives it or what to type."""
+    line = f"{escape(info.workflow_id)} is {info.status.replace('_', ' ')}"
+    if not info.open:
+        return line
+    driver = other_owner(info)
+    if driver is None and session.settings.provider == "temporal":
+        return f"{line}; a worker takes it: {escape(session.command('worker'))}"
+    if driver is None and session.settings.provider == "default":
+        driver = next(iter(await executor.workers(info.workflow)), None)
+    if driver is None:
+        return f"{line}; drive it with: {sentences.resume_command(session, info)}"
+    return f"{line}; {sentences.owner_text(driver)} takes it"
+
+
+def _print_outcome(session: Session, info: RunInfo) -> None:
+    """Print the result of a run that was driven here, or end with its exit code."""
+    if session.interrupted is not None and info.open:
+        raise interrupted_error(session, [info])
+    if info.problem is not None and info.open:
+        problem = info.problem
+        raise CommandError(
+            problem.exit_code,
+            problem.code,
+            f"{info.workflow_id}: {problem.message}",
+            hint=problem.hint,
+            extra={"run": info.to_json()},
+        )
+    sentences.require_completed(session, info)
+    if session.json:
+        session.print_json(info.to_json())
+    elif info.status == "completed":
+        session.print_value(info.result)

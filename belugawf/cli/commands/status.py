@@ -1,0 +1,119 @@
+"""status: where things are, and what moves them on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from belugawf.cli import exits, options, render, sentences
+from belugawf.cli.render import escape
+from belugawf.cli.session import Session, leave
+from belugawf.cli.tables import print_rows, run_rows
+from belugawf.executor import Summary, TypedRun
+from belugawf.model.durations import format_instant
+
+if TYPE_CHECKING:
+    from belugawf.executor import DurableExecutor, OpenWait, RunInfo
+
+_NO_RUNS = Summary(counts={}, waits=(), waits_total=0, next_due_at=None, attention=())
+
+
+def command(
+    ctx: typer.Context,
+    run: options.OptionalRun = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Show where things are, and what moves them on.
+
+    Without RUN: how many runs there are, who is waited for, what is due next. With RUN: where it
+    is and why, with the command that moves it on.
+    """
+    session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
+    if run is None:
+        summary = _NO_RUNS if session.nothing_stored else session.run(lambda e: e.summary())
+        if json:
+            session.print_json(_summary_json(session, summary))
+        else:
+            _print_summary(session, summary)
+        leave(exits.OK)
+
+    async def find(executor: DurableExecutor) -> tuple[RunInfo, Mapping[str, int]]:
+        info = await executor.describe(TypedRun(run))
+        return info, await sentences.awaiting_runs(executor, [info])
+
+    info, waiting_runs = session.run(find)
+    if json:
+        session.print_json(info.to_json())
+    else:
+        print_rows(session, run_rows(session, info, waiting_runs))
+    leave(exits.OK)
+
+
+def _summary_json(session: Session, summary: Summary) -> dict[str, Any]:
+    counts = _waiting_runs(summary)
+    due = summary.next_due_at
+    return {
+        "schema": "belugawf.status/1",
+        "counts": dict(summary.counts),
+        "waiting": [sentences.wait_json(session, wait, counts) for wait in summary.waits],
+        "waiting_total": summary.waits_total,
+        "next_due_at": None if due is None else format_instant(due),
+        "problems": [info.to_json() for info in summary.attention],
+    }
+
+
+def _waiting_runs(summary: Summary) -> Counter[str]:
+    """How many runs wait for each signal; where not all waits are known, take it for several."""
+    counts = sentences.count_waits(summary.waits)
+    if summary.waits_total > len(summary.waits):
+        counts.update(counts.keys())
+    return counts
+
+
+def _print_summary(session: Session, summary: Summary) -> None:
+    paint = session.paint
+    rows: list[tuple[str, str]] = []
+    counts = [(status, count) for status, count in summary.counts.items() if count]
+    if session.data_terminal:
+        shown = ", ".join(
+            f"{count} {paint.status(status.replace('_', ' '))}" for status, count in counts
+        )
+        rows.append(("runs", shown or "none"))
+    else:
+        rows += [(status, str(count)) for status, count in counts]
+    if summary.next_due_at is not None:
+        rows.append(("next due", render.moment(summary.next_due_at, session.data_terminal)))
+    waiting_runs = _waiting_runs(summary)
+    # An answer would not move them on.
+    stuck = {info.run_id for info in summary.attention}
+    for wait in summary.waits:
+        line = _wait_line(session, wait)
+        if wait.run_id not in stuck:
+            line += f": {sentences.answer_open(session, wait, waiting_runs)}"
+        rows.append(("waiting", line))
+        if wait.prompt and session.data_terminal:
+            rows.append(("", escape(wait.prompt)))
+    more = summary.waits_total - len(summary.waits)
+    if more:
+        rows.append(("waiting", f"{more} more: {escape(session.command('waiting'))}"))
+    for info in summary.attention:
+        rows.append(("problem", sentences.problem_line(info)))
+        if session.data_terminal:
+            rows.append(("", sentences.resume_command(session, info)))
+    if not rows or (not counts and session.data_terminal):
+        session.say("there is no run yet; start one with: belugawf run")
+    print_rows(session, rows)
+
+
+def _wait_line(session: Session, wait: OpenWait) -> str:
+    terminal = session.data_terminal
+    until = "" if wait.until is None else f" until {render.moment(wait.until, terminal)}"
+    return (
+        f"{escape(wait.workflow_id)}: signal {escape(wait.signal)}"
+        f" since {render.moment(wait.since, terminal)}{until}"
+    )

@@ -1,0 +1,64 @@
+"""terminate: end runs at once, without running their code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from belugawf.cli import completion, exits, options
+from belugawf.cli.exits import CommandError
+from belugawf.cli.messages import Outcome, typed
+from belugawf.cli.render import escape
+from belugawf.cli.session import Session
+from belugawf.cli.streams import STREAMS
+
+if TYPE_CHECKING:
+    from belugawf.executor import DurableExecutor
+
+
+def command(
+    ctx: typer.Context,
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN",
+            help="Workflow ids, run ids, prefixes of either (4 or more characters), or @latest.",
+            autocompletion=completion.complete_run,
+        ),
+    ],
+    reason: options.Reason = None,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """End runs at once, without running their code.
+
+    Cleanup in the workflow does not happen: `cancel` asks for that.
+    """
+    session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
+    if not yes and STREAMS.can_prompt():
+        _confirm(runs)
+    with STREAMS.diverted():
+        outcome = session.run(lambda e: _terminate(session, e, runs, reason))
+        outcome.finish(session, several=len(runs) > 1)
+
+
+def _confirm(runs: Sequence[str]) -> None:
+    names = ", ".join(escape(run) for run in runs)
+    if not typer.confirm(f"Terminate {names}, without cleanup?", err=True):
+        raise CommandError(
+            exits.REFUSED, "refused", "nothing was terminated", hint="--yes does not ask"
+        )
+
+
+async def _terminate(
+    session: Session, executor: DurableExecutor, runs: Sequence[str], reason: str | None
+) -> Outcome:
+    outcome = Outcome()
+    await outcome.collect(typed(runs), lambda run: executor.terminate(run, reason))
+    for info in outcome.infos:
+        session.say(f"{escape(info.workflow_id)} {info.status.replace('_', ' ')}")
+    return outcome

@@ -1,0 +1,72 @@
+"""waiting: every open wait for a signal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from belugawf.cli import exits, options, sentences
+from belugawf.cli.render import escape
+from belugawf.cli.session import Session, leave
+from belugawf.cli.streams import STREAMS
+from belugawf.cli.tables import table, when
+
+if TYPE_CHECKING:
+    from belugawf.executor import DurableExecutor, OpenWait
+
+
+def command(
+    ctx: typer.Context,
+    limit: Annotated[
+        str | None,
+        typer.Option("-n", "--limit", metavar="N", help="At most N waits; all by default."),
+    ] = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """List every open wait for a signal.
+
+    Longest waiting first; with the question it asks, and the command that answers it.
+    """
+    session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
+    most = options.whole_number(limit, "--limit")
+
+    async def find(executor: DurableExecutor) -> tuple[Sequence[OpenWait], Counter[str]]:
+        waits = await executor.waiting(limit=most)
+        if most is None:
+            return waits, sentences.count_waits(waits)
+        return waits, await sentences.awaited_by(executor, (wait.signal for wait in waits))
+
+    waits, counts = ((), Counter()) if session.nothing_stored else session.run(find)
+    if json:
+        session.print_json([sentences.wait_json(session, wait, counts) for wait in waits])
+        leave(exits.OK)
+    if not waits:
+        if session.talk_terminal:
+            session.say("no run waits for a signal")
+        leave(exits.OK)
+    terminal = session.data_terminal
+    rows = [
+        (
+            escape(wait.workflow_id),
+            escape(wait.signal),
+            when(wait.since, terminal),
+            "" if wait.until is None else when(wait.until, terminal),
+            escape(wait.expected or ""),
+            escape(wait.prompt or ""),
+            sentences.answer_open(session, wait, counts),
+        )
+        for wait in waits
+    ]
+    headers = ("RUN", "SIGNAL", "SINCE", "UNTIL", "TYPE", "PROMPT", "ANSWER")
+    if not terminal:
+        table(headers, rows, paint=session.paint)
+        leave(exits.OK)
+    table(headers[:-1], [cells[:-1] for cells in rows], paint=session.paint)
+    # Under the table, because a command that is folded cannot be copied.
+    STREAMS.write("\nanswer with:\n" + "".join(f"  {cells[-1]}\n" for cells in rows))
+    leave(exits.OK)

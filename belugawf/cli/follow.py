@@ -1,0 +1,223 @@
+"""What the commands that drive runs share: interruption, rest, and leaving it to another."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from belugawf.cli import exits, sentences
+from belugawf.cli.exits import CommandError
+from belugawf.cli.live import watching
+from belugawf.cli.render import escape
+from belugawf.cli.streams import STREAMS
+from belugawf.model.errors import (
+    BelugaError,
+    NotFinishedError,
+    RunNotFoundError,
+    WaitExpiredError,
+)
+
+if TYPE_CHECKING:
+    from belugawf.cli.session import Session
+    from belugawf.executor import DurableExecutor, Owner, RunInfo
+
+# How long a run that another process drives is followed before that process is named.
+_FOLLOW_S = 5.0
+_POLL_INTERVAL_S = 0.05
+# Waits of up to so many seconds are slept through (CLI.md).
+_IDLE_WAIT_S = 60
+# The third Ctrl-C: whoever presses it wants out now, and the state is on disk.
+_DRAINING_PRESSES = 2
+
+
+@contextmanager
+def interruptible(
+    session: Session, executor: DurableExecutor, runs: Sequence[str]
+) -> Iterator[None]:
+    """Let SIGINT, SIGTERM and SIGHUP drain; a second one cuts, a third one leaves at once.
+
+    The handlers stay for the time after the body, when the executor drains as it is left.
+    """
+    presses = 0
+    # The loop itself holds tasks weakly.
+    tasks: list[asyncio.Task[None]] = []
+    count = getattr(executor, "in_flight", None)
+
+    def on_signal(number: int) -> None:
+        nonlocal presses
+        presses += 1
+        if presses > _DRAINING_PRESSES and STREAMS.final:
+            os._exit(exits.INTERRUPTED if number == 2 else exits.TERMINATED)
+        if presses > 1:
+            if count is None or count():
+                session.say("cutting the activities in flight")
+        elif count is not None:
+            _say_draining(session, number, count())
+        else:
+            tasks.append(asyncio.ensure_future(_say_counted(session, number, executor, runs)))
+        executor.interrupt()
+
+    session.on_signal(on_signal)
+    yield
+
+
+def _say_draining(session: Session, number: int, running: int) -> None:
+    """Say what a signal's first arrival waits for, and how to wait no longer."""
+    if running:
+        what = "1 activity" if running == 1 else f"{running} activities"
+        again = "Ctrl-C again" if number == signal.SIGINT else "a second signal"
+        session.say(f"finishing {what} in flight; {again} cuts")
+
+
+async def _say_counted(
+    session: Session, number: int, executor: DurableExecutor, runs: Sequence[str]
+) -> None:
+    """The same for a provider that does not know what is in flight in this process."""
+    running = 0
+    with suppress(BelugaError):
+        for run in runs:
+            states = await executor.activities(run)
+            running += sum(activity.state == "running" for activity in states)
+    _say_draining(session, number, running)
+
+
+async def to_rest(
+    session: Session,
+    executor: DurableExecutor,
+    runs: Sequence[str],
+    *,
+    until: str = "rest",
+    max_wait: timedelta | None = None,
+    lines: bool = True,
+) -> list[RunInfo]:
+    """Follow runs that this executor drives until each ended or rests (or is `until`)."""
+    with interruptible(session, executor, runs):
+        async with watching(session, executor, runs, lines=lines, waits=until != "rest"):
+            return [
+                await executor.wait(run, until=until, max_wait=max_wait, patience=_IDLE_WAIT_S)
+                for run in runs
+            ]
+
+
+async def follow_other(
+    session: Session,
+    executor: DurableExecutor,
+    info: RunInfo,
+    owner: Owner | None,
+    *,
+    received: Callable[[RunInfo], bool] = lambda info: True,
+) -> RunInfo:
+    """Follow a run that another process drives for a moment, then say who goes on.
+
+    `received` says whether that process has taken the message yet: until then the run seems to be
+    at rest.
+    """
+    deadline = time.monotonic() + _FOLLOW_S
+    while info.open and not received(info) and time.monotonic() < deadline:
+        await asyncio.sleep(_POLL_INTERVAL_S)
+        info = await executor.describe(info.run_id)
+    if info.open and received(info):
+        left = max(_POLL_INTERVAL_S, deadline - time.monotonic())
+        with suppress(WaitExpiredError):
+            return await executor.wait(info.run_id, until="rest", max_wait=left)
+    if info.open:
+        _say_who_goes_on(session, info, other_owner(info) or owner)
+    return info
+
+
+def _say_who_goes_on(session: Session, info: RunInfo, owner: Owner | None) -> None:
+    name = escape(info.workflow_id)
+    if owner is None:
+        command = sentences.resume_command(session, info)
+        session.say(f"{name}: the message is kept until the run is driven: {command}")
+    elif owner.frozen:
+        session.say(
+            f"{name}: held by {sentences.owner_text(owner)}; let it go on: kill -CONT {owner.pid}"
+        )
+    else:
+        session.say(f"{name}: {sentences.owner_text(owner)} goes on with it")
+
+
+async def wait_for(
+    session: Session,
+    executor: DurableExecutor,
+    info: RunInfo,
+    until: str,
+    max_wait: timedelta | None,
+) -> RunInfo:
+    """Wait for a run that another process drives; say what to type where nobody does."""
+    workers_drive = session.settings.provider == "temporal" and info.unattended is None
+    if info.open and info.owner is None and session.talk_terminal and not workers_drive:
+        command = sentences.moving_command(session, info)
+        session.say(f"nobody drives {escape(info.workflow_id)} now; it goes on with: {command}")
+    try:
+        return await executor.wait(info.run_id, until=until, max_wait=max_wait)
+    except WaitExpiredError as error:
+        if max_wait == timedelta(0):
+            raise not_finished(session, info) from None
+        raise WaitExpiredError(
+            error.message, hint=error.hint or "the run goes on where it is driven"
+        ) from None
+
+
+def not_finished(session: Session, info: RunInfo) -> CommandError:
+    """The error of a run that is still open: who drives it, and what it waits for."""
+    waits = "; ".join(sentences.wait_text(session, wait) for wait in info.waiting_for)
+    owner = other_owner(info)
+    state = f", driven by {sentences.owner_text(owner)}" if owner else ""
+    return CommandError(
+        exits.NOT_FINISHED,
+        NotFinishedError.code,
+        f"run {info.workflow_id} has not ended{state}" + (f": {waits}" if waits else ""),
+        hint=f"see what moves it on: {session.command('status', info.workflow_id)}",
+        extra={"run": info.to_json()},
+    )
+
+
+def other_owner(info: RunInfo) -> Owner | None:
+    """The live process that holds an open run, `None` where it is this one or nobody."""
+    if not info.open or info.owner is None or not info.owner.alive:
+        return None
+    return None if info.owner.pid == os.getpid() else info.owner
+
+
+def interrupted_error(session: Session, infos: Sequence[RunInfo]) -> CommandError:
+    """The error after a signal: the state is saved, and how to go on."""
+    assert session.interrupted is not None
+    code = exits.INTERRUPTED if session.interrupted == 2 else exits.TERMINATED
+    open_runs = [info.workflow_id for info in infos if info.open]
+    words = open_runs if len(open_runs) <= 3 else []
+    hint = f"go on with: {session.command('resume', *words)}"
+    return CommandError(
+        code,
+        "interrupted" if code == exits.INTERRUPTED else "terminated",
+        "interrupted; the state is saved",
+        hint=hint,
+        extra={"runs": [info.to_json() for info in infos]},
+    )
+
+
+async def chosen_run(session: Session, executor: DurableExecutor, run: str | None) -> RunInfo:
+    """The run that is named; else the only open one, else the latest, which stderr then names."""
+    from belugawf.executor import TypedRun
+
+    if run is not None:
+        return await executor.describe(TypedRun(run))
+    found = await executor.list(status="running", limit=2)
+    if len(found) != 1:
+        found = await executor.list(limit=1)
+    if not found:
+        raise RunNotFoundError("there is no run yet", hint="start one with: belugawf run")
+    session.say(f"run {escape(found[0].workflow_id)}")
+    return found[0]
+
+
+async def described(executor: DurableExecutor, runs: Sequence[str]) -> list[RunInfo]:
+    """The runs as they are now."""
+    return [await executor.describe(run) for run in runs]

@@ -1,0 +1,278 @@
+"""Sentences about runs: what one waits for, how it ended, and what to type next."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from belugawf.cli import exits, render
+from belugawf.cli.render import escape, moment, short_duration
+from belugawf.cli.streams import STREAMS
+from belugawf.model import events as ev
+from belugawf.model.durations import format_instant
+
+if TYPE_CHECKING:
+    from belugawf.cli.session import Session
+    from belugawf.executor import DurableExecutor, OpenWait, Owner, RunInfo, Waiting
+
+_SECOND_NS = 1_000_000_000
+_FRAME = re.compile(r'^\s*File "(?P<path>[^"]+)", line \d+')
+_PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
+_STANDARD_LIBRARY = str(Path(os.__file__).resolve().parent) + os.sep
+
+
+# -- waits ---------------------------------------------------------------------------------------
+
+
+def answer(session: Session, signal: str, expected: str | None, run: str | None) -> str:
+    """The command that answers a wait; `run` where the signal's name alone is not enough."""
+    # Where the wait names no type, the example is the commonest of answers: a yes.
+    examples = {"bool": ["--payload", "true"], "str": ["--text", "..."]}
+    payload = examples.get(expected or "bool", ["--payload", "<JSON>"])
+    names = [signal] if run is None else [signal, run]
+    return escape(session.command("signal", *names, options=payload))
+
+
+def answer_open(session: Session, wait: OpenWait, waiting_runs: Mapping[str, int]) -> str:
+    """The command that answers an open wait, where so many runs wait for each signal."""
+    run = wait.workflow_id if waiting_runs[wait.signal] > 1 else None
+    return answer(session, wait.signal, wait.expected, run)
+
+
+def wait_json(session: Session, wait: OpenWait, waiting_runs: Mapping[str, int]) -> dict[str, Any]:
+    """An open wait as JSON, with the command that answers it."""
+    return {
+        "workflow_id": wait.workflow_id,
+        "run_id": wait.run_id,
+        "workflow": wait.workflow,
+        "signal": wait.signal,
+        "since": format_instant(wait.since),
+        "until": None if wait.until is None else format_instant(wait.until),
+        "prompt": wait.prompt,
+        "expected": wait.expected,
+        "command": answer_open(session, wait, waiting_runs),
+    }
+
+
+async def awaiting_runs(executor: DurableExecutor, infos: Iterable[RunInfo]) -> Counter[str]:
+    """How many open runs, from 0 to 2, wait for each signal that these runs wait for."""
+    return await awaited_by(
+        executor, (w.name for info in infos for w in info.waiting_for if w.kind == "signal")
+    )
+
+
+async def awaited_by(executor: DurableExecutor, signals: Iterable[str]) -> Counter[str]:
+    """How many open runs, from 0 to 2, wait for each of these signals."""
+    waits: list[OpenWait] = []
+    for name in dict.fromkeys(signals):
+        waits += await executor.waiting(signal=name, limit=2)
+    return count_waits(waits)
+
+
+def count_waits(waits: Iterable[OpenWait]) -> Counter[str]:
+    """How many runs wait for each signal."""
+    return Counter(name for name, _ in {(wait.signal, wait.run_id) for wait in waits})
+
+
+def wait_text(session: Session, wait: Waiting) -> str:
+    """What is waited for and until when, without the run and without the command."""
+    terminal = session.talk_terminal
+    bound = "" if wait.until is None else f" until {moment(wait.until, terminal)}"
+    name = escape(wait.name)
+    if wait.kind == "timer":
+        return f"sleeping {name}{bound}"
+    if wait.kind == "activity":
+        if wait.state == "retrying":
+            retry = "" if wait.until is None else f", next try {render.relative(wait.until)}"
+            return f"activity {name} to be tried again{attempts(wait)}{retry}{last_error(wait)}"
+        return f"activity {name}{attempts(wait)}"
+    return f"waiting for {wait.kind} {name}{bound}"
+
+
+def attempts(wait: Waiting) -> str:
+    """ " (attempt 2 of 3)", "" where the attempt is not known."""
+    return "" if wait.attempt is None else f" ({attempt_text(wait.attempt, wait.max_attempts)})"
+
+
+def attempt_text(attempt: int, most: int | None) -> str:
+    """ "attempt 2 of 3". Interrupted attempts count as well, so there may be more than `most`:
+    then, and without a limit (0, `None`), it is "attempt 4"."""
+    return f"attempt {attempt} of {most}" if most and attempt <= most else f"attempt {attempt}"
+
+
+def last_error(wait: Waiting) -> str:
+    return f"; last error: {escape(wait.error)}" if wait.error else ""
+
+
+def say_waits(session: Session, info: RunInfo, waiting_runs: Mapping[str, int]) -> None:
+    """Say what the run waits for, until when, and what to type."""
+    if info.unattended is not None:
+        command = escape(session.command("worker"))
+        session.say(f"{escape(info.workflow_id)}: {escape(info.unattended)}; start one: {command}")
+        return
+    for wait in info.waiting_for:
+        line = f"{escape(info.workflow_id)}: {wait_text(session, wait)}"
+        if wait.kind == "signal":
+            run = info.workflow_id if waiting_runs.get(wait.name, 0) > 1 else None
+            line += f": {answer(session, wait.name, wait.expected, run)}"
+        elif wait.kind in ("timer", "activity"):
+            line += f": {resume_command(session, info)}"
+        session.say(line)
+        if wait.prompt:
+            session.say(f"  {escape(wait.prompt)}")
+
+
+def moving_command(session: Session, info: RunInfo) -> str:
+    """What to type where nobody drives the run: a worker, where it waits for one."""
+    if info.unattended is not None:
+        return escape(session.command("worker"))
+    return resume_command(session, info)
+
+
+def resume_command(session: Session, info: RunInfo) -> str:
+    return escape(session.command("resume", info.workflow_id))
+
+
+# -- events -------------------------------------------------------------------------------------
+
+
+class EventFormatter:
+    """One run's events in words; remembers the names that later events refer to by seq."""
+
+    def __init__(self, session: Session, *, waits: bool = False) -> None:
+        self._session = session
+        self._waits = waits
+        self._scheduled: dict[int, ev.ActivityScheduled] = {}
+
+    def format(self, event: ev.Event) -> str | None:
+        """One line, `None` for what is not worth"""
+        match event:
+            case ev.ActivityScheduled():
+                self._scheduled[event.seq] = event
+                return f"{escape(event.name)} started"
+            case ev.ActivityCompleted():
+                return f"{self.name(event.seq)} done{self._took(event)}"
+            case ev.AttemptFailed():
+                wait = short_duration((event.retry_at - event.at) / _SECOND_NS)
+                tried = self._attempt(event.seq, event.attempt)
+                error = failure_text(event.payload)
+                return f"{self.name(event.seq)} failed{tried}: {error}; next try in {wait}"
+            case ev.ActivityFailed():
+                tried = self._attempt(event.seq, event.attempt)
+                return f"{self.name(event.seq)} failed{tried}: {failure_text(event.payload)}"
+            case ev.ActivityTimedOut():
+                tried = self._attempt(event.seq, event.attempt)
+                return f"{self.name(event.seq)} timed out{tried}: {failure_text(event.payload)}"
+            case ev.AttemptInterrupted():
+                tried = self._attempt(event.seq, event.attempt)
+                return f"{self.name(event.seq)} was interrupted{tried}: {escape(event.reason)}"
+            case ev.SignalReceived():
+                return f"signal {escape(event.name)} received"
+            case ev.CancelRequested():
+                return "cancel requested"
+            case ev.WaitStarted() if self._waits:
+                until = ""
+                if event.until is not None:
+                    shown = moment(event.until, self._session.talk_terminal)
+                    until = f" until {shown}"
+                command = answer(self._session, event.name, event.expected, None)
+                return f"waiting for signal {escape(event.name)}{until}: {command}"
+        return None
+
+    def name(self, seq: int) -> str:
+        """The name of the activity that has this number."""
+        scheduled = self._scheduled.get(seq)
+        return f"activity {seq}" if scheduled is None else escape(scheduled.name)
+
+    def _attempt(self, seq: int, attempt: int) -> str:
+        scheduled = self._scheduled.get(seq)
+        if scheduled is None or (scheduled.max_attempts == 1 and attempt == 1):
+            return ""
+        return f" ({attempt_text(attempt, scheduled.max_attempts)})"
+
+    def _took(self, event: ev.ActivityCompleted) -> str:
+        started = event.started_at
+        if started is None:
+            scheduled = self._scheduled.get(event.seq)
+            started = None if scheduled is None else scheduled.time
+        if started is None:
+            return ""
+        return f" in {short_duration(max(0, event.at - started) / _SECOND_NS)}"
+
+
+def failure_text(payload: str) -> str:
+    """The "Type: message" of a recorded failure, on one line."""
+    import json
+
+    data = json.loads(payload)
+    return escape(f"{data.get('type')}: {data.get('message')}")
+
+
+# -- ends and problems ---------------------------------------------------------------------------
+
+
+def say_failure(info: RunInfo) -> None:
+    """The error of a run and the part of its traceback in the user's files, on stderr."""
+    paint = render.Paint(STREAMS.color, STREAMS.talk_is_terminal())
+    STREAMS.say(f"{paint('error:', 'red')} {escape(exits.outcome_message(info))}")
+    shown = user_traceback(info.error.traceback) if info.error else None
+    if shown:
+        STREAMS.say(escape_indented(shown))
+
+
+def require_completed(session: Session, info: RunInfo) -> None:
+    """Tell of a run that ended otherwise, and end the command with its exit code."""
+    if exits.outcome_code(info.status):
+        if not session.json:
+            say_failure(info)
+        raise exits.outcome_error(info)
+
+
+def escape_indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in render.escape_lines(text).splitlines())
+
+
+def user_traceback(text: str | None) -> str | None:
+    """The frames in the user's own files; `None` where there are none."""
+    if not text:
+        return None
+    kept: list[str] = []
+    keep = False
+    for line in text.splitlines():
+        frame = _FRAME.match(line)
+        if frame is not None:
+            keep = _is_users(frame["path"])
+        elif not line.startswith("    "):
+            keep = False
+        if keep:
+            kept.append(line)
+    return "\n".join(kept) or None
+
+
+def _is_users(path: str) -> bool:
+    if path.startswith("<"):
+        return False
+    if "site-packages" in Path(path).parts:
+        return False
+    resolved = str(Path(path).resolve())
+    return not resolved.startswith((_PACKAGE, _STANDARD_LIBRARY)) and resolved != sys.executable
+
+
+def problem_line(info: RunInfo) -> str:
+    """A run's problem with what to do about it, on one line."""
+    assert info.problem is not None
+    hint = f"; {info.problem.hint}" if info.problem.hint else ""
+    return escape(f"{info.workflow_id}: {info.problem.message}{hint}")
+
+
+def owner_text(owner: Owner) -> str:
+    """The process that holds a run, and whether it lives."""
+    who = f"process {owner.pid} on {escape(owner.host)}"
+    if not owner.alive:
+        return f"{who}, which has ended"
+    return f"{who}, which is stopped" if owner.frozen else who

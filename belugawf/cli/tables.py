@@ -1,0 +1,212 @@
+"""What is printed as rows: tables of runs, and one run by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from belugawf.cli import render, sentences
+from belugawf.cli.follow import other_owner
+from belugawf.cli.render import STATUS_STYLES, escape, json_line, progress_text
+from belugawf.cli.streams import STREAMS
+
+if TYPE_CHECKING:
+    from belugawf.cli.render import Paint
+    from belugawf.cli.session import Session
+    from belugawf.executor import RunInfo
+
+
+def table(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    paint: Paint,
+) -> None:
+    """Print rows as data: a table on a terminal, tab-separated without headers in a pipe.
+
+    A cell is already escaped. Nothing is cut: what does not fit is folded, and the first column,
+    the id that people copy, only where it is wider than half of the terminal.
+    """
+    if not STREAMS.data_is_terminal():
+        STREAMS.write("".join("\t".join(row) + "\n" for row in rows))
+        return
+    from rich.cells import cell_len
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(
+        file=STREAMS.data, no_color=not paint.on, highlight=False, markup=False, emoji=False
+    )
+    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for number, header in enumerate(headers):
+        width = max((cell_len(row[number]) for row in rows), default=0)
+        least = min(width, console.width // 2) if number == 0 else None
+        shown.add_column(header, overflow="fold", min_width=least)
+    for row in rows:
+        shown.add_row(*(Text(cell, style=_cell_style(cell)) for cell in row))
+    console.print(shown)
+
+
+def _cell_style(cell: str) -> str:
+    return STATUS_STYLES.get(cell, "")
+
+
+def print_rows(session: Session, rows: Sequence[tuple[str, str]]) -> None:
+    """Print what things are called, and what they are, as data."""
+    if not session.data_terminal:
+        STREAMS.write("".join(f"{key}\t{value}\n" for key, value in rows))
+        return
+    width = max((len(key) for key, _ in rows), default=0)
+    STREAMS.write(
+        "".join(f"{session.paint(key.ljust(width), 'dim')}  {value}\n" for key, value in rows)
+    )
+
+
+def when(instant: int, terminal: bool) -> str:
+    """An instant in a cell: its distance on a terminal, ISO 8601 in a pipe."""
+    return render.relative(instant) if terminal else render.iso_local(instant)
+
+
+# -- runs ----------------------------------------------------------------------------------------
+
+
+def run_table(session: Session, infos: Sequence[RunInfo]) -> None:
+    """The runs as a table."""
+    if not infos and session.data_terminal:
+        return
+    terminal = session.data_terminal
+    rows = [
+        (
+            escape(info.workflow_id),
+            escape(info.workflow),
+            info.status,
+            when(info.created_at, terminal),
+            _note(info),
+            escape(info.run_id),
+        )
+        for info in infos
+    ]
+    # A person types the workflow id; the run id would only fold the table.
+    columns = 6 if session.verbose or not terminal else 5
+    headers = ("ID", "WORKFLOW", "STATUS", "STARTED", "NOTE", "RUN ID")
+    table(headers[:columns], [row[:columns] for row in rows], paint=session.paint)
+
+
+def _note(info: RunInfo) -> str:
+    """What matters most about a run, in a few words."""
+    if info.problem is not None:
+        return f"problem: {escape(info.problem.code)}"
+    if info.error is not None:
+        return escape(info.error.type)
+    waits = [f"{wait.kind} {escape(wait.name)}" for wait in info.waiting_for]
+    if waits:
+        return ("driven, " if other_owner(info) else "waits for ") + ", ".join(waits)
+    return "driven" if other_owner(info) else ""
+
+
+def run_rows(
+    session: Session, info: RunInfo, waiting_runs: Mapping[str, int]
+) -> list[tuple[str, str]]:
+    """One run: where it is and why, and the command that moves it on."""
+
+    def at(instant: int) -> str:
+        return render.moment(instant, session.data_terminal)
+
+    rows = [
+        ("run", escape(info.workflow_id)),
+        ("run id", escape(info.run_id)),
+        ("workflow", escape(info.workflow)),
+        ("status", session.paint.status(info.status.replace("_", " "))),
+        ("started", at(info.created_at)),
+    ]
+    if info.closed_at is not None:
+        rows.append(("ended", at(info.closed_at)))
+    if info.deadline is not None and info.open:
+        rows.append(("deadline", at(info.deadline)))
+    if info.parent:
+        rows.append(("parent", escape(info.parent)))
+    rows += [("label", escape(f"{key}={value}")) for key, value in info.labels.items()]
+    if info.progress is not None:
+        rows.append(("progress", progress_text(info.progress)))
+    if info.cancel_requested and info.open:
+        rows.append(("cancel", "requested; it is cleaning up"))
+    rows += _ending_rows(info)
+    if info.open:
+        rows += _waiting_rows(session, info, waiting_runs)
+        rows += _holding_rows(info)
+        rows += _next_rows(session, info)
+    return rows
+
+
+def _ending_rows(info: RunInfo) -> list[tuple[str, str]]:
+    rows = []
+    if info.status == "completed":
+        text = info.result if isinstance(info.result, str) else json_line(info.result)
+        rows.append(("result", escape(text)))
+    if info.error is not None:
+        where = f" (activity {info.error.activity})" if info.error.activity else ""
+        rows.append(("error", escape(f"{info.error.type}: {info.error.message}{where}")))
+        for line in (sentences.user_traceback(info.error.traceback) or "").splitlines():
+            rows.append(("", render.escape_lines(line)))
+    return rows
+
+
+def _waiting_rows(
+    session: Session, info: RunInfo, waiting_runs: Mapping[str, int]
+) -> list[tuple[str, str]]:
+    terminal = session.data_terminal
+    rows = []
+    for wait in info.waiting_for:
+        since = f" since {render.moment(wait.since, terminal)}"
+        until = "" if wait.until is None else f" until {render.moment(wait.until, terminal)}"
+        text = f"{wait.kind} {escape(wait.name)}{sentences.attempts(wait)}{since}"
+        if wait.kind == "activity":
+            if wait.state == "retrying" and wait.until is not None:
+                text += f"; next try {render.moment(wait.until, terminal)}"
+            text += sentences.last_error(wait)
+        else:
+            text += until
+        rows.append(("waits for", text))
+        if wait.prompt:
+            rows.append(("asks", escape(wait.prompt)))
+        if wait.kind == "signal" and info.problem is None:
+            run = info.workflow_id if waiting_runs.get(wait.name, 0) > 1 else None
+            rows.append(("answer", sentences.answer(session, wait.name, wait.expected, run)))
+    return rows
+
+
+def _holding_rows(info: RunInfo) -> list[tuple[str, str]]:
+    rows = []
+    if info.owner is not None:
+        verb = "driven by" if info.owner.alive and not info.owner.frozen else "held by"
+        rows.append((verb, sentences.owner_text(info.owner)))
+    if info.problem is not None:
+        rows.append(("problem", escape(f"{info.problem.code}: {info.problem.message}")))
+        if info.problem.hint:
+            rows.append(("hint", escape(info.problem.hint)))
+    if info.unattended is not None:
+        rows.append(("waits for", f"a worker: {escape(info.unattended)}"))
+    return rows
+
+
+def _next_rows(session: Session, info: RunInfo) -> list[tuple[str, str]]:
+    """The command that moves the run on, where somebody has to type one."""
+    owner = info.owner
+    if owner is not None and owner.alive:
+        return [("next", f"kill -CONT {owner.pid}")] if owner.frozen else []
+    if info.unattended is not None:
+        return [("next", escape(session.command("worker")))]
+    now = render.now_ns()
+    waits = [w.until for w in info.waiting_for if w.kind == "timer" or w.state == "retrying"]
+    sleeping = info.waiting_for and all(
+        wait.kind == "signal" or (wait.until is not None and wait.until > now)
+        for wait in info.waiting_for
+    )
+    command = sentences.resume_command(session, info)
+    if info.problem is None and sleeping:
+        if any(wait.kind == "signal" for wait in info.waiting_for) and not waits:
+            return []
+        due = min(until for until in waits if until is not None) if waits else now
+        return [("next", f"{command} (from {render.moment(due, session.data_terminal)})")]
+    return [("next", command)]

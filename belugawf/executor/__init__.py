@@ -1,0 +1,32 @@
+"""The seam between callers and providers: what every executor can do, and how one is made."""
+
+from belugawf.executor.info import (
+    OPEN as OPEN,
+    STATUSES as STATUSES,
+    ActivityState as ActivityState,
+    Delivery as Delivery,
+    Driver as Driver,
+    OpenWait as OpenWait,
+    Owner as Owner,
+    Problem as Problem,
+    Pruned as Pruned,
+    RunId as RunId,
+    RunInfo as RunInfo,
+    Summary as Summary,
+    TypedRun as TypedRun,
+    Waiting as Waiting,
+)
+from belugawf.executor.protocol import (
+    DurableExecutor as DurableExecutor,
+    IfExists as IfExists,
+    WorkflowHandle as WorkflowHandle,
+)
+from belugawf.executor.registry import (
+    Factory as Factory,
+    Middleware as Middleware,
+    list_providers as list_providers,
+    new_executor as new_executor,
+    register_provider as register_provider,
+)
+from belugawf.model.hooks import Hook as Hook, Hooks as Hooks
+from belugawf.model.messages import UNSET as UNSET, Signal as Signal

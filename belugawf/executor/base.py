@@ -1,0 +1,295 @@
+"""What both providers do alike: they check what callers pass, and follow runs to where they rest.
+
+A provider says how runs are found, started, sent to and looked at: the abstract methods. `RunT` is
+how it names a run, `LookT` a run as it was at one moment.
+"""
+
+from __future__ import annotations
+
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from belugawf import __version__
+from belugawf.authoring.loader import Catalog
+from belugawf.executor.checks import checked_id, checked_labels, condition, outcome_error
+from belugawf.executor.handle import FollowingExecutor, RunHandle
+from belugawf.executor.info import Delivery, Driver, NewRun, Owner, RunId, RunInfo
+from belugawf.executor.options import EngineOptions
+from belugawf.executor.protocol import IfExists
+from belugawf.model import codec
+from belugawf.model.durations import SECOND_NS, Duration, duration_ns, parse_duration
+from belugawf.model.errors import UsageError, WaitExpiredError
+from belugawf.model.history import python_version
+from belugawf.model.hooks import Hooks
+from belugawf.model.messages import UNSET, Signal
+from belugawf.model.shell import command_line
+
+if TYPE_CHECKING:
+    from belugawf.executor.blocking import BlockingExecutor
+
+# How long a run that this executor has started or signalled is followed through its waits.
+DEFAULT_PATIENCE = 60.0
+RESUME_PATIENCE = 5.0
+
+
+class Look(Protocol):
+    """A run as it was at one moment."""
+
+    @property
+    def info(self) -> RunInfo: ...
+
+
+class Driving(Protocol):
+    """What this process drives, from the opening of an executor to its end."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether an interrupt has come, and what was in flight is over."""
+
+    def interrupt(self) -> None:
+        """See `DurableExecutor.interrupt`."""
+
+    def in_flight(self) -> int:
+        """How many attempts of activities are running in this process."""
+
+    def now(self) -> int:
+        """The time in nanoseconds, for limits on waiting."""
+
+    async def pause(self, longest_s: float) -> None:
+        """Until something may have changed, or so long."""
+
+
+RunT = TypeVar("RunT")
+LookT = TypeVar("LookT", bound=Look)
+DrivingT = TypeVar("DrivingT", bound=Driving)
+
+
+class ExecutorBase(FollowingExecutor, ABC, Generic[RunT, LookT, DrivingT]):
+    """The half of `DurableExecutor` that knows no provider.
+
+    `own_process`: the process is the command line's, and ends by `os._exit` right after this
+    executor was left. Then runs in memory are left as they are, and not even a `finally` block of
+    theirs runs. And what may take the process down runs in one of its own (`host/suspects.py`).
+    `context`: what runs and activities begin in a copy of; by default it is empty.
+    """
+
+    def __init__(
+        self,
+        workflows: Path | Sequence[Callable[..., Any]] | None,
+        *,
+        options: EngineOptions | None = None,
+        hooks: Sequence[Hooks] = (),
+        own_process: bool = False,
+        context: Context | None = None,
+    ) -> None:
+        self._workflows = workflows
+        self._options = options or EngineOptions()
+        self._hooks = hooks
+        self._own_process = own_process
+        self._context = Context() if context is None else context
+        self._opened: DrivingT | None = None
+
+    @property
+    def _driving(self) -> DrivingT:
+        if self._opened is None:
+            raise UsageError(
+                "the executor is not open", hint="use it as: async with new_executor(...)"
+            )
+        return self._opened
+
+    def sync(self) -> BlockingExecutor:
+        """This executor for scripts without asyncio; use as `with`."""
+        from belugawf.executor.blocking import BlockingExecutor
+
+        return BlockingExecutor(self)
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The workflow modules; the first use imports them."""
+        if isinstance(self._workflows, Path):
+            from belugawf.host.border import interrupts, is_interrupt
+
+            # Runs and attempts begin in copies of the context in which their modules are imported.
+            with interrupts():
+                return self._context.run(Catalog.from_folder, self._workflows, is_interrupt)
+        return Catalog.from_functions(self._workflows or ())
+
+    def interrupt(self) -> None:
+        if self._opened is not None:
+            self._opened.interrupt()
+
+    def in_flight(self) -> int:
+        """How many attempts of activities are running in this process."""
+        return 0 if self._opened is None else self._opened.in_flight()
+
+    # -- what a provider adds --------------------------------------------------------------------
+
+    @abstractmethod
+    async def _find(self, text: str) -> RunT:
+        """The run that a text means, see `DurableExecutor`."""
+
+    @abstractmethod
+    async def _awaiting(self, signal: str) -> RunT:
+        """The one open run that waits for this signal."""
+
+    @abstractmethod
+    async def _start(self, new: NewRun, if_exists: IfExists, detach: bool) -> tuple[str, str]:
+        """Record a run; its workflow id and run id, or those of the one that is to be kept."""
+
+    @abstractmethod
+    async def _send(self, run: RunT, message: Signal, payload: str) -> RunT | None:
+        """Deliver a signal; the run as it was then, `None` where the message's key is known."""
+
+    @abstractmethod
+    async def _move_on(self, run: RunT, drive: bool) -> Owner | None:
+        """Have the run take its message: its process, a worker or we; who that is, if not we."""
+
+    @abstractmethod
+    async def _ask(self, run: RunT, query: str, args: Sequence[Any]) -> Any:
+        """The answer of the run's own query."""
+
+    @abstractmethod
+    async def _look(self, run: RunT) -> LookT:
+        """The run as it is now. Raises `DamagedError` where it cannot be read."""
+
+    async def _listed(self, run: RunT) -> RunInfo:
+        """The run as it is now; one that cannot be read has a problem."""
+        return (await self._look(run)).info
+
+    @abstractmethod
+    async def _at_rest(self, look: LookT, patience_ns: int) -> RunInfo | None:
+        """The run, where nobody will move it within `patience_ns`; `None` where somebody will.
+
+        A run of ours may be made to move by that.
+        """
+
+    @abstractmethod
+    async def _pause(self, look: LookT, longest_s: float) -> None:
+        """Until something may have changed since that look, or so long."""
+
+    @abstractmethod
+    async def _driver(self, run: RunT) -> Driver:
+        """Who moves the run on."""
+
+    @abstractmethod
+    async def _ended(self, run: RunT) -> RunInfo:
+        """The run, once it has ended. Raises what keeps it from that."""
+
+    # -- starting and sending --------------------------------------------------------------------
+
+    async def execute(
+        self,
+        workflow: Callable[..., Any] | str,
+        *,
+        id: str | None = None,
+        input: Any = UNSET,
+        timeout: Duration | None = None,
+        if_exists: IfExists = "fail",
+        labels: Mapping[str, str] | None = None,
+        detach: bool = False,
+    ) -> RunHandle:
+        definition = self.catalog.definition(workflow)
+        limit = definition.timeout if timeout is None else parse_duration(timeout)
+        if if_exists not in ("fail", "skip", "replace"):
+            raise UsageError(f"if_exists is {if_exists!r}", hint="use fail, skip or replace")
+        run_id = str(uuid.uuid4())
+        new = NewRun(
+            run_id=run_id,
+            workflow_id=checked_id(id) if id is not None else f"{definition.name}-{run_id[:8]}",
+            workflow=definition.name,
+            input=definition.encode_input(input, limit=self._options.payload_limit),
+            timeout_ns=None if limit is None else duration_ns(limit),
+            labels=checked_labels(labels or {}),
+            python=python_version(),
+            belugawf=__version__,
+        )
+        workflow_id, started = await self._start(new, if_exists, detach)
+        return RunHandle(self, workflow_id, RunId(started))
+
+    async def signal(
+        self, run: str | None, signal: Signal | str, payload: Any = None, *, drive: bool = True
+    ) -> Delivery:
+        message = Signal(signal, payload) if isinstance(signal, str) else signal
+        if not message.name:
+            raise UsageError("a signal needs a name", hint="name what the run waits for")
+        found = await (self._awaiting(message.name) if run is None else self._find(run))
+        text = codec.encode(message.payload, what="payload", limit=self._options.payload_limit)
+        sent = await self._send(found, message, text)
+        driven_by = None if sent is None else await self._move_on(sent, drive)
+        info = await self._listed(found)
+        return Delivery(run=info, duplicate=sent is None, driven_by=driven_by)
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    async def query(self, run: str, name: str, *args: Any) -> Any:
+        from belugawf.authoring.context import BUILT_IN_QUERIES
+
+        found = await self._find(run)
+        if name not in BUILT_IN_QUERIES:
+            return await self._ask(found, name, args)
+        info = (await self._look(found)).info
+        if name == "waiting":
+            return [waiting.to_json() for waiting in info.waiting_for]
+        return info.status if name == "status" else info.result
+
+    async def describe(self, run: str) -> RunInfo:
+        """The run as it is now."""
+        return (await self._look(await self._find(run))).info
+
+    async def driver_of(self, run: str) -> Driver:
+        return await self._driver(await self._find(run))
+
+    async def wait(
+        self,
+        run: str,
+        *,
+        until: str = "done",
+        max_wait: Duration | None = None,
+        patience: Duration = DEFAULT_PATIENCE,
+    ) -> RunInfo:
+        reached = condition(until)
+        found = await self._find(run)
+        end = None if max_wait is None else self._driving.now() + nanoseconds(max_wait)
+        while True:
+            look = await self._look(found)
+            info = look.info
+            if reached(info) or not info.open:
+                return info
+            if until == "rest":
+                rests = await self._at_rest(look, nanoseconds(patience))
+                if rests is not None:
+                    return rests
+            if self._driving.stopped:
+                return info
+            now = self._driving.now()
+            if end is not None and now >= end:
+                raise WaitExpiredError(
+                    f"run {info.workflow_id!r} is not there yet; it goes on",
+                    hint=f"look at it: {command_line('status', info.workflow_id)}",
+                )
+            await self._pause(look, seconds_until(now, end))
+
+    async def result_of(self, run_id: str) -> Any:
+        """See `RunHandle.result`."""
+        found = await self._find(run_id)
+        info = await self._ended(found)
+        if info.status != "completed":
+            raise outcome_error(info)
+        definition = self.catalog.workflows.get(info.workflow)
+        annotation = Any if definition is None else definition.result_annotation
+        return codec.decode(codec.encode(info.result), annotation, what="result")
+
+
+def nanoseconds(duration: Duration) -> int:
+    """A duration as callers pass it, in nanoseconds."""
+    return duration_ns(parse_duration(duration))
+
+
+def seconds_until(now: int, end: int | None) -> float:
+    """How long is left until then, in seconds; 1 at most, so that somebody looks again."""
+    return 1.0 if end is None else max(0.0, min(1.0, (end - now) / SECOND_NS))

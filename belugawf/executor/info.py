@@ -1,0 +1,305 @@
+"""The values that callers see: runs and their parts, and what became of what was asked.
+
+Instants are nanoseconds since 1970 (UTC), payloads are plain JSON values (dict, list, str, int,
+float, bool, None).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import field
+from typing import Any, Literal
+
+from belugawf.model.durations import format_instant
+from belugawf.model.errors import BelugaError, Failure
+from belugawf.model.values import frozen
+
+OPEN = "running"
+STATUSES = (
+    "running",
+    "completed",
+    "failed",
+    "cancelled",
+    "terminated",
+    "timed_out",
+    "continued_as_new",
+)
+
+
+class RunId(str):
+    """The id of one run. An executor never takes it for a workflow id that reads the same."""
+
+    __slots__ = ()
+
+
+class TypedRun(str):
+    """A run as people name it on the command line; it may also be a unique prefix of an id."""
+
+    __slots__ = ()
+
+
+@frozen(kw_only=True)
+class Waiting:
+    """One thing that a run waits for.
+
+    `kind` is signal, timer, activity or child; `name` the signal's or activity's name, the
+    duration's text of a timer. `until` is `None` where nothing bounds the wait. For activities:
+    `attempt` (from 1) of `max_attempts` (0: without limit), `state` "running" or "retrying" (then
+    `until` is when the next attempt starts), `error` the last failure. For signals: `prompt`,
+    `expected` (the payload's type, for people).
+    """
+
+    kind: str
+    name: str
+    since: int
+    until: int | None = None
+    attempt: int | None = None
+    max_attempts: int | None = None
+    state: str | None = None
+    error: str | None = None
+    prompt: str | None = None
+    expected: str | None = None
+    seq: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As in CLI.md's `waiting_for`: kind, name, since, until, attempt, and what is known."""
+        data: dict[str, Any] = {
+            "kind": self.kind,
+            "name": self.name,
+            "since": format_instant(self.since),
+            "until": _instant(self.until),
+            "attempt": self.attempt,
+        }
+        extras = ("max_attempts", "state", "error", "prompt", "expected")
+        data.update((k, v) for k in extras if (v := getattr(self, k)) is not None)
+        return data
+
+
+@frozen(kw_only=True)
+class Owner:
+    """The process that drives a run. `alive` says what the kernel says now."""
+
+    pid: int
+    host: str
+    since: int
+    alive: bool = True
+    frozen: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        data = {"pid": self.pid, "host": self.host, "since": format_instant(self.since)}
+        return {**data, "alive": self.alive, "frozen": self.frozen}
+
+
+@frozen()
+class Driver:
+    """Who moves a run on: "us" (this executor), the "process" that holds it, a "worker" that takes
+    it when there is something to do, or "nobody", and `why` not.
+
+    `owner` is that process or worker; `None` where any worker may be it.
+    """
+
+    kind: Literal["us", "process", "worker", "nobody"]
+    owner: Owner | None = None
+    why: BelugaError | None = None
+
+
+@frozen(kw_only=True)
+class Problem:
+    """Why a run cannot be moved on now; it is not part of its history.
+
+    `code` as in errors (`nondeterminism`, `workflow_load`, `workflow_blocked` ...), `hint` what
+    to do, `exit_code` what `resume` answers, `new` whether this executor is the first to see it.
+    """
+
+    code: str
+    message: str
+    hint: str | None = None
+    exit_code: int = 13
+    new: bool = field(default=False, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"code": self.code, "message": self.message, "hint": self.hint}
+
+
+@frozen(kw_only=True)
+class ActivityState:
+    """One activity of a run, for the live view: `state` is scheduled, running, retrying,
+    completed, failed, timed_out, cancelled. `since` is when it was scheduled, `until` when the next
+    attempt starts (retrying) or the end (closed), `error` the last failure."""
+
+    seq: int
+    activity_id: str
+    name: str
+    state: str
+    attempt: int
+    max_attempts: int
+    since: int
+    until: int | None = None
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "seq": self.seq,
+            "id": self.activity_id,
+            "name": self.name,
+            "state": self.state,
+            "attempt": self.attempt,
+            "max_attempts": self.max_attempts,
+            "since": format_instant(self.since),
+            "until": _instant(self.until),
+            "error": self.error,
+        }
+
+
+@frozen(kw_only=True)
+class RunInfo:
+    """A run as everybody may see it; `to_json` is `belugawf.run/1` of CLI.md.
+
+    `unattended` says that the run is ready to move and no worker takes it, where the provider
+    needs workers; it is in the JSON only then.
+    """
+
+    workflow_id: str
+    run_id: RunId
+    workflow: str
+    status: str
+    input: Any
+    result: Any
+    error: Failure | None
+    waiting_for: tuple[Waiting, ...]
+    problem: Problem | None
+    created_at: int
+    updated_at: int
+    closed_at: int | None
+    deadline: int | None
+    owner: Owner | None
+    provider: str
+    labels: Mapping[str, str]
+    parent: str | None
+    progress: Any
+    history_length: int
+    cancel_requested: bool = False
+    unattended: str | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether the run has not ended."""
+        return self.status == OPEN
+
+    def to_json(self) -> dict[str, Any]:
+        error = None
+        if self.error is not None:
+            error = {
+                "type": self.error.type,
+                "message": self.error.message,
+                "activity": self.error.activity,
+                "traceback": self.error.traceback,
+            }
+        data: dict[str, Any] = {
+            "schema": "belugawf.run/1",
+            "workflow_id": self.workflow_id,
+            "run_id": self.run_id,
+            "workflow": self.workflow,
+            "status": self.status,
+            "input": self.input,
+            "result": self.result,
+            "error": error,
+            "waiting_for": [w.to_json() for w in self.waiting_for],
+            "problem": self.problem.to_json() if self.problem else None,
+            "created_at": format_instant(self.created_at),
+            "updated_at": format_instant(self.updated_at),
+            "closed_at": _instant(self.closed_at),
+            "deadline": _instant(self.deadline),
+            "owner": self.owner.to_json() if self.owner else None,
+            "provider": self.provider,
+            "labels": dict(self.labels),
+            "parent": self.parent,
+            "progress": self.progress,
+            "history_length": self.history_length,
+        }
+        if self.unattended is not None:
+            data["unattended"] = self.unattended
+        return data
+
+
+@frozen(kw_only=True)
+class OpenWait:
+    """An open wait for a signal, as `waiting` lists it."""
+
+    workflow_id: str
+    run_id: RunId
+    workflow: str
+    signal: str
+    since: int
+    until: int | None
+    prompt: str | None
+    expected: str | None
+
+
+@frozen(kw_only=True)
+class Summary:
+    """`status` without a run: runs per status, open waits for signals, the next moment due.
+
+    `waits` are the longest waiting ones, of `waits_total`; `attention` open runs with a problem.
+    """
+
+    counts: Mapping[str, int]
+    waits: Sequence[OpenWait]
+    waits_total: int
+    next_due_at: int | None
+    attention: Sequence[RunInfo]
+
+
+@frozen(kw_only=True)
+class Pruned:
+    """What `prune` has deleted, or with `dry_run` would delete; and the file's size, in bytes.
+
+    `free_bytes` of it are free: new runs use them before the file grows.
+    """
+
+    runs: int
+    events: int
+    dry_run: bool
+    file_bytes: int
+    free_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema": "belugawf.prune/1",
+            "pruned": self.runs,
+            "events": self.events,
+            "dry_run": self.dry_run,
+            "file_bytes": self.file_bytes,
+            "free_bytes": self.free_bytes,
+        }
+
+
+@frozen(kw_only=True)
+class NewRun:
+    """A run to be recorded; `owner` is the id of the process that drives it at once."""
+
+    run_id: str
+    workflow_id: str
+    workflow: str
+    input: str | None
+    timeout_ns: int | None
+    labels: Mapping[str, str]
+    python: str
+    belugawf: str
+    owner: str | None = None
+
+
+@frozen(kw_only=True)
+class Delivery:
+    """What became of a signal: on disk, for `run`. `duplicate`: its key was seen before.
+
+    `driven_by` is the live process that goes on with the run, `None` where this executor does.
+    """
+
+    run: RunInfo
+    duplicate: bool = False
+    driven_by: Owner | None = None
+
+
+def _instant(instant: int | None) -> str | None:
+    return None if instant is None else format_instant(instant)

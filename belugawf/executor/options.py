@@ -1,0 +1,32 @@
+"""How an executor drives."""
+
+from __future__ import annotations
+
+from dataclasses import field, replace
+
+from belugawf.host import knobs
+from belugawf.model.errors import UsageError
+from belugawf.model.policy import ActivityDefaults
+from belugawf.model.values import frozen
+
+
+@frozen(kw_only=True)
+class EngineOptions:
+    """How an executor drives. `concurrency` bounds attempts in flight.
+
+    `threads` is how many plain-function activities run at a time, `payload_limit` is in bytes,
+    `cache_runs` is how many runs are kept in memory between turns.
+    """
+
+    defaults: ActivityDefaults = field(default_factory=ActivityDefaults)
+    payload_limit: int = 2 * 1024 * 1024
+    max_crashes: int = 3
+    concurrency: int = 100
+    threads: int = 64
+    cache_runs: int = knobs.CACHE_RUNS
+
+    def with_concurrency(self, concurrency: int) -> EngineOptions:
+        """These, with so many attempts at once. Raises `UsageError` for less than one."""
+        if concurrency < 1:
+            raise UsageError(f"concurrency is {concurrency}", hint="1 or more")
+        return replace(self, concurrency=concurrency)

@@ -1,0 +1,211 @@
+"""What every executor can do: callers (the CLI, user programs) see it, providers implement it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
+
+from belugawf.executor.info import (
+    ActivityState,
+    Delivery,
+    Driver,
+    OpenWait,
+    Owner,
+    Pruned,
+    RunInfo,
+    Summary,
+)
+from belugawf.model.durations import Duration
+from belugawf.model.events import Event
+from belugawf.model.messages import UNSET, Signal
+
+if TYPE_CHECKING:
+    from belugawf.authoring.loader import Catalog
+    from belugawf.executor.blocking import BlockingExecutor
+
+IfExists: TypeAlias = Literal["fail", "skip", "replace"]
+
+
+@runtime_checkable
+class WorkflowHandle(Protocol):
+    """One run, from the outside."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def run_id(self) -> str: ...
+    async def status(self) -> str: ...
+    async def describe(self) -> RunInfo: ...
+    async def result(self) -> Any: ...
+    async def signal(self, signal: Signal | str, payload: Any = None) -> Delivery: ...
+    async def query(self, name: str, *args: Any) -> Any: ...
+    async def cancel(self, reason: str | None = None) -> RunInfo: ...
+    async def terminate(self, reason: str | None = None) -> RunInfo: ...
+
+
+@runtime_checkable
+class DurableExecutor(Protocol):
+    """A caller's door to a provider. Use as `async with`; entering changes no run.
+
+    `run` is a workflow id (its latest run), a run id, or "@latest". If a workflow id reads like the
+    run id of another run, a text means the former, and a `RunId`, as every handle and `RunInfo`
+    has it, the latter. A `TypedRun` may be a unique prefix of either id, of 4 characters or more.
+    Unknown: `RunNotFoundError`; several: `AmbiguousRunError`.
+    """
+
+    provider: str
+
+    async def __aenter__(self) -> DurableExecutor: ...
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    def sync(self) -> BlockingExecutor:
+        """The same executor for scripts without asyncio; use as `with`."""
+        ...
+
+    @property
+    def catalog(self) -> Catalog:
+        """The workflow modules; the first use imports them."""
+        ...
+
+    async def execute(
+        self,
+        workflow: Callable[..., Any] | str,
+        *,
+        id: str | None = None,
+        input: Any = UNSET,
+        timeout: Duration | None = None,
+        if_exists: IfExists = "fail",
+        labels: Mapping[str, str] | None = None,
+        detach: bool = False,
+    ) -> WorkflowHandle:
+        """Record a run durably and (unless `detach`) start driving it in the background.
+
+        `input` is the value of the one parameter besides `ctx`, or a mapping by parameter name.
+        Raises `UsageError` where it does not fit, `WorkflowNotFoundError`, `AlreadyExistsError`.
+        """
+        ...
+
+    async def signal(
+        self, run: str | None, signal: Signal | str, *, drive: bool = True
+    ) -> Delivery:
+        """Deliver durably; drive the run unless a live process holds it or `drive` is off.
+
+        `run=None` takes the one open run that waits for it. Raises `RunEndedError`,
+        `PayloadTypeError` (the wait declared another type), `SignalNotAwaitedError`.
+        """
+        ...
+
+    async def query(self, run: str, name: str, *args: Any) -> Any:
+        """The answer of the run's query `name`; raises `QueryNotFoundError`. Changes nothing."""
+        ...
+
+    async def cancel(
+        self, run: str, reason: str | None = None, *, drive: bool = True
+    ) -> RunInfo: ...
+
+    async def terminate(self, run: str, reason: str | None = None) -> RunInfo: ...
+
+    async def resume(
+        self,
+        id: str | Sequence[str] | None = None,
+        *,
+        max_time: Duration | None = None,
+        grace: Duration | None = None,
+        workflow: str | None = None,
+        patience: Duration = 5,
+        dry_run: bool = False,
+    ) -> Sequence[RunInfo]:
+        """Drive everything due (or the runs named) until each ended or rests, then return them.
+
+        A run rests when it waits for a signal, or for a moment further away than `patience`.
+        After `max_time` nothing new starts; attempts in flight end, within `grace`.
+        """
+        ...
+
+    async def work(self, *, concurrency: int | None = None, grace: Duration | None = None) -> None:
+        """Stay and drive everything, until `interrupt` or cancellation."""
+        ...
+
+    async def workers(self, workflow: str | None = None) -> Sequence[Owner]:
+        """The live processes that stay and drive everything (of that workflow, if it is known)."""
+        ...
+
+    def drives(self, run: str) -> bool:
+        """Whether this executor drives the run now, or is about to."""
+        ...
+
+    async def driver_of(self, run: str) -> Driver:
+        """Who moves the run on, as things are now; imports no workflow."""
+        ...
+
+    def interrupt(self) -> None:
+        """First call: start nothing more and drain. Second call: cut attempts in flight."""
+        ...
+
+    def handle(self, run: str) -> WorkflowHandle: ...
+
+    async def describe(self, run: str) -> RunInfo: ...
+
+    async def activities(self, run: str) -> Sequence[ActivityState]:
+        """The run's activities in the order they were scheduled, for live views."""
+        ...
+
+    async def list(
+        self,
+        *,
+        status: str | None = None,
+        workflow: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        since: Duration | None = None,
+        limit: int | None = 20,
+    ) -> Sequence[RunInfo]:
+        """Newest first; `limit=None` is all of them."""
+        ...
+
+    async def waiting(
+        self, *, signal: str | None = None, limit: int | None = None
+    ) -> Sequence[OpenWait]:
+        """Open waits for signals (for that one), longest waiting first; `limit=None`: all."""
+        ...
+
+    async def summary(self) -> Summary: ...
+
+    async def prune(
+        self,
+        *,
+        older_than: Duration,
+        status: str | None = None,
+        workflow: str | None = None,
+        dry_run: bool = False,
+        vacuum: bool = False,
+    ) -> Pruned:
+        """Delete the runs that ended longer ago than that, with their histories; never an open one.
+
+        `status`, `workflow`: only those. `dry_run` only counts them. `vacuum` gives the free space
+        back to the disk afterwards, which rewrites the file: raises `BusyError` while another
+        process is at work on it. Raises `UsageError` where the provider deletes runs itself.
+        """
+        ...
+
+    async def history(self, run: str, *, after: int | None = None) -> Sequence[Event]:
+        """The events; with `after` those whose position is greater, and will stay so.
+
+        Where a provider knows of failed attempts before they have a place in the history, they
+        come last, and only without `after`.
+        """
+        ...
+
+    async def wait(
+        self,
+        run: str,
+        *,
+        until: str = "done",
+        max_wait: Duration | None = None,
+        patience: Duration = 60,
+    ) -> RunInfo:
+        """Until the run is "done", "waiting" (for a signal), at "signal:NAME", or at "rest".
+
+        At rest means ended, with a problem, or waiting for a signal or a moment further away than
+        `patience`. Returns early after `interrupt`. Raises `WaitExpiredError` after `max_wait`.
+        """
+        ...

@@ -1,0 +1,172 @@
+"""An executor whose answers are masked: what the command line shows, where `redact` is configured.
+
+It masks what is looked at (runs, histories, waits, answers to queries), and nothing that is stored,
+sent or handed to user code.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from belugawf.executor.handle import RunHandle
+from belugawf.executor.info import ActivityState, Delivery, OpenWait, RunInfo, Summary
+from belugawf.executor.protocol import DurableExecutor
+from belugawf.model.errors import BelugaError
+from belugawf.model.events import Event
+from belugawf.model.redaction import Redaction
+
+# Names by which runs and their parts are found again, and words of ours.
+_NAMES = frozenset({"workflow_id", "run_id", "name", "activity_id", "schema", "expected", "code"})
+
+
+class RedactingExecutor:
+    """`unredacted`, with masked answers. What is not here is the other's."""
+
+    def __init__(self, unredacted: DurableExecutor, redaction: Redaction) -> None:
+        self.unredacted = unredacted
+        self.redaction = redaction
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.unredacted, name)
+
+    async def __aenter__(self) -> RedactingExecutor:
+        await self.unredacted.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.unredacted.__aexit__(*exc)
+
+    # -- runs ------------------------------------------------------------------------------------
+
+    async def execute(self, *args: Any, **options: Any) -> RunHandle:
+        """See `DurableExecutor.execute`; what the handle describes is masked."""
+        handle = await self.unredacted.execute(*args, **options)
+        return RunHandle(self, handle.id, handle.run_id)
+
+    async def result_of(self, run_id: str) -> Any:
+        """The result itself: whoever asks for it wants to work with it."""
+        return await self.unredacted.handle(run_id).result()
+
+    async def describe(self, run: str) -> RunInfo:
+        """See `DurableExecutor.describe`."""
+        return await self._masked(await self.unredacted.describe(run))
+
+    async def wait(self, *args: Any, **options: Any) -> RunInfo:
+        """See `DurableExecutor.wait`."""
+        return await self._masked(await self.unredacted.wait(*args, **options))
+
+    async def cancel(self, *args: Any, **options: Any) -> RunInfo:
+        """See `DurableExecutor.cancel`."""
+        return await self._masked(await self.unredacted.cancel(*args, **options))
+
+    async def terminate(self, *args: Any, **options: Any) -> RunInfo:
+        """See `DurableExecutor.terminate`."""
+        return await self._masked(await self.unredacted.terminate(*args, **options))
+
+    async def signal(self, *args: Any, **options: Any) -> Delivery:
+        """See `DurableExecutor.signal`."""
+        delivery = await self.unredacted.signal(*args, **options)
+        return replace(delivery, run=await self._masked(delivery.run))
+
+    async def list(self, **filters: Any) -> Sequence[RunInfo]:
+        """See `DurableExecutor.list`."""
+        return [await self._masked(info) for info in await self.unredacted.list(**filters)]
+
+    async def resume(self, *args: Any, **options: Any) -> Sequence[RunInfo]:
+        """See `DurableExecutor.resume`."""
+        infos = await self.unredacted.resume(*args, **options)
+        return [await self._masked(info) for info in infos]
+
+    async def summary(self) -> Summary:
+        """See `DurableExecutor.summary`."""
+        summary = await self.unredacted.summary()
+        return replace(
+            summary,
+            waits=[await self._open_wait(wait) for wait in summary.waits],
+            attention=[await self._masked(info) for info in summary.attention],
+        )
+
+    # -- parts of runs ---------------------------------------------------------------------------
+
+    async def waiting(self, **filters: Any) -> Sequence[OpenWait]:
+        """See `DurableExecutor.waiting`."""
+        waits = await self.unredacted.waiting(**filters)
+        return [await self._open_wait(wait) for wait in waits]
+
+    async def activities(self, run: str) -> Sequence[ActivityState]:
+        """See `DurableExecutor.activities`."""
+        await self._learn(run)
+        return [self._mask_texts(state) for state in await self.unredacted.activities(run)]
+
+    async def history(self, run: str, *, after: int | None = None) -> Sequence[Event]:
+        """See `DurableExecutor.history`."""
+        if after:
+            await self._learn(run)
+        history = await self.unredacted.history(run, after=after)
+        self._learn_from(history)
+        return [self._event(event) for event in history]
+
+    async def query(self, run: str, name: str, *args: Any) -> Any:
+        """See `DurableExecutor.query`."""
+        await self._learn(run)
+        answer = await self.unredacted.query(run, name, *args)
+        self.redaction.learn(answer)
+        return self.redaction.data(answer)
+
+    # -- masking ---------------------------------------------------------------------------------
+
+    async def _masked(self, info: RunInfo) -> RunInfo:
+        mask = self.redaction
+        for data in (info.input, info.result, info.progress, dict(info.labels)):
+            mask.learn(data)
+        if info.error is not None or info.waiting_for:
+            # A message may quote what only an activity was given.
+            await self._learn(info.run_id)
+        error = None if info.error is None else self._mask_texts(info.error)
+        return replace(
+            info,
+            input=mask.data(info.input),
+            result=mask.data(info.result),
+            progress=mask.data(info.progress),
+            labels=mask.data(dict(info.labels)),
+            error=error,
+            waiting_for=tuple(self._mask_texts(wait) for wait in info.waiting_for),
+            problem=None if info.problem is None else self._mask_texts(info.problem),
+        )
+
+    async def _open_wait(self, wait: OpenWait) -> OpenWait:
+        if wait.prompt is not None:
+            await self._learn(wait.run_id)
+        masked: OpenWait = self._mask_texts(wait)
+        return masked
+
+    async def _learn(self, run: str) -> None:
+        try:
+            self._learn_from(await self.unredacted.history(run))
+        except BelugaError:
+            return  # it is said where the history itself is asked for
+
+    def _learn_from(self, history: Sequence[Event]) -> None:
+        for event in history:
+            payload = getattr(event, "payload", None)
+            if payload is not None:
+                self.redaction.learn(json.loads(payload))
+
+    def _event(self, event: Event) -> Event:
+        payload = getattr(event, "payload", None)
+        changed = {} if payload is None else {"payload": self.redaction.json_text(payload)}
+        masked: Event = self._mask_texts(event, **changed)
+        return masked
+
+    def _mask_texts(self, value: Any, **changed: Any) -> Any:
+        """The dataclass with its texts masked, but for the names that commands take."""
+        for field in fields(value):
+            text = getattr(value, field.name)
+            if isinstance(text, str) and field.name not in _NAMES and field.name not in changed:
+                masked = self.redaction.text(text)
+                if masked != text:
+                    changed[field.name] = masked
+        return replace(value, **changed) if changed else value

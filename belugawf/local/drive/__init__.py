@@ -1,0 +1,1 @@
+"""Drives runs: a tick looks, decides, commits, acts."""

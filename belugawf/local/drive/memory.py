@@ -1,0 +1,233 @@
+"""Runs in memory: made from their histories, and kept on a shelf between their turns.
+
+A run that rests is let go in the database at once, so that any process may take it. Its replayed
+state stays on the shelf, and is used again only where the history is exactly as long as it was.
+The shelf has a bound: the run that has rested longest goes first.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from contextvars import Context
+from functools import partial
+from typing import TypeVar
+
+from belugawf.authoring.loader import Catalog
+from belugawf.executor.options import EngineOptions
+from belugawf.host.border import Border
+from belugawf.local.drive.problems import unknown_activity
+from belugawf.local.drive.run import OwnedRun, RunState
+from belugawf.local.store.damage import reading
+from belugawf.local.store.rows import RunRow
+from belugawf.local.store.store import Store
+from belugawf.model import events as e
+from belugawf.model.durations import parse_instant
+from belugawf.model.errors import BelugaError, DamagedError
+from belugawf.model.history import OpenWork, is_fact
+from belugawf.model.soundness import check_history
+from belugawf.replay.replayer import Replayer
+
+T = TypeVar("T")
+
+# With the states of so many driven runs in memory, 20 KB each, that of a further one is dropped
+# after its turn. Attempts start in order, so those that came first are needed again first.
+MOST_REPLAYED = 2_000
+# Events that are read at one time: about half a megabyte.
+_PIECE = 1_000
+
+
+class Memory:
+    """The replayers of one engine. Their code is reached through its border only.
+
+    Runs begin in a copy of `context`; by default that is an empty one.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        catalog: Callable[[], Catalog],
+        options: EngineOptions,
+        context: Context | None = None,
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._options = options
+        self._border = Border(context)
+        self._shelf: OrderedDict[int, RunState] = OrderedDict()
+        self._held = 0
+
+    def load(self, run: OwnedRun, owner: str) -> bool:
+        """Get a run's state back from its history, or from the shelf; whether it is `owner`'s.
+
+        The history is read and replayed piece by piece: the whole is never in memory.
+        Raises `TurnError` where the code does not fit the history, or cannot be had.
+        """
+        row = self._store.by_key(run.key)
+        if row.owner != owner:
+            return False
+        state = self._from_shelf(row) or self._from_history(row)
+        self._held += 1
+        run.read(row, state)
+        self.check_functions(run, state.work.activities)
+        return True
+
+    def _from_shelf(self, row: RunRow) -> RunState | None:
+        """The run's state, if it was on the shelf, and nothing has happened to it meanwhile."""
+        state = self._shelf.pop(row.key, None)
+        if state is not None and state.length != row.history_length:
+            self._border.evict(state.replayer)
+            return None
+        return state
+
+    def _from_history(self, row: RunRow) -> RunState:
+        replayer: Replayer | None = None
+        work = OpenWork()
+        last: e.Event | None = None
+        with reading(row.workflow_id):
+            due_at = None if row.due_at is None else parse_instant(row.due_at)
+        try:
+            for piece in self._sound_pieces(row, work):
+                last = piece[-1]
+                if replayer is None:
+                    replayer = self._new(row, piece[0])
+                if row.begun:
+                    # Only replay is watched: a slow disk is not the workflow's fault.
+                    self._border.turn(replayer, partial(replayer.replay, piece))
+        except BaseException as error:
+            if replayer is not None:
+                self._border.evict(replayer)
+            if not isinstance(error, DamagedError):
+                # Before the code is blamed, or we are.
+                with reading(row.workflow_id):
+                    check_history(self._store.history(row.key))
+            raise
+        assert replayer is not None
+        assert last is not None
+        return RunState(replayer, work, row.history_length, last.time, due_at, bool(row.begun))
+
+    def _sound_pieces(self, row: RunRow, work: OpenWork) -> Iterator[list[e.Event]]:
+        """The run's history, folded into `work`. Raises `DamagedError` where events are missing."""
+        position = 0
+        unread = pieces(self._store, row.key, row.history_length)
+        while True:
+            with reading(row.workflow_id):
+                piece = next(unread, [])
+                for event in piece:
+                    position += 1
+                    if event.position != position or (
+                        position == 1 and not isinstance(event, e.WorkflowStarted)
+                    ):
+                        raise ValueError(f"event {position} is missing")
+                    work.fold(event)
+                if not piece and position != row.history_length:
+                    raise ValueError(f"event {position + 1} is missing")
+            if not piece:
+                return
+            yield piece
+
+    def begin(self, run: OwnedRun, started: e.WorkflowStarted) -> None:
+        """A run that was just created has no more history than that; its code runs later.
+
+        A workflow that cannot be had is said by `load`, at the first turn.
+        """
+        state: RunState | None = None
+        with suppress(BelugaError):
+            replayer = self._new(run.row, started)
+            state = RunState(
+                replayer, OpenWork(), started.position, started.time, started.time, False
+            )
+            self._held += 1
+        run.born(state)
+
+    def _new(self, row: RunRow, started: e.Event) -> Replayer:
+        assert isinstance(started, e.WorkflowStarted)
+        return Replayer(
+            self._catalog().workflow(row.workflow),
+            started,
+            defaults=self._options.defaults,
+            payload_limit=self._options.payload_limit,
+            context=self._border.new_context(),
+        )
+
+    def watched(self, replayer: Replayer, turn: Callable[[], T]) -> T:
+        """What `turn`, which runs that replayer's code, returns. See `Border.turn`."""
+        return self._border.turn(replayer, turn)
+
+    def check_functions(self, run: OwnedRun, scheduled: Iterable[int]) -> None:
+        """Activities that were named by a text are looked up before anything is written.
+
+        Raises `UnknownActivityError`, and what the catalog says of names that two modules use.
+        """
+        assert run.state is not None
+        functions = run.state.replayer.functions
+        for seq in scheduled:
+            activity = run.state.work.activities.get(seq)
+            if activity is None:
+                continue
+            name = activity.scheduled.name
+            self._catalog().check_activity(name)
+            if seq in functions:
+                continue
+            function = self._catalog().activity(name)
+            if function is None:
+                raise unknown_activity(run.row, name)
+            functions[seq] = function
+
+    def evict(self, run: OwnedRun) -> None:
+        """Forget the run's state: it is read again when it is needed."""
+        state = run.take_state()
+        if state is not None:
+            self._held -= 1
+            self._border.evict(state.replayer)
+
+    def turned(self, run: OwnedRun) -> None:
+        """A turn of the run is on disk: its state is kept for the next one, if there is room.
+
+        Without a shelf it never is.
+        """
+        if self._options.cache_runs == 0 or self._held > MOST_REPLAYED:
+            self.evict(run)
+
+    def shelve(self, run: OwnedRun) -> None:
+        """The run was let go: keep its state for when it moves again."""
+        if self._options.cache_runs == 0:
+            self.evict(run)
+            return
+        state = run.take_state()
+        if state is None:
+            return
+        self._held -= 1
+        self._shelf[run.key] = state
+        while len(self._shelf) > self._options.cache_runs:
+            self._border.evict(self._shelf.popitem(last=False)[1].replayer)
+
+    def clear(self, runs: Iterable[OwnedRun]) -> None:
+        """Unwind whatever is in memory."""
+        for run in runs:
+            self.evict(run)
+        while self._shelf:
+            self._border.evict(self._shelf.popitem()[1].replayer)
+
+    def close(self) -> None:
+        """Nothing is watched any more."""
+        self._border.close()
+
+
+def pieces(store: Store, run: int, length: int) -> Iterator[list[e.Event]]:
+    """The run's first `length` events, read when they are asked for.
+
+    Each piece begins with a fact and ends before another, so that replay takes them one by one. A
+    history only grows: read in one go or in many, these events are the same.
+    """
+    read: list[e.Event] = []
+    position = 0
+    while position < length:
+        read += store.history(run, after=position, limit=min(_PIECE, length - position))
+        position += _PIECE
+        facts = (i for i in range(len(read) - 1, 0, -1) if is_fact(read[i]))
+        cut = len(read) if position >= length else next(facts, 0)
+        if cut:
+            yield read[:cut]
+            del read[:cut]

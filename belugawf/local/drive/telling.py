@@ -1,0 +1,62 @@
+"""Log lines and hooks of turns that are on disk: each at most once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from belugawf.executor import Hooks, RunId
+from belugawf.host.hooks import HookCaller, emit
+from belugawf.local.store.rows import RunRow
+from belugawf.model import events as e
+from belugawf.replay.replayer import Replayer
+
+logger = logging.getLogger("belugawf.engine")
+
+
+class Teller:
+    """Tells loggers and hooks. A hook that raises is logged, and touches no run."""
+
+    def __init__(self, hooks: Sequence[Hooks]) -> None:
+        self._hooks = HookCaller(hooks, logger)
+
+    def turn(self, row: RunRow, replayer: Replayer, events: Iterable[e.Event]) -> None:
+        """A turn of that run was committed with these events."""
+        emit(logger, replayer.take_logs())
+        if self._hooks:
+            for event in events:
+                self._event(row, replayer, event)
+
+    def _event(self, row: RunRow, replayer: Replayer, event: e.Event) -> None:
+        match event:
+            case e.SignalReceived():
+                self.hook("on_signal", row, signal=event.name)
+            case e.ActivityCompleted():
+                name = replayer.activity_names[event.seq]
+                self.hook("on_activity_complete", row, activity=name, attempt=event.attempt)
+            case e.AttemptFailed():
+                name = replayer.activity_names[event.seq]
+                self.hook("on_retry", row, activity=name, attempt=event.attempt)
+            case e.WorkflowCompleted():
+                self.hook("on_workflow_complete", row)
+            case e.WorkflowFailed() | e.WorkflowTimedOut() | e.WorkflowCancelled():
+                self.hook("on_workflow_fail", row, event=type(event).__name__)
+            case _:
+                pass
+
+    def hook(self, name: str, row: RunRow, **details: Any) -> None:
+        """Call every hook of that name."""
+        if not self._hooks:
+            return
+        told = {
+            "workflow_id": row.workflow_id,
+            "run_id": RunId(row.run_id),
+            "workflow": row.workflow,
+            **details,
+        }
+        self._hooks.call(name, told)
+
+    async def close(self) -> None:
+        """Wait for the hooks that are still running."""
+        await self._hooks.close()

@@ -1,0 +1,1 @@
+"""What the database says of runs, and is told. Drives nothing."""

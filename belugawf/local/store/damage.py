@@ -1,0 +1,82 @@
+"""Stored data that is not as it was written: said with the run's name, and never guessed at.
+
+SQLite finds damage to its own structure. What a hand has edited, or a flipped bit within a text, is
+found here, when it cannot be read. One such run hides no other: lists show it with a problem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from belugawf.executor import Problem, RunId, RunInfo
+from belugawf.local.store.rows import RunRow
+from belugawf.model.durations import parse_instant
+from belugawf.model.errors import BelugaError, DamagedError, UsageError
+from belugawf.model.soundness import UNREADABLE
+
+_HINT = (
+    "nothing was changed; restore a backup, or look at the run in the tables `runs` and `events`"
+)
+
+
+@contextmanager
+def reading(run: str) -> Iterator[None]:
+    """Raise `DamagedError` where the body cannot make sense of what is stored of that run."""
+    try:
+        yield
+    except UNREADABLE as error:
+        if isinstance(error, BelugaError) and not isinstance(error, UsageError):
+            raise
+        raise damaged(run, error) from error
+
+
+def damaged(run: str, error: BaseException) -> DamagedError:
+    """The error that says so; what the data is stays out of it."""
+    told = str(error) if str(error).startswith("event ") else type(error).__name__
+    return DamagedError(
+        f"what is stored of run {run!r} is not as belugawf wrote it: {told}", hint=_HINT
+    )
+
+
+def check_row(row: RunRow) -> None:
+    """Raise `DamagedError` where a run's own moments cannot be read."""
+    with reading(row.workflow_id):
+        for text in (row.created_at, row.deadline, row.due_at):
+            if text is not None:
+                parse_instant(text)
+
+
+def placeholder(row: RunRow, error: DamagedError, provider: str) -> RunInfo:
+    """What lists show of a run that cannot be read."""
+    created = _instant(row.created_at) or 0
+    return RunInfo(
+        workflow_id=row.workflow_id,
+        run_id=RunId(row.run_id),
+        workflow=row.workflow,
+        status=row.status,
+        input=None,
+        result=None,
+        error=None,
+        waiting_for=(),
+        problem=Problem(
+            code=error.code, message=error.message, hint=error.hint, exit_code=error.exit_code
+        ),
+        created_at=created,
+        updated_at=_instant(row.updated_at) or created,
+        closed_at=_instant(row.closed_at),
+        deadline=None,
+        owner=None,
+        provider=provider,
+        labels={},
+        parent=row.parent_run_id,
+        progress=None,
+        history_length=row.history_length,
+    )
+
+
+def _instant(text: str | None) -> int | None:
+    try:
+        return None if text is None else parse_instant(text)
+    except UNREADABLE:
+        return None

@@ -1,0 +1,108 @@
+"""The probe of the local provider: short looks for cron and the shell, and what `doctor` asks.
+
+`sqlite3` and the checks cost more than `nothing_stored`, which every command asks: imported on use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from belugawf.model.durations import format_instant
+from belugawf.probe import Finding, Probe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from belugawf.probe import Place
+
+_MOST = 200
+# Of how many of the newest runs the ids are looked at, where more begin so than can be offered.
+_NEWEST = 5_000
+
+_BUSY = """SELECT EXISTS (SELECT 1 FROM inbox) OR EXISTS (
+        SELECT 1 FROM runs INDEXED BY runs_due WHERE status = 'running' AND due_at <= ?)"""
+# From one name to the next through the index, instead of reading every wait for each.
+AWAITED_SIGNALS = """WITH RECURSIVE names (name) AS (
+        SELECT min(signal) FROM waits
+        UNION ALL
+        SELECT (SELECT min(signal) FROM waits WHERE signal > name) FROM names WHERE name IS NOT NULL
+    ) SELECT name FROM names WHERE name IS NOT NULL LIMIT ?"""
+_IDS = """WITH RECURSIVE ids (id) AS (
+        SELECT min(workflow_id) FROM runs WHERE workflow_id >= :prefix AND workflow_id < :end
+        UNION ALL
+        SELECT (SELECT min(workflow_id) FROM runs WHERE workflow_id > id AND workflow_id < :end)
+        FROM ids WHERE id IS NOT NULL
+    ) SELECT id FROM ids WHERE id IS NOT NULL LIMIT :limit"""
+_NEWEST_IDS = """SELECT DISTINCT workflow_id FROM (
+        SELECT workflow_id FROM runs NOT INDEXED ORDER BY key DESC LIMIT :newest
+    ) WHERE workflow_id >= :prefix AND workflow_id < :end LIMIT :limit"""
+
+
+class LocalProbe(Probe):
+    """See `Probe`."""
+
+    def nothing_stored(self, settings: Place) -> bool:
+        """Whether there is no database yet."""
+        try:
+            return not settings.db.exists()
+        except OSError:  # a folder that may not be entered: whoever opens it finds out why
+            return False
+
+    def nothing_due(self, settings: Place, now: int) -> bool:
+        """Not if the database cannot be read, so that the caller finds out why."""
+        if self.nothing_stored(settings):
+            return True
+        return _column(settings.db, _BUSY, (format_instant(now),)) == [0]
+
+    def run_ids(self, settings: Place, prefix: str) -> Iterable[str]:
+        """200 at most."""
+        values = {"prefix": prefix, "end": prefix + "\U0010ffff", "limit": _MOST}
+        newest = self._names(settings, _NEWEST_IDS, {**values, "newest": _NEWEST})
+        if len(newest) == _MOST:
+            return newest
+        return list(dict.fromkeys([*newest, *self._names(settings, _IDS, values)]))[:_MOST]
+
+    def awaited_signals(self, settings: Place) -> Iterable[str]:
+        """200 at most."""
+        return self._names(settings, AWAITED_SIGNALS, (_MOST,))
+
+    def _names(self, settings: Place, query: str, values: Any) -> list[str]:
+        return [] if self.nothing_stored(settings) else _column(settings.db, query, values) or []
+
+    def system(self) -> Finding:
+        """Python, SQLite and the operating system."""
+        from belugawf.local.file.checkup import check_system
+
+        return check_system()
+
+    def checks(self, settings: Place) -> Iterable[Finding]:
+        """The file system, the disk, the permissions and the file."""
+        from belugawf.local.file.checkup import check_place
+
+        return check_place(settings.db)
+
+    def checks_in_use(self, settings: Place) -> Iterable[Finding]:
+        """The journal mode."""
+        from belugawf.local.file.checkup import check_journal
+
+        return check_journal(settings.db)
+
+
+def _column(db: Path, query: str, values: Any) -> list[Any] | None:
+    """The first column of what an existing database answers; `None` if it cannot be read.
+
+    Changes nothing, and waits half a second at most.
+    """
+    import sqlite3
+
+    uri = f"{db.absolute().as_uri()}?mode=rw"
+    try:
+        with closing(
+            sqlite3.connect(uri, uri=True, isolation_level=None, timeout=0.5)
+        ) as connection:
+            connection.execute("PRAGMA query_only = ON")
+            return [row[0] for row in connection.execute(query, values)]
+    except (OSError, sqlite3.Error, UnicodeError):
+        return None

@@ -1,0 +1,349 @@
+"""What people and executors ask of the store: `Store` without its writing. Nothing is changed.
+
+Whatever is asked of many runs is found through an index, newest or oldest first, and ends at its
+limit: it costs the same with ten runs and with a million. tests/local/test_query_plans.py looks at
+how SQLite finds each answer. Only counts read a whole index, and nothing but that.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice, zip_longest
+from typing import Any, TypeAlias
+
+from belugawf.executor import RunId, TypedRun
+from belugawf.local.file.database import Database
+from belugawf.local.store.damage import reading
+from belugawf.local.store.probe import AWAITED_SIGNALS
+from belugawf.local.store.rows import RunRow, WaitRow
+from belugawf.model import events as e
+from belugawf.model.durations import format_instant, parse_instant
+from belugawf.model.errors import RunNotFoundError
+
+Connection: TypeAlias = sqlite3.Connection
+
+RUN_COLUMNS = (
+    "r.key, r.run_id, r.workflow_id, r.chain_id, r.parent_run_id, r.workflow, r.status, r.input, "
+    "r.result, r.error, r.labels, r.created_at, r.updated_at, r.closed_at, r.deadline, r.due_at, "
+    "r.begun, r.history_length, l.owner, l.owned_since, l.problem, l.progress"
+)
+EVENT_COLUMNS = "position, type, time, seq, name, payload, data"
+_RUNS = f"SELECT {RUN_COLUMNS} FROM runs r LEFT JOIN live l ON l.run = r.key"
+
+# Which of the runs that can move are looked for; each ends at its limit without sorting.
+_WANTED = """r.status = 'running'
+    AND r.key NOT IN (SELECT value FROM json_each(:skipped))
+    AND (:workflow IS NULL OR r.workflow = :workflow)
+    AND (l.owner IS NULL OR l.owner NOT IN (SELECT value FROM json_each(:owners)))"""
+_DUE = f"""SELECT {RUN_COLUMNS} FROM runs r INDEXED BY runs_due LEFT JOIN live l ON l.run = r.key
+    WHERE r.due_at <= :now AND {_WANTED} ORDER BY r.due_at, r.key LIMIT :limit"""
+_WITH_MESSAGE = f"""SELECT {RUN_COLUMNS}
+    FROM inbox i CROSS JOIN runs r ON r.key = i.run LEFT JOIN live l ON l.run = r.key
+    WHERE NOT EXISTS (SELECT 1 FROM inbox e WHERE e.run = i.run AND e.id < i.id) AND {_WANTED}
+    ORDER BY i.id LIMIT :limit"""
+_MOVABLE_AMONG = f"""SELECT {RUN_COLUMNS}
+    FROM json_each(:chosen) c CROSS JOIN runs r ON r.key = c.value LEFT JOIN live l ON l.run = r.key
+    WHERE (r.due_at <= :now OR EXISTS (SELECT 1 FROM inbox i WHERE i.run = r.key)) AND {_WANTED}
+    ORDER BY r.due_at, r.key LIMIT :limit"""
+
+# How far two filters are counted to find out which of them leaves fewer runs.
+_FEW = 1_000
+# Beyond the last key.
+_NO_KEY = 2**63 - 1
+
+
+class Questions:
+    """See the module's docstring. Methods raise what `Database` raises."""
+
+    database: Database
+
+    # -- what can move ---------------------------------------------------------------------------
+
+    def candidates(
+        self,
+        *,
+        now: int,
+        limit: int,
+        excluding: Iterable[int] = (),
+        among: Iterable[int] | None = None,
+        workflow: str | None = None,
+        owners: Iterable[str] = (),
+    ) -> list[RunRow]:
+        """Open runs that can move: due by `now`, or with a message; oldest first.
+
+        `among`: only these runs, `workflow`: only runs of it; `None`: all. Runs of `owners` are
+        left out, so that what they hold does not use up the limit.
+        """
+        skipped = set(excluding)
+        values = {
+            "now": format_instant(now),
+            "limit": limit,
+            "skipped": json.dumps(list(skipped)),
+            "workflow": workflow,
+            "owners": json.dumps(list(owners)),
+        }
+        with self.database.reading() as db:
+            if among is not None:
+                values["chosen"] = json.dumps([run for run in among if run not in skipped])
+                return [RunRow(*row) for row in db.execute(_MOVABLE_AMONG, values)]
+            rows = [db.execute(query, values).fetchall() for query in (_WITH_MESSAGE, _DUE)]
+        # In turn, so that neither many messages nor many timers keep the others waiting.
+        both = {row[0]: row for pair in zip_longest(*rows) for row in pair if row is not None}
+        return [RunRow(*row) for row in islice(both.values(), limit)]
+
+    def next_due(self, after: int) -> int | None:
+        """The next moment after `after` at which any open run is due."""
+        with self.database.reading() as db:
+            rows = db.execute(
+                "SELECT due_at FROM runs INDEXED BY runs_due "
+                "WHERE status = 'running' AND due_at > ? ORDER BY due_at",
+                (format_instant(after),),
+            )
+            for row in rows:  # the first, but for what a hand has left there
+                with suppress(ValueError):
+                    return parse_instant(row[0])
+        return None
+
+    def mail(self, runs: Iterable[int]) -> set[int]:
+        """Those of the runs that have unread messages."""
+        with self.database.reading() as db:
+            if not db.execute("SELECT EXISTS (SELECT 1 FROM inbox)").fetchone()[0]:
+                return set()
+            rows = db.execute(
+                "SELECT value FROM json_each(?) "
+                "WHERE EXISTS (SELECT 1 FROM inbox WHERE run = value)",
+                (json.dumps(list(runs)),),
+            )
+            return {row[0] for row in rows}
+
+    def ended(self, runs: Iterable[int]) -> list[int]:
+        """Those of the runs that are not open any more; what was pruned is not."""
+        asked = list(runs)
+        with self.database.reading() as db:
+            rows = db.execute(
+                "SELECT key FROM runs WHERE +status = 'running' "
+                "AND key IN (SELECT value FROM json_each(?))",
+                (json.dumps(asked),),
+            )
+            is_open = {row[0] for row in rows}
+        return [run for run in asked if run not in is_open]
+
+    def lengths(self, runs: Iterable[int]) -> dict[int, int]:
+        """How long the histories of these runs are now, by key, for those that are stored."""
+        with self.database.reading() as db:
+            return dict(
+                db.execute(
+                    "SELECT key, history_length FROM runs "
+                    "WHERE key IN (SELECT value FROM json_each(?))",
+                    (json.dumps(list(runs)),),
+                )
+            )
+
+    # -- runs and waits --------------------------------------------------------------------------
+
+    def by_key(self, run: int) -> RunRow:
+        """The run of that key. Raises `RunNotFoundError` where it was pruned meanwhile."""
+        with self.database.reading() as db:
+            return self._by_key(db, run)
+
+    def by_keys(self, runs: Iterable[int]) -> list[RunRow]:
+        """The runs of these keys, in order of their keys, without those that were pruned."""
+        tail = "WHERE r.key IN (SELECT value FROM json_each(?)) ORDER BY r.key"
+        with self.database.reading() as db:
+            return self._rows(db, tail, (json.dumps(list(runs)),))
+
+    def find(self, text: str) -> list[RunRow]:
+        """The runs that a text may mean, see `DurableExecutor`: one, several candidates, or none.
+
+        Of several runs of one workflow id the latest counts.
+        """
+        with self.database.reading() as db:
+            if text == "@latest":
+                return self._rows(db, "ORDER BY r.key DESC LIMIT 1")
+            by_run = self._rows(db, "WHERE r.run_id = ?", (text,))
+            if isinstance(text, RunId):
+                return by_run
+            latest = self._latest(db, text)
+            by_id = [] if latest is None else [latest]
+            if not isinstance(text, TypedRun):
+                return by_id or by_run
+            exact = {row.key: row for row in [*by_id, *by_run]}
+            if exact or len(text) < 4:
+                return list(exact.values())
+            end = text + "\U0010ffff"
+            by_id = self._rows(
+                db,
+                "WHERE r.key IN (SELECT max(key) FROM runs WHERE workflow_id >= ? "
+                "AND workflow_id < ? GROUP BY workflow_id LIMIT 20)",
+                (text, end),
+            )
+            by_run = self._rows(db, "WHERE r.run_id >= ? AND r.run_id < ? LIMIT 20", (text, end))
+            return list({row.key: row for row in [*by_id, *by_run]}.values())
+
+    def recent_ids(self, limit: int = 1000) -> list[str]:
+        """The workflow ids of the newest runs."""
+        with self.database.reading() as db:
+            rows = db.execute("SELECT workflow_id FROM runs ORDER BY key DESC LIMIT ?", (limit,))
+            return list(dict.fromkeys(row[0] for row in rows))
+
+    def runs(
+        self,
+        *,
+        status: str | None = None,
+        workflow: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        since: int | None = None,
+        problems: bool = False,
+        limit: int | None = None,
+    ) -> list[RunRow]:
+        """Runs, newest first. `since`: created at or after that instant."""
+        source, key = "runs r NOT INDEXED", "r.key"
+        clauses: list[str] = []
+        values: list[Any] = []
+        for name, value in (labels or {}).items():
+            clauses.append(
+                "EXISTS (SELECT 1 FROM labels WHERE name = ? AND value = ? AND run = r.key)"
+            )
+            values += [name, value]
+        for clause, text in (("r.status = ?", status), ("r.workflow = ?", workflow)):
+            if text is not None:
+                clauses.append(clause)
+                values.append(text)
+        with self.database.reading() as db:
+            if since is not None:
+                moment = format_instant(since)
+                # A clock that was set back leaves older runs between: `created_at` decides.
+                clauses += ["r.key >= ?", "r.created_at >= ?"]
+                values += [self._first_since(db, moment), moment]
+            if problems:
+                source = "live p INDEXED BY live_problems CROSS JOIN runs r ON r.key = p.run"
+                key = "p.run"
+                clauses.append("p.problem IS NOT NULL")
+            elif labels:
+                name, value = next(iter(labels.items()))
+                source, key = "labels n CROSS JOIN runs r ON r.key = n.run", "n.run"
+                clauses += ["n.name = ?", "n.value = ?"]
+                values += [name, value]
+            elif status is not None and self._is_rarer(db, status, workflow):
+                source = "runs r INDEXED BY runs_by_status"
+            elif workflow is not None:
+                source = "runs r INDEXED BY runs_by_workflow"
+            rows = db.execute(
+                f"SELECT {RUN_COLUMNS} FROM {source} LEFT JOIN live l ON l.run = r.key "
+                f"WHERE {' AND '.join(clauses) or '1'} ORDER BY {key} DESC LIMIT ?",
+                (*values, -1 if limit is None else limit),
+            )
+            return [RunRow(*row) for row in rows]
+
+    def _first_since(self, db: Connection, moment: str) -> int:
+        """The lowest key of the runs that were created at or after that moment."""
+        row = db.execute(
+            "SELECT min(key) FROM runs INDEXED BY runs_by_age WHERE created_at >= ?", (moment,)
+        ).fetchone()
+        return _NO_KEY if row[0] is None else int(row[0])
+
+    def _is_rarer(self, db: Connection, status: str, workflow: str | None) -> bool:
+        """Whether fewer runs have that status than belong to that workflow, as far as counted."""
+        if workflow is None:
+            return True
+        (by_status,) = db.execute(
+            f"SELECT count(*) FROM (SELECT 1 FROM runs WHERE status = ? LIMIT {_FEW})", (status,)
+        ).fetchone()
+        (by_workflow,) = db.execute(
+            f"SELECT count(*) FROM (SELECT 1 FROM runs WHERE workflow = ? LIMIT {_FEW})",
+            (workflow,),
+        ).fetchone()
+        return bool(by_status <= by_workflow)
+
+    def counts(self) -> dict[str, int]:
+        """How many runs there are of each status."""
+        with self.database.reading() as db:
+            return dict(db.execute("SELECT status, count(*) FROM runs GROUP BY status"))
+
+    def waits(
+        self, signal: str | None = None, run: int | None = None, limit: int | None = None
+    ) -> list[WaitRow]:
+        """Open waits for signals, longest waiting first; `limit=None` is all of them."""
+        clauses: list[str] = []
+        values: list[Any] = []
+        # Of both, the run: many runs wait for the same signal.
+        for clause, value in (
+            ("w.signal = ?" if run is None else "+w.signal = ?", signal),
+            ("w.run = ?", run),
+        ):
+            if value is not None:
+                clauses.append(clause)
+                values.append(value)
+        with self.database.reading() as db:
+            return self._waits(db, " AND ".join(clauses) or "1", values, limit)
+
+    def count_waits(self) -> int:
+        """How many open waits for signals there are."""
+        with self.database.reading() as db:
+            row = db.execute("SELECT count(*) FROM waits").fetchone()
+            return int(row[0])
+
+    def runs_awaiting(self, signal: str, limit: int) -> list[RunRow]:
+        """Runs that wait for that signal, the longest waiting ones, in order of their keys."""
+        with self.database.reading() as db:
+            return self._rows(
+                db,
+                "WHERE r.key IN (SELECT DISTINCT run FROM waits INDEXED BY waits_by_signal "
+                "WHERE signal = ? LIMIT ?) ORDER BY r.key",
+                (signal, limit),
+            )
+
+    def awaited_signals(self, limit: int = 50) -> list[str]:
+        """The names of the signals that open runs wait for, in order."""
+        with self.database.reading() as db:
+            return [row[0] for row in db.execute(AWAITED_SIGNALS, (limit,))]
+
+    def history(self, run: int, after: int = 0, limit: int | None = None) -> list[e.Event]:
+        """The run's events after a position, all or the first few."""
+        with self.database.reading() as db:
+            return self._events(db, run, after, limit)
+
+    # -- within a transaction --------------------------------------------------------------------
+
+    def _rows(self, db: Connection, tail: str, values: Sequence[Any] = ()) -> list[RunRow]:
+        return [RunRow(*row) for row in db.execute(f"{_RUNS} {tail}", tuple(values))]
+
+    def _events(
+        self, db: Connection, run: int, after: int = 0, limit: int | None = None
+    ) -> list[e.Event]:
+        rows = db.execute(
+            f"SELECT {EVENT_COLUMNS} FROM events WHERE run = ? AND position > ? "
+            "ORDER BY position LIMIT ?",
+            (run, after, -1 if limit is None else limit),
+        )
+        return [e.from_row(row) for row in rows]
+
+    def _by_key(self, db: Connection, run: int) -> RunRow:
+        rows = self._rows(db, "WHERE r.key = ?", (run,))
+        if not rows:
+            raise RunNotFoundError(
+                "the run was pruned meanwhile", hint="see what there is: belugawf list"
+            )
+        return rows[0]
+
+    def _latest(self, db: Connection, workflow_id: str) -> RunRow | None:
+        rows = self._rows(db, "WHERE r.workflow_id = ? ORDER BY r.key DESC LIMIT 1", (workflow_id,))
+        return rows[0] if rows else None
+
+    def _waits(
+        self, db: Connection, where: str, values: Sequence[Any], limit: int | None = None
+    ) -> list[WaitRow]:
+        rows = db.execute(
+            "SELECT w.run, r.workflow_id, r.run_id, r.workflow, w.signal, w.since, w.until, "
+            "w.prompt, w.expected, w.schema FROM waits w CROSS JOIN runs r ON r.key = w.run "
+            f"WHERE {where} ORDER BY w.since, w.run, w.seq LIMIT ?",
+            (*values, -1 if limit is None else limit),
+        )
+        waits = []
+        for row in rows:
+            with reading(row[1]):
+                waits.append(WaitRow.of(row))
+        return waits

@@ -1,0 +1,222 @@
+"""What goes into the store and comes out of it, as values: rows, messages, turns and their fate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from enum import Enum
+from typing import Any, TypeAlias
+
+from belugawf.executor import IfExists
+from belugawf.executor.info import NewRun
+from belugawf.model import events as e
+from belugawf.model.durations import format_instant, parse_instant
+from belugawf.model.outcomes import Outcome
+from belugawf.model.values import frozen
+
+_LONG_AGO = format_instant(0)
+
+
+@frozen()
+class RunRow:
+    """A run as it is stored: times and JSON are still texts."""
+
+    key: int
+    run_id: str
+    workflow_id: str
+    chain_id: str
+    parent_run_id: str | None
+    workflow: str
+    status: str
+    input: str | None
+    result: str | None
+    error: str | None
+    labels: str
+    created_at: str
+    updated_at: str
+    closed_at: str | None
+    deadline: str | None
+    due_at: str | None
+    begun: int
+    history_length: int
+    owner: str | None
+    owned_since: str | None
+    problem: str | None
+    progress: str | None
+
+
+@frozen()
+class Message:
+    """What a run has not taken in yet: a row of its inbox. `sent_at` is nanoseconds since 1970.
+
+    The kinds are "signal", "cancel" and "attempt": the end of an attempt that could not be applied
+    when it came; its payload is an `Outcome`.
+    `sound` is false for a row that we cannot have written: the run is not to act on it.
+    """
+
+    id: int
+    run: int
+    kind: str
+    name: str | None
+    payload: str | None
+    sender: str | None
+    key: str | None
+    sent_at: int
+    sound: bool = True
+
+    @classmethod
+    def of(cls, columns: Sequence[Any]) -> Message:
+        """The message of a row of `inbox`."""
+        id, run, kind, name, payload, sender, key, sent_at = columns
+        at, sound = 0, kind in ("cancel", "attempt") or (kind == "signal" and bool(name))
+        try:
+            at = parse_instant(sent_at)
+            if kind == "signal":
+                json.loads(payload or "null")
+            elif kind == "attempt":
+                Outcome.of_text(payload or "", run=run, at=at)
+        except (ValueError, TypeError, ArithmeticError, RecursionError):
+            sound = False
+        return cls(id, run, kind, name, payload, sender, key, at, sound)
+
+    def outcome(self) -> Outcome:
+        """The end of an attempt that a sound message of that kind tells of."""
+        return Outcome.of_text(self.payload or "", run=self.run, at=self.sent_at)
+
+
+@frozen()
+class OwnerRow:
+    """A process that drives runs, as it registered itself."""
+
+    id: str
+    pid: int
+    host: str
+    boot_id: str
+    since: str
+    socket: str | None
+    role: str
+    workflows: frozenset[str]
+
+    @classmethod
+    def of(cls, columns: Sequence[Any]) -> OwnerRow:
+        """The owner of a row of `owners`."""
+        id, pid, host, boot_id, since, socket, role, workflows = columns
+        try:
+            names = frozenset(json.loads(workflows))
+            parse_instant(since)
+        except (ValueError, TypeError, ArithmeticError, RecursionError):
+            # No history: whoever edited it, it may be lost. What counts is the lock of that id.
+            names, since = frozenset(), _LONG_AGO
+        return cls(id, pid, host, boot_id, since, socket, role, names)
+
+
+@frozen()
+class WaitRow:
+    """An open wait for a signal, with its run's names. Times are nanoseconds since 1970."""
+
+    run: int
+    workflow_id: str
+    run_id: str
+    workflow: str
+    signal: str
+    since: int
+    until: int | None
+    prompt: str | None
+    expected: str | None
+    schema: str | None
+
+    @classmethod
+    def of(cls, columns: Sequence[Any]) -> WaitRow:
+        """The wait of a row of `waits` with its run's names."""
+        run, workflow_id, run_id, workflow, signal, since, until, *rest = columns
+        moments = (parse_instant(since), None if until is None else parse_instant(until))
+        return cls(run, workflow_id, run_id, workflow, signal, *moments, *rest)
+
+
+@frozen(kw_only=True)
+class Turn:
+    """What one turn of one run writes.
+
+    `length` is the history's length before, `read_to` the last inbox message that it took in.
+    `due_at` is when the run can move again without a message (`None`: never). `release` lets the
+    run go, unless something has come meanwhile. `keep`: it stays ours even if it ends, because a
+    thread that cannot be stopped works for it. `progress` is JSON, `None` where it is unchanged.
+    """
+
+    run: int
+    length: int
+    events: Sequence[e.Event]
+    read_to: int
+    due_at: int | None
+    release: bool = False
+    keep: bool = False
+    progress: str | None = None
+
+    @property
+    def closes(self) -> bool:
+        """Whether it ends the run."""
+        return bool(self.events) and self.events[-1].kind is e.Kind.CLOSING
+
+
+class Fate(Enum):
+    """What became of a turn."""
+
+    COMMITTED = "committed"
+    RELEASED = "released"  # committed, and the run was let go
+    FENCED = "fenced"  # somebody else ended the run, or owns it
+    OVERTAKEN = "overtaken"  # it would have ended the run over a message that it had not read
+    UNWRITABLE = "unwritable"  # the database refuses this run's rows
+
+
+@frozen()
+class Verdict:
+    """A turn's fate; `reason` is what the database said of an unwritable one."""
+
+    fate: Fate
+    reason: str | None = None
+
+
+@frozen()
+class Start:
+    """A run that somebody wants to start; `if_exists` as in `DurableExecutor.execute`."""
+
+    new: NewRun
+    if_exists: IfExists
+
+
+# What became of it: the run, with its first event where it is new; or why it was refused.
+Started: TypeAlias = tuple[RunRow, e.WorkflowStarted | None] | Exception
+
+
+@frozen(kw_only=True)
+class Committed:
+    """What became of each turn and of each start of a transaction, in their order."""
+
+    verdicts: Sequence[Verdict]
+    started: Sequence[Started]
+
+
+def unread(message: Message, position: int, time: int) -> e.Event | None:
+    """The note that a message came before the run ended, and no code has seen it.
+
+    `None` for what needs none: a request to cancel what has ended.
+    """
+    if not message.sound:
+        return None
+    if message.kind == "signal":
+        return replace(signal_received(message, position, time), unread=True)
+    return message.outcome().unread(position, time) if message.kind == "attempt" else None
+
+
+def signal_received(message: Message, position: int, time: int) -> e.SignalReceived:
+    """The fact that an inbox message becomes."""
+    return e.SignalReceived(
+        position=position,
+        time=time,
+        name=message.name or "",
+        payload=message.payload or "null",
+        at=message.sent_at,
+        sender=message.sender,
+        key=message.key,
+    )

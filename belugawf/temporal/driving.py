@@ -1,0 +1,111 @@
+"""What this process drives: a worker, which comes into being when there is something to drive."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from belugawf.executor.base import nanoseconds
+from belugawf.host.border import interrupts
+from belugawf.model.durations import Duration
+from belugawf.temporal.looking import Looker
+from belugawf.temporal.server import RunName, Server
+
+if TYPE_CHECKING:
+    from belugawf.temporal.worker import TemporalWorker
+
+
+class Driving:
+    """From the opening of an executor to its end. `interrupts` counts the calls of `interrupt`."""
+
+    def __init__(self, server: Server, worker: Callable[[], TemporalWorker]) -> None:
+        self.server = server
+        self.looker = Looker(server, self)
+        self._make_worker = worker
+        self.worker: TemporalWorker | None = None
+        self.interrupts = 0
+        self._interrupted = asyncio.Event()
+        self._leaving = ExitStack()
+
+    @property
+    def is_on(self) -> bool:
+        """Whether a worker of ours takes turns."""
+        return self.worker is not None and not self.worker.done
+
+    def begun(self) -> TemporalWorker:
+        """The worker; a new one where the last one has stopped."""
+        if self.worker is None or self.worker.done:
+            self.worker = self._make_worker()
+            self._leaving.enter_context(interrupts())
+        return self.worker
+
+    async def close(self, *, unwind: bool) -> None:
+        """Let attempts in flight end. Without `unwind` memory is left as it is."""
+        if self.worker is not None:
+            await self.drain(None)
+            await self.worker.close(unwind=unwind)
+        self._leaving.close()
+        self.worker = None
+
+    async def work(self, grace: Duration | None) -> None:
+        """Stay and drive everything, until an interrupt."""
+        worker = self.begun()
+        while not self.interrupts:
+            await self.pause(1.0)
+            worker.raise_if_broken()
+        await self.drain(grace)
+
+    async def drain(self, grace: Duration | None) -> None:
+        """Let attempts in flight end; a second interrupt, or the end of `grace`, cuts them."""
+        worker = self.worker
+        assert worker is not None
+        worker.stop()
+        end = None if grace is None else time.monotonic_ns() + nanoseconds(grace)
+        while not await worker.drained(0.1):
+            if self.interrupts > 1 or (end is not None and time.monotonic_ns() >= end):
+                worker.cut()
+
+    def interrupt(self) -> None:
+        """See `DurableExecutor.interrupt`."""
+        self.interrupts += 1
+        self._interrupted.set()
+        if self.worker is not None:
+            self.worker.stop()
+            self.worker.interrupt()
+            if self.interrupts > 1:
+                self.worker.cut()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether an interrupt has come."""
+        return bool(self.interrupts)
+
+    def in_flight(self) -> int:
+        """How many attempts of activities are running in this process."""
+        return 0 if self.worker is None else self.worker.in_flight
+
+    def now(self) -> int:
+        """The time in nanoseconds."""
+        return time.monotonic_ns()
+
+    async def pause(self, longest_s: float) -> None:
+        """Until an interrupt, or so long."""
+        try:
+            async with asyncio.timeout(longest_s):
+                await self._interrupted.wait()
+        except TimeoutError:
+            pass
+
+    def touched(self) -> Sequence[RunName]:
+        """The runs for which our worker has done something."""
+        if self.worker is None:
+            return ()
+        found = self.worker.environment.touched
+        return [RunName(id, run_id) for run_id, id in list(found.items())]
+
+    def has_touched(self, run_id: str) -> bool:
+        """Whether it has for that one."""
+        return self.worker is not None and run_id in self.worker.environment.touched
