@@ -627,11 +627,13 @@ async def test_hooks_that_do_not_end_are_left(
 
     told: list[int] = []
     hooks = Hooks(on_workflow_complete=hook)
-    async with asyncio.timeout(20):
-        async with LocalExecutor(tmp_path / "state.db", [calling], hooks=[hooks]) as executor:
-            await (await executor.execute(calling)).result()
-    assert told
-    left.set()
+    try:
+        async with asyncio.timeout(20):
+            async with LocalExecutor(tmp_path / "state.db", [calling], hooks=[hooks]) as executor:
+                await (await executor.execute(calling)).result()
+        assert told
+    finally:
+        left.set()  # else the test's own loop waits for it
 
 
 async def test_hooks_that_end_are_waited_for(tmp_path: Path) -> None:

@@ -151,14 +151,16 @@ def test_what_a_condition_wakes_runs_in_the_same_turn() -> None:
     """Also if it does not hold itself; and it is asked again then."""
 
     async def code(ctx: WorkflowContext) -> str:
-        event, woken = asyncio.Event(), []
+        event, asked, woken = asyncio.Event(), [], []
 
         async def listen() -> None:
             await event.wait()
             woken.append(1)
 
         def holds() -> bool:
-            event.set()
+            asked.append(1)
+            if len(asked) > 1:  # the first time the code itself asks, and is still running
+                event.set()
             return bool(woken)
 
         listener = asyncio.create_task(listen())
