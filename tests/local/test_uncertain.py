@@ -6,7 +6,7 @@ Each of these was found by the simulator (tests/simulation).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,15 +63,37 @@ async def trying_once(ctx: WorkflowContext) -> int:
     return int(await ctx.execute_activity(once))
 
 
+STOPPED: list[int] = []
+
+
+@activity
+async def endless(number: int) -> None:
+    try:
+        await asyncio.sleep(3600)
+    except asyncio.CancelledError:
+        STOPPED.append(number)
+        raise
+
+
+@workflow
+async def changing_its_mind(ctx: WorkflowContext) -> None:
+    unwanted, wanted = ctx.start_activity(endless, 1), ctx.start_activity(endless, 2)
+    await ctx.sleep(0.05)
+    unwanted.cancel()
+    await wanted
+
+
 @pytest.fixture(autouse=True)
 def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     """After the disk refused, work goes on at once."""
     monkeypatch.setattr(engine, "_FIRST_PAUSE_S", 0.01)
     RUNNING.clear()
+    STOPPED.clear()
 
 
 def open_executor(tmp_path: Path) -> LocalExecutor:
-    return LocalExecutor(tmp_path / "state.db", [one_step, asking, trying_twice, trying_once])
+    workflows = [one_step, asking, trying_twice, trying_once, changing_its_mind]
+    return LocalExecutor(tmp_path / "state.db", workflows)
 
 
 def failing_once(method: Callable[..., Any], *, after: bool) -> Callable[..., Any]:
@@ -192,25 +214,48 @@ async def test_what_an_attempt_reported_is_saved_when_the_disk_is_back(tmp_path:
         assert (await executor.describe("one")).result == len("half")
 
 
+def doubt_commit_of(executor: LocalExecutor, kind: type[e.Event]) -> Iterator[bool]:
+    """The first commit of such an event is made, and seems to fail; that is used up then."""
+    store = executor._store
+    commit, failures = store.commit, iter([True])
+
+    def uncertain(turns: Sequence[Turn], owner: str, starts: Sequence[Start], **o: Any) -> Any:
+        committed = commit(turns, owner, starts, **o)
+        events = [event for turn in turns for event in turn.events]
+        if any(isinstance(x, kind) for x in events) and next(failures, False):
+            raise UnavailableError("the disk does not say whether it wrote")
+        return committed
+
+    store.commit = uncertain  # type: ignore[method-assign]
+    return failures
+
+
 @pytest.mark.parametrize("name", ["trying_once", "trying_twice"])
 async def test_a_start_that_is_found_on_record_happens(tmp_path: Path, name: str) -> None:
     """The commit of its AttemptStarted seemed to fail: it is ours, so it begins, noted once."""
     async with open_executor(tmp_path) as executor:
         await executor.execute(name, id="one", detach=True)
-        store = executor._store
-        commit, failures = store.commit, iter([True])
-
-        def uncertain(turns: Sequence[Turn], owner: str, starts: Sequence[Start], **o: Any) -> Any:
-            committed = commit(turns, owner, starts, **o)
-            events = [event for turn in turns for event in turn.events]
-            if any(isinstance(x, e.AttemptStarted) for x in events) and next(failures, False):
-                raise UnavailableError("the disk does not say whether it wrote")
-            return committed
-
-        store.commit = uncertain  # type: ignore[method-assign]
+        failures = doubt_commit_of(executor, e.AttemptStarted)
         await ended(executor, "one")
-        assert next(failures, "used") == "used"
+        assert not [*failures]
         assert (await executor.describe("one")).status == "completed"
         kinds = [type(event).__name__ for event in await executor.history("one")]
     assert kinds.count("AttemptStarted") == 1
     assert "AttemptInterrupted" not in kinds
+
+
+async def test_what_was_cancelled_by_a_doubtful_commit_is_stopped(tmp_path: Path) -> None:
+    """The disk says that nobody waits for that activity: it is told, when its run is read again."""
+    async with open_executor(tmp_path) as executor:
+        await executor.execute("changing_its_mind", id="one", detach=True)
+        failures = doubt_commit_of(executor, e.ActivityCancelRequested)
+        working = asyncio.create_task(executor.work())
+        try:
+            async with asyncio.timeout(20):
+                while not STOPPED:
+                    await asyncio.sleep(0.01)
+            assert (STOPPED, [*failures]) == ([1], [])
+        finally:
+            await executor.terminate("one")
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)

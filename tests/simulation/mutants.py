@@ -208,6 +208,28 @@ MUTANTS = (
         Change(Engine, "_act", "self._queue.close(slot)", "pass"),
     ),
     Mutant(
+        "a claim whose commit seemed to fail is not forgotten",
+        "does not end",
+        Change(
+            Engine,
+            "_take_over",
+            "    claimed = await self._writer.write(\n"
+            "        lambda: self._store.claim(owners, self._owner), size=len(rows)\n"
+            "    )\n",
+            "    try:\n"
+            "        claimed = await self._writer.write(\n"
+            "            lambda: self._store.claim(owners, self._owner), size=len(rows)\n"
+            "        )\n"
+            "    except BaseException:\n"
+            "        for key in owners:\n"
+            "            self._exits.retire(self._runs[key], Exit.LOST)\n"
+            "        raise\n",
+        ),
+        Change(
+            Claims, "_is_free", "return row.owner is None or ours or", "return row.owner is None or"
+        ),
+    ),
+    Mutant(
         "what has ended is kept when its turn is refused",
         "had completed|had ended|began after",
         Change(Exits, "refuse", "keep=kept, ends=ends),", "keep=kept),"),
