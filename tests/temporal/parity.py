@@ -132,6 +132,14 @@ class _Interpreter:
         values = {self._ctx.random.random(), self._ctx.random.random()}
         return [len(values), self._ctx.uuid4().version, before < self._ctx.now()]
 
+    async def _unwanted(self, path: str, number: int) -> Any:
+        """No leaf of generated programs: its activity is cancelled by the turn that starts it."""
+        unwanted = self._ctx.start_activity(hopeless, path, 2)
+        await asyncio.sleep(0)
+        unwanted.cancel()
+        [error] = await asyncio.gather(unwanted, return_exceptions=True)
+        return type(error).__name__
+
     async def _until(self, path: str, number: int) -> Any:
         values: list[int] = []
         filling = asyncio.create_task(self._fill(values, number))
@@ -184,6 +192,7 @@ class _Interpreter:
         waiting = asyncio.create_task(self._ctx.wait_for_signal("never"))
         held = self._ctx.start_activity(hopeless, f"{path}.held", 2)
         await self._seq(path, *programs)
+        await asyncio.sleep(0.001)  # else nothing may have happened since it was started
         for task in (waiting, held):
             task.cancel()
         ended = await asyncio.gather(waiting, held, return_exceptions=True)

@@ -68,6 +68,16 @@ def test_each_branch(both: Both, kind: str) -> None:
     assert_same(both, [kind, ["work", 1], ["sleep", 1], ["flaky", 2], ["thread", 0]])
 
 
+def test_what_is_cancelled_by_the_turn_that_starts_it(both: Both) -> None:
+    """It is executed nowhere; only one file's history tells of it. A difference in the docs."""
+    local, remote = (
+        both.call(outcome(executor, ["unwanted", 0])) for executor in both.executors.values()
+    )
+    assert (local.pop("order"), remote.pop("order")) == ({"0": ["hopeless"]}, {})
+    assert remote == local
+    assert local["result"] == [["0", ["unwanted begins", "CancelledError"]]]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
