@@ -369,7 +369,7 @@ def test_the_package_keeps_the_rule(package: Sources, rule: Callable[[Sources], 
         (sql_elsewhere, "belugawf.local.drive.engine", "x.execute('SELECT * FROM runs')"),
         (sql_elsewhere, "belugawf.cli.tables", "x.execute(f'''\n  UPDATE {table} SET y=1''')"),
         (printing, "belugawf.local.drive.engine", "print('turn')"),
-        (too_large, "belugawf.local.drive.exits", "\n" * 501),
+        (too_large, "belugawf.local.drive.table", "\n" * 501),
         (too_large, "belugawf.cli.commands.run", "\n" * 201),
         (too_large, "belugawf.cli.tables", "class C:\n    x = 1" + "\n" * 351 + "    y = 2"),
         (

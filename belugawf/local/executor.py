@@ -202,7 +202,7 @@ class LocalExecutor(ExecutorBase[RunRow, _Look, Driving]):
         await self._driving.work(list(self.catalog.workflows), grace)
 
     def drives(self, run: str) -> bool:
-        return self._engine is not None and self._engine.drives(self._resolve(run).key)
+        return self._driving.standing(self._resolve(run).key) == "driven"
 
     # -- messages --------------------------------------------------------------------------------
 

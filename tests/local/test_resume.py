@@ -19,6 +19,7 @@ from belugawf import (
     workflow,
 )
 from belugawf.executor.options import EngineOptions
+from belugawf.local.drive.demand import Stop
 from belugawf.local.drive.engine import Engine
 from belugawf.local.executor import LocalExecutor
 from belugawf.local.file.database import WouldWaitError
@@ -193,7 +194,7 @@ async def is_at_work() -> None:
 
 async def rests_here(executor: LocalExecutor) -> None:
     """Until the only run is kept for a thread alone."""
-    while not all(run.rests for run in engine_of(executor)._runs.values()):
+    while not all(run.rests for run in engine_of(executor).table.runs.values()):
         await asyncio.sleep(0.01)
 
 
@@ -260,9 +261,10 @@ async def test_going_on_after_a_stop_starts_nothing_of_a_refused_run(tmp_path: P
         await executor.execute(going_wrong, id="one")
         with pytest.raises(WorkflowBlockedError):
             await executor.handle("one").result()
-        assert engine_of(executor).driven
-        engine_of(executor).stop_starting("us")
-        await engine_of(executor).pause("us")
+        engine = engine_of(executor)
+        assert engine.table.runs
+        async with engine.request((), 0) as request:
+            engine.stop(request, Stop.DRAIN)
         await asyncio.sleep(0.1)
         assert STARTED == ["second"]
         let_end()
@@ -418,7 +420,7 @@ async def test_a_resume_whose_time_is_up_starts_nothing_more_though_another_is_o
         limited = asyncio.create_task(executor.resume("limited", max_time="0.2s"))
         while AT_WORK.now < 2:
             await asyncio.sleep(0.01)
-        while not engine_of(executor)._stopping:
+        while not engine_of(executor)._demand.stop:
             await asyncio.sleep(0.01)
         if how == "ends":
             GATE.set()
@@ -435,7 +437,7 @@ async def test_of_two_that_work_one_goes_on_alone(tmp_path: Path) -> None:
     async with open_executor(tmp_path) as executor, asyncio.timeout(20):
         first = asyncio.create_task(executor.work())
         second = asyncio.create_task(executor.work())
-        while executor._engine is None or executor._engine._claims.workers < 2:
+        while (engine := executor._engine) is None or len(engine._demand._requests) < 3:
             await asyncio.sleep(0.01)
         first.cancel()
         await asyncio.wait([first])
