@@ -74,6 +74,11 @@ class NumberingLoop(asyncio.AbstractEventLoop):
             self._refusals += 1
             raise RunEvicted
 
+    def set_open(self, open: bool) -> bool:
+        """From now on code may ask for something, or not; returns whether it might before."""
+        before, self.open = self.open, open
+        return before
+
     def next_number(self) -> int:
         """The creation number of the next task or future."""
         if not self.open:
