@@ -33,7 +33,6 @@ LARGE = {
             *("belugawf.host.attempts", "belugawf.host.attempts.AttemptRunner"),
             *("belugawf.local.drive.engine", "belugawf.local.drive.engine.Engine"),
             "belugawf.local.drive.turns.TurnMaker",
-            *("belugawf.local.store.store", "belugawf.local.store.store.Store"),
             *("belugawf.temporal.instance", "belugawf.temporal.instance.Instance"),
             "belugawf.temporal.runtime.TemporalRuntime",
             "belugawf.model.codec._shapes",
@@ -105,7 +104,7 @@ SQL_FILES = {
     f"belugawf.local.{name}"
     for name in (
         *("file.database", "file.migrations", "file.checkup"),
-        *("store.store", "store.queries", "store.pruning", "store.probe"),
+        *("store.store", "store.writing", "store.queries", "store.pruning", "store.probe"),
     )
 }
 SQL = re.compile(

@@ -18,7 +18,7 @@ from belugawf.executor import RunId, TypedRun
 from belugawf.local.file.database import Database
 from belugawf.local.store.damage import reading
 from belugawf.local.store.probe import AWAITED_SIGNALS
-from belugawf.local.store.rows import RunRow, WaitRow
+from belugawf.local.store.rows import Message, OwnerRow, RunRow, WaitRow
 from belugawf.model import events as e
 from belugawf.model.durations import format_instant, parse_instant
 from belugawf.model.errors import RunNotFoundError
@@ -306,6 +306,26 @@ class Questions:
         with self.database.reading() as db:
             return self._events(db, run, after, limit)
 
+    def heartbeat(self, run: int, seq: int) -> Any:
+        """What the last attempt of an activity reported; `None` where it did not."""
+        with self.database.reading() as db:
+            row = db.execute(
+                "SELECT details FROM heartbeats WHERE run = ? AND seq = ?", (run, seq)
+            ).fetchone()
+        with suppress(ValueError, RecursionError):  # whoever edited it: it may be lost
+            return None if row is None else json.loads(row[0])
+        return None
+
+    def owners(self) -> list[OwnerRow]:
+        """Everybody who registered, dead or alive."""
+        with self.database.reading() as db:
+            return [OwnerRow.of(row) for row in db.execute("SELECT * FROM owners")]
+
+    def owner(self, owner_id: str | None) -> OwnerRow | None:
+        """One of them; `None` where it is not known."""
+        with self.database.reading() as db:
+            return self._owner(db, owner_id)
+
     # -- within a transaction --------------------------------------------------------------------
 
     def _rows(self, db: Connection, tail: str, values: Sequence[Any] = ()) -> list[RunRow]:
@@ -347,3 +367,17 @@ class Questions:
             with reading(row[1]):
                 waits.append(WaitRow.of(row))
         return waits
+
+    def _owner(self, db: Connection, owner_id: str | None) -> OwnerRow | None:
+        if owner_id is None:
+            return None
+        row = db.execute("SELECT * FROM owners WHERE id = ?", (owner_id,)).fetchone()
+        return None if row is None else OwnerRow.of(row)
+
+    def _inbox(self, db: Connection, runs: Sequence[int]) -> list[Message]:
+        rows = db.execute(
+            "SELECT id, run, kind, name, payload, sender, message_key, sent_at FROM inbox "
+            "WHERE run IN (SELECT value FROM json_each(?)) ORDER BY id",
+            (json.dumps(list(runs)),),
+        )
+        return [Message.of(row) for row in rows]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from enum import Enum
 from typing import Any, TypeAlias
@@ -12,6 +12,7 @@ from belugawf.executor import IfExists
 from belugawf.executor.info import NewRun
 from belugawf.model import events as e
 from belugawf.model.durations import format_instant, parse_instant
+from belugawf.model.history import OpenWork
 from belugawf.model.outcomes import Outcome
 from belugawf.model.values import frozen
 
@@ -207,6 +208,23 @@ def unread(message: Message, position: int, time: int) -> e.Event | None:
     if message.kind == "signal":
         return replace(signal_received(message, position, time), unread=True)
     return message.outcome().unread(position, time) if message.kind == "attempt" else None
+
+
+def unread_notes(
+    inbox: Iterable[Message], work: OpenWork, position: int, time: int
+) -> list[e.Event]:
+    """The notes of what a run that is ended now leaves unread, after that position.
+
+    `work` is what the run has open, if ends of attempts are among it.
+    """
+    notes: list[e.Event] = []
+    for message in inbox:
+        note = unread(message, position + len(notes) + 1, time)
+        if note is None or (message.kind == "attempt" and not work.is_open(note)):
+            continue  # an end may be on record already: see `Outcome`
+        work.fold(note)
+        notes.append(note)
+    return notes
 
 
 def signal_received(message: Message, position: int, time: int) -> e.SignalReceived:
