@@ -10,13 +10,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from itertools import islice, zip_longest
 from typing import Any, TypeAlias
 
 from belugawf.executor import RunId, TypedRun
 from belugawf.local.file.database import Database
-from belugawf.local.store.damage import reading
+from belugawf.local.store.damage import or_else, reading
 from belugawf.local.store.probe import AWAITED_SIGNALS
 from belugawf.local.store.rows import Message, OwnerRow, RunRow, WaitRow
 from belugawf.model import events as e
@@ -102,10 +101,9 @@ class Questions:
                 "WHERE status = 'running' AND due_at > ? ORDER BY due_at",
                 (format_instant(after),),
             )
-            for row in rows:  # the first, but for what a hand has left there
-                with suppress(ValueError):
-                    return parse_instant(row[0])
-        return None
+            # The first, but for what a hand has left there.
+            moments = (or_else(None, parse_instant, row[0]) for row in rows)
+            return next((moment for moment in moments if moment is not None), None)
 
     def mail(self, runs: Iterable[int]) -> set[int]:
         """Those of the runs that have unread messages."""
@@ -312,9 +310,7 @@ class Questions:
             row = db.execute(
                 "SELECT details FROM heartbeats WHERE run = ? AND seq = ?", (run, seq)
             ).fetchone()
-        with suppress(ValueError, RecursionError):  # whoever edited it: it may be lost
-            return None if row is None else json.loads(row[0])
-        return None
+        return None if row is None else or_else(None, json.loads, row[0])
 
     def owners(self) -> list[OwnerRow]:
         """Everybody who registered, dead or alive."""

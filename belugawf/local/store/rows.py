@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from belugawf.executor import IfExists
 from belugawf.executor.info import NewRun
+from belugawf.local.store.damage import or_else
 from belugawf.model import events as e
 from belugawf.model.durations import format_instant, parse_instant
 from belugawf.model.history import OpenWork
@@ -70,16 +71,16 @@ class Message:
     def of(cls, columns: Sequence[Any]) -> Message:
         """The message of a row of `inbox`."""
         id, run, kind, name, payload, sender, key, sent_at = columns
-        at, sound = 0, kind in ("cancel", "attempt") or (kind == "signal" and bool(name))
-        try:
-            at = parse_instant(sent_at)
-            if kind == "signal":
-                json.loads(payload or "null")
-            elif kind == "attempt":
-                Outcome.of_text(payload or "", run=run, at=at)
-        except (ValueError, TypeError, ArithmeticError, RecursionError):
-            sound = False
-        return cls(id, run, kind, name, payload, sender, key, at, sound)
+        at = or_else(None, parse_instant, sent_at)
+        message = cls(id, run, kind, name, payload, sender, key, at or 0)
+        sound = at is not None and or_else(False, message._is_sound)
+        return message if sound else replace(message, sound=False)
+
+    def _is_sound(self) -> bool:
+        if self.kind == "signal":
+            json.loads(self.payload or "null")
+            return bool(self.name)
+        return self.kind == "cancel" or (self.kind == "attempt" and bool(self.outcome()))
 
     def outcome(self) -> Outcome:
         """The end of an attempt that a sound message of that kind tells of."""
@@ -103,12 +104,10 @@ class OwnerRow:
     def of(cls, columns: Sequence[Any]) -> OwnerRow:
         """The owner of a row of `owners`."""
         id, pid, host, boot_id, since, socket, role, workflows = columns
-        try:
-            names = frozenset(json.loads(workflows))
-            parse_instant(since)
-        except (ValueError, TypeError, ArithmeticError, RecursionError):
-            # No history: whoever edited it, it may be lost. What counts is the lock of that id.
-            names, since = frozenset(), _LONG_AGO
+        # No history: whoever edited it, it may be lost. What counts is the lock of that id.
+        if or_else(None, parse_instant, since) is None:
+            since = _LONG_AGO
+        names: frozenset[str] = or_else(frozenset(), lambda: frozenset(json.loads(workflows)))
         return cls(id, pid, host, boot_id, since, socket, role, names)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from belugawf.executor.info import NewRun
+from belugawf.local.store.damage import or_else
 from belugawf.local.store.queries import EVENT_COLUMNS, Connection
 from belugawf.local.store.rows import RunRow
 from belugawf.model import events as e
@@ -84,13 +84,11 @@ def insert_run(db: Connection, new: NewRun, now: int) -> tuple[RunRow, e.Workflo
 
 
 def last_time(db: Connection, run: int) -> int:
-    """The time of a run's last event."""
+    """The time of a run's last event; whoever edited it, a run can be ended all the same."""
     row = db.execute(
         "SELECT time FROM events WHERE run = ? ORDER BY position DESC LIMIT 1", (run,)
     ).fetchone()
-    with suppress(ValueError, TypeError):
-        return parse_instant(row[0])
-    return 0  # whoever edited it: a run can be ended all the same
+    return or_else(0, lambda: parse_instant(row[0]))
 
 
 def insert_events(db: Connection, run: int, events: Sequence[e.Event]) -> None:
