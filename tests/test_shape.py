@@ -35,7 +35,6 @@ LARGE = {
             "belugawf.local.drive.turns.TurnMaker",
             *("belugawf.temporal.instance", "belugawf.temporal.instance.Instance"),
             "belugawf.temporal.runtime.TemporalRuntime",
-            "belugawf.model.errors",
         ),
         "two ideas, to be parted",
     ),

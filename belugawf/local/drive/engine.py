@@ -65,10 +65,10 @@ from belugawf.model.errors import (
     DisplacedError,
     UnavailableError,
     UsageError,
-    shortage,
 )
 from belugawf.model.history import OpenActivity
 from belugawf.model.outcomes import Outcome
+from belugawf.model.shortage import shortage
 
 # Nothing waits longer without a look at the wall clock and at the database: datagrams are hints,
 # and a sleeping laptop stops the monotonic clock.

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from belugawf.local.file.database import Database, WouldWaitError
-from belugawf.model.errors import shortage
+from belugawf.model.shortage import shortage
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
