@@ -50,8 +50,6 @@ WRITERS = {
     "belugawf.host.isolated",
     "belugawf.local.drive.engine",
     "belugawf.local.drive.run",
-    "belugawf.local.file.database",
-    "belugawf.local.file.writer",
     "belugawf.temporal.payloads",
     "belugawf.temporal.runtime",
 }
