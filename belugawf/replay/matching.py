@@ -6,12 +6,7 @@ from collections.abc import Sequence
 
 from belugawf.model import codec, commands as c, events as e
 from belugawf.model.errors import NondeterminismError
-from belugawf.model.history import (
-    RECORDED_AS,
-    describe_command,
-    describe_event,
-    python_version,
-)
+from belugawf.model.history import RECORDED_AS, describe, python_version
 from belugawf.model.values import frozen
 
 _ENDINGS = (c.CompleteWorkflow, c.FailWorkflow, c.CancelWorkflow)
@@ -53,12 +48,12 @@ class Matcher:
         left = list(asked.values())
         if left and not lenient:
             position = (recorded[-1].position if recorded else fact.position) + 1
-            raise self.mismatch(position, "nothing more", describe_command(left[0]), left[0])
+            raise self.mismatch(position, "nothing more", describe(left[0]), left[0])
         return left
 
     def _differs(self, event: e.Event, command: c.Command | None) -> NondeterminismError:
-        requested = "nothing" if command is None else describe_command(command)
-        recorded = describe_event(event)
+        requested = "nothing" if command is None else describe(command)
+        recorded = describe(event)
         if command is not None and requested == recorded:
             requested += " with other arguments"
         return self.mismatch(event.position, recorded, requested, command)

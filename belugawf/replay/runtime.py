@@ -103,7 +103,7 @@ class ReplayRuntime:
         self.activity_names: dict[int, str] = {}
         self.conditions: OrderedDict[asyncio.Future[None], Condition] = OrderedDict()
         self.output = Output()
-        self.loop = DeterministicLoop(self, context)
+        self.loop = DeterministicLoop(self, context)  # type: ignore[abstract]
         self._options = _KnownOptions(defaults)
         self._now = 0
         self._cancel_requested = False
