@@ -33,13 +33,8 @@ LARGE = {
             *("belugawf.host.attempts", "belugawf.host.attempts.AttemptRunner"),
             *("belugawf.local.drive.engine", "belugawf.local.drive.engine.Engine"),
             "belugawf.local.drive.turns.TurnMaker",
-            *("belugawf.local.store.store", "belugawf.local.store.store.Store"),
-            *("belugawf.replay.replayer", "belugawf.replay.replayer.Replayer"),
             *("belugawf.temporal.instance", "belugawf.temporal.instance.Instance"),
             "belugawf.temporal.runtime.TemporalRuntime",
-            "belugawf.replay.loop.DeterministicLoop",
-            "belugawf.model.codec._shapes",
-            "belugawf.model.errors",
         ),
         "two ideas, to be parted",
     ),
@@ -55,10 +50,6 @@ WRITERS = {
     "belugawf.host.isolated",
     "belugawf.local.drive.engine",
     "belugawf.local.drive.run",
-    "belugawf.local.file.database",
-    "belugawf.local.file.writer",
-    "belugawf.replay.replayer",
-    "belugawf.replay.unwinding",
     "belugawf.temporal.payloads",
     "belugawf.temporal.runtime",
 }
@@ -109,7 +100,7 @@ SQL_FILES = {
     f"belugawf.local.{name}"
     for name in (
         *("file.database", "file.migrations", "file.checkup"),
-        *("store.store", "store.queries", "store.pruning", "store.probe"),
+        *("store.store", "store.writing", "store.queries", "store.pruning", "store.probe"),
     )
 }
 SQL = re.compile(

@@ -29,7 +29,7 @@ from belugawf.local import driving
 from belugawf.local.drive.demand import Request, Stop
 from belugawf.local.drive.engine import Engine
 from belugawf.local.executor import LocalExecutor
-from belugawf.local.file.database import WouldWaitError
+from belugawf.local.file.database import WouldBlockError
 from belugawf.local.store.rows import Committed, Start, Turn
 from belugawf.model import events as e
 from belugawf.model.durations import SECOND_NS
@@ -240,7 +240,7 @@ async def test_an_outcome_that_nobody_wants_is_used_up(tmp_path: Path) -> None:
 
         def slow_commit(turns: Sequence[Turn], owner: str, starts: Sequence[Start]) -> Committed:
             if asyncio._get_running_loop() is not None:
-                raise WouldWaitError  # so that it is made off the loop
+                raise WouldBlockError  # so that it is made off the loop
             if any(isinstance(ev, e.ActivityCancelRequested) for t in turns for ev in t.events):
                 loop.call_soon_threadsafe(GATE.set)
                 asyncio.run_coroutine_threadsafe(asyncio.sleep(0.05), loop).result()

@@ -22,7 +22,7 @@ from belugawf.executor.options import EngineOptions
 from belugawf.local.drive.demand import Stop
 from belugawf.local.drive.engine import Engine
 from belugawf.local.executor import LocalExecutor
-from belugawf.local.file.database import WouldWaitError
+from belugawf.local.file.database import WouldBlockError
 from belugawf.local.store.rows import Committed, RunRow, Start, Turn
 from belugawf.model import events as e
 from belugawf.model.errors import WorkflowBlockedError
@@ -211,7 +211,7 @@ async def test_a_resume_beside_a_claim_that_takes_long_drives_what_it_was_asked_
 
         def slow(runs: Mapping[int, str | None], owner: str) -> list[RunRow]:
             if asyncio._get_running_loop() is not None:
-                raise WouldWaitError  # so that it is made off the loop
+                raise WouldBlockError  # so that it is made off the loop
             loop.call_soon_threadsafe(claiming.set)
             may_claim.wait(10)
             return claim(runs, owner)
@@ -237,7 +237,7 @@ async def test_a_resume_beside_a_commit_that_lets_its_run_go_sleeps_as_long_as_i
 
         def slow(turns: Sequence[Turn], owner: str, starts: Sequence[Start]) -> Committed:
             if asyncio._get_running_loop() is not None:
-                raise WouldWaitError
+                raise WouldBlockError
             if any(turn.release for turn in turns):
                 loop.call_soon_threadsafe(releasing.set)
                 may_commit.wait(10)
@@ -386,7 +386,7 @@ async def test_a_resume_of_a_run_that_is_kept_for_a_thread_drives_it(tmp_path: P
 
         def slow_commit(turns: Sequence[Turn], owner: str, starts: Sequence[Start]) -> Committed:
             if asyncio._get_running_loop() is not None:
-                raise WouldWaitError  # so that it is made off the loop, which goes on meanwhile
+                raise WouldBlockError  # so that it is made off the loop, which goes on meanwhile
             time.sleep(0.2)
             return commit(turns, owner, starts)
 
@@ -461,7 +461,7 @@ async def test_what_is_on_record_as_started_starts_though_a_signal_ends_the_proc
         def slow(turns: Sequence[Turn], owner: str, starts: Sequence[Start]) -> Committed:
             if any(isinstance(ev, e.AttemptStarted) for t in turns for ev in t.events):
                 if asyncio._get_running_loop() is not None:
-                    raise WouldWaitError
+                    raise WouldBlockError
                 loop.call_soon_threadsafe(recording.set)
                 may_commit.wait(10)
             return commit(turns, owner, starts)

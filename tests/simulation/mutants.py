@@ -24,7 +24,7 @@ from belugawf.local.drive.demand import Demand
 from belugawf.local.drive.polling import Poller
 from belugawf.local.drive.table import RunTable
 from belugawf.local.drive.turns import TurnMaker
-from belugawf.local.file.writer import Writer
+from belugawf.local.file.database import Database
 from belugawf.local.store.store import Store
 from tests.simulation.world import Faults
 
@@ -95,10 +95,12 @@ MUTANTS = (
             "return self._inbox(db, runs), self.clock.now()\n    with",
             "messages = self._inbox(db, runs)\n"
             "    if not locked:\n"
-            "        try:\n"
-            "            with self.database.without_waiting(), self.database.write() as db:\n"
+            "        def consume():\n"
+            "            with self.database.write() as db:\n"
             "                for message in messages:\n"
             '                    db.execute("DELETE FROM inbox WHERE id = ?", (message.id,))\n'
+            "        try:\n"
+            "            self.database.without_blocking(consume)\n"
             "        except Exception:\n"
             "            pass\n"
             "        return messages, self.clock.now()\n"
@@ -273,6 +275,6 @@ MUTANTS = (
     Mutant(
         "nothing waits for the lock on the event loop",
         "waits for the write lock on its event loop",
-        Change(Writer, "write", "of_thread.waits = False", "of_thread.waits = True"),
+        Change(Database, "without_blocking", "blocking = False", "blocking = True"),
     ),
 )

@@ -21,7 +21,8 @@ from belugawf.local.file.writer import Writer
 from belugawf.local.store.rows import Message, Turn
 from belugawf.local.store.store import Store
 from belugawf.model import events as e
-from belugawf.model.errors import BelugaError, shortage
+from belugawf.model.errors import BelugaError
+from belugawf.model.shortage import shortage
 
 
 class Decider:

@@ -17,8 +17,8 @@ from belugawf.model.errors import (
     BusyError,
     DisplacedError,
     UnavailableError,
-    shortage,
 )
+from belugawf.model.shortage import shortage
 
 # How long a worker pauses after the disk refused, in seconds, doubling.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
