@@ -30,7 +30,6 @@ LARGE = {
     "belugawf.model.events.ActivityScheduled": RECORD,
     **dict.fromkeys(
         (
-            *("belugawf.host.attempts", "belugawf.host.attempts.AttemptRunner"),
             *("belugawf.local.drive.engine", "belugawf.local.drive.engine.Engine"),
             "belugawf.local.drive.turns.TurnMaker",
             *("belugawf.local.store.store", "belugawf.local.store.store.Store"),

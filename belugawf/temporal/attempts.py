@@ -19,14 +19,8 @@ from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 
 from belugawf.executor import RunId
-from belugawf.host.attempts import (
-    AttemptRunner,
-    AttemptSpec,
-    died_with_it,
-    interrupted,
-    next_attempt_at,
-    out_of_time,
-)
+from belugawf.host.attempt import AttemptSpec
+from belugawf.host.attempts import AttemptRunner
 from belugawf.host.clock import Clock
 from belugawf.host.suspects import Manner, Order, manner_of
 from belugawf.model import codec
@@ -37,7 +31,13 @@ from belugawf.model.durations import (
     ns_duration,
 )
 from belugawf.model.errors import BelugaError, Failure, PayloadTypeError
-from belugawf.model.outcomes import Outcome
+from belugawf.model.outcomes import (
+    Outcome,
+    died_with_it,
+    interrupted,
+    next_attempt_at,
+    out_of_time,
+)
 from belugawf.model.policy import ActivityOptions
 from belugawf.temporal.book import Book
 from belugawf.temporal.environment import Environment
@@ -150,7 +150,7 @@ class ActivityHost:
             clock,
             threads=options.threads,
             payload_limit=options.payload_limit,
-            began=self._wake.set,
+            on_begun=self._wake.set,
             context=context,
         )
         self._watcher = asyncio.create_task(self._watch())

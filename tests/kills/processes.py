@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from belugawf.host import knobs
-from belugawf.host.attempts import AttemptRunner, AttemptSpec
+from belugawf.host.attempt import AttemptSpec
+from belugawf.host.attempts import AttemptRunner
 from tests.forking import become, import_everything
 
 import_everything()

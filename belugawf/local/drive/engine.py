@@ -113,8 +113,8 @@ class Engine:
             threads=options.threads,
             payload_limit=options.payload_limit,
             keep=presence.kept_descriptors,
-            ended_late=self._reconsider,
-            began=self.wake,
+            on_orphan_ended=self._reconsider,
+            on_begun=self.wake,
             context=context,
         )
         self._queue = AttemptQueue(
