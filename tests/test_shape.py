@@ -34,8 +34,6 @@ LARGE = {
             "belugawf.local.drive.turns.TurnMaker",
             *("belugawf.local.store.store", "belugawf.local.store.store.Store"),
             *("belugawf.replay.replayer", "belugawf.replay.replayer.Replayer"),
-            *("belugawf.temporal.instance", "belugawf.temporal.instance.Instance"),
-            "belugawf.temporal.runtime.TemporalRuntime",
             "belugawf.replay.loop.DeterministicLoop",
             "belugawf.model.codec._shapes",
             "belugawf.model.errors",
@@ -51,15 +49,12 @@ WRITERS = {
     "belugawf.cli.live",
     "belugawf.cli.session",
     "belugawf.cli.starting",
-    "belugawf.host.isolated",
     "belugawf.local.drive.engine",
     "belugawf.local.drive.run",
     "belugawf.local.file.database",
     "belugawf.local.file.writer",
     "belugawf.replay.replayer",
     "belugawf.replay.unwinding",
-    "belugawf.temporal.payloads",
-    "belugawf.temporal.runtime",
 }
 
 # Modules by their dotted name.

@@ -18,7 +18,6 @@ from temporalio import activity
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 
-from belugawf.executor import RunId
 from belugawf.host.attempt import AttemptSpec
 from belugawf.host.attempts import AttemptRunner
 from belugawf.host.clock import Clock
@@ -41,8 +40,8 @@ from belugawf.model.outcomes import (
 from belugawf.model.policy import ActivityOptions
 from belugawf.temporal.book import Book
 from belugawf.temporal.environment import Environment
-from belugawf.temporal.instance import headers_of_message
-from belugawf.temporal.payloads import ATTEMPTS, RecordedFailure, join, read_header, to_payload
+from belugawf.temporal.headers import headers_of_message, read_header
+from belugawf.temporal.payloads import ATTEMPTS, RecordedFailure, join, to_payload
 from belugawf.temporal.scheduling import PULSE_S, read_options
 
 # Records a heartbeat at once; answers whether nobody waits for the attempt any more.
@@ -419,11 +418,11 @@ class ActivityHost:
 
     def _tell(self, hook: str, running: _Running) -> None:
         info = running.info
-        event = {
-            "workflow_id": info.workflow_id,
-            "run_id": RunId(info.workflow_run_id),
-            "workflow": info.workflow_type,
-            "activity": info.activity_type,
-            "attempt": info.attempt,
-        }
-        self._environment.tell(hook, event)
+        self._environment.tell(
+            hook,
+            info.workflow_id,
+            info.workflow_run_id,
+            info.workflow_type,
+            activity=info.activity_type,
+            attempt=info.attempt,
+        )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -124,18 +122,6 @@ def _content(file: Path | bytes | None) -> bytes | None:
         raise ConfigurationError(
             f"cannot read {str(file)!r}: {error.strerror}", hint="see temporal.tls"
         ) from None
-
-
-@contextmanager
-def translated(settings: TemporalSettings) -> Iterator[None]:
-    """What the server answers with, as exceptions of ours.
-
-    `RPCError` goes through where the caller has to tell what it means.
-    """
-    try:
-        yield
-    except RPCError as error:
-        raise server_error(error, settings) from error
 
 
 def server_error(error: RPCError, settings: TemporalSettings) -> BelugaError:

@@ -8,9 +8,9 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from temporalio.api.common.v1 import (
     Header,
@@ -52,9 +52,12 @@ from belugawf.model.errors import (
 )
 from belugawf.model.shell import command_line
 from belugawf.model.values import frozen
-from belugawf.temporal.connection import CALL_TIMEOUT, connect, server_error, translated
+from belugawf.temporal.connection import CALL_TIMEOUT, connect, server_error
+from belugawf.temporal.headers import header
 from belugawf.temporal.histories import instant
-from belugawf.temporal.payloads import LABELS_MEMO, header, to_payload
+from belugawf.temporal.payloads import LABELS_MEMO, to_payload
+
+T = TypeVar("T")
 
 _SHORTEST_PREFIX = 4
 _PAGE = 1_000
@@ -74,6 +77,9 @@ QUERY_WORDS = {
 _NEAR = 200
 # A worker that polls is seen at least this often.
 _POLLS_EVERY_S = 70
+# What the server says of a run that it does not have, and of one that takes no message.
+_NOT_THERE = (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT)
+_NOT_TAKEN = (RPCStatusCode.NOT_FOUND, RPCStatusCode.ALREADY_EXISTS)
 
 
 @frozen()
@@ -108,6 +114,17 @@ class Server:
     @property
     def _namespace(self) -> str:
         return self.settings.namespace
+
+    async def _answer(
+        self, call: Callable[..., Awaitable[T]], request: Any, *known: RPCStatusCode
+    ) -> T:
+        """The server's answer; `RPCError` of a `known` status is for the caller to understand."""
+        try:
+            return await call(request, retry=True, timeout=CALL_TIMEOUT)
+        except RPCError as error:
+            if error.status in known:
+                raise
+            raise server_error(error, self.settings) from error
 
     # -- finding runs ----------------------------------------------------------------------------
 
@@ -148,11 +165,9 @@ class Server:
         try:
             described = await self._describe(WorkflowExecution(workflow_id=text))
         except RPCError as error:
-            if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
-                if "amespace" in error.message:
-                    raise server_error(error, self.settings) from error
-                return {}
-            raise server_error(error, self.settings) from error
+            if "amespace" in error.message:
+                raise server_error(error, self.settings) from error
+            return {}
         return {text: self._remember(_name(described.workflow_execution_info))}
 
     async def _matching(self, query: str) -> dict[str, RunName]:
@@ -206,17 +221,15 @@ class Server:
         token = b""
         left = limit
         while left is None or left > 0:
-            with translated(self.settings):
-                page = await self._service.list_workflow_executions(
-                    ListWorkflowExecutionsRequest(
-                        namespace=self._namespace,
-                        page_size=_PAGE if left is None else min(left, _PAGE),
-                        query=query,
-                        next_page_token=token,
-                    ),
-                    retry=True,
-                    timeout=CALL_TIMEOUT,
-                )
+            page = await self._answer(
+                self._service.list_workflow_executions,
+                ListWorkflowExecutionsRequest(
+                    namespace=self._namespace,
+                    page_size=_PAGE if left is None else min(left, _PAGE),
+                    query=query,
+                    next_page_token=token,
+                ),
+            )
             for info in page.executions:
                 yield info
             left = None if left is None else left - len(page.executions)
@@ -226,16 +239,13 @@ class Server:
 
     async def counts(self) -> dict[str, int]:
         """How many runs of our task queue have each status, in our words."""
-        with translated(self.settings):
-            answer = await self._service.count_workflow_executions(
-                CountWorkflowExecutionsRequest(
-                    namespace=self._namespace,
-                    query=f"TaskQueue = {quoted(self.settings.task_queue)} "
-                    "GROUP BY ExecutionStatus",
-                ),
-                retry=True,
-                timeout=CALL_TIMEOUT,
-            )
+        queue = quoted(self.settings.task_queue)
+        answer = await self._answer(
+            self._service.count_workflow_executions,
+            CountWorkflowExecutionsRequest(
+                namespace=self._namespace, query=f"TaskQueue = {queue} GROUP BY ExecutionStatus"
+            ),
+        )
         words = {theirs: ours for ours, theirs in QUERY_WORDS.items()}
         return {
             words.get(word, word): group.count
@@ -246,10 +256,10 @@ class Server:
     # -- one run ---------------------------------------------------------------------------------
 
     async def _describe(self, execution: WorkflowExecution) -> DescribeWorkflowExecutionResponse:
-        return await self._service.describe_workflow_execution(
+        return await self._answer(
+            self._service.describe_workflow_execution,
             DescribeWorkflowExecutionRequest(namespace=self._namespace, execution=execution),
-            retry=True,
-            timeout=CALL_TIMEOUT,
+            *_NOT_THERE,
         )
 
     async def describe(self, run: RunName) -> DescribeWorkflowExecutionResponse:
@@ -280,16 +290,12 @@ class Server:
         events: list[HistoryEvent] = []
         token = b""
         while True:
-            with translated(self.settings):
-                page = await self._service.get_workflow_execution_history(
-                    GetWorkflowExecutionHistoryRequest(
-                        namespace=self._namespace,
-                        execution=run.execution,
-                        next_page_token=token,
-                    ),
-                    retry=True,
-                    timeout=CALL_TIMEOUT,
-                )
+            page = await self._answer(
+                self._service.get_workflow_execution_history,
+                GetWorkflowExecutionHistoryRequest(
+                    namespace=self._namespace, execution=run.execution, next_page_token=token
+                ),
+            )
             events.extend(page.history.events)
             token = page.next_page_token
             if not token:
@@ -325,13 +331,11 @@ class Server:
         if new.timeout_ns is not None:
             request.workflow_execution_timeout.FromNanoseconds(new.timeout_ns)
         try:
-            answer = await self._service.start_workflow_execution(
-                request, retry=True, timeout=CALL_TIMEOUT
+            answer = await self._answer(
+                self._service.start_workflow_execution, request, RPCStatusCode.ALREADY_EXISTS
             )
-        except RPCError as error:
-            if error.status is RPCStatusCode.ALREADY_EXISTS:
-                return None
-            raise server_error(error, self.settings) from error
+        except RPCError:
+            return None
         return self._remember(RunName(new.workflow_id, answer.run_id))
 
     def _remember(self, run: RunName) -> RunName:
@@ -358,8 +362,7 @@ class Server:
             request_id=request_id or "",
             header=Header(fields=header(beside)),
         )
-        with self._ended(run):
-            await self._service.signal_workflow_execution(request, retry=True, timeout=CALL_TIMEOUT)
+        await self._send(run, self._service.signal_workflow_execution, request)
 
     async def cancel(self, run: RunName, reason: str | None) -> None:
         """Ask it to stop; asking again is no error. Raises `RunEndedError`."""
@@ -369,14 +372,7 @@ class Server:
             identity=self.client.identity,
             reason=reason or "",
         )
-        try:
-            with self._ended(run):
-                await self._service.request_cancel_workflow_execution(
-                    request, retry=True, timeout=CALL_TIMEOUT
-                )
-        except RPCError as error:
-            if error.status is not RPCStatusCode.ALREADY_EXISTS:
-                raise server_error(error, self.settings) from error
+        await self._send(run, self._service.request_cancel_workflow_execution, request)
 
     async def terminate(self, run: RunName, reason: str | None) -> None:
         """End it at once. Raises `RunEndedError`."""
@@ -386,13 +382,17 @@ class Server:
             identity=self.client.identity,
             reason=reason or "",
         )
-        with self._ended(run):
-            await self._service.terminate_workflow_execution(
-                request, retry=True, timeout=CALL_TIMEOUT
-            )
+        await self._send(run, self._service.terminate_workflow_execution, request)
 
-    def _ended(self, run: RunName) -> _Ended:
-        return _Ended(run, self.settings)
+    async def _send(self, run: RunName, call: Callable[..., Awaitable[Any]], request: Any) -> None:
+        try:
+            await self._answer(call, request, *_NOT_TAKEN)
+        except RPCError as error:
+            if error.status is RPCStatusCode.ALREADY_EXISTS:
+                return  # it was asked to stop before
+            if "amespace" in error.message:
+                raise server_error(error, self.settings) from error
+            raise ended(run) from None
 
     async def heartbeat(self, task_token: bytes, details: Sequence[Payload]) -> bool:
         """Record a heartbeat at once, as the SDK may not; whether nobody waits for the attempt."""
@@ -403,29 +403,25 @@ class Server:
             identity=self.client.identity,
         )
         try:
-            answer = await self._service.record_activity_task_heartbeat(
-                request, retry=True, timeout=CALL_TIMEOUT
+            answer = await self._answer(
+                self._service.record_activity_task_heartbeat, request, RPCStatusCode.NOT_FOUND
             )
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                return True
-            raise server_error(error, self.settings) from error
+        except RPCError:
+            return True
         return answer.cancel_requested
 
     # -- workers ---------------------------------------------------------------------------------
 
     async def workers(self) -> Sequence[Owner]:
         """Who polled our task queue for turns within the last minute or so."""
-        with translated(self.settings):
-            described = await self._service.describe_task_queue(
-                DescribeTaskQueueRequest(
-                    namespace=self._namespace,
-                    task_queue=TaskQueue(name=self.settings.task_queue),
-                    task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-                ),
-                retry=True,
-                timeout=CALL_TIMEOUT,
-            )
+        described = await self._answer(
+            self._service.describe_task_queue,
+            DescribeTaskQueueRequest(
+                namespace=self._namespace,
+                task_queue=TaskQueue(name=self.settings.task_queue),
+                task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+            ),
+        )
         recent = (time.time() - _POLLS_EVERY_S) * 1e9
         owners = [
             owner_of(poller.identity, instant(poller.last_access_time))
@@ -433,25 +429,6 @@ class Server:
             if poller.last_access_time.ToNanoseconds() >= recent
         ]
         return [owner for owner in owners if owner.alive]
-
-
-class _Ended:
-    """Turns "there is no open run" into `RunEndedError`, and other answers into ours."""
-
-    def __init__(self, run: RunName, settings: TemporalSettings) -> None:
-        self._run = run
-        self._settings = settings
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if not isinstance(error, RPCError):
-            return
-        if error.status is RPCStatusCode.NOT_FOUND and "amespace" not in error.message:
-            raise ended(self._run) from None
-        if error.status is not RPCStatusCode.ALREADY_EXISTS:
-            raise server_error(error, self._settings) from error
 
 
 def ended(run: RunName) -> RunEndedError:

@@ -20,7 +20,8 @@ from belugawf.host.loops import ProtectedTasks
 from belugawf.model.errors import UnavailableError
 from belugawf.temporal.attempts import ActivityHost
 from belugawf.temporal.environment import Environment
-from belugawf.temporal.instance import Headers, Instance, Runner
+from belugawf.temporal.headers import Headers
+from belugawf.temporal.instance import Instance, Runner
 from belugawf.temporal.runtime import DurableRun
 from belugawf.temporal.scheduling import PULSE_S
 from belugawf.temporal.server import RunName, Server
