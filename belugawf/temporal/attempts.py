@@ -231,7 +231,7 @@ class ActivityHost:
         number = self._number
 
         async def wait(changed: asyncio.Event) -> None:
-            await self._report(running)
+            running.report()
             with suppress(TimeoutError):
                 async with asyncio.timeout(PULSE_S):
                     await changed.wait()
@@ -288,27 +288,18 @@ class ActivityHost:
     async def _tell_the_next(self, running: _Running) -> None:
         """Hand on the book at once: whoever finds this attempt dead then knows the culprit.
 
-        Raises `CancelledError` where nobody waits for the attempt any more.
+        The SDK may hold a heartbeat back, and send it when it says what is true no more. So it is
+        told as well: what it holds back is always the last that it was told. Raises
+        `CancelledError` where nobody waits for the attempt any more.
         """
+        running.report()
         if await self._record(running.info.task_token, running.payloads()):
             raise asyncio.CancelledError
-
-    async def _report(self, running: _Running) -> None:
-        """Report it alive.
-
-        The SDK holds back a heartbeat that soon follows another one, and sends it when it says what
-        was true no more. That must not happen to the book of one that runs alone.
-        """
-        if running.manner != "alone":
-            running.report()
-            return
-        with suppress(BelugaError):  # the next one may get through
-            await self._tell_the_next(running)
 
     async def _supervise(self, running: _Running) -> Outcome:
         """Report it alive until it ends."""
         while True:
-            await self._report(running)
+            running.report()
             await asyncio.wait([running.ended], timeout=PULSE_S)
             if running.ended.done():
                 self._take_heartbeats()
