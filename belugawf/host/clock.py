@@ -23,6 +23,5 @@ class SystemClock:
     """The wall clock."""
 
     def now(self) -> int:
-        """See `Clock`."""
         shifted = time.time_ns() + _OFFSET_NS
         return shifted - shifted % MICROSECOND_NS

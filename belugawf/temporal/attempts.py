@@ -38,9 +38,9 @@ from belugawf.model.outcomes import (
     out_of_time,
 )
 from belugawf.model.policy import ActivityOptions
-from belugawf.temporal.book import Book
 from belugawf.temporal.environment import Environment
 from belugawf.temporal.headers import headers_of_message, read_header
+from belugawf.temporal.ledger import AttemptLedger
 from belugawf.temporal.payloads import ATTEMPTS, RecordedFailure, join, to_payload
 from belugawf.temporal.scheduling import PULSE_S, read_options
 
@@ -61,7 +61,7 @@ class _Running:
     options: ActivityOptions
     activity_id: str
     function: str | None
-    book: Book
+    ledger: AttemptLedger
     manner: Manner = "shared"
     details: str = "null"
     ended: asyncio.Future[Outcome] = field(
@@ -76,15 +76,15 @@ class _Running:
         return datetime_ns(self.info.scheduled_time) + duration_ns(self.options.total_timeout)
 
     def report(self) -> None:
-        """Tell the server that the attempt lives; the next one is handed details and book."""
+        """Tell the server that the attempt lives; the next one is handed details and ledger."""
         activity.heartbeat(*(RawValue(payload) for payload in self.payloads()))
 
     def payloads(self) -> list[Payload]:
-        """What the next attempt is handed: the user's details, and the book."""
-        return [to_payload(self.details), to_payload(codec.encode(self.book.to_json()))]
+        """What the next attempt is handed: the user's details, and the ledger."""
+        return [to_payload(self.details), to_payload(codec.encode(self.ledger.to_json()))]
 
 
-class Room:
+class ExclusiveGate:
     """Where so many attempts run at a time, in the order that `host/suspects.py` says."""
 
     def __init__(self, size: int) -> None:
@@ -141,7 +141,7 @@ class ActivityHost:
         self._clock = clock
         self._running: dict[int, _Running] = {}
         self._number = 0
-        self._room = Room(options.concurrency)
+        self._gate = ExclusiveGate(options.concurrency)
         self._stopping = False
         self._wake = asyncio.Event()
         self._runner = AttemptRunner(
@@ -186,22 +186,22 @@ class ActivityHost:
             options=read_options(data),
             activity_id=data.get("id") or info.activity_id,
             function=data.get("function"),
-            book=Book.read(info.heartbeat_details),
+            ledger=AttemptLedger.read(info.heartbeat_details),
         )
         if info.heartbeat_details:
             running.details = codec.encode(info.heartbeat_details[0])
         max_crashes = data.get("max_crashes", 0)
-        running.book = running.book.opened(info.attempt, max_crashes)
-        if running.book.is_deadly(max_crashes):
-            failure = died_with_it(running.book.crashes)
+        running.ledger = running.ledger.opened(info.attempt, max_crashes)
+        if running.ledger.is_deadly(max_crashes):
+            failure = died_with_it(running.ledger.crashes)
             raise self._for_good(running, failure, limit="", at=self._clock.now())
         key = f"{info.workflow_run_id}:{info.activity_id}"
         function = self._environment.find_activity(info.activity_type, running.function, key)
         if function is None:
             raise self._elsewhere(running, f"this worker has no activity {info.activity_type!r}")
-        if running.book.doing == "waiting":
+        if running.ledger.mode == "waiting":
             running.manner = manner_of(function, running.options, isolates=self._isolates)
-            if not self._room.takes(running.manner):
+            if not self._gate.takes(running.manner):
                 # Waiting here would keep others from being handed out to us.
                 raise self._elsewhere(running, "others are by themselves already", _NO_ROOM)
         self._environment.active(info.workflow_id or "", info.workflow_run_id or "")
@@ -236,7 +236,7 @@ class ActivityHost:
                 async with asyncio.timeout(PULSE_S):
                     await changed.wait()
 
-        async with self._room.entered(running.manner, wait):
+        async with self._gate.entered(running.manner, wait):
             # What may run only once was handed out to us, and would be to nobody else.
             if self._stopping and not running.options.at_most_once:
                 raise self._elsewhere(running, "the worker is shutting down")
@@ -247,10 +247,10 @@ class ActivityHost:
     ) -> Outcome:
         info = running.info
         if running.manner == "alone":
-            running.book = replace(running.book, doing="alone")
+            running.ledger = replace(running.ledger, mode="alone")
             await self._tell_the_next(running)
         elif running.manner == "isolated":
-            running.book = replace(running.book, doing="shared")
+            running.ledger = replace(running.ledger, mode="shared")
         self._running[number] = running
         details = json.loads(running.details)
         self._runner.start(
@@ -267,7 +267,7 @@ class ActivityHost:
                 attempt=info.attempt,
                 expires_at=running.expires_at,
                 heartbeat_details=details,
-                crashes=running.book.crashes if running.manner == "isolated" else None,
+                crashes=running.ledger.crashes if running.manner == "isolated" else None,
             )
         )
         self._wake.set()
@@ -275,7 +275,7 @@ class ActivityHost:
             outcome = await self._supervise(running)
             if running.manner == "alone":
                 # Before anyone else may kill this process: it was not this one.
-                running.book = running.book.ended(info.attempt)
+                running.ledger = running.ledger.ended(info.attempt)
                 with suppress(BelugaError, asyncio.CancelledError):  # then there is no next one
                     await self._tell_the_next(running)
             return outcome
@@ -286,7 +286,7 @@ class ActivityHost:
             del self._running[number]
 
     async def _tell_the_next(self, running: _Running) -> None:
-        """Hand on the book at once: whoever finds this attempt dead then knows the culprit.
+        """Hand on the ledger at once: whoever finds this attempt dead then knows the culprit.
 
         The SDK may hold a heartbeat back, and send it when it says what is true no more. So it is
         told as well: what it holds back is always the last that it was told. Raises
@@ -342,7 +342,7 @@ class ActivityHost:
             "attempt": outcome.attempt,
             "at": format_instant(outcome.at),
             "started_at": format_instant(outcome.started_at),
-            "attempts": list(running.book.attempts),
+            "attempts": list(running.ledger.attempts),
         }
         if len(outcome.payload) > _LARGE:
             # The server's limit is for both together.
@@ -357,7 +357,7 @@ class ActivityHost:
                 failure = interrupted("it was stopped in the middle of it")
                 return self._for_good(running, failure, limit="", at=outcome.at)
             return self._elsewhere(running, "the worker was shut down")
-        failures = running.book.failures + 1
+        failures = running.ledger.failures + 1
         options, expires_at = running.options, running.expires_at
         chance = random.random()  # noqa: S311 - spreads retries
         retry_at = next_attempt_at(outcome, options, failures, chance)
@@ -365,11 +365,11 @@ class ActivityHost:
             retry_at, outcome = None, out_of_time(outcome, options)
         failure = Failure.from_json(json.loads(outcome.payload))
         if retry_at is None:
-            running.book = replace(running.book, failures=failures)
+            running.ledger = replace(running.ledger, failures=failures)
             return self._for_good(
                 running, failure, limit=outcome.limit, at=outcome.at, started_at=outcome.started_at
             )
-        running.book = running.book.failed(outcome, retry_at)
+        running.ledger = running.ledger.failed(outcome, retry_at)
         running.report()
         self._tell("on_retry", running)
         delay = max(ns_duration(retry_at - self._clock.now()), _SHORTEST)
@@ -387,14 +387,14 @@ class ActivityHost:
         failure = replace(
             failure,
             activity=running.info.activity_type,
-            attempts=max(running.book.failures, 1),
+            attempts=max(running.ledger.failures, 1),
         )
         beside = {
             "limit": limit,
             "attempt": running.info.attempt,
             "at": format_instant(at),
             "started_at": None if started_at is None else format_instant(started_at),
-            "attempts": list(running.book.attempts),
+            "attempts": list(running.ledger.attempts),
         }
         return RecordedFailure(failure, beside=beside)
 
@@ -402,7 +402,7 @@ class ActivityHost:
         self, running: _Running, message: str, delay: timedelta = _RETRY_ELSEWHERE
     ) -> RecordedFailure:
         """Not the activity's fault: it is tried again, here or elsewhere, and this counts not."""
-        running.book = running.book.interrupted(running.info.attempt)
+        running.ledger = running.ledger.interrupted(running.info.attempt)
         running.report()
         failure = Failure("Interrupted", message, kind="interrupted")
         return RecordedFailure(failure, non_retryable=False, next_retry_delay=delay)

@@ -69,7 +69,6 @@ class Driving:
                 worker.cut()
 
     def interrupt(self) -> None:
-        """See `DurableExecutor.interrupt`."""
         self.interrupts += 1
         self._interrupted.set()
         if self.worker is not None:

@@ -20,8 +20,8 @@ from temporalio.api.workflow.v1 import PendingActivityInfo
 from belugawf.model import codec, events as e
 from belugawf.model.durations import parse_duration, parse_instant
 from belugawf.model.errors import Failure, PayloadTypeError
-from belugawf.temporal.book import Book
 from belugawf.temporal.headers import read_header, sent_at
+from belugawf.temporal.ledger import AttemptLedger
 from belugawf.temporal.payloads import (
     ATTEMPTS,
     WAITS_MEMO,
@@ -96,7 +96,7 @@ class Translation:
             return
         self.pending[seq] = activity
         details = [_json(payload) for payload in activity.heartbeat_details.payloads]
-        for made in _attempts(seq, Book.read(details).attempts):
+        for made in _attempts(seq, AttemptLedger.read(details).attempts):
             self._add(*made)
 
     def _add(self, event_type: type[e.Event], fields: dict[str, Any]) -> None:

@@ -65,7 +65,6 @@ class Activities:
         self._ids: set[str] = set()
 
     def schedule(self, request: ActivityRequest) -> asyncio.Future[str]:
-        """See `Runtime.schedule_activity`."""
         instance, functions = self._instance, self._environment.functions
         instance.check_may_ask()
         options = request.mark.options(self._environment.options.defaults)
@@ -106,7 +105,6 @@ class Activities:
         return result
 
     def cancel(self, result: asyncio.Future[str]) -> None:
-        """See `Runtime.cancel_activity`."""
         handle = self._handles.get(result)
         if self._instance.hears() and handle is not None:
             handle.cancel()
