@@ -13,7 +13,6 @@ from contextvars import Context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import WorkflowQueryFailedError
 from temporalio.common import RawValue
@@ -209,7 +208,7 @@ class TemporalExecutor(ExecutorBase[RunName, Look, Driving]):
         query = "ExecutionStatus = 'Running'"
         if workflow is not None:
             query += f" AND WorkflowType = {quoted(workflow)}"
-        return [_name(info) async for info in self._server.list(query, limit=_LOOKED_AT)]
+        return [RunName.of(info) async for info in self._server.list(query, limit=_LOOKED_AT)]
 
     def drives(self, run: str) -> bool:
         return self._opened is not None and self._opened.is_on
@@ -275,7 +274,7 @@ class TemporalExecutor(ExecutorBase[RunName, Look, Driving]):
             self._driving.begun()
         elif not await self.workers():
             raise self._nobody()
-        handle = self._server.client.get_workflow_handle(run.workflow_id, run_id=run.run_id)
+        handle = self._server.handle(run)
         text = codec.encode(list(args), what="arguments", limit=self._options.payload_limit)
         try:
             answer = await handle.query(query, raw(text), result_type=RawValue)
@@ -332,7 +331,7 @@ class TemporalExecutor(ExecutorBase[RunName, Look, Driving]):
             limit=limit,
             wanted=lambda info: said <= labels_of(info).items(),
         )
-        runs = [_name(info) for info in found]
+        runs = [RunName.of(info) for info in found]
         return [look.info for look in await self._look_at(runs)]
 
     async def waiting(
@@ -352,7 +351,7 @@ class TemporalExecutor(ExecutorBase[RunName, Look, Driving]):
         open_runs: list[RunName] = []
         async for info in self._server.list("ExecutionStatus = 'Running'"):
             waits.extend(open_waits(info))
-            open_runs.append(_name(info))
+            open_runs.append(RunName.of(info))
         waits.sort(key=lambda wait: wait.since)
         looks = await self._look_at(open_runs[:_SHOWN])
         due = [w.until for k in looks for w in k.info.waiting_for if w.until is not None]
@@ -420,10 +419,6 @@ class TemporalExecutor(ExecutorBase[RunName, Look, Driving]):
             hint="start a worker: belugawf worker",
         )
         return Driver("nobody", why=unattended)
-
-
-def _name(info: WorkflowExecutionInfo) -> RunName:
-    return RunName(info.execution.workflow_id, info.execution.run_id)
 
 
 def _typed_waits(described: DescribeWorkflowExecutionResponse, signal: str) -> list[TypedWait]:

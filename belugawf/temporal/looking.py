@@ -13,7 +13,6 @@ from temporalio.api.enums.v1 import (
     EventType,
     PendingActivityState,
     PendingWorkflowTaskState,
-    WorkflowExecutionStatus,
     WorkflowTaskFailedCause,
 )
 from temporalio.api.history.v1 import HistoryEvent
@@ -31,7 +30,7 @@ from belugawf.model.values import frozen
 from belugawf.temporal.environment import problem_of
 from belugawf.temporal.histories import instant, translate, translated
 from belugawf.temporal.payloads import LABELS_MEMO, PROGRESS_MEMO, WAITS_MEMO, to_text
-from belugawf.temporal.server import RunName, Server, owner_of
+from belugawf.temporal.server import STATUSES, RunName, Server, owner_of
 
 if TYPE_CHECKING:
     from belugawf.temporal.driving import Driving
@@ -47,16 +46,6 @@ _REFUSED_S = 30.0
 _UNTAKEN_S = 12.0
 # The same where none polled lately.
 _UNPOLLED_S = 3.0
-
-STATUSES = {
-    WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING: "running",
-    WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_COMPLETED: "completed",
-    WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_FAILED: "failed",
-    WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_CANCELED: "cancelled",
-    WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_TERMINATED: "terminated",
-    WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW: "continued_as_new",
-    WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_TIMED_OUT: "timed_out",
-}
 
 
 @frozen()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from temporalio.api.common.v1 import (
     Header,
@@ -25,19 +25,14 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import (
-    CountWorkflowExecutionsRequest,
     DescribeTaskQueueRequest,
     DescribeWorkflowExecutionRequest,
     DescribeWorkflowExecutionResponse,
-    GetWorkflowExecutionHistoryRequest,
-    ListWorkflowExecutionsRequest,
     RecordActivityTaskHeartbeatRequest,
-    RequestCancelWorkflowExecutionRequest,
     SignalWorkflowExecutionRequest,
     StartWorkflowExecutionRequest,
-    TerminateWorkflowExecutionRequest,
 )
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
 from belugawf.config import TemporalSettings
@@ -57,21 +52,22 @@ from belugawf.temporal.headers import header
 from belugawf.temporal.histories import instant
 from belugawf.temporal.payloads import LABELS_MEMO, to_payload
 
-T = TypeVar("T")
-
 _SHORTEST_PREFIX = 4
-_PAGE = 1_000
 _KNOWN = 10_000
 _HISTORIES = 64
-# The server's word for each of our statuses, as its queries take it.
+# Our word for each status of the server's, and its own, as its queries take it.
+STATUSES: dict[int, str] = {
+    WorkflowExecutionStatus.RUNNING: "running",
+    WorkflowExecutionStatus.COMPLETED: "completed",
+    WorkflowExecutionStatus.FAILED: "failed",
+    WorkflowExecutionStatus.CANCELED: "cancelled",
+    WorkflowExecutionStatus.TERMINATED: "terminated",
+    WorkflowExecutionStatus.CONTINUED_AS_NEW: "continued_as_new",
+    WorkflowExecutionStatus.TIMED_OUT: "timed_out",
+}
 QUERY_WORDS = {
-    "running": "Running",
-    "completed": "Completed",
-    "failed": "Failed",
-    "cancelled": "Canceled",
-    "terminated": "Terminated",
-    "continued_as_new": "ContinuedAsNew",
-    "timed_out": "TimedOut",
+    ours: WorkflowExecutionStatus(theirs).name.title().replace("_", "")
+    for theirs, ours in STATUSES.items()
 }
 # Recent ids that a mistyped one is compared with.
 _NEAR = 200
@@ -88,6 +84,11 @@ class RunName:
 
     workflow_id: str
     run_id: str
+
+    @classmethod
+    def of(cls, info: WorkflowExecutionInfo) -> RunName:
+        """The run that the server tells of."""
+        return cls(info.execution.workflow_id, info.execution.run_id)
 
     @property
     def execution(self) -> WorkflowExecution:
@@ -115,16 +116,19 @@ class Server:
     def _namespace(self) -> str:
         return self.settings.namespace
 
-    async def _answer(
-        self, call: Callable[..., Awaitable[T]], request: Any, *known: RPCStatusCode
-    ) -> T:
-        """The server's answer; `RPCError` of a `known` status is for the caller to understand."""
+    @contextmanager
+    def _errors(self, *known: RPCStatusCode) -> Iterator[None]:
+        """The server's errors as ours; one of a `known` status is for the caller to understand."""
         try:
-            return await call(request, retry=True, timeout=CALL_TIMEOUT)
+            yield
         except RPCError as error:
             if error.status in known:
                 raise
             raise server_error(error, self.settings) from error
+
+    def handle(self, run: RunName) -> WorkflowHandle[Any, Any]:
+        """The SDK's own."""
+        return self.client.get_workflow_handle(run.workflow_id, run_id=run.run_id)
 
     # -- finding runs ----------------------------------------------------------------------------
 
@@ -134,7 +138,7 @@ class Server:
             raise UsageError(f"a run is named by a text, not {text!r}")
         if text == "@latest":
             for info in await self.newest(limit=1):
-                return self._remember(_name(info))
+                return self._remember(RunName.of(info))
             raise RunNotFoundError("there is no run yet", hint="start one with: belugawf run")
         typed = isinstance(text, TypedRun)
         found = {} if isinstance(text, RunId) else await self._by_workflow_id(text)
@@ -168,13 +172,13 @@ class Server:
             if "amespace" in error.message:
                 raise server_error(error, self.settings) from error
             return {}
-        return {text: self._remember(_name(described.workflow_execution_info))}
+        return {text: self._remember(RunName.of(described.workflow_execution_info))}
 
     async def _matching(self, query: str) -> dict[str, RunName]:
         """The latest run of each workflow id that the query finds."""
         found: dict[str, RunName] = {}
         async for info in self.list(query, limit=20, ours=False):
-            found.setdefault(info.execution.workflow_id, self._remember(_name(info)))
+            found.setdefault(info.execution.workflow_id, self._remember(RunName.of(info)))
         return found
 
     async def _not_found(self, text: str) -> RunNotFoundError:
@@ -218,49 +222,29 @@ class Server:
         if ours:
             queue = f"TaskQueue = {quoted(self.settings.task_queue)}"
             query = f"{queue} AND ({query})" if query else queue
-        token = b""
-        left = limit
-        while left is None or left > 0:
-            page = await self._answer(
-                self._service.list_workflow_executions,
-                ListWorkflowExecutionsRequest(
-                    namespace=self._namespace,
-                    page_size=_PAGE if left is None else min(left, _PAGE),
-                    query=query,
-                    next_page_token=token,
-                ),
-            )
-            for info in page.executions:
-                yield info
-            left = None if left is None else left - len(page.executions)
-            token = page.next_page_token
-            if not token:
-                return
+        with self._errors():
+            async for run in self.client.list_workflows(
+                query, limit=limit, rpc_timeout=CALL_TIMEOUT
+            ):
+                yield run.raw_info
 
     async def counts(self) -> dict[str, int]:
         """How many runs of our task queue have each status, in our words."""
-        queue = quoted(self.settings.task_queue)
-        answer = await self._answer(
-            self._service.count_workflow_executions,
-            CountWorkflowExecutionsRequest(
-                namespace=self._namespace, query=f"TaskQueue = {queue} GROUP BY ExecutionStatus"
-            ),
-        )
+        query = f"TaskQueue = {quoted(self.settings.task_queue)} GROUP BY ExecutionStatus"
+        with self._errors():
+            counted = await self.client.count_workflows(query, rpc_timeout=CALL_TIMEOUT)
         words = {theirs: ours for ours, theirs in QUERY_WORDS.items()}
-        return {
-            words.get(word, word): group.count
-            for group in answer.groups
-            if (word := json.loads(group.group_values[0].data))
-        }
+        found = {str(group.group_values[0]): group.count for group in counted.groups}
+        return {words.get(word, word): count for word, count in found.items() if word}
 
     # -- one run ---------------------------------------------------------------------------------
 
     async def _describe(self, execution: WorkflowExecution) -> DescribeWorkflowExecutionResponse:
-        return await self._answer(
-            self._service.describe_workflow_execution,
-            DescribeWorkflowExecutionRequest(namespace=self._namespace, execution=execution),
-            *_NOT_THERE,
-        )
+        request = DescribeWorkflowExecutionRequest(namespace=self._namespace, execution=execution)
+        with self._errors(*_NOT_THERE):
+            return await self._service.describe_workflow_execution(
+                request, retry=True, timeout=CALL_TIMEOUT
+            )
 
     async def describe(self, run: RunName) -> DescribeWorkflowExecutionResponse:
         """The run as the server sees it now."""
@@ -287,19 +271,9 @@ class Server:
 
     async def fetch_history(self, run: RunName) -> Sequence[HistoryEvent]:
         """The run's events as they are now."""
-        events: list[HistoryEvent] = []
-        token = b""
-        while True:
-            page = await self._answer(
-                self._service.get_workflow_execution_history,
-                GetWorkflowExecutionHistoryRequest(
-                    namespace=self._namespace, execution=run.execution, next_page_token=token
-                ),
-            )
-            events.extend(page.history.events)
-            token = page.next_page_token
-            if not token:
-                return events
+        events = self.handle(run).fetch_history_events(rpc_timeout=CALL_TIMEOUT)
+        with self._errors():
+            return [event async for event in events]
 
     # -- messages --------------------------------------------------------------------------------
 
@@ -331,9 +305,10 @@ class Server:
         if new.timeout_ns is not None:
             request.workflow_execution_timeout.FromNanoseconds(new.timeout_ns)
         try:
-            answer = await self._answer(
-                self._service.start_workflow_execution, request, RPCStatusCode.ALREADY_EXISTS
-            )
+            with self._errors(RPCStatusCode.ALREADY_EXISTS):
+                answer = await self._service.start_workflow_execution(
+                    request, retry=True, timeout=CALL_TIMEOUT
+                )
         except RPCError:
             return None
         return self._remember(RunName(new.workflow_id, answer.run_id))
@@ -362,31 +337,24 @@ class Server:
             request_id=request_id or "",
             header=Header(fields=header(beside)),
         )
-        await self._send(run, self._service.signal_workflow_execution, request)
+        with self._ended(run):
+            await self._service.signal_workflow_execution(request, retry=True, timeout=CALL_TIMEOUT)
 
     async def cancel(self, run: RunName, reason: str | None) -> None:
         """Ask it to stop; asking again is no error. Raises `RunEndedError`."""
-        request = RequestCancelWorkflowExecutionRequest(
-            namespace=self._namespace,
-            workflow_execution=run.execution,
-            identity=self.client.identity,
-            reason=reason or "",
-        )
-        await self._send(run, self._service.request_cancel_workflow_execution, request)
+        with self._ended(run):
+            await self.handle(run).cancel(reason=reason or "", rpc_timeout=CALL_TIMEOUT)
 
     async def terminate(self, run: RunName, reason: str | None) -> None:
         """End it at once. Raises `RunEndedError`."""
-        request = TerminateWorkflowExecutionRequest(
-            namespace=self._namespace,
-            workflow_execution=run.execution,
-            identity=self.client.identity,
-            reason=reason or "",
-        )
-        await self._send(run, self._service.terminate_workflow_execution, request)
+        with self._ended(run):
+            await self.handle(run).terminate(reason=reason, rpc_timeout=CALL_TIMEOUT)
 
-    async def _send(self, run: RunName, call: Callable[..., Awaitable[Any]], request: Any) -> None:
+    @contextmanager
+    def _ended(self, run: RunName) -> Iterator[None]:
         try:
-            await self._answer(call, request, *_NOT_TAKEN)
+            with self._errors(*_NOT_TAKEN):
+                yield
         except RPCError as error:
             if error.status is RPCStatusCode.ALREADY_EXISTS:
                 return  # it was asked to stop before
@@ -403,9 +371,10 @@ class Server:
             identity=self.client.identity,
         )
         try:
-            answer = await self._answer(
-                self._service.record_activity_task_heartbeat, request, RPCStatusCode.NOT_FOUND
-            )
+            with self._errors(RPCStatusCode.NOT_FOUND):
+                answer = await self._service.record_activity_task_heartbeat(
+                    request, retry=True, timeout=CALL_TIMEOUT
+                )
         except RPCError:
             return True
         return answer.cancel_requested
@@ -414,14 +383,15 @@ class Server:
 
     async def workers(self) -> Sequence[Owner]:
         """Who polled our task queue for turns within the last minute or so."""
-        described = await self._answer(
-            self._service.describe_task_queue,
-            DescribeTaskQueueRequest(
-                namespace=self._namespace,
-                task_queue=TaskQueue(name=self.settings.task_queue),
-                task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-            ),
+        request = DescribeTaskQueueRequest(
+            namespace=self._namespace,
+            task_queue=TaskQueue(name=self.settings.task_queue),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
         )
+        with self._errors():
+            described = await self._service.describe_task_queue(
+                request, retry=True, timeout=CALL_TIMEOUT
+            )
         recent = (time.time() - _POLLS_EVERY_S) * 1e9
         owners = [
             owner_of(poller.identity, instant(poller.last_access_time))
@@ -461,10 +431,6 @@ def _is_alive(pid: int) -> bool:
     except OSError:
         return True
     return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
-
-
-def _name(info: WorkflowExecutionInfo) -> RunName:
-    return RunName(info.execution.workflow_id, info.execution.run_id)
 
 
 def _started(info: WorkflowExecutionInfo) -> int:
