@@ -176,9 +176,9 @@ class AttemptRunner:
     def when_over(self, callback: Callable[[], None]) -> None:
         """After `close`: call that as soon as nothing is at work any more, on whatever thread."""
         self._when_over = callback
-        self._tell_over()
+        self._notify_if_over()
 
-    def _tell_over(self) -> None:
+    def _notify_if_over(self) -> None:
         callback = self._when_over
         if callback is not None and not self._orphans:
             self._when_over = None
@@ -214,7 +214,7 @@ class AttemptRunner:
             if not self._orphans[run]:
                 del self._orphans[run]
             self._on_orphan_ended(run)
-            self._tell_over()
+            self._notify_if_over()
             return
         if outcome.status == "failed" and not self._interrupted and _has_had_children():
             # Perhaps by a signal that has reached a child of ours before us. Once more around the

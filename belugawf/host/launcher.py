@@ -114,7 +114,7 @@ class AttemptLauncher:
         loop = asyncio.get_running_loop()
 
         def job() -> None:
-            self._tell(loop, attempt, self._called(loop, attempt, context))
+            self._report_end(loop, attempt, self._called(loop, attempt, context))
 
         def abandon() -> None:
             if not self._pool.abandon(job):
@@ -142,7 +142,9 @@ class AttemptLauncher:
             self._end_forks(error)
             return attempt.failed(error)
 
-    def _tell(self, loop: asyncio.AbstractEventLoop, attempt: Attempt, outcome: Outcome) -> None:
+    def _report_end(
+        self, loop: asyncio.AbstractEventLoop, attempt: Attempt, outcome: Outcome
+    ) -> None:
         """Tell the loop, from a thread, how it ended; where that is closed, who was left since."""
         if not _call_on(loop, self._ended, attempt, outcome) and attempt.stopped:
             with self._late:
@@ -173,7 +175,7 @@ class AttemptLauncher:
                 outcome = self._drive_child(attempt, child)
             except BaseException as error:
                 outcome = attempt.failed(error)
-            self._tell(loop, attempt, outcome)
+            self._report_end(loop, attempt, outcome)
 
         attempt.started(child.end)
         try:
@@ -235,14 +237,14 @@ def _call_on(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *ar
 def _task(attempt: Attempt, limit: int) -> str:
     """The line that tells a child process what to run."""
     spec, info, deadline = attempt.spec, attempt.info, attempt.deadline
-    said = {field.name: getattr(info, field.name) for field in fields(info)}
-    said["deadline"] = None if deadline is None else format_instant(deadline)
+    fields_of_info = {field.name: getattr(info, field.name) for field in fields(info)}
+    fields_of_info["deadline"] = None if deadline is None else format_instant(deadline)
     return json.dumps(
         {
             "function": whereabouts(spec.function),
             "arguments": spec.arguments,
             "limit": limit,
             "redact": masking.patterns(),
-            "info": said,
+            "info": fields_of_info,
         }
     )

@@ -205,13 +205,13 @@ class ActivityHost:
                 # Waiting here would keep others from being handed out to us.
                 raise self._elsewhere(running, "others are by themselves already", _NO_ROOM)
         self._environment.active(info.workflow_id or "", info.workflow_run_id or "")
-        self._tell("on_activity_start", running)
+        self._call_hooks("on_activity_start", running)
         try:
             outcome = await self._run(running, function, self._arguments(running, args))
         finally:
             self._environment.active(info.workflow_id or "", info.workflow_run_id or "")
         if outcome.status == "completed":
-            self._tell("on_activity_complete", running)
+            self._call_hooks("on_activity_complete", running)
             return self._result(running, outcome)
         raise self._failure(running, outcome)
 
@@ -248,7 +248,7 @@ class ActivityHost:
         info = running.info
         if running.manner == "alone":
             running.ledger = replace(running.ledger, mode="alone")
-            await self._tell_the_next(running)
+            await self._hand_on_ledger(running)
         elif running.manner == "isolated":
             running.ledger = replace(running.ledger, mode="shared")
         self._running[number] = running
@@ -277,7 +277,7 @@ class ActivityHost:
                 # Before anyone else may kill this process: it was not this one.
                 running.ledger = running.ledger.ended(info.attempt)
                 with suppress(BelugaError, asyncio.CancelledError):  # then there is no next one
-                    await self._tell_the_next(running)
+                    await self._hand_on_ledger(running)
             return outcome
         except asyncio.CancelledError:
             self._runner.cancel(number, 0)
@@ -285,7 +285,7 @@ class ActivityHost:
         finally:
             del self._running[number]
 
-    async def _tell_the_next(self, running: _Running) -> None:
+    async def _hand_on_ledger(self, running: _Running) -> None:
         """Hand on the ledger at once: whoever finds this attempt dead then knows the culprit.
 
         The SDK may hold a heartbeat back, and send it when it says what is true no more. So it is
@@ -371,7 +371,7 @@ class ActivityHost:
             )
         running.ledger = running.ledger.failed(outcome, retry_at)
         running.report()
-        self._tell("on_retry", running)
+        self._call_hooks("on_retry", running)
         delay = max(ns_duration(retry_at - self._clock.now()), _SHORTEST)
         return RecordedFailure(failure, non_retryable=False, next_retry_delay=delay)
 
@@ -407,9 +407,9 @@ class ActivityHost:
         failure = Failure("Interrupted", message, kind="interrupted")
         return RecordedFailure(failure, non_retryable=False, next_retry_delay=delay)
 
-    def _tell(self, hook: str, running: _Running) -> None:
+    def _call_hooks(self, hook: str, running: _Running) -> None:
         info = running.info
-        self._environment.tell(
+        self._environment.call_hooks(
             hook,
             info.workflow_id,
             info.workflow_run_id,

@@ -145,7 +145,7 @@ def query_error(error: Exception) -> BelugaError:
     """A query that the workflow could not answer."""
     message = str(error)
     if "has no query" in message:
-        said, _, hint = message.partition("; ")
-        return QueryNotFoundError(said, hint=hint or None)
-    said = message if message.startswith("query ") else f"the query failed: {message}"
-    return QueryFailedError(said, hint=QUERY_HINT)
+        text, _, hint = message.partition("; ")
+        return QueryNotFoundError(text, hint=hint or None)
+    text = message if message.startswith("query ") else f"the query failed: {message}"
+    return QueryFailedError(text, hint=QUERY_HINT)

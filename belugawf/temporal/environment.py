@@ -104,7 +104,7 @@ class Environment:
             fetching.cancel()
             return None
 
-    def tell(
+    def call_hooks(
         self,
         hook: str,
         workflow_id: str | None,

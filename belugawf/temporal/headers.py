@@ -33,8 +33,8 @@ headers_of_message: ContextVar[Any] = ContextVar("belugawf_headers")
 
 def header(data: Mapping[str, Any]) -> dict[str, Payload]:
     """A header of ours, without what is `None`."""
-    said = {key: value for key, value in data.items() if value is not None}
-    return {HEADER: to_payload(codec.encode(said))} if said else {}
+    present = {key: value for key, value in data.items() if value is not None}
+    return {HEADER: to_payload(codec.encode(present))} if present else {}
 
 
 def read_header(headers: Mapping[str, Payload]) -> dict[str, Any]:

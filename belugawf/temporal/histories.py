@@ -215,13 +215,13 @@ class Translation:
         seq = self._number("activity", event.event_id)
         self._activities[attributes.activity_id] = seq
         name = attributes.activity_type.name
-        said = read_header(attributes.header.fields)
+        beside = read_header(attributes.header.fields)
         fields = {
             "seq": seq,
             "name": name,
             "payload": _arguments(attributes.input.payloads),
-            "activity_id": said.get("id", attributes.activity_id if not said else ""),
-            **_options(said, attributes),
+            "activity_id": beside.get("id", attributes.activity_id if not beside else ""),
+            **_options(beside, attributes),
         }
         yield e.ActivityScheduled, fields
 

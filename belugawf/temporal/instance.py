@@ -61,7 +61,7 @@ class Reporting(Protocol):
 
     def came_to_rest(self) -> dict[str, Any]: ...
 
-    def tell(self, hook: str, **details: Any) -> None: ...
+    def call_hooks(self, hook: str, **details: Any) -> None: ...
 
 
 class _Callback(asyncio.Handle):
@@ -263,9 +263,9 @@ class Instance(NumberingLoop, _WorkflowInstanceImpl):
         if act.is_replaying:
             return
         if any(job.HasField("initialize_workflow") for job in act.jobs):
-            runtime.tell("on_workflow_start")
+            runtime.call_hooks("on_workflow_start")
         for end in ends:
-            runtime.tell(_ENDS[end])
+            runtime.call_hooks(_ENDS[end])
 
     def refuse(self, error: TurnError) -> TurnError:
         """This turn cannot be taken, even if the code catches the error."""

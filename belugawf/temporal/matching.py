@@ -155,12 +155,12 @@ class Matcher:
         event_id = self._length + 1 if recorded is None else recorded.event_id
         before = [event for event in self._history if event.event_id <= event_id]
         requested = "nothing" if asked is None else asked.text
-        said = "nothing more" if recorded is None else recorded.text
-        if requested == said:
+        expected = "nothing more" if recorded is None else recorded.text
+        if requested == expected:
             requested += " with other arguments"
         return NondeterminismError(
             position=len(translated(before)) + (recorded is None),
-            recorded=said,
+            recorded=expected,
             requested=requested,
             location=(None if asked is None else asked.location) or self._fallback,
             cause=_CAUSE,

@@ -131,7 +131,7 @@ class TemporalRuntime:
             BufferedSignal(name, text, self.now() if moment is None else moment, data.get("sender"))
         )
         if not self.is_replaying():
-            self.tell("on_signal", signal=name)
+            self.call_hooks("on_signal", signal=name)
 
     def query(self, name: str, text: str | None) -> RawValue:
         """The answer of the code's query. Raises `QueryNotFoundError`."""
@@ -165,10 +165,10 @@ class TemporalRuntime:
             news[PROGRESS_MEMO], self._progress = self._progress, None
         return news
 
-    def tell(self, hook: str, **details: Any) -> None:
-        """Tell the hooks of this worker."""
+    def call_hooks(self, hook: str, **details: Any) -> None:
+        """Call this worker's hooks of that name."""
         info = self.info
-        self._environment.tell(hook, info.workflow_id, info.run_id, info.workflow, **details)
+        self._environment.call_hooks(hook, info.workflow_id, info.run_id, info.workflow, **details)
 
     # -- Runtime: what the context calls ---------------------------------------------------------
 

@@ -74,7 +74,7 @@ class Activities:
         if not instance.open:
             return result
         path = None if function is None else import_path(function) or ""
-        said = {
+        fields = {
             **options_header(options, self._environment.options.max_crashes),
             "id": request.activity_id,
             "function": path,
@@ -84,7 +84,8 @@ class Activities:
         if function is not None:
             functions[path or own] = function
         handle = instance.start_activity(
-            _asked_of_server(name, request.arguments, activity_id, options, said), request.location
+            _asked_of_server(name, request.arguments, activity_id, options, fields),
+            request.location,
         )
         self._handles[result] = handle
 
@@ -136,9 +137,9 @@ class Activities:
 
 
 def _asked_of_server(
-    name: str, arguments: str, activity_id: str, options: ActivityOptions, said: Mapping[str, Any]
+    name: str, arguments: str, activity_id: str, options: ActivityOptions, fields: Mapping[str, Any]
 ) -> StartActivityInput:
-    """The activity as the server is told of it; what is `said` travels in a header."""
+    """The activity as the server is told of it; what is in `fields` travels in a header."""
     policy, timeout, total = options.retry, options.timeout, options.total_timeout
     initial_interval = max(policy.initial_delay, _SHORTEST)
     return StartActivityInput(
@@ -158,7 +159,7 @@ def _asked_of_server(
             non_retryable_error_types=policy.non_retryable or None,
         ),
         cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
-        headers=header(said),
+        headers=header(fields),
         disable_eager_execution=False,
         versioning_intent=None,
         summary=None,
@@ -177,24 +178,24 @@ def import_path(function: Callable[..., Any]) -> str | None:
 def options_header(options: ActivityOptions, max_crashes: int) -> dict[str, Any]:
     """The options as JSON, without what has its default. The inverse is `read_options`."""
     retry, usual = options.retry, RetryPolicy()
-    said: dict[str, Any] = {"max_attempts": retry.max_attempts, "max_crashes": max_crashes}
+    fields: dict[str, Any] = {"max_attempts": retry.max_attempts, "max_crashes": max_crashes}
     for name in ("timeout", "total_timeout", "heartbeat_timeout"):
         limit = getattr(options, name)
         if limit is not None:
-            said[name] = format_duration(limit)
+            fields[name] = format_duration(limit)
     for name in ("initial_delay", "max_delay"):
         if getattr(retry, name) != getattr(usual, name):
-            said[name] = format_duration(getattr(retry, name))
+            fields[name] = format_duration(getattr(retry, name))
     for name in ("backoff_coefficient", "jitter"):
         if getattr(retry, name) != getattr(usual, name):
-            said[name] = getattr(retry, name)
+            fields[name] = getattr(retry, name)
     if retry.non_retryable:
-        said["non_retryable"] = list(retry.non_retryable)
+        fields["non_retryable"] = list(retry.non_retryable)
     if options.at_most_once:
-        said["at_most_once"] = True
+        fields["at_most_once"] = True
     if options.isolation != "none":
-        said["isolation"] = options.isolation
-    return said
+        fields["isolation"] = options.isolation
+    return fields
 
 
 def read_options(data: Mapping[str, Any]) -> ActivityOptions:

@@ -45,8 +45,8 @@ class _ToldByUs(logging.Filter):
     failures, without the traceback of its machinery."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        told = hasattr(record, "__temporal_error_identifier")
-        return not told and not record.getMessage().startswith(_TOLD)
+        known = hasattr(record, "__temporal_error_identifier")
+        return not known and not record.getMessage().startswith(_TOLD)
 
 
 # Such lines have no mark.
