@@ -25,7 +25,7 @@ from temporalio.common import Priority, RawValue, RetryPolicy as TemporalRetryPo
 from temporalio.worker import StartActivityInput
 
 from belugawf.authoring.context import ActivityRequest
-from belugawf.host.knobs import number
+from belugawf.host.test_hooks import number
 from belugawf.model.durations import format_duration, parse_duration
 from belugawf.model.errors import TurnError
 from belugawf.model.policy import ActivityOptions, RetryPolicy

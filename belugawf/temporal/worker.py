@@ -15,8 +15,8 @@ from belugawf.authoring.loader import Catalog
 from belugawf.executor import Hooks
 from belugawf.executor.options import EngineOptions
 from belugawf.host.clock import SystemClock
-from belugawf.host.knobs import number
 from belugawf.host.loops import ProtectedTasks
+from belugawf.host.test_hooks import number
 from belugawf.model.errors import UnavailableError
 from belugawf.temporal.attempts import ActivityHost
 from belugawf.temporal.environment import Environment

@@ -30,7 +30,7 @@ from belugawf.authoring.loader import Catalog
 from belugawf.executor import Hooks, IfExists
 from belugawf.executor.info import NewRun
 from belugawf.executor.options import EngineOptions
-from belugawf.host import knobs
+from belugawf.host import test_hooks
 from belugawf.host.attempts import AttemptRunner
 from belugawf.host.border import log
 from belugawf.host.clock import Clock
@@ -682,7 +682,7 @@ class Engine:
         state = run.state
         assert state is not None
         run.commit(made.length + len(made.events), turn.due_at)
-        knobs.step("before effects")
+        test_hooks.step("before effects")
         self._teller.turn(run.row, state.replayer, made.events)
         for event in made.events:
             if isinstance(event, _STARTABLE):
