@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
+from inspect import Signature, signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -90,6 +92,24 @@ class Command(TyperCommand):
         return _verbatim(super().get_params(ctx))
 
 
+def _with_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with a `Session` made of the flags that all commands have, and their parameters
+    in the place of its own `session`."""
+    from belugawf.cli.session import Session
+
+    _, *own = signature(command, eval_str=True).parameters.values()
+    context, *flags = signature(Session, eval_str=True).parameters.values()
+
+    def run(ctx: typer.Context, **given: Any) -> None:
+        command(Session(ctx, **{flag.name: given.pop(flag.name) for flag in flags}), **given)
+
+    # What typer reads of a function.
+    run.__doc__ = command.__doc__
+    run.__annotations__ = {}
+    run.__signature__ = Signature([context, *own, *flags])  # type: ignore[attr-defined]
+    return run
+
+
 class LazyGroup(TyperGroup):
     """Lists the commands of COMMANDS without importing them."""
 
@@ -112,7 +132,7 @@ class LazyGroup(TyperGroup):
         module = import_module(f"belugawf.cli.commands.{cmd_name}")
         # A Typer that has one command, and no callback, is that command.
         only = typer.Typer(rich_markup_mode=None, add_completion=False)
-        only.command(cmd_name, cls=Command)(module.command)
+        only.command(cmd_name, cls=Command)(_with_flags(module.command))
         return typer.main.get_command(only)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Container, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from belugawf.cli import exits, sentences
 from belugawf.cli.exits import CommandError, describe_error
 from belugawf.cli.follow import other_owner
 from belugawf.cli.render import escape
-from belugawf.cli.session import leave
 from belugawf.cli.streams import STREAMS
 from belugawf.executor import TypedRun
 from belugawf.model.errors import BelugaError
@@ -34,7 +33,7 @@ class Outcome:
             except BelugaError as error:
                 self.errors.append(error)
 
-    def finish(self, session: Session, *, several: bool) -> NoReturn:
+    def finish(self, session: Session, *, several: bool) -> None:
         """Print the JSON, or end with the first error."""
         documents = [info.to_json() for info in self.infos]
         if self.errors:
@@ -49,7 +48,6 @@ class Outcome:
             )
         if session.json:
             session.print_json(documents if several else documents[0])
-        leave(exits.OK)
 
 
 def typed(runs: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from belugawf.cli import exits, render, sentences
 from belugawf.cli.exits import CommandError
@@ -17,7 +17,7 @@ from belugawf.cli.follow import (
 )
 from belugawf.cli.live import watching
 from belugawf.cli.render import escape
-from belugawf.cli.session import Session, leave
+from belugawf.cli.session import Session
 from belugawf.cli.streams import STREAMS
 from belugawf.cli.tables import run_table
 from belugawf.executor import TypedRun
@@ -49,7 +49,7 @@ class Resume:
         self._runs: list[str] = []
         self._ended_before: set[str] = set()
 
-    def run(self) -> NoReturn:
+    def run(self) -> None:
         """Drive, report, and end the command with its exit code."""
         session = self._session
         infos = session.run(self._drive)
@@ -141,7 +141,7 @@ class Resume:
     def _driven_badly(self, info: RunInfo) -> bool:
         return info.status in ("failed", "timed_out") and info.run_id not in self._ended_before
 
-    def _finish(self, infos: Sequence[RunInfo]) -> NoReturn:
+    def _finish(self, infos: Sequence[RunInfo]) -> None:
         """Print the JSON, or list what a dry run found, and end with the exit code."""
         session = self._session
         if session.interrupted is not None:
@@ -153,7 +153,6 @@ class Resume:
             session.print_json([info.to_json() for info in infos])
         elif self._dry_run:
             run_table(session, infos)
-        leave(exits.OK)
 
     def _error(self, infos: Sequence[RunInfo]) -> CommandError | None:
         extra = {"runs": [info.to_json() for info in infos]}

@@ -6,11 +6,11 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import typer
 
-from belugawf.cli import exits
+from belugawf.cli import exits, options
 from belugawf.cli.app import Globals
 from belugawf.cli.render import Paint, escape_lines, json_text
 from belugawf.cli.streams import STREAMS
@@ -59,10 +59,18 @@ def settings_of(flags: Globals, *, directory: Path | None = None) -> Settings:
 
 
 class Session:
-    """What a command needs: flags, settings, an executor, and a voice."""
+    """What a command needs: flags, settings, an executor, and a voice.
+
+    Every command has the flags of `__init__`.
+    """
 
     def __init__(
-        self, ctx: typer.Context, *, json: bool, quiet: bool = False, verbose: bool = False
+        self,
+        ctx: typer.Context,
+        *,
+        json: options.Json = False,
+        quiet: options.Quiet = False,
+        verbose: options.Verbose = False,
     ) -> None:
         root = ctx.find_root()
         self.flags: Globals = root.obj if isinstance(root.obj, Globals) else Globals()
@@ -237,11 +245,6 @@ def redact_talk(settings: Settings) -> Redaction:
 def unredacted(executor: DurableExecutor) -> DurableExecutor:
     """The executor that tells results as they are: what is asked for must be usable."""
     return cast("DurableExecutor", getattr(executor, "unredacted", executor))
-
-
-def leave(code: int) -> NoReturn:
-    """End the command with this exit code."""
-    raise typer.Exit(code)
 
 
 def os_user() -> str | None:

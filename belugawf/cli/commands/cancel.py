@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import typer
-
 from belugawf.cli import options
 from belugawf.cli.follow import described, follow_other, interrupted_error, other_owner, to_rest
 from belugawf.cli.messages import Outcome, say_where, typed, without_pending
@@ -20,18 +18,14 @@ if TYPE_CHECKING:
 
 
 def command(
-    ctx: typer.Context,
+    session: Session,
     runs: options.Runs = None,
     reason: options.Reason = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Ask runs to stop and clean up.
 
     Without RUN: the only open run. Ends with 0 once the request is on disk.
     """
-    session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
     with STREAMS.diverted():
         outcome = session.run(lambda e: _cancel(session, e, runs, reason))
         if session.interrupted is not None and any(info.open for info in outcome.infos):

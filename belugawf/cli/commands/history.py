@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from belugawf.cli import exits, options, render
+from belugawf.cli import options, render
 from belugawf.cli.follow import chosen_run
 from belugawf.cli.render import escape
 from belugawf.cli.sentences import EventFormatter, failure_text
-from belugawf.cli.session import Session, leave
+from belugawf.cli.session import Session
 from belugawf.cli.streams import STREAMS
 
 if TYPE_CHECKING:
@@ -21,22 +21,18 @@ _FOLLOW_EVERY_S = 0.25
 
 
 def command(
-    ctx: typer.Context,
+    session: Session,
     run: options.OptionalRun = None,
     full: Annotated[bool, typer.Option("--full", help="With the payloads.")] = False,
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on showing events until the run ends.")
     ] = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Show the events of a run.
 
     Without RUN: of the only open run, else of the latest.
     """
-    session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
-    printer = _JsonPrinter() if json else _TextPrinter(session, full=full)
+    printer = _JsonPrinter() if session.json else _TextPrinter(session, full=full)
 
     async def show(executor: DurableExecutor) -> None:
         info = await chosen_run(session, executor, run)
@@ -47,7 +43,6 @@ def command(
     finally:
         # Also after Ctrl-C: the array that was begun must end.
         printer.close()
-    leave(exits.OK)
 
 
 async def _print_events(

@@ -9,7 +9,7 @@ import typer
 
 from belugawf.cli import completion, exits, options
 from belugawf.cli.exits import CommandError
-from belugawf.cli.session import Session, leave
+from belugawf.cli.session import Session
 from belugawf.cli.streams import STREAMS
 from belugawf.executor import Pruned
 from belugawf.model.durations import format_duration
@@ -17,7 +17,7 @@ from belugawf.model.errors import UsageError
 
 
 def command(
-    ctx: typer.Context,
+    session: Session,
     older_than: Annotated[
         str | None,
         typer.Option("--older-than", metavar="DUR", help="What ended longer ago: 30d, 12h."),
@@ -50,15 +50,11 @@ def command(
         ),
     ] = False,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Delete runs that ended long ago, with their histories.
 
     Never an open one. Workers go on meanwhile, and the space is used for new runs.
     """
-    session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
     age = options.duration(older_than, "--older-than")
     if age is None:
         raise UsageError("--older-than is missing", hint="for example: --older-than 30d")
@@ -82,11 +78,10 @@ def command(
     if not (yes or dry_run) and STREAMS.can_prompt():
         _confirm(prune(only_count=True).runs, age)
     pruned = prune(only_count=dry_run)
-    if json:
+    if session.json:
         session.print_json(pruned.to_json())
     else:
         session.say(_told(pruned, vacuum=vacuum))
-    leave(exits.OK)
 
 
 def _confirm(count: int, age: timedelta) -> None:

@@ -9,14 +9,14 @@ from typing import Annotated
 
 import typer
 
-from belugawf.cli import completion, exits, options
-from belugawf.cli.session import Session, leave
+from belugawf.cli import completion, options
+from belugawf.cli.session import Session
 from belugawf.cli.streams import STREAMS
 from belugawf.probe import probe_of
 
 
 def command(
-    ctx: typer.Context,
+    session: Session,
     runs: options.Runs = None,
     max_time: Annotated[
         str | None,
@@ -37,16 +37,12 @@ def command(
             autocompletion=completion.complete_workflow,
         ),
     ] = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Drive what can move on: recovered, signalled, due.
 
     Made for cron: away from a terminal there is one line for each run that failed, timed out or
     was refused, and else silence.
     """
-    session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
     limits = {
         "max_time": options.duration(max_time, "--max-time"),
         "grace": options.duration(grace, "--grace"),
@@ -55,9 +51,9 @@ def command(
     if limits["max_time"] is None:
         limits["max_time"] = session.settings.resume_max_time
     if not named and _is_idle(session):
-        if json:
+        if session.json:
             session.print_json([])
-        leave(exits.OK)
+        return
     from belugawf.cli.resuming import Resume
 
     with STREAMS.diverted():

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from belugawf.cli import completion, exits, options, sentences
+from belugawf.cli import completion, options, sentences
 from belugawf.cli.exits import CommandError
 from belugawf.cli.follow import described, interrupted_error, other_owner, to_rest
 from belugawf.cli.render import escape
-from belugawf.cli.session import Session, leave, unredacted
+from belugawf.cli.session import Session, unredacted
 from belugawf.cli.starting import Start
 from belugawf.cli.streams import STREAMS
 from belugawf.model.errors import UsageError
@@ -24,7 +24,7 @@ _IF_EXISTS = ("fail", "skip", "replace")
 
 
 def command(
-    ctx: typer.Context,
+    session: Session,
     workflow: Annotated[
         str | None,
         typer.Argument(
@@ -69,16 +69,12 @@ def command(
         list[str] | None,
         typer.Option("--label", metavar="KEY=VALUE", help="A label; repeat for more."),
     ] = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Start a run and drive it until it ends or waits.
 
     Its result is printed when it completes. When it waits, it is saved, and stderr says for what
     and what to type.
     """
-    session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
     options.only_one(
         {
             "--input": input is not None,
@@ -114,7 +110,6 @@ def command(
         else:
             STREAMS.write(f"{escape(info.workflow_id)}\n")
             session.say(stored)
-        leave(exits.OK)
 
 
 async def _run(

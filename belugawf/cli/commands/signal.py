@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from belugawf.cli import completion, exits, options
+from belugawf.cli import completion, options
 from belugawf.cli.follow import described, follow_other, interrupted_error, to_rest
 from belugawf.cli.messages import say_where, without_pending
 from belugawf.cli.render import escape
-from belugawf.cli.session import Session, leave, os_user
+from belugawf.cli.session import Session, os_user
 from belugawf.cli.streams import STREAMS
 from belugawf.model.errors import BelugaError, SignalNotAwaitedError, UsageError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    ctx: typer.Context,
+    session: Session,
     name: Annotated[
         str,
         typer.Argument(
@@ -52,9 +52,6 @@ def command(
     no_resume: Annotated[
         bool, typer.Option("--no-resume", help="Deliver only; do not drive the run.")
     ] = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Deliver a signal to a run, then move the run on.
 
@@ -63,7 +60,6 @@ def command(
     """
     from belugawf.executor import Signal
 
-    session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
     options.only_one({"RUN": run is not None, "--all": all_runs})
     value = _payload(payload, text, payload_file)
     sent = Signal(name, value, sender=by if by is not None else os_user(), key=key)
@@ -81,7 +77,6 @@ def command(
                 for delivery in deliveries
             ]
             session.print_json(documents if all_runs else documents[0])
-    leave(exits.OK)
 
 
 def _payload(payload: str | None, text: str | None, payload_file: str | None) -> Any:

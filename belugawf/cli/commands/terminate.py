@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    ctx: typer.Context,
+    session: Session,
     runs: Annotated[
         list[str],
         typer.Argument(
@@ -30,15 +30,11 @@ def command(
     ],
     reason: options.Reason = None,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """End runs at once, without running their code.
 
     Cleanup in the workflow does not happen: `cancel` asks for that.
     """
-    session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
     if not yes and STREAMS.can_prompt():
         _confirm(runs)
     with STREAMS.diverted():

@@ -10,7 +10,7 @@ import typer
 from belugawf.cli import exits, options
 from belugawf.cli.follow import interrupted_error, interruptible
 from belugawf.cli.render import escape
-from belugawf.cli.session import Interrupted, Session, leave
+from belugawf.cli.session import Interrupted, Session
 from belugawf.cli.streams import STREAMS
 
 if TYPE_CHECKING:
@@ -18,22 +18,18 @@ if TYPE_CHECKING:
 
 
 def command(
-    ctx: typer.Context,
+    session: Session,
     concurrency: Annotated[
         str | None,
         typer.Option("--concurrency", metavar="N", help="At most N activities at once."),
     ] = None,
     grace: options.Grace = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Stay and drive everything until interrupted.
 
     SIGTERM and Ctrl-C drain: nothing new is started, activities in flight end and are recorded. A
     second one cuts them.
     """
-    session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
     count = options.whole_number(concurrency, "--concurrency")
     if count is None:
         count = session.settings.worker_concurrency
@@ -55,7 +51,6 @@ def command(
             if not session.json:
                 raise Interrupted(session.interrupted)
             raise interrupted_error(session, ())
-    leave(exits.OK)
 
 
 def _say_what_is_driven(session: Session, executor: DurableExecutor) -> None:
