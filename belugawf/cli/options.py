@@ -26,31 +26,29 @@ Quiet: TypeAlias = Annotated[
 Verbose: TypeAlias = Annotated[
     bool, typer.Option("-v", "--verbose", help="Say more; tracebacks of our own bugs.")
 ]
-Run: TypeAlias = Annotated[
-    str,
-    typer.Argument(
-        metavar="RUN",
-        help="A workflow id, a run id, a prefix of either (4 or more characters), or @latest.",
-        show_default=False,
-        autocompletion=completion.complete_run,
-    ),
-]
-OptionalRun: TypeAlias = Annotated[
+_RUN = typer.Argument(
+    metavar="RUN",
+    help="A workflow id, a run id, a prefix of either (4 or more characters), or @latest.",
+    show_default=False,
+    autocompletion=completion.complete_run,
+)
+_RUNS = typer.Argument(
+    metavar="RUN",
+    help="Workflow ids, run ids, prefixes of either (4 or more characters), or @latest.",
+    show_default=False,
+    autocompletion=completion.complete_run,
+)
+Run: TypeAlias = Annotated[str, _RUN]
+OptionalRun: TypeAlias = Annotated[str | None, _RUN]
+Runs: TypeAlias = Annotated[list[str], _RUNS]
+OptionalRuns: TypeAlias = Annotated[list[str] | None, _RUNS]
+Workflow: TypeAlias = Annotated[
     str | None,
-    typer.Argument(
-        metavar="RUN",
-        help="A workflow id, a run id, a prefix of either (4 or more characters), or @latest.",
-        show_default=False,
-        autocompletion=completion.complete_run,
-    ),
-]
-Runs: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="RUN",
-        help="Workflow ids, run ids, prefixes of either (4 or more characters), or @latest.",
-        show_default=False,
-        autocompletion=completion.complete_run,
+    typer.Option(
+        "--workflow",
+        metavar="NAME",
+        help="Only runs of this workflow.",
+        autocompletion=completion.complete_workflow,
     ),
 ]
 MaxWait: TypeAlias = Annotated[
@@ -64,6 +62,7 @@ Grace: TypeAlias = Annotated[
 Reason: TypeAlias = Annotated[
     str | None, typer.Option("--reason", metavar="TEXT", help="Why; kept in the history.")
 ]
+Yes: TypeAlias = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
 
 
 def duration(text: str | None, flag: str) -> timedelta | None:

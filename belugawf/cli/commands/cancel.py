@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def command(
     session: Session,
-    runs: options.Runs = None,
+    runs: options.OptionalRuns = None,
     reason: options.Reason = None,
 ) -> None:
     """Ask runs to stop and clean up.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from belugawf.cli import completion, options
+from belugawf.cli import options
 from belugawf.cli.session import Session
 from belugawf.cli.tables import run_table
 from belugawf.model.errors import UsageError
@@ -28,15 +28,7 @@ def command(
             help="running, completed, failed, cancelled, terminated, timed_out, continued_as_new.",
         ),
     ] = None,
-    workflow: Annotated[
-        str | None,
-        typer.Option(
-            "--workflow",
-            metavar="NAME",
-            help="Only runs of this workflow.",
-            autocompletion=completion.complete_workflow,
-        ),
-    ] = None,
+    workflow: options.Workflow = None,
     label: Annotated[
         list[str] | None,
         typer.Option(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from belugawf.cli import completion, exits, options
+from belugawf.cli import exits, options
 from belugawf.cli.exits import CommandError
 from belugawf.cli.session import Session
 from belugawf.cli.streams import STREAMS
@@ -30,15 +30,7 @@ def command(
             help="Only: completed, failed, cancelled, terminated, timed_out, continued_as_new.",
         ),
     ] = None,
-    workflow: Annotated[
-        str | None,
-        typer.Option(
-            "--workflow",
-            metavar="NAME",
-            help="Only runs of this workflow.",
-            autocompletion=completion.complete_workflow,
-        ),
-    ] = None,
+    workflow: options.Workflow = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say how many runs would be deleted.")
     ] = False,
@@ -49,7 +41,7 @@ def command(
             help="Make the file smaller afterwards: rewrites it, while nobody works on it.",
         ),
     ] = False,
-    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+    yes: options.Yes = False,
 ) -> None:
     """Delete runs that ended long ago, with their histories.
 

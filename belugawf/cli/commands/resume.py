@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from belugawf.cli import completion, options
+from belugawf.cli import options
 from belugawf.cli.session import Session
 from belugawf.cli.streams import STREAMS
 from belugawf.probe import probe_of
@@ -17,7 +17,7 @@ from belugawf.probe import probe_of
 
 def command(
     session: Session,
-    runs: options.Runs = None,
+    runs: options.OptionalRuns = None,
     max_time: Annotated[
         str | None,
         typer.Option(
@@ -28,15 +28,7 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only list what would be driven.")
     ] = False,
-    workflow: Annotated[
-        str | None,
-        typer.Option(
-            "--workflow",
-            metavar="NAME",
-            help="Only runs of this workflow.",
-            autocompletion=completion.complete_workflow,
-        ),
-    ] = None,
+    workflow: options.Workflow = None,
 ) -> None:
     """Drive what can move on: recovered, signalled, due.
 
