@@ -47,11 +47,6 @@ LARGE = {
 
 # Modules that still write a field of another module's object.
 WRITERS = {
-    "belugawf.__main__",
-    "belugawf.cli.commands.cancel",
-    "belugawf.cli.live",
-    "belugawf.cli.session",
-    "belugawf.cli.starting",
     "belugawf.host.isolated",
     "belugawf.local.drive.engine",
     "belugawf.local.drive.run",

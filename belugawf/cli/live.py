@@ -203,9 +203,9 @@ class LiveView:
     def _fit(self) -> None:
         # rich would ask descriptors 1 and 2, which lead into the pipe.
         with suppress(OSError):
-            size = os.get_terminal_size(self._capture.terminal.fileno())
-            if size.columns and size.lines:
-                self._console.size = size
+            columns, lines = os.get_terminal_size(self._capture.terminal.fileno())
+            if columns and lines:
+                self._console.width, self._console.height = columns, lines
 
     def _draw(self, seen: Sequence[tuple[RunInfo, Sequence[ActivityState]]], *, waits: bool) -> Any:
         from rich.console import Group

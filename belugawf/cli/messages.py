@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from belugawf.cli import exits, sentences
 from belugawf.cli.exits import CommandError, describe_error
-from belugawf.cli.follow import other_owner
+from belugawf.cli.follow import described
 from belugawf.cli.render import escape
 from belugawf.cli.streams import STREAMS
 from belugawf.executor import TypedRun
@@ -32,6 +32,10 @@ class Outcome:
                 self.infos.append(await send(run))
             except BelugaError as error:
                 self.errors.append(error)
+
+    async def read_again(self, executor: DurableExecutor) -> None:
+        """The runs as they are now."""
+        self.infos = await described(executor, [info.run_id for info in self.infos])
 
     def finish(self, session: Session, *, several: bool) -> None:
         """Print the JSON, or end with the first error."""
@@ -67,7 +71,7 @@ async def say_where(session: Session, executor: DurableExecutor, infos: Sequence
             session.say(f"{escape(info.workflow_id)} {info.status.replace('_', ' ')}")
         elif info.problem is not None:
             session.say(f"warning: {sentences.problem_line(info)}")
-        elif other_owner(info) is None:
+        elif (await executor.driver_of(info.run_id)).kind != "process":
             sentences.say_waits(session, info, waiting_runs)
 
 

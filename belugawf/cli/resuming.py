@@ -13,7 +13,6 @@ from belugawf.cli.follow import (
     follow_other,
     interrupted_error,
     interruptible,
-    other_owner,
 )
 from belugawf.cli.live import watching
 from belugawf.cli.render import escape
@@ -64,7 +63,7 @@ class Resume:
         if self._dry_run:
             return await self._resume(executor, dry_run=True)
         watched = await self._before(executor)
-        with interruptible(session, executor, watched):
+        with interruptible(session, executor):
             async with watching(session, executor, watched, lines=session.verbose):
                 infos = list(await self._resume(executor))
         if self._named:
@@ -100,10 +99,13 @@ class Resume:
         return [info.run_id for info in await self._resume(executor, dry_run=True)]
 
     async def _follow(self, executor: DurableExecutor, info: RunInfo) -> RunInfo:
-        owner = other_owner(info)
-        if not self._named or owner is None:
+        """Follow a named run that another process holds, and so was not driven here."""
+        if not self._named:
             return info
-        return await follow_other(self._session, executor, info, owner)
+        driver = await executor.driver_of(info.run_id)
+        if driver.kind != "process":
+            return info
+        return await follow_other(self._session, executor, info, driver.owner)
 
     async def _say(self, executor: DurableExecutor, infos: Sequence[RunInfo]) -> None:
         session = self._session

@@ -238,7 +238,7 @@ def redact_talk(settings: Settings) -> Redaction:
     from belugawf.host.masking import mask_logs
 
     redaction = mask_logs(settings.redact)
-    STREAMS.mask = redaction.text
+    STREAMS.mask_with(redaction.text)
     return redaction
 
 

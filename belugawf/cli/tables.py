@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from belugawf.cli import render, sentences
-from belugawf.cli.follow import other_owner
 from belugawf.cli.render import STATUS_STYLES, escape, json_line, progress_text
 from belugawf.cli.streams import STREAMS
 
@@ -99,10 +98,10 @@ def _note(info: RunInfo) -> str:
         return f"problem: {escape(info.problem.code)}"
     if info.error is not None:
         return escape(info.error.type)
-    waits = [f"{wait.kind} {escape(wait.name)}" for wait in info.waiting_for]
-    if waits:
-        return ("driven, " if other_owner(info) else "waits for ") + ", ".join(waits)
-    return "driven" if other_owner(info) else ""
+    waits = ", ".join(f"{wait.kind} {escape(wait.name)}" for wait in info.waiting_for)
+    if info.owner is not None and info.owner.alive:
+        return f"driven, {waits}" if waits else "driven"
+    return f"waits for {waits}" if waits else ""
 
 
 def run_rows(

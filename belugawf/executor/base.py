@@ -124,7 +124,6 @@ class ExecutorBase(FollowingExecutor, ABC, Generic[RunT, LookT, DrivingT]):
             self._opened.interrupt()
 
     def in_flight(self) -> int:
-        """How many attempts of activities are running in this process."""
         return 0 if self._opened is None else self._opened.in_flight()
 
     # -- what a provider adds --------------------------------------------------------------------

@@ -130,12 +130,12 @@ class DurableExecutor(Protocol):
         """The live processes that stay and drive everything (of that workflow, if it is known)."""
         ...
 
-    def drives(self, run: str) -> bool:
-        """Whether this executor drives the run now, or is about to."""
-        ...
-
     async def driver_of(self, run: str) -> Driver:
         """Who moves the run on, as things are now; imports no workflow."""
+        ...
+
+    def in_flight(self) -> int:
+        """How many attempts of activities are running in this process."""
         ...
 
     def interrupt(self) -> None:

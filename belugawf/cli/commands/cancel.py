@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from belugawf.cli import options
-from belugawf.cli.follow import described, follow_other, interrupted_error, other_owner, to_rest
+from belugawf.cli.follow import follow_other, interrupted_error, to_rest
 from belugawf.cli.messages import Outcome, say_where, typed, without_pending
 from belugawf.cli.render import escape
 from belugawf.cli.session import Session
@@ -50,18 +50,18 @@ async def _cancel(
 
 
 async def _after_cancel(session: Session, executor: DurableExecutor, outcome: Outcome) -> None:
-    mine = [info.run_id for info in outcome.infos if info.open and executor.drives(info.run_id)]
+    drivers = {info.run_id: await executor.driver_of(info.run_id) for info in outcome.infos}
+    mine = [run for run, driver in drivers.items() if driver.kind == "us"]
     pending: set[str] = set()
     await to_rest(session, executor, mine)
-    for before in outcome.infos:
-        info = await executor.describe(before.run_id)
-        elsewhere = info.open and info.run_id not in mine and info.problem is None
+    for run, driver in drivers.items():
+        info = await executor.describe(run)
+        elsewhere = info.open and run not in mine and info.problem is None
         if elsewhere and session.interrupted is None:
-            owner = other_owner(before)
-            info = await follow_other(session, executor, info, owner, received=_received)
+            info = await follow_other(session, executor, info, driver.owner, received=_received)
             if not _received(info):
-                pending.add(info.run_id)
-    outcome.infos = await described(executor, [info.run_id for info in outcome.infos])
+                pending.add(run)
+    await outcome.read_again(executor)
     await say_where(session, executor, without_pending(outcome.infos, pending))
 
 

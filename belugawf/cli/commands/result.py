@@ -30,13 +30,13 @@ def command(
         info = await chosen_run(session, executor, run)
         if info.open and (wait or limit is not None):
             info = await wait_for(session, executor, info, "done", limit)
+        if info.open:
+            raise await not_finished(session, executor, info)
         if info.status != "completed":
             return info
         return await unredacted(executor).describe(info.run_id)
 
     info = session.run(find)
-    if info.open:
-        raise not_finished(session, info)
     sentences.require_completed(session, info)
     if session.json:
         session.print_json(info.result)

@@ -10,7 +10,7 @@ import typer
 
 from belugawf.cli import completion, options, sentences
 from belugawf.cli.exits import CommandError
-from belugawf.cli.follow import described, interrupted_error, other_owner, to_rest
+from belugawf.cli.follow import described, interrupted_error, to_rest
 from belugawf.cli.render import escape
 from belugawf.cli.session import Session, unredacted
 from belugawf.cli.starting import Start
@@ -143,14 +143,12 @@ async def _stored(session: Session, executor: DurableExecutor, info: RunInfo) ->
     line = f"{escape(info.workflow_id)} is {info.status.replace('_', ' ')}"
     if not info.open:
         return line
-    driver = other_owner(info)
-    if driver is None and session.settings.provider == "temporal":
+    driver = await executor.driver_of(info.run_id)
+    if driver.owner is not None:
+        return f"{line}; {sentences.owner_text(driver.owner)} takes it"
+    if session.settings.provider == "temporal":
         return f"{line}; a worker takes it: {escape(session.command('worker'))}"
-    if driver is None and session.settings.provider == "default":
-        driver = next(iter(await executor.workers(info.workflow)), None)
-    if driver is None:
-        return f"{line}; drive it with: {sentences.resume_command(session, info)}"
-    return f"{line}; {sentences.owner_text(driver)} takes it"
+    return f"{line}; drive it with: {sentences.resume_command(session, info)}"
 
 
 def _print_outcome(session: Session, info: RunInfo) -> None:

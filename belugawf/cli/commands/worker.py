@@ -41,7 +41,7 @@ def command(
         async with session.executor(hooks=[log.hooks()], create=True) as executor:
             log.executor = executor
             _say_what_is_driven(session, executor)
-            with interruptible(session, executor, ()):
+            with interruptible(session, executor):
                 await executor.work(concurrency=count, grace=limit)
 
     with STREAMS.diverted():
