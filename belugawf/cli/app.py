@@ -48,6 +48,15 @@ class Globals:
     provider: str | None = None
     color: str = "auto"
 
+    @classmethod
+    def of(cls, ctx: Any) -> Globals:
+        """Those of a command line that was read."""
+        given = dict(ctx.find_root().params)
+        given.pop("version", None)
+        for name in ("config", "directory", "db", "workflows"):
+            given[name] = None if given.get(name) is None else Path(given[name])
+        return cls(**given)
+
     def flags(self) -> list[str]:
         """The flags as they must be typed again to reach the same runs."""
         given: list[str] = []
@@ -194,17 +203,5 @@ def global_flags(
     from belugawf.cli.streams import STREAMS
 
     STREAMS.color = color
-    ctx.obj = Globals(
-        config=_path(config),
-        directory=_path(directory),
-        db=_path(db),
-        workflows=_path(workflows),
-        provider=provider,
-        color=color,
-    )
     if ctx.invoked_subcommand is None:
         STREAMS.write(ctx.get_help() + "\n")
-
-
-def _path(text: str | None) -> Path | None:
-    return None if text is None else Path(text)

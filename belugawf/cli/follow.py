@@ -6,8 +6,8 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -31,12 +31,8 @@ _IDLE_WAIT_S = 60
 _DRAINING_PRESSES = 2
 
 
-@contextmanager
-def interruptible(session: Session, executor: DurableExecutor) -> Iterator[None]:
-    """Let SIGINT, SIGTERM and SIGHUP drain; a second one cuts, a third one leaves at once.
-
-    The handlers stay for the time after the body, when the executor drains as it is left.
-    """
+def drain_on_signals(session: Session, executor: DurableExecutor) -> None:
+    """Let SIGINT, SIGTERM and SIGHUP drain; a second one cuts, a third one leaves at once."""
     presses = 0
 
     def on_signal(number: int) -> None:
@@ -52,7 +48,6 @@ def interruptible(session: Session, executor: DurableExecutor) -> Iterator[None]
         executor.interrupt()
 
     session.on_signal(on_signal)
-    yield
 
 
 def _say_draining(session: Session, number: int, running: int) -> None:
@@ -69,15 +64,14 @@ async def to_rest(
     *,
     until: str = "rest",
     max_wait: timedelta | None = None,
-    lines: bool = True,
 ) -> list[RunInfo]:
     """Follow runs that this executor drives until each ended or rests (or is `until`)."""
-    with interruptible(session, executor):
-        async with watching(session, executor, runs, lines=lines, waits=until != "rest"):
-            return [
-                await executor.wait(run, until=until, max_wait=max_wait, patience=_IDLE_WAIT_S)
-                for run in runs
-            ]
+    drain_on_signals(session, executor)
+    async with watching(session, executor, runs, waits=until != "rest"):
+        return [
+            await executor.wait(run, until=until, max_wait=max_wait, patience=_IDLE_WAIT_S)
+            for run in runs
+        ]
 
 
 async def follow_other(

@@ -10,9 +10,9 @@ from belugawf.cli import exits, render, sentences
 from belugawf.cli.exits import CommandError
 from belugawf.cli.follow import (
     described,
+    drain_on_signals,
     follow_other,
     interrupted_error,
-    interruptible,
 )
 from belugawf.cli.live import watching
 from belugawf.cli.render import escape
@@ -63,9 +63,9 @@ class Resume:
         if self._dry_run:
             return await self._resume(executor, dry_run=True)
         watched = await self._before(executor)
-        with interruptible(session, executor):
-            async with watching(session, executor, watched, lines=session.verbose):
-                infos = list(await self._resume(executor))
+        drain_on_signals(session, executor)
+        async with watching(session, executor, watched, lines=session.verbose):
+            infos = list(await self._resume(executor))
         if self._named:
             # With those that have ended already, which nobody drives.
             infos = await described(executor, self._runs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -72,8 +73,7 @@ class Session:
         quiet: options.Quiet = False,
         verbose: options.Verbose = False,
     ) -> None:
-        root = ctx.find_root()
-        self.flags: Globals = root.obj if isinstance(root.obj, Globals) else Globals()
+        self.flags = Globals.of(ctx)
         self.json = json
         self.quiet = quiet or json
         self.verbose = verbose
@@ -82,7 +82,6 @@ class Session:
         self.talk_terminal = STREAMS.talk_is_terminal()
         self.data_terminal = STREAMS.data_is_terminal()
         self.interrupted: int | None = None
-        self._settings: Settings | None = None
         self._redaction: Redaction | None = None
         self._on_signal: Callable[[int], None] | None = None
         self._executor: DurableExecutor | None = None
@@ -91,16 +90,13 @@ class Session:
 
     # -- what it stands on -----------------------------------------------------------------------
 
-    @property
+    @cached_property
     def settings(self) -> Settings:
         """The configuration, read on first use. Raises `ConfigurationError`."""
-        if self._settings is None:
-            self._settings = settings_of(self.flags)
-        return self._settings
+        return settings_of(self.flags)
 
     @property
     def nothing_stored(self) -> bool:
-        """See `Probe.nothing_stored`."""
         return probe_of(self.settings.provider).nothing_stored(self.settings)
 
     def executor(self, *, hooks: Sequence[Hooks] = (), create: bool = False) -> DurableExecutor:
@@ -181,8 +177,11 @@ class Session:
             # Threads of activities may still run; closing does not wait for them.
             loop.close()
 
-    def on_signal(self, handler: Callable[[int], None] | None) -> None:
-        """Let `handler` answer signals from now on; it may be called several times."""
+    def on_signal(self, handler: Callable[[int], None]) -> None:
+        """Let `handler` answer signals from now on, also while the executor drains as it is left.
+
+        It may be called several times.
+        """
         self._on_signal = handler
 
     def _handle_signal(self, task: asyncio.Task[Any], number: int) -> None:

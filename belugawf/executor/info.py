@@ -137,19 +137,6 @@ class ActivityState:
     until: int | None = None
     error: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "seq": self.seq,
-            "id": self.activity_id,
-            "name": self.name,
-            "state": self.state,
-            "attempt": self.attempt,
-            "max_attempts": self.max_attempts,
-            "since": format_instant(self.since),
-            "until": _instant(self.until),
-            "error": self.error,
-        }
-
 
 @frozen(kw_only=True)
 class RunInfo:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from belugawf.cli import exits, options
-from belugawf.cli.follow import interrupted_error, interruptible
+from belugawf.cli.follow import drain_on_signals, interrupted_error
 from belugawf.cli.render import escape
 from belugawf.cli.session import Interrupted, Session
 from belugawf.cli.streams import STREAMS
@@ -41,8 +41,8 @@ def command(
         async with session.executor(hooks=[log.hooks()], create=True) as executor:
             log.executor = executor
             _say_what_is_driven(session, executor)
-            with interruptible(session, executor):
-                await executor.work(concurrency=count, grace=limit)
+            drain_on_signals(session, executor)
+            await executor.work(concurrency=count, grace=limit)
 
     with STREAMS.diverted():
         session.run_loop(work())
