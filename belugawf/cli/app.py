@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import belugawf
+from belugawf.cli.options import Text, option
 from belugawf.model.values import frozen
 
 # Each command's line in `belugawf --help`: its file in `commands` is imported only when it is
@@ -170,26 +171,17 @@ def _show_version(wanted: bool) -> None:
 def global_flags(
     ctx: typer.Context,
     config: Annotated[
-        str | None,
-        typer.Option("-c", "--config", metavar="FILE", help="Use this configuration file."),
+        Text, option("-c", "--config", "FILE", "Use this configuration file.")
     ] = None,
     directory: Annotated[
-        str | None,
-        typer.Option("-C", "--directory", metavar="DIR", help="Work as if started in DIR."),
+        Text, option("-C", "--directory", "DIR", "Work as if started in DIR.")
     ] = None,
-    db: Annotated[
-        str | None, typer.Option("--db", metavar="FILE", help="The database file.")
-    ] = None,
-    workflows: Annotated[
-        str | None, typer.Option("--workflows", metavar="DIR", help="The workflow modules.")
-    ] = None,
+    db: Annotated[Text, option("--db", "FILE", "The database file.")] = None,
+    workflows: Annotated[Text, option("--workflows", "DIR", "The workflow modules.")] = None,
     provider: Annotated[
-        str | None,
-        typer.Option("--provider", metavar="NAME", help="What executes runs: default or temporal."),
+        Text, option("--provider", "NAME", "What executes runs: default or temporal.")
     ] = None,
-    color: Annotated[
-        str, typer.Option("--color", metavar="WHEN", help="Colour: auto, always or never.")
-    ] = "auto",
+    color: Annotated[str, option("--color", "WHEN", "Colour: auto, always or never.")] = "auto",
     version: Annotated[
         bool,
         typer.Option(

@@ -11,13 +11,23 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
 from belugawf.cli import completion
 from belugawf.model.durations import parse_duration
 from belugawf.model.errors import UsageError
+
+Text: TypeAlias = str | None
+Texts: TypeAlias = list[str] | None
+
+
+def option(*words: str) -> Any:
+    """A flag that takes a text: its spellings, what stands for the text, and its line of help."""
+    *flags, metavar, line = words
+    return typer.Option(*flags, metavar=metavar, help=line)
+
 
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON; errors as JSON too.")]
 Quiet: TypeAlias = Annotated[
@@ -52,16 +62,12 @@ Workflow: TypeAlias = Annotated[
     ),
 ]
 MaxWait: TypeAlias = Annotated[
-    str | None,
-    typer.Option("--max-wait", metavar="DUR", help="Give up waiting after DUR (exit code 124)."),
+    Text, option("--max-wait", "DUR", "Give up waiting after DUR (exit code 124).")
 ]
 Grace: TypeAlias = Annotated[
-    str | None,
-    typer.Option("--grace", metavar="DUR", help="Stopping, cut attempts that still run after DUR."),
+    Text, option("--grace", "DUR", "Stopping, cut attempts that still run after DUR.")
 ]
-Reason: TypeAlias = Annotated[
-    str | None, typer.Option("--reason", metavar="TEXT", help="Why; kept in the history.")
-]
+Reason: TypeAlias = Annotated[Text, option("--reason", "TEXT", "Why; kept in the history.")]
 Yes: TypeAlias = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
 
 

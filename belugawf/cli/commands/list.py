@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from belugawf.cli import options
+from belugawf.cli.options import Text, Texts, option
 from belugawf.cli.session import Session
 from belugawf.cli.tables import run_table
 from belugawf.model.errors import UsageError
@@ -21,28 +22,19 @@ _LIST_LIMIT = 20
 def command(
     session: Session,
     status: Annotated[
-        str | None,
-        typer.Option(
+        Text,
+        option(
             "--status",
-            metavar="STATUS",
-            help="running, completed, failed, cancelled, terminated, timed_out, continued_as_new.",
+            "STATUS",
+            "running, completed, failed, cancelled, terminated, timed_out, continued_as_new.",
         ),
     ] = None,
     workflow: options.Workflow = None,
     label: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--label", metavar="KEY=VALUE", help="Only runs so labelled; repeat for more."
-        ),
+        Texts, option("--label", "KEY=VALUE", "Only runs so labelled; repeat for more.")
     ] = None,
-    since: Annotated[
-        str | None,
-        typer.Option("--since", metavar="DUR", help="Only runs started in the last DUR."),
-    ] = None,
-    limit: Annotated[
-        str | None,
-        typer.Option("-n", "--limit", metavar="N", help="At most N runs; 20 by default."),
-    ] = None,
+    since: Annotated[Text, option("--since", "DUR", "Only runs started in the last DUR.")] = None,
+    limit: Annotated[Text, option("-n", "--limit", "N", "At most N runs; 20 by default.")] = None,
     all_runs: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
 ) -> None:
     """List runs, newest first.

@@ -9,6 +9,7 @@ import typer
 
 from belugawf.cli import exits, options
 from belugawf.cli.exits import CommandError
+from belugawf.cli.options import Text, option
 from belugawf.cli.session import Session
 from belugawf.cli.streams import STREAMS
 from belugawf.executor import Pruned
@@ -19,15 +20,14 @@ from belugawf.model.errors import UsageError
 def command(
     session: Session,
     older_than: Annotated[
-        str | None,
-        typer.Option("--older-than", metavar="DUR", help="What ended longer ago: 30d, 12h."),
+        Text, option("--older-than", "DUR", "What ended longer ago: 30d, 12h.")
     ] = None,
     status: Annotated[
-        str | None,
-        typer.Option(
+        Text,
+        option(
             "--status",
-            metavar="STATUS",
-            help="Only: completed, failed, cancelled, terminated, timed_out, continued_as_new.",
+            "STATUS",
+            "Only: completed, failed, cancelled, terminated, timed_out, continued_as_new.",
         ),
     ] = None,
     workflow: options.Workflow = None,

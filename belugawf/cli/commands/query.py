@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from belugawf.cli import options
+from belugawf.cli.options import Text, option
 from belugawf.cli.session import Session
 from belugawf.cli.streams import STREAMS
 
@@ -16,8 +17,7 @@ def command(
     run: options.Run,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Built in: status, result, waiting.")],
     args: Annotated[
-        str | None,
-        typer.Option("--args", metavar="JSON", help="An array of arguments, or the only one."),
+        Text, option("--args", "JSON", "An array of arguments, or the only one.")
     ] = None,
 ) -> None:
     """Ask a run; changes nothing.

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from belugawf.cli import options
+from belugawf.cli.options import Text, option
 from belugawf.cli.session import Session
 from belugawf.cli.streams import STREAMS
 from belugawf.probe import probe_of
@@ -19,10 +20,7 @@ def command(
     session: Session,
     runs: options.OptionalRuns = None,
     max_time: Annotated[
-        str | None,
-        typer.Option(
-            "--max-time", metavar="DUR", help="Start nothing new after DUR; what is in flight ends."
-        ),
+        Text, option("--max-time", "DUR", "Start nothing new after DUR; what is in flight ends.")
     ] = None,
     grace: options.Grace = None,
     dry_run: Annotated[

@@ -11,6 +11,7 @@ import typer
 from belugawf.cli import completion, options, sentences
 from belugawf.cli.exits import CommandError
 from belugawf.cli.follow import described, interrupted_error, to_rest
+from belugawf.cli.options import Text, Texts, option
 from belugawf.cli.render import escape
 from belugawf.cli.session import Session, unredacted
 from belugawf.cli.starting import Start
@@ -35,29 +36,19 @@ def command(
         ),
     ] = None,
     input: Annotated[
-        str | None,
-        typer.Option("-i", "--input", metavar="VALUE", help="The input: JSON, or text for a str."),
+        Text, option("-i", "--input", "VALUE", "The input: JSON, or text for a str.")
     ] = None,
     arg: Annotated[
-        list[str] | None,
-        typer.Option("-a", "--arg", metavar="KEY=VALUE", help="One parameter; repeat for more."),
+        Texts, option("-a", "--arg", "KEY=VALUE", "One parameter; repeat for more.")
     ] = None,
     input_file: Annotated[
-        str | None,
-        typer.Option("--input-file", metavar="FILE|-", help="Read the input; - is stdin."),
+        Text, option("--input-file", "FILE|-", "Read the input; - is stdin.")
     ] = None,
-    id: Annotated[
-        str | None, typer.Option("--id", metavar="ID", help="Your name for the run.")
-    ] = None,
+    id: Annotated[Text, option("--id", "ID", "Your name for the run.")] = None,
     if_exists: Annotated[
-        str,
-        typer.Option(
-            "--if-exists", metavar="HOW", help="For an id that is stored: fail, skip or replace."
-        ),
+        str, option("--if-exists", "HOW", "For an id that is stored: fail, skip or replace.")
     ] = "fail",
-    timeout: Annotated[
-        str | None, typer.Option("--timeout", metavar="DUR", help="The run ends after DUR.")
-    ] = None,
+    timeout: Annotated[Text, option("--timeout", "DUR", "The run ends after DUR.")] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Stay until it ends, whatever it waits for.")
     ] = False,
@@ -65,10 +56,7 @@ def command(
     detach: Annotated[
         bool, typer.Option("-d", "--detach", help="Only record it; resume or a worker drives it.")
     ] = False,
-    label: Annotated[
-        list[str] | None,
-        typer.Option("--label", metavar="KEY=VALUE", help="A label; repeat for more."),
-    ] = None,
+    label: Annotated[Texts, option("--label", "KEY=VALUE", "A label; repeat for more.")] = None,
 ) -> None:
     """Start a run and drive it until it ends or waits.
 

@@ -10,6 +10,7 @@ import typer
 from belugawf.cli import completion, options
 from belugawf.cli.follow import described, follow_other, interrupted_error, to_rest
 from belugawf.cli.messages import say_where, without_pending
+from belugawf.cli.options import Text, option
 from belugawf.cli.render import escape
 from belugawf.cli.session import Session, os_user
 from belugawf.cli.streams import STREAMS
@@ -28,24 +29,13 @@ def command(
         ),
     ],
     run: options.OptionalRun = None,
-    payload: Annotated[
-        str | None, typer.Option("--payload", metavar="JSON", help="What it carries, as JSON.")
-    ] = None,
-    text: Annotated[
-        str | None, typer.Option("--text", metavar="STR", help="What it carries, as text.")
-    ] = None,
+    payload: Annotated[Text, option("--payload", "JSON", "What it carries, as JSON.")] = None,
+    text: Annotated[Text, option("--text", "STR", "What it carries, as text.")] = None,
     payload_file: Annotated[
-        str | None,
-        typer.Option("--payload-file", metavar="FILE|-", help="Read the JSON; - is stdin."),
+        Text, option("--payload-file", "FILE|-", "Read the JSON; - is stdin.")
     ] = None,
-    by: Annotated[
-        str | None,
-        typer.Option("--by", metavar="WHO", help="Who sends it; you, unless given."),
-    ] = None,
-    key: Annotated[
-        str | None,
-        typer.Option("--key", metavar="KEY", help="The same key twice is delivered once."),
-    ] = None,
+    by: Annotated[Text, option("--by", "WHO", "Who sends it; you, unless given.")] = None,
+    key: Annotated[Text, option("--key", "KEY", "The same key twice is delivered once.")] = None,
     all_runs: Annotated[
         bool, typer.Option("--all", help="To every run that waits for it.")
     ] = False,

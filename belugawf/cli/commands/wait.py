@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from belugawf.cli import options, sentences
 from belugawf.cli.follow import chosen_run, wait_for
+from belugawf.cli.options import option
 from belugawf.cli.render import escape
 from belugawf.cli.session import Session
 from belugawf.model.errors import UsageError
@@ -20,8 +19,7 @@ def command(
     session: Session,
     run: options.OptionalRun = None,
     target: Annotated[
-        str,
-        typer.Option("--for", metavar="WHAT", help="done, waiting (for a signal), or signal:NAME."),
+        str, option("--for", "WHAT", "done, waiting (for a signal), or signal:NAME.")
     ] = "done",
     max_wait: options.MaxWait = None,
 ) -> None:

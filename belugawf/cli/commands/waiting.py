@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from belugawf.cli import options, sentences
+from belugawf.cli.options import Text, option
 from belugawf.cli.render import escape
 from belugawf.cli.session import Session
 from belugawf.cli.streams import STREAMS
@@ -20,10 +19,7 @@ if TYPE_CHECKING:
 
 def command(
     session: Session,
-    limit: Annotated[
-        str | None,
-        typer.Option("-n", "--limit", metavar="N", help="At most N waits; all by default."),
-    ] = None,
+    limit: Annotated[Text, option("-n", "--limit", "N", "At most N waits; all by default.")] = None,
 ) -> None:
     """List every open wait for a signal.
 

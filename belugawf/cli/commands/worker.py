@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from belugawf.cli import exits, options
 from belugawf.cli.follow import drain_on_signals, interrupted_error
+from belugawf.cli.options import Text, option
 from belugawf.cli.render import escape
 from belugawf.cli.session import Interrupted, Session
 from belugawf.cli.streams import STREAMS
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
 def command(
     session: Session,
     concurrency: Annotated[
-        str | None,
-        typer.Option("--concurrency", metavar="N", help="At most N activities at once."),
+        Text, option("--concurrency", "N", "At most N activities at once.")
     ] = None,
     grace: options.Grace = None,
 ) -> None:
