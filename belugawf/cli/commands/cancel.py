@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from belugawf.cli import options
-from belugawf.cli.follow import follow_other, interrupted_error, to_rest
-from belugawf.cli.messages import Outcome, say_where, typed, without_pending
+from belugawf.cli.follow import interrupted_error
+from belugawf.cli.messages import Elsewhere, Outcome, typed, warned
 from belugawf.cli.render import escape
 from belugawf.cli.session import Session
 from belugawf.cli.streams import STREAMS
-from belugawf.model.errors import AmbiguousRunError, BelugaError, RunNotFoundError
+from belugawf.model.errors import AmbiguousRunError, RunNotFoundError
 
 if TYPE_CHECKING:
-    from belugawf.executor import DurableExecutor, RunInfo
+    from belugawf.executor import DurableExecutor
 
 
 def command(
@@ -39,34 +39,19 @@ async def _cancel(
     targets = typed(runs) if runs else [await _only_open_run(executor)]
     outcome = Outcome()
     await outcome.collect(targets, lambda run: executor.cancel(run, reason))
+    mine: list[str] = []
+    others: list[Elsewhere] = []
     for info in outcome.infos:
         session.say(f"{escape(info.workflow_id)} is asked to cancel")
-    try:
-        await _after_cancel(session, executor, outcome)
-    except BelugaError as error:
-        # The requests are on disk: a script that sees an error would ask again.
-        STREAMS.say(f"warning: {escape(error.message)}")
+    with warned():
+        for info in outcome.infos:
+            driver = await executor.driver_of(info.run_id)
+            if driver.kind == "us":
+                mine.append(info.run_id)
+            elif info.problem is None:
+                others.append((info, driver.owner, lambda info: info.cancel_requested))
+        await outcome.follow(session, executor, mine, others)
     return outcome
-
-
-async def _after_cancel(session: Session, executor: DurableExecutor, outcome: Outcome) -> None:
-    drivers = {info.run_id: await executor.driver_of(info.run_id) for info in outcome.infos}
-    mine = [run for run, driver in drivers.items() if driver.kind == "us"]
-    pending: set[str] = set()
-    await to_rest(session, executor, mine)
-    for run, driver in drivers.items():
-        info = await executor.describe(run)
-        elsewhere = info.open and run not in mine and info.problem is None
-        if elsewhere and session.interrupted is None:
-            info = await follow_other(session, executor, info, driver.owner, received=_received)
-            if not _received(info):
-                pending.add(run)
-    await outcome.read_again(executor)
-    await say_where(session, executor, without_pending(outcome.infos, pending))
-
-
-def _received(info: RunInfo) -> bool:
-    return info.cancel_requested
 
 
 async def _only_open_run(executor: DurableExecutor) -> str:
