@@ -19,6 +19,7 @@ from belugawf.cli.render import escape, progress_text, short_duration
 from belugawf.cli.sentences import EventFormatter
 from belugawf.cli.streams import LineCapture
 from belugawf.host.loops import hidden_task
+from belugawf.model.durations import SECOND_NS
 from belugawf.model.errors import BelugaError
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 _POLL_INTERVAL_S = 0.25
 # A poll is followed by a pause of so many times its own duration.
 _POLL_SHARE = 9
-_SECOND_NS = 1_000_000_000
 # Lines that the view leaves free on the screen, and the fewest that it draws all the same.
 _SPARE_LINES = 4
 _FEWEST_LINES = 6
@@ -234,7 +234,7 @@ class LiveView:
 
     def _head(self, info: RunInfo, now: int) -> Any:
         end = info.closed_at if info.closed_at is not None else now
-        took = short_duration(max(0, end - info.created_at) // _SECOND_NS)
+        took = short_duration(max(0, end - info.created_at) // SECOND_NS)
         parts = [
             (escape(info.workflow_id), "bold"),
             (f" {info.status.replace('_', ' ')}", render.STATUS_STYLES.get(info.status, "")),
@@ -275,9 +275,9 @@ def _most_interesting(
 
 def _activity_time(activity: ActivityState, now: int) -> str:
     if activity.state == "retrying" and activity.until is not None:
-        left = max(0, activity.until - now) / _SECOND_NS
+        left = max(0, activity.until - now) / SECOND_NS
         return f"next try in {short_duration(round(left))}"
     if activity.state in _CLOSED:
         end = activity.until if activity.until is not None else now
-        return short_duration(max(0, end - activity.since) / _SECOND_NS)
-    return short_duration(max(0, now - activity.since) // _SECOND_NS)
+        return short_duration(max(0, end - activity.since) / SECOND_NS)
+    return short_duration(max(0, now - activity.since) // SECOND_NS)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from belugawf.cli import exits, render, sentences
 from belugawf.cli.exits import CommandError
@@ -29,21 +28,22 @@ _IDLE_WAIT_S = 5
 
 
 class Resume:
-    """One `resume`: what it drives, and what it says about it."""
+    """One `resume`: what it drives, and what it says about it.
+
+    `given` are the flags that `DurableExecutor.resume` takes.
+    """
 
     def __init__(
         self,
         session: Session,
         named: Sequence[str],
-        workflow: str | None,
-        limits: Mapping[str, timedelta | None],
+        given: Mapping[str, Any],
         *,
         dry_run: bool,
     ) -> None:
         self._session = session
         self._named = [TypedRun(run) for run in named]
-        self._workflow = workflow
-        self._limits = limits
+        self._given = given
         self._dry_run = dry_run
         self._runs: list[str] = []
         self._ended_before: set[str] = set()
@@ -78,12 +78,7 @@ class Resume:
         self, executor: DurableExecutor, *, dry_run: bool = False
     ) -> Sequence[RunInfo]:
         return await executor.resume(
-            self._named or None,
-            max_time=self._limits["max_time"],
-            grace=self._limits["grace"],
-            workflow=self._workflow,
-            patience=_IDLE_WAIT_S,
-            dry_run=dry_run,
+            self._named or None, patience=_IDLE_WAIT_S, dry_run=dry_run, **self._given
         )
 
     async def _before(self, executor: DurableExecutor) -> list[str]:

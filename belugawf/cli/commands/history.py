@@ -46,7 +46,7 @@ def command(
 
 
 async def _print_events(
-    executor: DurableExecutor, run_id: str, printer: _Printer, *, follow: bool
+    executor: DurableExecutor, run_id: str, printer: _JsonPrinter | _TextPrinter, *, follow: bool
 ) -> None:
     import asyncio
 
@@ -62,17 +62,7 @@ async def _print_events(
         await asyncio.sleep(_FOLLOW_EVERY_S)
 
 
-class _Printer:
-    """Prints events one by one."""
-
-    def print(self, event: Event) -> None:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """End what was begun."""
-
-
-class _JsonPrinter(_Printer):
+class _JsonPrinter:
     """One JSON array, written as the events come; nothing before the first one."""
 
     def __init__(self) -> None:
@@ -90,13 +80,16 @@ class _JsonPrinter(_Printer):
             STREAMS.write("\n]\n")
 
 
-class _TextPrinter(_Printer):
+class _TextPrinter:
     """One line an event: position, local time, type, details; and payloads where asked for."""
 
     def __init__(self, session: Session, *, full: bool) -> None:
         self._session = session
         self._full = full
         self._formatter = EventFormatter(session)
+
+    def close(self) -> None:
+        """Every line has ended."""
 
     def print(self, event: Event) -> None:
         session = self._session

@@ -33,13 +33,14 @@ def command(
     Made for cron: away from a terminal there is one line for each run that failed, timed out or
     was refused, and else silence.
     """
-    limits = {
+    given = {
         "max_time": options.duration(max_time, "--max-time"),
         "grace": options.duration(grace, "--grace"),
+        "workflow": workflow,
     }
     named = list(dict.fromkeys(runs or ()))
-    if limits["max_time"] is None:
-        limits["max_time"] = session.settings.resume_max_time
+    if given["max_time"] is None:
+        given["max_time"] = session.settings.resume_max_time
     if not named and _is_idle(session):
         if session.json:
             session.print_json([])
@@ -47,7 +48,7 @@ def command(
     from belugawf.cli.resuming import Resume
 
     with STREAMS.diverted():
-        Resume(session, named, workflow, limits, dry_run=dry_run).run()
+        Resume(session, named, given, dry_run=dry_run).run()
 
 
 def _is_idle(session: Session) -> bool:
