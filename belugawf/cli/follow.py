@@ -44,17 +44,12 @@ def drain_on_signals(session: Session, executor: DurableExecutor) -> None:
         if running and presses > 1:
             session.say("cutting the activities in flight")
         elif running:
-            _say_draining(session, number, running)
+            what = "1 activity" if running == 1 else f"{running} activities"
+            again = "Ctrl-C again" if number == signal.SIGINT else "a second signal"
+            session.say(f"finishing {what} in flight; {again} cuts")
         executor.interrupt()
 
     session.on_signal(on_signal)
-
-
-def _say_draining(session: Session, number: int, running: int) -> None:
-    """Say what a signal's first arrival waits for, and how to wait no longer."""
-    what = "1 activity" if running == 1 else f"{running} activities"
-    again = "Ctrl-C again" if number == signal.SIGINT else "a second signal"
-    session.say(f"finishing {what} in flight; {again} cuts")
 
 
 async def to_rest(

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from belugawf.cli import render, sentences
 from belugawf.cli.render import escape, progress_text, short_duration
@@ -37,13 +37,6 @@ _SPARE_LINES = 4
 _FEWEST_LINES = 6
 
 
-class View(Protocol):
-    """Something that shows runs, and reads them again and again."""
-
-    async def refresh(self, *, last: bool) -> None: ...
-    def close(self) -> None: ...
-
-
 @asynccontextmanager
 async def watching(
     session: Session,
@@ -58,7 +51,7 @@ async def watching(
     Away from a terminal, `lines` says whether events are printed at all, and `waits` whether waits
     are too, for bodies that do not return then. Shows nothing under --quiet and --json.
     """
-    view: View | None = None
+    view: LiveView | LineView | None = None
     if runs and not session.quiet:
         if session.talk_terminal:
             view = LiveView(session, executor, runs)
@@ -78,7 +71,7 @@ async def watching(
         view.close()
 
 
-async def _refresh_until(view: View, stop: asyncio.Event) -> None:
+async def _refresh_until(view: LiveView | LineView, stop: asyncio.Event) -> None:
     while True:
         stopping = stop.is_set()
         began = time.monotonic()

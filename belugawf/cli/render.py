@@ -124,11 +124,8 @@ def short_duration(seconds: float) -> str:
 
 
 def _rough_duration(seconds: float) -> str:
-    return (
-        short_duration(round(seconds)).split(" ")[0]
-        if seconds >= 3_600
-        else short_duration(round(seconds))
-    )
+    text = short_duration(round(seconds))
+    return text.split(" ")[0] if seconds >= 3_600 else text
 
 
 def relative(instant: int, now: int | None = None) -> str:

@@ -139,7 +139,7 @@ class EventFormatter:
         self._scheduled: dict[int, ev.ActivityScheduled] = {}
 
     def format(self, event: ev.Event) -> str | None:
-        """One line, `None` for what is not worth"""
+        """One line, `None` for what is not worth one."""
         match event:
             case ev.ActivityScheduled():
                 self._scheduled[event.seq] = event
@@ -211,7 +211,7 @@ def say_failure(info: RunInfo) -> None:
     STREAMS.say(f"{paint('error:', 'red')} {escape(exits.outcome_message(info))}")
     shown = user_traceback(info.error.traceback) if info.error else None
     if shown:
-        STREAMS.say(escape_indented(shown))
+        STREAMS.say("\n".join(f"  {line}" for line in render.escape_lines(shown).splitlines()))
 
 
 def require_completed(session: Session, info: RunInfo) -> None:
@@ -220,10 +220,6 @@ def require_completed(session: Session, info: RunInfo) -> None:
         if not session.json:
             say_failure(info)
         raise exits.outcome_error(info)
-
-
-def escape_indented(text: str) -> str:
-    return "\n".join(f"  {line}" for line in render.escape_lines(text).splitlines())
 
 
 def user_traceback(text: str | None) -> str | None:

@@ -43,12 +43,8 @@ def table(
         least = min(width, console.width // 2) if number == 0 else None
         shown.add_column(header, overflow="fold", min_width=least)
     for row in rows:
-        shown.add_row(*(Text(cell, style=_cell_style(cell)) for cell in row))
+        shown.add_row(*(Text(cell, style=STATUS_STYLES.get(cell, "")) for cell in row))
     console.print(shown)
-
-
-def _cell_style(cell: str) -> str:
-    return STATUS_STYLES.get(cell, "")
 
 
 def print_rows(session: Session, rows: Sequence[tuple[str, str]]) -> None:
