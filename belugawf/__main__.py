@@ -19,17 +19,12 @@ from belugawf.cli.app import app
 from belugawf.cli.exits import CommandError, describe_error, error_line
 from belugawf.cli.render import Paint, escape, escape_lines
 from belugawf.cli.session import ENDING_SIGNALS, Interrupted
-from belugawf.cli.streams import STREAMS, open_standard_streams
+from belugawf.cli.streams import STREAMS
 
 
 def main() -> NoReturn:
     """Run the command of this process and end it."""
-    open_standard_streams()
-    for stream in (sys.stdout, sys.stderr):
-        # What the encoding cannot write is shown as an escape instead of ending the command.
-        with suppress(AttributeError, ValueError):
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    STREAMS.final = True
+    STREAMS.open_for_good()
     code = run(sys.argv[1:])
     for stream in (STREAMS.data, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):

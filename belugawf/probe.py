@@ -33,12 +33,7 @@ class Finding:
     exit_code: int = UnavailableError.exit_code
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "check": self.check,
-            "state": self.state,
-            "message": self.message,
-            "fix": self.fix,
-        }
+        return {name: getattr(self, name) for name in ("check", "state", "message", "fix")}
 
 
 class Place(Protocol):

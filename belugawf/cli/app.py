@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
+from inspect import Signature, signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import belugawf
+from belugawf.cli.options import Text, option
 from belugawf.model.values import frozen
 
 # Each command's line in `belugawf --help`: its file in `commands` is imported only when it is
@@ -45,6 +48,15 @@ class Globals:
     workflows: Path | None = None
     provider: str | None = None
     color: str = "auto"
+
+    @classmethod
+    def of(cls, ctx: Any) -> Globals:
+        """Those of a command line that was read."""
+        given = dict(ctx.find_root().params)
+        given.pop("version", None)
+        for name in ("config", "directory", "db", "workflows"):
+            given[name] = None if given.get(name) is None else Path(given[name])
+        return cls(**given)
 
     def flags(self) -> list[str]:
         """The flags as they must be typed again to reach the same runs."""
@@ -90,6 +102,24 @@ class Command(TyperCommand):
         return _verbatim(super().get_params(ctx))
 
 
+def _with_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with a `Session` made of the flags that all commands have, and their parameters
+    in the place of its own `session`."""
+    from belugawf.cli.session import Session
+
+    _, *own = signature(command, eval_str=True).parameters.values()
+    context, *flags = signature(Session, eval_str=True).parameters.values()
+
+    def run(ctx: typer.Context, **given: Any) -> None:
+        command(Session(ctx, **{flag.name: given.pop(flag.name) for flag in flags}), **given)
+
+    # What typer reads of a function.
+    run.__doc__ = command.__doc__
+    run.__annotations__ = {}
+    run.__signature__ = Signature([context, *own, *flags])  # type: ignore[attr-defined]
+    return run
+
+
 class LazyGroup(TyperGroup):
     """Lists the commands of COMMANDS without importing them."""
 
@@ -112,7 +142,7 @@ class LazyGroup(TyperGroup):
         module = import_module(f"belugawf.cli.commands.{cmd_name}")
         # A Typer that has one command, and no callback, is that command.
         only = typer.Typer(rich_markup_mode=None, add_completion=False)
-        only.command(cmd_name, cls=Command)(module.command)
+        only.command(cmd_name, cls=Command)(_with_flags(module.command))
         return typer.main.get_command(only)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -141,26 +171,17 @@ def _show_version(wanted: bool) -> None:
 def global_flags(
     ctx: typer.Context,
     config: Annotated[
-        str | None,
-        typer.Option("-c", "--config", metavar="FILE", help="Use this configuration file."),
+        Text, option("-c", "--config", "FILE", "Use this configuration file.")
     ] = None,
     directory: Annotated[
-        str | None,
-        typer.Option("-C", "--directory", metavar="DIR", help="Work as if started in DIR."),
+        Text, option("-C", "--directory", "DIR", "Work as if started in DIR.")
     ] = None,
-    db: Annotated[
-        str | None, typer.Option("--db", metavar="FILE", help="The database file.")
-    ] = None,
-    workflows: Annotated[
-        str | None, typer.Option("--workflows", metavar="DIR", help="The workflow modules.")
-    ] = None,
+    db: Annotated[Text, option("--db", "FILE", "The database file.")] = None,
+    workflows: Annotated[Text, option("--workflows", "DIR", "The workflow modules.")] = None,
     provider: Annotated[
-        str | None,
-        typer.Option("--provider", metavar="NAME", help="What executes runs: default or temporal."),
+        Text, option("--provider", "NAME", "What executes runs: default or temporal.")
     ] = None,
-    color: Annotated[
-        str, typer.Option("--color", metavar="WHEN", help="Colour: auto, always or never.")
-    ] = "auto",
+    color: Annotated[str, option("--color", "WHEN", "Colour: auto, always or never.")] = "auto",
     version: Annotated[
         bool,
         typer.Option(
@@ -174,17 +195,5 @@ def global_flags(
     from belugawf.cli.streams import STREAMS
 
     STREAMS.color = color
-    ctx.obj = Globals(
-        config=_path(config),
-        directory=_path(directory),
-        db=_path(db),
-        workflows=_path(workflows),
-        provider=provider,
-        color=color,
-    )
     if ctx.invoked_subcommand is None:
         STREAMS.write(ctx.get_help() + "\n")
-
-
-def _path(text: str | None) -> Path | None:
-    return None if text is None else Path(text)

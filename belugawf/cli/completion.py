@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import typer
 
@@ -16,40 +16,36 @@ from belugawf.model.shell import is_plain
 from belugawf.probe import probe_of
 
 if TYPE_CHECKING:
-    from belugawf.cli.app import Globals
     from belugawf.config import Settings
 
 # A folder of modules is parsed on each Tab; beyond this many bytes a file is no module by hand.
 _LARGEST_MODULE_BYTES = 1_000_000
 
 
-def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
-    """The ids of runs that begin so."""
-
-    def find() -> Iterable[str]:
-        settings = _settings(ctx)
-        return probe_of(settings.provider).run_ids(settings, incomplete)
-
-    return _offered(find, incomplete)
+Complete: TypeAlias = Callable[[typer.Context, str], list[str]]
 
 
-def complete_signal(ctx: typer.Context, incomplete: str) -> list[str]:
-    """The signals that open runs wait for."""
+def _completing(find: Callable[[Settings, str], Iterable[str]]) -> Complete:
+    """What typer calls to complete a word; `find` gets the settings and the word so far."""
 
-    def find() -> Iterable[str]:
-        settings = _settings(ctx)
-        return probe_of(settings.provider).awaited_signals(settings)
+    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+        from belugawf.cli.app import Globals
+        from belugawf.cli.session import settings_of
 
-    return _offered(find, incomplete)
+        # A broken configuration, database or module is no reason to write into somebody's prompt.
+        try:
+            flags = Globals.of(ctx)
+            names = list(find(settings_of(flags, directory=flags.directory), incomplete))
+        except Exception:
+            return []
+        return [name for name in names if name.startswith(incomplete) and is_plain(name)]
+
+    return complete
 
 
-def complete_workflow(ctx: typer.Context, incomplete: str) -> list[str]:
-    """The names of workflows in the folder."""
-
-    def find() -> Iterable[str]:
-        return workflow_names(Path(_settings(ctx).workflows))
-
-    return _offered(find, incomplete)
+complete_run = _completing(lambda found, typed: probe_of(found.provider).run_ids(found, typed))
+complete_signal = _completing(lambda found, _: probe_of(found.provider).awaited_signals(found))
+complete_workflow = _completing(lambda found, _: workflow_names(Path(found.workflows)))
 
 
 def workflow_names(folder: Path) -> list[str]:
@@ -83,39 +79,3 @@ def _workflow_name(function: Any, decorator: Any) -> str:
         if keyword.arg == "name" and isinstance(keyword.value, ast.Constant):
             return str(keyword.value.value)
     return str(function.name)
-
-
-def _settings(ctx: typer.Context) -> Settings:
-    from belugawf.cli.session import settings_of
-
-    flags = _globals(ctx.find_root())
-    return settings_of(flags, directory=flags.directory)
-
-
-def _globals(root: Any) -> Globals:
-    from belugawf.cli.app import Globals
-
-    if isinstance(root.obj, Globals):
-        return root.obj
-
-    # While completing, the group's callback does not run; only its parameters are parsed.
-    def path(key: str) -> Path | None:
-        value = root.params.get(key)
-        return Path(value) if value else None
-
-    return Globals(
-        config=path("config"),
-        directory=path("directory"),
-        db=path("db"),
-        workflows=path("workflows"),
-        provider=root.params.get("provider"),
-    )
-
-
-def _offered(find: Callable[[], Iterable[str]], incomplete: str) -> list[str]:
-    # A broken configuration, database or module is no reason to write into somebody's prompt.
-    try:
-        names = list(find())
-    except Exception:
-        return []
-    return [name for name in names if name.startswith(incomplete) and is_plain(name)]

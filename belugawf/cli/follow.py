@@ -6,8 +6,8 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -16,12 +16,7 @@ from belugawf.cli.exits import CommandError
 from belugawf.cli.live import watching
 from belugawf.cli.render import escape
 from belugawf.cli.streams import STREAMS
-from belugawf.model.errors import (
-    BelugaError,
-    NotFinishedError,
-    RunNotFoundError,
-    WaitExpiredError,
-)
+from belugawf.model.errors import NotFinishedError, RunNotFoundError, WaitExpiredError
 
 if TYPE_CHECKING:
     from belugawf.cli.session import Session
@@ -36,55 +31,25 @@ _IDLE_WAIT_S = 60
 _DRAINING_PRESSES = 2
 
 
-@contextmanager
-def interruptible(
-    session: Session, executor: DurableExecutor, runs: Sequence[str]
-) -> Iterator[None]:
-    """Let SIGINT, SIGTERM and SIGHUP drain; a second one cuts, a third one leaves at once.
-
-    The handlers stay for the time after the body, when the executor drains as it is left.
-    """
+def drain_on_signals(session: Session, executor: DurableExecutor) -> None:
+    """Let SIGINT, SIGTERM and SIGHUP drain; a second one cuts, a third one leaves at once."""
     presses = 0
-    # The loop itself holds tasks weakly.
-    tasks: list[asyncio.Task[None]] = []
-    count = getattr(executor, "in_flight", None)
 
     def on_signal(number: int) -> None:
         nonlocal presses
         presses += 1
         if presses > _DRAINING_PRESSES and STREAMS.final:
             os._exit(exits.INTERRUPTED if number == 2 else exits.TERMINATED)
-        if presses > 1:
-            if count is None or count():
-                session.say("cutting the activities in flight")
-        elif count is not None:
-            _say_draining(session, number, count())
-        else:
-            tasks.append(asyncio.ensure_future(_say_counted(session, number, executor, runs)))
+        running = executor.in_flight()
+        if running and presses > 1:
+            session.say("cutting the activities in flight")
+        elif running:
+            what = "1 activity" if running == 1 else f"{running} activities"
+            again = "Ctrl-C again" if number == signal.SIGINT else "a second signal"
+            session.say(f"finishing {what} in flight; {again} cuts")
         executor.interrupt()
 
     session.on_signal(on_signal)
-    yield
-
-
-def _say_draining(session: Session, number: int, running: int) -> None:
-    """Say what a signal's first arrival waits for, and how to wait no longer."""
-    if running:
-        what = "1 activity" if running == 1 else f"{running} activities"
-        again = "Ctrl-C again" if number == signal.SIGINT else "a second signal"
-        session.say(f"finishing {what} in flight; {again} cuts")
-
-
-async def _say_counted(
-    session: Session, number: int, executor: DurableExecutor, runs: Sequence[str]
-) -> None:
-    """The same for a provider that does not know what is in flight in this process."""
-    running = 0
-    with suppress(BelugaError):
-        for run in runs:
-            states = await executor.activities(run)
-            running += sum(activity.state == "running" for activity in states)
-    _say_draining(session, number, running)
 
 
 async def to_rest(
@@ -94,15 +59,14 @@ async def to_rest(
     *,
     until: str = "rest",
     max_wait: timedelta | None = None,
-    lines: bool = True,
 ) -> list[RunInfo]:
     """Follow runs that this executor drives until each ended or rests (or is `until`)."""
-    with interruptible(session, executor, runs):
-        async with watching(session, executor, runs, lines=lines, waits=until != "rest"):
-            return [
-                await executor.wait(run, until=until, max_wait=max_wait, patience=_IDLE_WAIT_S)
-                for run in runs
-            ]
+    drain_on_signals(session, executor)
+    async with watching(session, executor, runs, waits=until != "rest"):
+        return [
+            await executor.wait(run, until=until, max_wait=max_wait, patience=_IDLE_WAIT_S)
+            for run in runs
+        ]
 
 
 async def follow_other(
@@ -115,8 +79,8 @@ async def follow_other(
 ) -> RunInfo:
     """Follow a run that another process drives for a moment, then say who goes on.
 
-    `received` says whether that process has taken the message yet: until then the run seems to be
-    at rest.
+    `owner` is who drove it before, if known. `received` tells if the message was taken: until then
+    the run seems to be at rest.
     """
     deadline = time.monotonic() + _FOLLOW_S
     while info.open and not received(info) and time.monotonic() < deadline:
@@ -127,7 +91,8 @@ async def follow_other(
         with suppress(WaitExpiredError):
             return await executor.wait(info.run_id, until="rest", max_wait=left)
     if info.open:
-        _say_who_goes_on(session, info, other_owner(info) or owner)
+        driver = await executor.driver_of(info.run_id)
+        _say_who_goes_on(session, info, driver.owner or owner)
     return info
 
 
@@ -152,25 +117,27 @@ async def wait_for(
     max_wait: timedelta | None,
 ) -> RunInfo:
     """Wait for a run that another process drives; say what to type where nobody does."""
-    workers_drive = session.settings.provider == "temporal" and info.unattended is None
-    if info.open and info.owner is None and session.talk_terminal and not workers_drive:
+    driver = await executor.driver_of(info.run_id)
+    if info.open and session.talk_terminal and driver.kind == "nobody":
         command = sentences.moving_command(session, info)
         session.say(f"nobody drives {escape(info.workflow_id)} now; it goes on with: {command}")
     try:
         return await executor.wait(info.run_id, until=until, max_wait=max_wait)
     except WaitExpiredError as error:
         if max_wait == timedelta(0):
-            raise not_finished(session, info) from None
+            raise await not_finished(session, executor, info) from None
         raise WaitExpiredError(
             error.message, hint=error.hint or "the run goes on where it is driven"
         ) from None
 
 
-def not_finished(session: Session, info: RunInfo) -> CommandError:
+async def not_finished(session: Session, executor: DurableExecutor, info: RunInfo) -> CommandError:
     """The error of a run that is still open: who drives it, and what it waits for."""
     waits = "; ".join(sentences.wait_text(session, wait) for wait in info.waiting_for)
-    owner = other_owner(info)
-    state = f", driven by {sentences.owner_text(owner)}" if owner else ""
+    driver = await executor.driver_of(info.run_id)
+    state = ""
+    if driver.kind == "process" and driver.owner is not None:
+        state = f", driven by {sentences.owner_text(driver.owner)}"
     return CommandError(
         exits.NOT_FINISHED,
         NotFinishedError.code,
@@ -178,13 +145,6 @@ def not_finished(session: Session, info: RunInfo) -> CommandError:
         hint=f"see what moves it on: {session.command('status', info.workflow_id)}",
         extra={"run": info.to_json()},
     )
-
-
-def other_owner(info: RunInfo) -> Owner | None:
-    """The live process that holds an open run, `None` where it is this one or nobody."""
-    if not info.open or info.owner is None or not info.owner.alive:
-        return None
-    return None if info.owner.pid == os.getpid() else info.owner
 
 
 def interrupted_error(session: Session, infos: Sequence[RunInfo]) -> CommandError:

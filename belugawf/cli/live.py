@@ -12,13 +12,14 @@ import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from belugawf.cli import render, sentences
 from belugawf.cli.render import escape, progress_text, short_duration
 from belugawf.cli.sentences import EventFormatter
 from belugawf.cli.streams import LineCapture
 from belugawf.host.loops import hidden_task
+from belugawf.model.durations import SECOND_NS
 from belugawf.model.errors import BelugaError
 
 if TYPE_CHECKING:
@@ -31,17 +32,9 @@ if TYPE_CHECKING:
 _POLL_INTERVAL_S = 0.25
 # A poll is followed by a pause of so many times its own duration.
 _POLL_SHARE = 9
-_SECOND_NS = 1_000_000_000
 # Lines that the view leaves free on the screen, and the fewest that it draws all the same.
 _SPARE_LINES = 4
 _FEWEST_LINES = 6
-
-
-class View(Protocol):
-    """Something that shows runs, and reads them again and again."""
-
-    async def refresh(self, *, last: bool) -> None: ...
-    def close(self) -> None: ...
 
 
 @asynccontextmanager
@@ -58,7 +51,7 @@ async def watching(
     Away from a terminal, `lines` says whether events are printed at all, and `waits` whether waits
     are too, for bodies that do not return then. Shows nothing under --quiet and --json.
     """
-    view: View | None = None
+    view: LiveView | LineView | None = None
     if runs and not session.quiet:
         if session.talk_terminal:
             view = LiveView(session, executor, runs)
@@ -78,7 +71,7 @@ async def watching(
         view.close()
 
 
-async def _refresh_until(view: View, stop: asyncio.Event) -> None:
+async def _refresh_until(view: LiveView | LineView, stop: asyncio.Event) -> None:
     while True:
         stopping = stop.is_set()
         began = time.monotonic()
@@ -203,9 +196,9 @@ class LiveView:
     def _fit(self) -> None:
         # rich would ask descriptors 1 and 2, which lead into the pipe.
         with suppress(OSError):
-            size = os.get_terminal_size(self._capture.terminal.fileno())
-            if size.columns and size.lines:
-                self._console.size = size
+            columns, lines = os.get_terminal_size(self._capture.terminal.fileno())
+            if columns and lines:
+                self._console.width, self._console.height = columns, lines
 
     def _draw(self, seen: Sequence[tuple[RunInfo, Sequence[ActivityState]]], *, waits: bool) -> Any:
         from rich.console import Group
@@ -234,7 +227,7 @@ class LiveView:
 
     def _head(self, info: RunInfo, now: int) -> Any:
         end = info.closed_at if info.closed_at is not None else now
-        took = short_duration(max(0, end - info.created_at) // _SECOND_NS)
+        took = short_duration(max(0, end - info.created_at) // SECOND_NS)
         parts = [
             (escape(info.workflow_id), "bold"),
             (f" {info.status.replace('_', ' ')}", render.STATUS_STYLES.get(info.status, "")),
@@ -275,9 +268,9 @@ def _most_interesting(
 
 def _activity_time(activity: ActivityState, now: int) -> str:
     if activity.state == "retrying" and activity.until is not None:
-        left = max(0, activity.until - now) / _SECOND_NS
+        left = max(0, activity.until - now) / SECOND_NS
         return f"next try in {short_duration(round(left))}"
     if activity.state in _CLOSED:
         end = activity.until if activity.until is not None else now
-        return short_duration(max(0, end - activity.since) / _SECOND_NS)
-    return short_duration(max(0, now - activity.since) // _SECOND_NS)
+        return short_duration(max(0, end - activity.since) / SECOND_NS)
+    return short_duration(max(0, now - activity.since) // SECOND_NS)

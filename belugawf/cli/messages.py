@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Container, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeAlias
 
 from belugawf.cli import exits, sentences
 from belugawf.cli.exits import CommandError, describe_error
-from belugawf.cli.follow import other_owner
+from belugawf.cli.follow import described, follow_other, to_rest
 from belugawf.cli.render import escape
-from belugawf.cli.session import leave
 from belugawf.cli.streams import STREAMS
 from belugawf.executor import TypedRun
 from belugawf.model.errors import BelugaError
 
 if TYPE_CHECKING:
     from belugawf.cli.session import Session
-    from belugawf.executor import DurableExecutor, RunInfo
+    from belugawf.executor import DurableExecutor, Owner, RunInfo
+
+# A run that another process drives, who that is if known, and what tells if it took its message.
+Elsewhere: TypeAlias = "tuple[RunInfo, Owner | None, Callable[[RunInfo], bool]]"
 
 
 class Outcome:
@@ -34,7 +37,17 @@ class Outcome:
             except BelugaError as error:
                 self.errors.append(error)
 
-    def finish(self, session: Session, *, several: bool) -> NoReturn:
+    async def follow(
+        self,
+        session: Session,
+        executor: DurableExecutor,
+        mine: Sequence[str],
+        others: Sequence[Elsewhere],
+    ) -> None:
+        """See `follow_messages`."""
+        self.infos = await follow_messages(session, executor, self.infos, mine, others)
+
+    def finish(self, session: Session, *, several: bool) -> None:
         """Print the JSON, or end with the first error."""
         documents = [info.to_json() for info in self.infos]
         if self.errors:
@@ -49,7 +62,6 @@ class Outcome:
             )
         if session.json:
             session.print_json(documents if several else documents[0])
-        leave(exits.OK)
 
 
 def typed(runs: Sequence[str]) -> list[str]:
@@ -57,8 +69,47 @@ def typed(runs: Sequence[str]) -> list[str]:
     return [TypedRun(run) for run in runs]
 
 
-async def say_where(session: Session, executor: DurableExecutor, infos: Sequence[RunInfo]) -> None:
-    """Where runs are after a message: ended how, waiting for what, refused why."""
+@contextmanager
+def warned() -> Iterator[None]:
+    """Make a warning of an error. The messages are on disk: after an error, a script would send
+    them again."""
+    try:
+        yield
+    except BelugaError as error:
+        STREAMS.say(f"warning: {escape(error.message)}")
+
+
+async def follow_messages(
+    session: Session,
+    executor: DurableExecutor,
+    runs: Sequence[RunInfo],
+    mine: Sequence[str],
+    others: Sequence[Elsewhere],
+) -> list[RunInfo]:
+    """Follow runs from their messages to their rest, and say where they are then.
+
+    This executor drives `mine`.
+    """
+    pending: set[str] = set()
+    await to_rest(session, executor, mine)
+    for before, owner, received in others:
+        if session.interrupted is None:
+            info = await follow_other(session, executor, before, owner, received=received)
+            if info.open and not received(info):
+                pending.add(info.run_id)
+    infos = await described(executor, [info.run_id for info in runs])
+    await _say_where(session, executor, infos, pending)
+    return infos
+
+
+async def _say_where(
+    session: Session, executor: DurableExecutor, infos: Sequence[RunInfo], pending: Container[str]
+) -> None:
+    """Where runs are after a message: ended how, waiting for what, refused why.
+
+    Those in `pending` have not taken their message yet: they still seem to wait for it, and
+    somebody who reads that sends it again.
+    """
     if session.quiet or session.interrupted is not None:
         return
     waiting_runs = await sentences.awaiting_runs(executor, infos)
@@ -69,16 +120,7 @@ async def say_where(session: Session, executor: DurableExecutor, infos: Sequence
             session.say(f"{escape(info.workflow_id)} {info.status.replace('_', ' ')}")
         elif info.problem is not None:
             session.say(f"warning: {sentences.problem_line(info)}")
-        elif other_owner(info) is None:
+        elif info.run_id in pending and info.unattended is None:
+            continue
+        elif (await executor.driver_of(info.run_id)).kind != "process":
             sentences.say_waits(session, info, waiting_runs)
-
-
-def without_pending(infos: Sequence[RunInfo], pending: Container[str]) -> list[RunInfo]:
-    """Without the runs that have not taken their message yet: they still seem to wait for it, and
-    somebody who reads that sends it again."""
-
-    def is_clear(info: RunInfo) -> bool:
-        stuck = info.problem is not None or info.unattended is not None
-        return info.run_id not in pending or not info.open or stuck
-
-    return [info for info in infos if is_clear(info)]

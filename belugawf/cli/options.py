@@ -11,13 +11,23 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
 from belugawf.cli import completion
 from belugawf.model.durations import parse_duration
 from belugawf.model.errors import UsageError
+
+Text: TypeAlias = str | None
+Texts: TypeAlias = list[str] | None
+
+
+def option(*words: str) -> Any:
+    """A flag that takes a text: its spellings, what stands for the text, and its line of help."""
+    *flags, metavar, line = words
+    return typer.Option(*flags, metavar=metavar, help=line)
+
 
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON; errors as JSON too.")]
 Quiet: TypeAlias = Annotated[
@@ -26,44 +36,39 @@ Quiet: TypeAlias = Annotated[
 Verbose: TypeAlias = Annotated[
     bool, typer.Option("-v", "--verbose", help="Say more; tracebacks of our own bugs.")
 ]
-Run: TypeAlias = Annotated[
-    str,
-    typer.Argument(
-        metavar="RUN",
-        help="A workflow id, a run id, a prefix of either (4 or more characters), or @latest.",
-        show_default=False,
-        autocompletion=completion.complete_run,
-    ),
-]
-OptionalRun: TypeAlias = Annotated[
+_RUN = typer.Argument(
+    metavar="RUN",
+    help="A workflow id, a run id, a prefix of either (4 or more characters), or @latest.",
+    show_default=False,
+    autocompletion=completion.complete_run,
+)
+_RUNS = typer.Argument(
+    metavar="RUN",
+    help="Workflow ids, run ids, prefixes of either (4 or more characters), or @latest.",
+    show_default=False,
+    autocompletion=completion.complete_run,
+)
+Run: TypeAlias = Annotated[str, _RUN]
+OptionalRun: TypeAlias = Annotated[str | None, _RUN]
+Runs: TypeAlias = Annotated[list[str], _RUNS]
+OptionalRuns: TypeAlias = Annotated[list[str] | None, _RUNS]
+Workflow: TypeAlias = Annotated[
     str | None,
-    typer.Argument(
-        metavar="RUN",
-        help="A workflow id, a run id, a prefix of either (4 or more characters), or @latest.",
-        show_default=False,
-        autocompletion=completion.complete_run,
-    ),
-]
-Runs: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="RUN",
-        help="Workflow ids, run ids, prefixes of either (4 or more characters), or @latest.",
-        show_default=False,
-        autocompletion=completion.complete_run,
+    typer.Option(
+        "--workflow",
+        metavar="NAME",
+        help="Only runs of this workflow.",
+        autocompletion=completion.complete_workflow,
     ),
 ]
 MaxWait: TypeAlias = Annotated[
-    str | None,
-    typer.Option("--max-wait", metavar="DUR", help="Give up waiting after DUR (exit code 124)."),
+    Text, option("--max-wait", "DUR", "Give up waiting after DUR (exit code 124).")
 ]
 Grace: TypeAlias = Annotated[
-    str | None,
-    typer.Option("--grace", metavar="DUR", help="Stopping, cut attempts that still run after DUR."),
+    Text, option("--grace", "DUR", "Stopping, cut attempts that still run after DUR.")
 ]
-Reason: TypeAlias = Annotated[
-    str | None, typer.Option("--reason", metavar="TEXT", help="Why; kept in the history.")
-]
+Reason: TypeAlias = Annotated[Text, option("--reason", "TEXT", "Why; kept in the history.")]
+Yes: TypeAlias = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
 
 
 def duration(text: str | None, flag: str) -> timedelta | None:

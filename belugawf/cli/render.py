@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from belugawf.cli.streams import STREAMS
-from belugawf.model.durations import ns_datetime
+from belugawf.model.durations import SECOND_NS, ns_datetime
 
 # Everything that moves a cursor, changes a colour or reorders text: control characters, line and
 # paragraph separators, direction overrides, and halves of characters that no encoding can write.
@@ -22,7 +22,6 @@ _UNSAFE_IN_JSON = re.compile(
 )
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
-_SECOND_NS = 1_000_000_000
 _STYLES = {"red": "31", "green": "32", "yellow": "33", "cyan": "36", "dim": "2", "bold": "1"}
 STATUS_STYLES = {
     "running": "cyan",
@@ -125,16 +124,13 @@ def short_duration(seconds: float) -> str:
 
 
 def _rough_duration(seconds: float) -> str:
-    return (
-        short_duration(round(seconds)).split(" ")[0]
-        if seconds >= 3_600
-        else short_duration(round(seconds))
-    )
+    text = short_duration(round(seconds))
+    return text.split(" ")[0] if seconds >= 3_600 else text
 
 
 def relative(instant: int, now: int | None = None) -> str:
     """ "2h ago", "in 23h", "now"."""
-    seconds = (instant - (now_ns() if now is None else now)) / _SECOND_NS
+    seconds = (instant - (now_ns() if now is None else now)) / SECOND_NS
     if abs(seconds) < 1:
         return "now"
     return f"in {_rough_duration(seconds)}" if seconds > 0 else f"{_rough_duration(-seconds)} ago"
@@ -146,7 +142,7 @@ def clock(instant: int, now: int | None = None) -> str:
     today = local(now_ns() if now is None else now).date()
     days = (moment.date() - today).days
     if days == 0:
-        soon = abs(instant - (now_ns() if now is None else now)) < 3_600 * _SECOND_NS
+        soon = abs(instant - (now_ns() if now is None else now)) < 3_600 * SECOND_NS
         return f"{moment:%H:%M:%S}" if soon else f"{moment:%H:%M}"
     if days == 1:
         return f"tomorrow {moment:%H:%M}"

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from belugawf.cli import exits, render, sentences
 from belugawf.cli.exits import CommandError
 from belugawf.cli.follow import (
     described,
+    drain_on_signals,
     follow_other,
     interrupted_error,
-    interruptible,
-    other_owner,
 )
 from belugawf.cli.live import watching
 from belugawf.cli.render import escape
-from belugawf.cli.session import Session, leave
+from belugawf.cli.session import Session
 from belugawf.cli.streams import STREAMS
 from belugawf.cli.tables import run_table
 from belugawf.executor import TypedRun
@@ -30,26 +28,27 @@ _IDLE_WAIT_S = 5
 
 
 class Resume:
-    """One `resume`: what it drives, and what it says about it."""
+    """One `resume`: what it drives, and what it says about it.
+
+    `given` are the flags that `DurableExecutor.resume` takes.
+    """
 
     def __init__(
         self,
         session: Session,
         named: Sequence[str],
-        workflow: str | None,
-        limits: Mapping[str, timedelta | None],
+        given: Mapping[str, Any],
         *,
         dry_run: bool,
     ) -> None:
         self._session = session
         self._named = [TypedRun(run) for run in named]
-        self._workflow = workflow
-        self._limits = limits
+        self._given = given
         self._dry_run = dry_run
         self._runs: list[str] = []
         self._ended_before: set[str] = set()
 
-    def run(self) -> NoReturn:
+    def run(self) -> None:
         """Drive, report, and end the command with its exit code."""
         session = self._session
         infos = session.run(self._drive)
@@ -64,9 +63,9 @@ class Resume:
         if self._dry_run:
             return await self._resume(executor, dry_run=True)
         watched = await self._before(executor)
-        with interruptible(session, executor, watched):
-            async with watching(session, executor, watched, lines=session.verbose):
-                infos = list(await self._resume(executor))
+        drain_on_signals(session, executor)
+        async with watching(session, executor, watched, lines=session.verbose):
+            infos = list(await self._resume(executor))
         if self._named:
             # With those that have ended already, which nobody drives.
             infos = await described(executor, self._runs)
@@ -79,12 +78,7 @@ class Resume:
         self, executor: DurableExecutor, *, dry_run: bool = False
     ) -> Sequence[RunInfo]:
         return await executor.resume(
-            self._named or None,
-            max_time=self._limits["max_time"],
-            grace=self._limits["grace"],
-            workflow=self._workflow,
-            patience=_IDLE_WAIT_S,
-            dry_run=dry_run,
+            self._named or None, patience=_IDLE_WAIT_S, dry_run=dry_run, **self._given
         )
 
     async def _before(self, executor: DurableExecutor) -> list[str]:
@@ -100,10 +94,13 @@ class Resume:
         return [info.run_id for info in await self._resume(executor, dry_run=True)]
 
     async def _follow(self, executor: DurableExecutor, info: RunInfo) -> RunInfo:
-        owner = other_owner(info)
-        if not self._named or owner is None:
+        """Follow a named run that another process holds, and so was not driven here."""
+        if not self._named:
             return info
-        return await follow_other(self._session, executor, info, owner)
+        driver = await executor.driver_of(info.run_id)
+        if driver.kind != "process":
+            return info
+        return await follow_other(self._session, executor, info, driver.owner)
 
     async def _say(self, executor: DurableExecutor, infos: Sequence[RunInfo]) -> None:
         session = self._session
@@ -141,7 +138,7 @@ class Resume:
     def _driven_badly(self, info: RunInfo) -> bool:
         return info.status in ("failed", "timed_out") and info.run_id not in self._ended_before
 
-    def _finish(self, infos: Sequence[RunInfo]) -> NoReturn:
+    def _finish(self, infos: Sequence[RunInfo]) -> None:
         """Print the JSON, or list what a dry run found, and end with the exit code."""
         session = self._session
         if session.interrupted is not None:
@@ -153,7 +150,6 @@ class Resume:
             session.print_json([info.to_json() for info in infos])
         elif self._dry_run:
             run_table(session, infos)
-        leave(exits.OK)
 
     def _error(self, infos: Sequence[RunInfo]) -> CommandError | None:
         extra = {"runs": [info.to_json() for info in infos]}

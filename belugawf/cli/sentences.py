@@ -14,13 +14,12 @@ from belugawf.cli import exits, render
 from belugawf.cli.render import escape, moment, short_duration
 from belugawf.cli.streams import STREAMS
 from belugawf.model import events as ev
-from belugawf.model.durations import format_instant
+from belugawf.model.durations import SECOND_NS
 
 if TYPE_CHECKING:
     from belugawf.cli.session import Session
     from belugawf.executor import DurableExecutor, OpenWait, Owner, RunInfo, Waiting
 
-_SECOND_NS = 1_000_000_000
 _FRAME = re.compile(r'^\s*File "(?P<path>[^"]+)", line \d+')
 _PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
 _STANDARD_LIBRARY = str(Path(os.__file__).resolve().parent) + os.sep
@@ -46,17 +45,7 @@ def answer_open(session: Session, wait: OpenWait, waiting_runs: Mapping[str, int
 
 def wait_json(session: Session, wait: OpenWait, waiting_runs: Mapping[str, int]) -> dict[str, Any]:
     """An open wait as JSON, with the command that answers it."""
-    return {
-        "workflow_id": wait.workflow_id,
-        "run_id": wait.run_id,
-        "workflow": wait.workflow,
-        "signal": wait.signal,
-        "since": format_instant(wait.since),
-        "until": None if wait.until is None else format_instant(wait.until),
-        "prompt": wait.prompt,
-        "expected": wait.expected,
-        "command": answer_open(session, wait, waiting_runs),
-    }
+    return {**wait.to_json(), "command": answer_open(session, wait, waiting_runs)}
 
 
 async def awaiting_runs(executor: DurableExecutor, infos: Iterable[RunInfo]) -> Counter[str]:
@@ -150,7 +139,7 @@ class EventFormatter:
         self._scheduled: dict[int, ev.ActivityScheduled] = {}
 
     def format(self, event: ev.Event) -> str | None:
-        """One line, `None` for what is not worth"""
+        """One line, `None` for what is not worth one."""
         match event:
             case ev.ActivityScheduled():
                 self._scheduled[event.seq] = event
@@ -158,7 +147,7 @@ class EventFormatter:
             case ev.ActivityCompleted():
                 return f"{self.name(event.seq)} done{self._took(event)}"
             case ev.AttemptFailed():
-                wait = short_duration((event.retry_at - event.at) / _SECOND_NS)
+                wait = short_duration((event.retry_at - event.at) / SECOND_NS)
                 tried = self._attempt(event.seq, event.attempt)
                 error = failure_text(event.payload)
                 return f"{self.name(event.seq)} failed{tried}: {error}; next try in {wait}"
@@ -202,7 +191,7 @@ class EventFormatter:
             started = None if scheduled is None else scheduled.time
         if started is None:
             return ""
-        return f" in {short_duration(max(0, event.at - started) / _SECOND_NS)}"
+        return f" in {short_duration(max(0, event.at - started) / SECOND_NS)}"
 
 
 def failure_text(payload: str) -> str:
@@ -222,7 +211,7 @@ def say_failure(info: RunInfo) -> None:
     STREAMS.say(f"{paint('error:', 'red')} {escape(exits.outcome_message(info))}")
     shown = user_traceback(info.error.traceback) if info.error else None
     if shown:
-        STREAMS.say(escape_indented(shown))
+        STREAMS.say("\n".join(f"  {line}" for line in render.escape_lines(shown).splitlines()))
 
 
 def require_completed(session: Session, info: RunInfo) -> None:
@@ -231,10 +220,6 @@ def require_completed(session: Session, info: RunInfo) -> None:
         if not session.json:
             say_failure(info)
         raise exits.outcome_error(info)
-
-
-def escape_indented(text: str) -> str:
-    return "\n".join(f"  {line}" for line in render.escape_lines(text).splitlines())
 
 
 def user_traceback(text: str | None) -> str | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import typer
 
-from belugawf.cli import exits
+from belugawf.cli import exits, options
 from belugawf.cli.app import Globals
 from belugawf.cli.render import Paint, escape_lines, json_text
 from belugawf.cli.streams import STREAMS
@@ -59,13 +60,20 @@ def settings_of(flags: Globals, *, directory: Path | None = None) -> Settings:
 
 
 class Session:
-    """What a command needs: flags, settings, an executor, and a voice."""
+    """What a command needs: flags, settings, an executor, and a voice.
+
+    Every command has the flags of `__init__`.
+    """
 
     def __init__(
-        self, ctx: typer.Context, *, json: bool, quiet: bool = False, verbose: bool = False
+        self,
+        ctx: typer.Context,
+        *,
+        json: options.Json = False,
+        quiet: options.Quiet = False,
+        verbose: options.Verbose = False,
     ) -> None:
-        root = ctx.find_root()
-        self.flags: Globals = root.obj if isinstance(root.obj, Globals) else Globals()
+        self.flags = Globals.of(ctx)
         self.json = json
         self.quiet = quiet or json
         self.verbose = verbose
@@ -74,7 +82,6 @@ class Session:
         self.talk_terminal = STREAMS.talk_is_terminal()
         self.data_terminal = STREAMS.data_is_terminal()
         self.interrupted: int | None = None
-        self._settings: Settings | None = None
         self._redaction: Redaction | None = None
         self._on_signal: Callable[[int], None] | None = None
         self._executor: DurableExecutor | None = None
@@ -83,16 +90,13 @@ class Session:
 
     # -- what it stands on -----------------------------------------------------------------------
 
-    @property
+    @cached_property
     def settings(self) -> Settings:
         """The configuration, read on first use. Raises `ConfigurationError`."""
-        if self._settings is None:
-            self._settings = settings_of(self.flags)
-        return self._settings
+        return settings_of(self.flags)
 
     @property
     def nothing_stored(self) -> bool:
-        """See `Probe.nothing_stored`."""
         return probe_of(self.settings.provider).nothing_stored(self.settings)
 
     def executor(self, *, hooks: Sequence[Hooks] = (), create: bool = False) -> DurableExecutor:
@@ -173,8 +177,11 @@ class Session:
             # Threads of activities may still run; closing does not wait for them.
             loop.close()
 
-    def on_signal(self, handler: Callable[[int], None] | None) -> None:
-        """Let `handler` answer signals from now on; it may be called several times."""
+    def on_signal(self, handler: Callable[[int], None]) -> None:
+        """Let `handler` answer signals from now on, also while the executor drains as it is left.
+
+        It may be called several times.
+        """
         self._on_signal = handler
 
     def _handle_signal(self, task: asyncio.Task[Any], number: int) -> None:
@@ -230,18 +237,13 @@ def redact_talk(settings: Settings) -> Redaction:
     from belugawf.host.masking import mask_logs
 
     redaction = mask_logs(settings.redact)
-    STREAMS.mask = redaction.text
+    STREAMS.mask_with(redaction.text)
     return redaction
 
 
 def unredacted(executor: DurableExecutor) -> DurableExecutor:
     """The executor that tells results as they are: what is asked for must be usable."""
     return cast("DurableExecutor", getattr(executor, "unredacted", executor))
-
-
-def leave(code: int) -> NoReturn:
-    """End the command with this exit code."""
-    raise typer.Exit(code)
 
 
 def os_user() -> str | None:

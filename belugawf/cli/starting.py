@@ -60,8 +60,8 @@ class Start:
                 detach=self.detach,
             )
         except PayloadTypeError as error:
-            error.hint = error.hint or f"see what {name!r} takes: {session.command('workflows')}"
-            raise
+            hint = error.hint or f"see what {name!r} takes: {session.command('workflows')}"
+            raise PayloadTypeError(error.path, error.expected, error.found, hint=hint) from None
 
     def _input_for(self, definition: Any) -> Any:
         if self.arguments:

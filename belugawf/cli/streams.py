@@ -40,6 +40,27 @@ class Streams:
         self.color = "auto"
         self._data: TextIO | None = None
 
+    def open_for_good(self) -> None:
+        """Prepare the streams of a process that ends with its command.
+
+        Where a standard descriptor is closed, /dev/null is opened. Otherwise the next file to be
+        opened, the database among them, would become stdout.
+        """
+        for descriptor in (0, 1, 2):
+            try:
+                os.fstat(descriptor)
+            except OSError:
+                os.open(os.devnull, os.O_RDWR)
+        for stream in (sys.stdout, sys.stderr):
+            # What the encoding cannot write is shown as an escape instead of ending the command.
+            with suppress(AttributeError, ValueError):
+                stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        self.final = True
+
+    def mask_with(self, mask: Callable[[str], str]) -> None:
+        """Apply `mask` to talk from now on."""
+        self.mask = mask
+
     @property
     def data(self) -> TextIO | None:
         """Where results go; `None` where stdout is closed."""
@@ -188,18 +209,6 @@ class LineCapture:
         # A line that cannot be shown must not stop the pipe: user code would block on it.
         with suppress(Exception):
             self._show(line.decode("utf-8", "replace").rstrip("\r"))
-
-
-def open_standard_streams() -> None:
-    """Open /dev/null where a standard descriptor is closed.
-
-    Otherwise the next file to be opened, the database among them, would become stdout.
-    """
-    for descriptor in (0, 1, 2):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
 
 
 def _writer(descriptor: int) -> TextIO:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from belugawf.cli import render, sentences
-from belugawf.cli.follow import other_owner
 from belugawf.cli.render import STATUS_STYLES, escape, json_line, progress_text
 from belugawf.cli.streams import STREAMS
 
@@ -44,12 +43,8 @@ def table(
         least = min(width, console.width // 2) if number == 0 else None
         shown.add_column(header, overflow="fold", min_width=least)
     for row in rows:
-        shown.add_row(*(Text(cell, style=_cell_style(cell)) for cell in row))
+        shown.add_row(*(Text(cell, style=STATUS_STYLES.get(cell, "")) for cell in row))
     console.print(shown)
-
-
-def _cell_style(cell: str) -> str:
-    return STATUS_STYLES.get(cell, "")
 
 
 def print_rows(session: Session, rows: Sequence[tuple[str, str]]) -> None:
@@ -99,10 +94,10 @@ def _note(info: RunInfo) -> str:
         return f"problem: {escape(info.problem.code)}"
     if info.error is not None:
         return escape(info.error.type)
-    waits = [f"{wait.kind} {escape(wait.name)}" for wait in info.waiting_for]
-    if waits:
-        return ("driven, " if other_owner(info) else "waits for ") + ", ".join(waits)
-    return "driven" if other_owner(info) else ""
+    waits = ", ".join(f"{wait.kind} {escape(wait.name)}" for wait in info.waiting_for)
+    if info.owner is not None and info.owner.alive:
+        return f"driven, {waits}" if waits else "driven"
+    return f"waits for {waits}" if waits else ""
 
 
 def run_rows(

@@ -6,6 +6,7 @@ what was expected and what was found.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -309,6 +310,16 @@ KEYS = (
     ),
 )
 BY_NAME = {key.name: key for key in KEYS}
+
+
+def default_of(name: str) -> Any:
+    """A key's default as the value that is in force."""
+    key = BY_NAME[name]
+    try:
+        value = json.loads(key.default)
+    except ValueError:
+        value = key.default
+    return key.read(Given(value, key.default, Path(), "default", (name, None, None)))
 
 
 def keys_in(section: str) -> list[str]:

@@ -16,12 +16,12 @@ from typing import Any, Literal
 from belugawf.config.keys import (
     BY_NAME,
     KEYS,
-    MIB,
     ConfigFileError,
     ConfigProblem,
     Given,
     Key,
     Source,
+    default_of,
     unknown_key,
 )
 from belugawf.config.trust import Trust
@@ -49,10 +49,10 @@ class TlsFiles:
 class TemporalSettings:
     """Where the Temporal server is. `api_key` is the key itself, and not shown in a repr."""
 
-    host: str = "localhost:7233"
-    namespace: str = "default"
-    task_queue: str = "beluga-tasks"
-    tls: bool | TlsFiles = False
+    host: str = default_of("temporal.host")
+    namespace: str = default_of("temporal.namespace")
+    task_queue: str = default_of("temporal.task_queue")
+    tls: bool | TlsFiles = default_of("temporal.tls")
     api_key: str | None = field(default=None, repr=False)
 
 
@@ -65,18 +65,18 @@ class Settings:
     there is none; `sources` says for each key where its value is from.
     """
 
-    provider: str = "default"
+    provider: str = default_of("provider")
     workflows: Path
     db: Path
     default_workflow: str | None = None
-    durability: Literal["full", "normal"] = "full"
+    durability: Literal["full", "normal"] = default_of("durability")
     activity_defaults: ActivityDefaults = field(default_factory=ActivityDefaults)
     resume_max_time: timedelta | None = None
-    max_crashes: int = 3
-    payload_limit: int = 2 * MIB
-    worker_concurrency: int = 100
-    threads: int = 64
-    redact: tuple[str, ...] = ()
+    max_crashes: int = default_of("max_crashes")
+    payload_limit: int = default_of("payload_limit")
+    worker_concurrency: int = default_of("worker.concurrency")
+    threads: int = default_of("worker.threads")
+    redact: tuple[str, ...] = default_of("redact")
     temporal: TemporalSettings = field(default_factory=TemporalSettings)
     source: Path | None = None
     sources: Mapping[str, Source] = field(default_factory=dict)

@@ -51,11 +51,8 @@ class Driving(Protocol):
     def stopped(self) -> bool:
         """Whether an interrupt has come, and what was in flight is over."""
 
-    def interrupt(self) -> None:
-        """See `DurableExecutor.interrupt`."""
-
-    def in_flight(self) -> int:
-        """How many attempts of activities are running in this process."""
+    def interrupt(self) -> None: ...
+    def in_flight(self) -> int: ...
 
     def now(self) -> int:
         """The time in nanoseconds, for limits on waiting."""
@@ -124,7 +121,6 @@ class ExecutorBase(FollowingExecutor, ABC, Generic[RunT, LookT, DrivingT]):
             self._opened.interrupt()
 
     def in_flight(self) -> int:
-        """How many attempts of activities are running in this process."""
         return 0 if self._opened is None else self._opened.in_flight()
 
     # -- what a provider adds --------------------------------------------------------------------
@@ -275,7 +271,6 @@ class ExecutorBase(FollowingExecutor, ABC, Generic[RunT, LookT, DrivingT]):
             await self._pause(look, seconds_until(now, end))
 
     async def result_of(self, run_id: str) -> Any:
-        """See `RunHandle.result`."""
         found = await self._find(run_id)
         info = await self._ended(found)
         if info.status != "completed":

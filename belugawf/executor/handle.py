@@ -12,9 +12,7 @@ from belugawf.model.messages import Signal
 class FollowingExecutor(DurableExecutor, Protocol):
     """An executor that follows a run to its result."""
 
-    async def result_of(self, run_id: str) -> Any:
-        """See `RunHandle.result`."""
-        ...
+    async def result_of(self, run_id: str) -> Any: ...
 
 
 class RunHandle:
@@ -46,12 +44,10 @@ class RunHandle:
         return await self._executor.result_of(self.run_id)
 
     async def signal(self, signal: Signal | str, payload: Any = None) -> Delivery:
-        """See `DurableExecutor.signal`."""
         message = Signal(signal, payload) if isinstance(signal, str) else signal
         return await self._executor.signal(self.run_id, message)
 
     async def query(self, name: str, *args: Any) -> Any:
-        """See `DurableExecutor.query`."""
         return await self._executor.query(self.run_id, name, *args)
 
     async def cancel(self, reason: str | None = None) -> RunInfo:

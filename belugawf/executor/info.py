@@ -6,8 +6,8 @@ float, bool, None).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import field
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import field, fields
 from typing import Any, Literal
 
 from belugawf.model.durations import format_instant
@@ -63,16 +63,9 @@ class Waiting:
 
     def to_json(self) -> dict[str, Any]:
         """As in CLI.md's `waiting_for`: kind, name, since, until, attempt, and what is known."""
-        data: dict[str, Any] = {
-            "kind": self.kind,
-            "name": self.name,
-            "since": format_instant(self.since),
-            "until": _instant(self.until),
-            "attempt": self.attempt,
-        }
         extras = ("max_attempts", "state", "error", "prompt", "expected")
-        data.update((k, v) for k in extras if (v := getattr(self, k)) is not None)
-        return data
+        unknown = {name for name in extras if getattr(self, name) is None}
+        return _as_json(self, without={"seq", *unknown})
 
 
 @frozen(kw_only=True)
@@ -86,8 +79,7 @@ class Owner:
     frozen: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        data = {"pid": self.pid, "host": self.host, "since": format_instant(self.since)}
-        return {**data, "alive": self.alive, "frozen": self.frozen}
+        return _as_json(self)
 
 
 @frozen()
@@ -137,19 +129,6 @@ class ActivityState:
     until: int | None = None
     error: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "seq": self.seq,
-            "id": self.activity_id,
-            "name": self.name,
-            "state": self.state,
-            "attempt": self.attempt,
-            "max_attempts": self.max_attempts,
-            "since": format_instant(self.since),
-            "until": _instant(self.until),
-            "error": self.error,
-        }
-
 
 @frozen(kw_only=True)
 class RunInfo:
@@ -187,38 +166,13 @@ class RunInfo:
         return self.status == OPEN
 
     def to_json(self) -> dict[str, Any]:
-        error = None
+        without = {"cancel_requested"} if self.unattended else {"cancel_requested", "unattended"}
+        data = {"schema": "belugawf.run/1", **_as_json(self, without=without)}
+        data["waiting_for"] = [wait.to_json() for wait in self.waiting_for]
+        data["labels"] = dict(self.labels)
         if self.error is not None:
-            error = {
-                "type": self.error.type,
-                "message": self.error.message,
-                "activity": self.error.activity,
-                "traceback": self.error.traceback,
-            }
-        data: dict[str, Any] = {
-            "schema": "belugawf.run/1",
-            "workflow_id": self.workflow_id,
-            "run_id": self.run_id,
-            "workflow": self.workflow,
-            "status": self.status,
-            "input": self.input,
-            "result": self.result,
-            "error": error,
-            "waiting_for": [w.to_json() for w in self.waiting_for],
-            "problem": self.problem.to_json() if self.problem else None,
-            "created_at": format_instant(self.created_at),
-            "updated_at": format_instant(self.updated_at),
-            "closed_at": _instant(self.closed_at),
-            "deadline": _instant(self.deadline),
-            "owner": self.owner.to_json() if self.owner else None,
-            "provider": self.provider,
-            "labels": dict(self.labels),
-            "parent": self.parent,
-            "progress": self.progress,
-            "history_length": self.history_length,
-        }
-        if self.unattended is not None:
-            data["unattended"] = self.unattended
+            names = ("type", "message", "activity", "traceback")
+            data["error"] = {name: getattr(self.error, name) for name in names}
         return data
 
 
@@ -234,6 +188,9 @@ class OpenWait:
     until: int | None
     prompt: str | None
     expected: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        return _as_json(self)
 
 
 @frozen(kw_only=True)
@@ -301,5 +258,16 @@ class Delivery:
     driven_by: Owner | None = None
 
 
-def _instant(instant: int | None) -> str | None:
-    return None if instant is None else format_instant(instant)
+# Fields that hold instants.
+_INSTANTS = frozenset({"since", "until", "created_at", "updated_at", "closed_at", "deadline"})
+
+
+def _as_json(value: Any, *, without: Container[str] = ()) -> dict[str, Any]:
+    """A value's fields in their order, by their names; instants as texts."""
+    data = {}
+    for name in (f.name for f in fields(value) if f.name not in without):
+        part = getattr(value, name)
+        if name in _INSTANTS and part is not None:
+            part = format_instant(part)
+        data[name] = part.to_json() if hasattr(part, "to_json") else part
+    return data

@@ -60,12 +60,10 @@ class DurableExecutor(Protocol):
 
     def sync(self) -> BlockingExecutor:
         """The same executor for scripts without asyncio; use as `with`."""
-        ...
 
     @property
     def catalog(self) -> Catalog:
         """The workflow modules; the first use imports them."""
-        ...
 
     async def execute(
         self,
@@ -83,7 +81,6 @@ class DurableExecutor(Protocol):
         `input` is the value of the one parameter besides `ctx`, or a mapping by parameter name.
         Raises `UsageError` where it does not fit, `WorkflowNotFoundError`, `AlreadyExistsError`.
         """
-        ...
 
     async def signal(
         self, run: str | None, signal: Signal | str, *, drive: bool = True
@@ -93,11 +90,9 @@ class DurableExecutor(Protocol):
         `run=None` takes the one open run that waits for it. Raises `RunEndedError`,
         `PayloadTypeError` (the wait declared another type), `SignalNotAwaitedError`.
         """
-        ...
 
     async def query(self, run: str, name: str, *args: Any) -> Any:
         """The answer of the run's query `name`; raises `QueryNotFoundError`. Changes nothing."""
-        ...
 
     async def cancel(
         self, run: str, reason: str | None = None, *, drive: bool = True
@@ -120,27 +115,21 @@ class DurableExecutor(Protocol):
         A run rests when it waits for a signal, or for a moment further away than `patience`.
         After `max_time` nothing new starts; attempts in flight end, within `grace`.
         """
-        ...
 
     async def work(self, *, concurrency: int | None = None, grace: Duration | None = None) -> None:
         """Stay and drive everything, until `interrupt` or cancellation."""
-        ...
 
     async def workers(self, workflow: str | None = None) -> Sequence[Owner]:
         """The live processes that stay and drive everything (of that workflow, if it is known)."""
-        ...
-
-    def drives(self, run: str) -> bool:
-        """Whether this executor drives the run now, or is about to."""
-        ...
 
     async def driver_of(self, run: str) -> Driver:
         """Who moves the run on, as things are now; imports no workflow."""
-        ...
+
+    def in_flight(self) -> int:
+        """How many attempts of activities are running in this process."""
 
     def interrupt(self) -> None:
         """First call: start nothing more and drain. Second call: cut attempts in flight."""
-        ...
 
     def handle(self, run: str) -> WorkflowHandle: ...
 
@@ -148,7 +137,6 @@ class DurableExecutor(Protocol):
 
     async def activities(self, run: str) -> Sequence[ActivityState]:
         """The run's activities in the order they were scheduled, for live views."""
-        ...
 
     async def list(
         self,
@@ -160,13 +148,11 @@ class DurableExecutor(Protocol):
         limit: int | None = 20,
     ) -> Sequence[RunInfo]:
         """Newest first; `limit=None` is all of them."""
-        ...
 
     async def waiting(
         self, *, signal: str | None = None, limit: int | None = None
     ) -> Sequence[OpenWait]:
         """Open waits for signals (for that one), longest waiting first; `limit=None`: all."""
-        ...
 
     async def summary(self) -> Summary: ...
 
@@ -185,7 +171,6 @@ class DurableExecutor(Protocol):
         back to the disk afterwards, which rewrites the file: raises `BusyError` while another
         process is at work on it. Raises `UsageError` where the provider deletes runs itself.
         """
-        ...
 
     async def history(self, run: str, *, after: int | None = None) -> Sequence[Event]:
         """The events; with `after` those whose position is greater, and will stay so.
@@ -193,7 +178,6 @@ class DurableExecutor(Protocol):
         Where a provider knows of failed attempts before they have a place in the history, they
         come last, and only without `after`.
         """
-        ...
 
     async def wait(
         self,
@@ -208,4 +192,3 @@ class DurableExecutor(Protocol):
         At rest means ended, with a problem, or waiting for a signal or a moment further away than
         `patience`. Returns early after `interrupt`. Raises `WaitExpiredError` after `max_wait`.
         """
-        ...

@@ -7,8 +7,9 @@ sent or handed to user code.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import fields, replace
+from inspect import isawaitable
 from typing import Any
 
 from belugawf.executor.handle import RunHandle
@@ -30,7 +31,15 @@ class RedactingExecutor:
         self.redaction = redaction
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.unredacted, name)
+        member = getattr(self.unredacted, name)
+        if not callable(member):
+            return member
+
+        def call(*args: Any, **options: Any) -> Any:
+            answer = member(*args, **options)
+            return self._answer(answer) if isawaitable(answer) else answer
+
+        return call
 
     async def __aenter__(self) -> RedactingExecutor:
         await self.unredacted.__aenter__()
@@ -42,7 +51,6 @@ class RedactingExecutor:
     # -- runs ------------------------------------------------------------------------------------
 
     async def execute(self, *args: Any, **options: Any) -> RunHandle:
-        """See `DurableExecutor.execute`; what the handle describes is masked."""
         handle = await self.unredacted.execute(*args, **options)
         return RunHandle(self, handle.id, handle.run_id)
 
@@ -50,59 +58,13 @@ class RedactingExecutor:
         """The result itself: whoever asks for it wants to work with it."""
         return await self.unredacted.handle(run_id).result()
 
-    async def describe(self, run: str) -> RunInfo:
-        """See `DurableExecutor.describe`."""
-        return await self._masked(await self.unredacted.describe(run))
-
-    async def wait(self, *args: Any, **options: Any) -> RunInfo:
-        """See `DurableExecutor.wait`."""
-        return await self._masked(await self.unredacted.wait(*args, **options))
-
-    async def cancel(self, *args: Any, **options: Any) -> RunInfo:
-        """See `DurableExecutor.cancel`."""
-        return await self._masked(await self.unredacted.cancel(*args, **options))
-
-    async def terminate(self, *args: Any, **options: Any) -> RunInfo:
-        """See `DurableExecutor.terminate`."""
-        return await self._masked(await self.unredacted.terminate(*args, **options))
-
-    async def signal(self, *args: Any, **options: Any) -> Delivery:
-        """See `DurableExecutor.signal`."""
-        delivery = await self.unredacted.signal(*args, **options)
-        return replace(delivery, run=await self._masked(delivery.run))
-
-    async def list(self, **filters: Any) -> Sequence[RunInfo]:
-        """See `DurableExecutor.list`."""
-        return [await self._masked(info) for info in await self.unredacted.list(**filters)]
-
-    async def resume(self, *args: Any, **options: Any) -> Sequence[RunInfo]:
-        """See `DurableExecutor.resume`."""
-        infos = await self.unredacted.resume(*args, **options)
-        return [await self._masked(info) for info in infos]
-
-    async def summary(self) -> Summary:
-        """See `DurableExecutor.summary`."""
-        summary = await self.unredacted.summary()
-        return replace(
-            summary,
-            waits=[await self._open_wait(wait) for wait in summary.waits],
-            attention=[await self._masked(info) for info in summary.attention],
-        )
-
     # -- parts of runs ---------------------------------------------------------------------------
 
-    async def waiting(self, **filters: Any) -> Sequence[OpenWait]:
-        """See `DurableExecutor.waiting`."""
-        waits = await self.unredacted.waiting(**filters)
-        return [await self._open_wait(wait) for wait in waits]
-
     async def activities(self, run: str) -> Sequence[ActivityState]:
-        """See `DurableExecutor.activities`."""
         await self._learn(run)
         return [self._mask_texts(state) for state in await self.unredacted.activities(run)]
 
     async def history(self, run: str, *, after: int | None = None) -> Sequence[Event]:
-        """See `DurableExecutor.history`."""
         if after:
             await self._learn(run)
         history = await self.unredacted.history(run, after=after)
@@ -110,7 +72,6 @@ class RedactingExecutor:
         return [self._event(event) for event in history]
 
     async def query(self, run: str, name: str, *args: Any) -> Any:
-        """See `DurableExecutor.query`."""
         await self._learn(run)
         answer = await self.unredacted.query(run, name, *args)
         self.redaction.learn(answer)
@@ -118,7 +79,29 @@ class RedactingExecutor:
 
     # -- masking ---------------------------------------------------------------------------------
 
-    async def _masked(self, info: RunInfo) -> RunInfo:
+    async def _answer(self, answer: Awaitable[Any]) -> Any:
+        return await self._masked(await answer)
+
+    async def _masked(self, value: Any) -> Any:
+        """What an executor has answered, whatever it was asked."""
+        match value:
+            case RunInfo():
+                return await self._run(value)
+            case OpenWait():
+                return await self._open_wait(value)
+            case Delivery():
+                return replace(value, run=await self._run(value.run))
+            case Summary():
+                return replace(
+                    value,
+                    waits=await self._masked(value.waits),
+                    attention=await self._masked(value.attention),
+                )
+            case list() | tuple():
+                return [await self._masked(item) for item in value]
+        return value
+
+    async def _run(self, info: RunInfo) -> RunInfo:
         mask = self.redaction
         for data in (info.input, info.result, info.progress, dict(info.labels)):
             mask.learn(data)

@@ -201,9 +201,6 @@ class LocalExecutor(ExecutorBase[RunRow, _Look, Driving]):
             self._options = self._options.with_concurrency(concurrency)
         await self._driving.work(list(self.catalog.workflows), grace)
 
-    def drives(self, run: str) -> bool:
-        return self._driving.standing(self._resolve(run).key) == "driven"
-
     # -- messages --------------------------------------------------------------------------------
 
     async def _send(self, run: RunRow, message: Signal, payload: str) -> RunRow | None:

@@ -212,9 +212,6 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
             query += f" AND WorkflowType = {quoted(workflow)}"
         return [RunName.of(info) async for info in self._server.list(query, limit=_LOOKED_AT)]
 
-    def drives(self, run: str) -> bool:
-        return self._opened is not None and self._opened.is_on
-
     # -- messages --------------------------------------------------------------------------------
 
     async def _send(self, run: RunName, message: Signal, payload: str) -> RunName | None:
@@ -415,7 +412,7 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
         if self._driving.is_on:
             return Driver("us")
         if info.unattended is None:
-            return Driver("worker", info.owner)
+            return Driver("worker" if info.owner is None else "process", info.owner)
         unattended = NotFinishedError(
             f"run {info.workflow_id!r} has not ended: {info.unattended}",
             workflow_id=info.workflow_id,

@@ -14,6 +14,7 @@ from belugawf.executor import (
     UNSET,
     ActivityState,
     Delivery,
+    Driver,
     OpenWait,
     Owner,
     Pruned,
@@ -249,8 +250,14 @@ class FakeExecutor:
     async def workers(self, workflow: str | None = None) -> Sequence[Owner]:
         return ()
 
-    def drives(self, run: str) -> bool:
-        return self._find(run).owner is None
+    async def driver_of(self, run: str) -> Driver:
+        owner = self._find(run).owner
+        if owner is not None:
+            return Driver("process", owner)
+        return Driver("us") if self.driven_by is None else Driver("worker", self.driven_by)
+
+    def in_flight(self) -> int:
+        return sum(s.state == "running" for states in self.states.values() for s in states)
 
     def interrupt(self) -> None:
         self.calls.append(("interrupt", None))

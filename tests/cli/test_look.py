@@ -471,7 +471,6 @@ def test_a_message_on_its_way_is_not_asked_for_again(
     owner = Owner(pid=7, host="here", since=START, frozen=True)
     cli.executor = FakeExecutor(run_info("report", waiting_for=(signal_wait(),)))
     cli.executor.driven_by = owner
-    monkeypatch.setattr(cli.executor, "drives", lambda run: False)
     done = cli(*arguments)
     assert done.code == 0
     assert "report: " in done.err

@@ -5,33 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import typer
-
 from belugawf.cli import options
-from belugawf.cli.follow import described, follow_other, interrupted_error, other_owner, to_rest
-from belugawf.cli.messages import Outcome, say_where, typed, without_pending
+from belugawf.cli.follow import interrupted_error
+from belugawf.cli.messages import Elsewhere, Outcome, typed, warned
 from belugawf.cli.render import escape
 from belugawf.cli.session import Session
 from belugawf.cli.streams import STREAMS
-from belugawf.model.errors import AmbiguousRunError, BelugaError, RunNotFoundError
+from belugawf.model.errors import AmbiguousRunError, RunNotFoundError
 
 if TYPE_CHECKING:
-    from belugawf.executor import DurableExecutor, RunInfo
+    from belugawf.executor import DurableExecutor
 
 
 def command(
-    ctx: typer.Context,
-    runs: options.Runs = None,
+    session: Session,
+    runs: options.OptionalRuns = None,
     reason: options.Reason = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Ask runs to stop and clean up.
 
     Without RUN: the only open run. Ends with 0 once the request is on disk.
     """
-    session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
     with STREAMS.diverted():
         outcome = session.run(lambda e: _cancel(session, e, runs, reason))
         if session.interrupted is not None and any(info.open for info in outcome.infos):
@@ -45,34 +39,19 @@ async def _cancel(
     targets = typed(runs) if runs else [await _only_open_run(executor)]
     outcome = Outcome()
     await outcome.collect(targets, lambda run: executor.cancel(run, reason))
+    mine: list[str] = []
+    others: list[Elsewhere] = []
     for info in outcome.infos:
         session.say(f"{escape(info.workflow_id)} is asked to cancel")
-    try:
-        await _after_cancel(session, executor, outcome)
-    except BelugaError as error:
-        # The requests are on disk: a script that sees an error would ask again.
-        STREAMS.say(f"warning: {escape(error.message)}")
+    with warned():
+        for info in outcome.infos:
+            driver = await executor.driver_of(info.run_id)
+            if driver.kind == "us":
+                mine.append(info.run_id)
+            elif info.problem is None:
+                others.append((info, driver.owner, lambda info: info.cancel_requested))
+        await outcome.follow(session, executor, mine, others)
     return outcome
-
-
-async def _after_cancel(session: Session, executor: DurableExecutor, outcome: Outcome) -> None:
-    mine = [info.run_id for info in outcome.infos if info.open and executor.drives(info.run_id)]
-    pending: set[str] = set()
-    await to_rest(session, executor, mine)
-    for before in outcome.infos:
-        info = await executor.describe(before.run_id)
-        elsewhere = info.open and info.run_id not in mine and info.problem is None
-        if elsewhere and session.interrupted is None:
-            owner = other_owner(before)
-            info = await follow_other(session, executor, info, owner, received=_received)
-            if not _received(info):
-                pending.add(info.run_id)
-    outcome.infos = await described(executor, [info.run_id for info in outcome.infos])
-    await say_where(session, executor, without_pending(outcome.infos, pending))
-
-
-def _received(info: RunInfo) -> bool:
-    return info.cancel_requested
 
 
 async def _only_open_run(executor: DurableExecutor) -> str:

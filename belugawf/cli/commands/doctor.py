@@ -10,12 +10,10 @@ from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-import typer
-
-from belugawf.cli import exits, options
+from belugawf.cli import exits
 from belugawf.cli.exits import CommandError
 from belugawf.cli.render import escape
-from belugawf.cli.session import Session, leave
+from belugawf.cli.session import Session
 from belugawf.cli.streams import STREAMS
 from belugawf.model.errors import BelugaError, ConfigurationError
 from belugawf.probe import FAIL, OK, WARN, Finding, probe_of
@@ -28,21 +26,17 @@ _STYLES = {OK: "green", WARN: "yellow", FAIL: "red"}
 
 
 def command(
-    ctx: typer.Context,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    session: Session,
 ) -> None:
     """Check configuration, modules, database and environment.
 
     Each line says OK, WARN or FAIL, with the fix. Ends with 0 unless one of them is FAIL.
     """
-    session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
     with STREAMS.diverted():
         findings: list[Finding] = []
         for finding in _examine(session):
             findings.append(finding)
-            if not json:
+            if not session.json:
                 _print(session, finding)
         _finish(session, findings)
 
@@ -73,7 +67,6 @@ def _finish(session: Session, findings: Sequence[Finding]) -> None:
         )
     if session.json:
         session.print_json({"schema": "belugawf.doctor/1", "checks": document})
-    leave(exits.OK)
 
 
 def _examine(session: Session) -> Iterator[Finding]:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from belugawf.cli import exits, options, render
+from belugawf.cli import options, render
 from belugawf.cli.follow import chosen_run
 from belugawf.cli.render import escape
 from belugawf.cli.sentences import EventFormatter, failure_text
-from belugawf.cli.session import Session, leave
+from belugawf.cli.session import Session
 from belugawf.cli.streams import STREAMS
 
 if TYPE_CHECKING:
@@ -21,22 +21,18 @@ _FOLLOW_EVERY_S = 0.25
 
 
 def command(
-    ctx: typer.Context,
+    session: Session,
     run: options.OptionalRun = None,
     full: Annotated[bool, typer.Option("--full", help="With the payloads.")] = False,
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on showing events until the run ends.")
     ] = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Show the events of a run.
 
     Without RUN: of the only open run, else of the latest.
     """
-    session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
-    printer = _JsonPrinter() if json else _TextPrinter(session, full=full)
+    printer = _JsonPrinter() if session.json else _TextPrinter(session, full=full)
 
     async def show(executor: DurableExecutor) -> None:
         info = await chosen_run(session, executor, run)
@@ -47,11 +43,10 @@ def command(
     finally:
         # Also after Ctrl-C: the array that was begun must end.
         printer.close()
-    leave(exits.OK)
 
 
 async def _print_events(
-    executor: DurableExecutor, run_id: str, printer: _Printer, *, follow: bool
+    executor: DurableExecutor, run_id: str, printer: _JsonPrinter | _TextPrinter, *, follow: bool
 ) -> None:
     import asyncio
 
@@ -67,17 +62,7 @@ async def _print_events(
         await asyncio.sleep(_FOLLOW_EVERY_S)
 
 
-class _Printer:
-    """Prints events one by one."""
-
-    def print(self, event: Event) -> None:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """End what was begun."""
-
-
-class _JsonPrinter(_Printer):
+class _JsonPrinter:
     """One JSON array, written as the events come; nothing before the first one."""
 
     def __init__(self) -> None:
@@ -95,13 +80,16 @@ class _JsonPrinter(_Printer):
             STREAMS.write("\n]\n")
 
 
-class _TextPrinter(_Printer):
+class _TextPrinter:
     """One line an event: position, local time, type, details; and payloads where asked for."""
 
     def __init__(self, session: Session, *, full: bool) -> None:
         self._session = session
         self._full = full
         self._formatter = EventFormatter(session)
+
+    def close(self) -> None:
+        """Every line has ended."""
 
     def print(self, event: Event) -> None:
         session = self._session

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from belugawf.cli import exits, options
 from belugawf.cli.render import escape
-from belugawf.cli.session import Session, leave
+from belugawf.cli.session import Session
 from belugawf.cli.streams import STREAMS
 from belugawf.model.errors import UnavailableError
 from belugawf.model.shell import command_line
@@ -47,20 +46,16 @@ async def greeting(ctx: WorkflowContext, name: str) -> str:
 
 
 def command(
-    ctx: typer.Context,
+    session: Session,
     directory: Annotated[
         str | None,
         typer.Argument(metavar="DIR", help="Where; here, unless given.", show_default=False),
     ] = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Write a configuration and an example workflow.
 
     What exists is left as it is.
     """
-    session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
     root = Path(directory) if directory is not None else Path()
     created: list[Path] = []
     existing: list[Path] = []
@@ -69,7 +64,7 @@ def command(
         (root / "workflows" / "greeting.py", _EXAMPLE),
     ):
         (created if _write_new(path, text) else existing).append(path)
-    if json:
+    if session.json:
         session.print_json(
             {
                 "schema": "belugawf.init/1",
@@ -77,7 +72,7 @@ def command(
                 "existing": [str(path) for path in existing],
             }
         )
-        leave(exits.OK)
+        return
     for path in created:
         STREAMS.write(f"{escape(path)}\n")
     for path in existing:
@@ -87,7 +82,6 @@ def command(
     session.say(
         "next: " + escape(command_line("run", "greeting", flags=here, options=("-i", "Ada")))
     )
-    leave(exits.OK)
 
 
 def _write_new(path: Path, text: str) -> bool:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from belugawf.cli import completion, exits, options
-from belugawf.cli.session import Session, leave
+from belugawf.cli import options
+from belugawf.cli.options import Text, Texts, option
+from belugawf.cli.session import Session
 from belugawf.cli.tables import run_table
 from belugawf.model.errors import UsageError
 
@@ -19,48 +20,27 @@ _LIST_LIMIT = 20
 
 
 def command(
-    ctx: typer.Context,
+    session: Session,
     status: Annotated[
-        str | None,
-        typer.Option(
+        Text,
+        option(
             "--status",
-            metavar="STATUS",
-            help="running, completed, failed, cancelled, terminated, timed_out, continued_as_new.",
+            "STATUS",
+            "running, completed, failed, cancelled, terminated, timed_out, continued_as_new.",
         ),
     ] = None,
-    workflow: Annotated[
-        str | None,
-        typer.Option(
-            "--workflow",
-            metavar="NAME",
-            help="Only runs of this workflow.",
-            autocompletion=completion.complete_workflow,
-        ),
-    ] = None,
+    workflow: options.Workflow = None,
     label: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--label", metavar="KEY=VALUE", help="Only runs so labelled; repeat for more."
-        ),
+        Texts, option("--label", "KEY=VALUE", "Only runs so labelled; repeat for more.")
     ] = None,
-    since: Annotated[
-        str | None,
-        typer.Option("--since", metavar="DUR", help="Only runs started in the last DUR."),
-    ] = None,
-    limit: Annotated[
-        str | None,
-        typer.Option("-n", "--limit", metavar="N", help="At most N runs; 20 by default."),
-    ] = None,
+    since: Annotated[Text, option("--since", "DUR", "Only runs started in the last DUR.")] = None,
+    limit: Annotated[Text, option("-n", "--limit", "N", "At most N runs; 20 by default.")] = None,
     all_runs: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """List runs, newest first.
 
     Their ids, workflows, statuses, and what they wait for.
     """
-    session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
     options.only_one({"--limit": limit is not None, "--all": all_runs})
     most = None if all_runs else options.whole_number(limit, "--limit") or _LIST_LIMIT
     _check_status(status)
@@ -79,7 +59,7 @@ def command(
 
     found = () if session.nothing_stored else session.run(find)
     shown = found[:most]
-    if json:
+    if session.json:
         session.print_json([info.to_json() for info in shown])
     else:
         run_table(session, shown)
@@ -88,7 +68,6 @@ def command(
             session.say("no run was found")
         elif len(found) > len(shown):
             session.say(f"these are the newest {most}; --all lists all")
-    leave(exits.OK)
 
 
 def _check_status(status: str | None) -> None:

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from belugawf.cli import completion, exits, options
+from belugawf.cli import exits, options
 from belugawf.cli.exits import CommandError
-from belugawf.cli.session import Session, leave
+from belugawf.cli.options import Text, option
+from belugawf.cli.session import Session
 from belugawf.cli.streams import STREAMS
 from belugawf.executor import Pruned
 from belugawf.model.durations import format_duration
@@ -17,28 +18,19 @@ from belugawf.model.errors import UsageError
 
 
 def command(
-    ctx: typer.Context,
+    session: Session,
     older_than: Annotated[
-        str | None,
-        typer.Option("--older-than", metavar="DUR", help="What ended longer ago: 30d, 12h."),
+        Text, option("--older-than", "DUR", "What ended longer ago: 30d, 12h.")
     ] = None,
     status: Annotated[
-        str | None,
-        typer.Option(
+        Text,
+        option(
             "--status",
-            metavar="STATUS",
-            help="Only: completed, failed, cancelled, terminated, timed_out, continued_as_new.",
+            "STATUS",
+            "Only: completed, failed, cancelled, terminated, timed_out, continued_as_new.",
         ),
     ] = None,
-    workflow: Annotated[
-        str | None,
-        typer.Option(
-            "--workflow",
-            metavar="NAME",
-            help="Only runs of this workflow.",
-            autocompletion=completion.complete_workflow,
-        ),
-    ] = None,
+    workflow: options.Workflow = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say how many runs would be deleted.")
     ] = False,
@@ -49,16 +41,12 @@ def command(
             help="Make the file smaller afterwards: rewrites it, while nobody works on it.",
         ),
     ] = False,
-    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    yes: options.Yes = False,
 ) -> None:
     """Delete runs that ended long ago, with their histories.
 
     Never an open one. Workers go on meanwhile, and the space is used for new runs.
     """
-    session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
     age = options.duration(older_than, "--older-than")
     if age is None:
         raise UsageError("--older-than is missing", hint="for example: --older-than 30d")
@@ -82,11 +70,10 @@ def command(
     if not (yes or dry_run) and STREAMS.can_prompt():
         _confirm(prune(only_count=True).runs, age)
     pruned = prune(only_count=dry_run)
-    if json:
+    if session.json:
         session.print_json(pruned.to_json())
     else:
         session.say(_told(pruned, vacuum=vacuum))
-    leave(exits.OK)
 
 
 def _confirm(count: int, age: timedelta) -> None:

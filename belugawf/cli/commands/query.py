@@ -6,22 +6,19 @@ from typing import Annotated
 
 import typer
 
-from belugawf.cli import exits, options
-from belugawf.cli.session import Session, leave
+from belugawf.cli import options
+from belugawf.cli.options import Text, option
+from belugawf.cli.session import Session
 from belugawf.cli.streams import STREAMS
 
 
 def command(
-    ctx: typer.Context,
+    session: Session,
     run: options.Run,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Built in: status, result, waiting.")],
     args: Annotated[
-        str | None,
-        typer.Option("--args", metavar="JSON", help="An array of arguments, or the only one."),
+        Text, option("--args", "JSON", "An array of arguments, or the only one.")
     ] = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Ask a run; changes nothing.
 
@@ -30,7 +27,6 @@ def command(
     from belugawf.executor import TypedRun
     from belugawf.model.codec import parse_json
 
-    session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
     given = [] if args is None else parse_json(args, what="--args")
     arguments = given if isinstance(given, list) else [given]
     with STREAMS.diverted():
@@ -39,4 +35,3 @@ def command(
             session.print_json(answer)
         else:
             session.print_value(answer)
-    leave(exits.OK)

@@ -6,44 +6,39 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from belugawf.cli import exits, options, sentences
+from belugawf.cli import options, sentences
 from belugawf.cli.follow import chosen_run, not_finished, wait_for
-from belugawf.cli.session import Session, leave, unredacted
+from belugawf.cli.session import Session, unredacted
 
 if TYPE_CHECKING:
     from belugawf.executor import DurableExecutor, RunInfo
 
 
 def command(
-    ctx: typer.Context,
+    session: Session,
     run: options.OptionalRun = None,
     wait: Annotated[bool, typer.Option("--wait", help="Until the run has ended.")] = False,
     max_wait: options.MaxWait = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Print the result of a run, and nothing else.
 
     Text as it is, anything else as JSON. Without RUN: of the only open run, else of the latest.
     """
-    session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
     limit = options.duration(max_wait, "--max-wait")
 
     async def find(executor: DurableExecutor) -> RunInfo:
         info = await chosen_run(session, executor, run)
         if info.open and (wait or limit is not None):
             info = await wait_for(session, executor, info, "done", limit)
+        if info.open:
+            raise await not_finished(session, executor, info)
         if info.status != "completed":
             return info
         return await unredacted(executor).describe(info.run_id)
 
     info = session.run(find)
-    if info.open:
-        raise not_finished(session, info)
     sentences.require_completed(session, info)
-    if json:
+    if session.json:
         session.print_json(info.result)
     else:
         session.print_value(info.result)
-    leave(exits.OK)

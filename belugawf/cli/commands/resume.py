@@ -9,59 +9,46 @@ from typing import Annotated
 
 import typer
 
-from belugawf.cli import completion, exits, options
-from belugawf.cli.session import Session, leave
+from belugawf.cli import options
+from belugawf.cli.options import Text, option
+from belugawf.cli.session import Session
 from belugawf.cli.streams import STREAMS
 from belugawf.probe import probe_of
 
 
 def command(
-    ctx: typer.Context,
-    runs: options.Runs = None,
+    session: Session,
+    runs: options.OptionalRuns = None,
     max_time: Annotated[
-        str | None,
-        typer.Option(
-            "--max-time", metavar="DUR", help="Start nothing new after DUR; what is in flight ends."
-        ),
+        Text, option("--max-time", "DUR", "Start nothing new after DUR; what is in flight ends.")
     ] = None,
     grace: options.Grace = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only list what would be driven.")
     ] = False,
-    workflow: Annotated[
-        str | None,
-        typer.Option(
-            "--workflow",
-            metavar="NAME",
-            help="Only runs of this workflow.",
-            autocompletion=completion.complete_workflow,
-        ),
-    ] = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    workflow: options.Workflow = None,
 ) -> None:
     """Drive what can move on: recovered, signalled, due.
 
     Made for cron: away from a terminal there is one line for each run that failed, timed out or
     was refused, and else silence.
     """
-    session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
-    limits = {
+    given = {
         "max_time": options.duration(max_time, "--max-time"),
         "grace": options.duration(grace, "--grace"),
+        "workflow": workflow,
     }
     named = list(dict.fromkeys(runs or ()))
-    if limits["max_time"] is None:
-        limits["max_time"] = session.settings.resume_max_time
+    if given["max_time"] is None:
+        given["max_time"] = session.settings.resume_max_time
     if not named and _is_idle(session):
-        if json:
+        if session.json:
             session.print_json([])
-        leave(exits.OK)
+        return
     from belugawf.cli.resuming import Resume
 
     with STREAMS.diverted():
-        Resume(session, named, workflow, limits, dry_run=dry_run).run()
+        Resume(session, named, given, dry_run=dry_run).run()
 
 
 def _is_idle(session: Session) -> bool:

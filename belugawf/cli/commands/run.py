@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from belugawf.cli import completion, exits, options, sentences
+from belugawf.cli import completion, options, sentences
 from belugawf.cli.exits import CommandError
-from belugawf.cli.follow import described, interrupted_error, other_owner, to_rest
+from belugawf.cli.follow import described, interrupted_error, to_rest
+from belugawf.cli.options import Text, Texts, option
 from belugawf.cli.render import escape
-from belugawf.cli.session import Session, leave, unredacted
+from belugawf.cli.session import Session, unredacted
 from belugawf.cli.starting import Start
 from belugawf.cli.streams import STREAMS
 from belugawf.model.errors import UsageError
@@ -24,7 +25,7 @@ _IF_EXISTS = ("fail", "skip", "replace")
 
 
 def command(
-    ctx: typer.Context,
+    session: Session,
     workflow: Annotated[
         str | None,
         typer.Argument(
@@ -35,29 +36,19 @@ def command(
         ),
     ] = None,
     input: Annotated[
-        str | None,
-        typer.Option("-i", "--input", metavar="VALUE", help="The input: JSON, or text for a str."),
+        Text, option("-i", "--input", "VALUE", "The input: JSON, or text for a str.")
     ] = None,
     arg: Annotated[
-        list[str] | None,
-        typer.Option("-a", "--arg", metavar="KEY=VALUE", help="One parameter; repeat for more."),
+        Texts, option("-a", "--arg", "KEY=VALUE", "One parameter; repeat for more.")
     ] = None,
     input_file: Annotated[
-        str | None,
-        typer.Option("--input-file", metavar="FILE|-", help="Read the input; - is stdin."),
+        Text, option("--input-file", "FILE|-", "Read the input; - is stdin.")
     ] = None,
-    id: Annotated[
-        str | None, typer.Option("--id", metavar="ID", help="Your name for the run.")
-    ] = None,
+    id: Annotated[Text, option("--id", "ID", "Your name for the run.")] = None,
     if_exists: Annotated[
-        str,
-        typer.Option(
-            "--if-exists", metavar="HOW", help="For an id that is stored: fail, skip or replace."
-        ),
+        str, option("--if-exists", "HOW", "For an id that is stored: fail, skip or replace.")
     ] = "fail",
-    timeout: Annotated[
-        str | None, typer.Option("--timeout", metavar="DUR", help="The run ends after DUR.")
-    ] = None,
+    timeout: Annotated[Text, option("--timeout", "DUR", "The run ends after DUR.")] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Stay until it ends, whatever it waits for.")
     ] = False,
@@ -65,20 +56,13 @@ def command(
     detach: Annotated[
         bool, typer.Option("-d", "--detach", help="Only record it; resume or a worker drives it.")
     ] = False,
-    label: Annotated[
-        list[str] | None,
-        typer.Option("--label", metavar="KEY=VALUE", help="A label; repeat for more."),
-    ] = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    label: Annotated[Texts, option("--label", "KEY=VALUE", "A label; repeat for more.")] = None,
 ) -> None:
     """Start a run and drive it until it ends or waits.
 
     Its result is printed when it completes. When it waits, it is saved, and stderr says for what
     and what to type.
     """
-    session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
     options.only_one(
         {
             "--input": input is not None,
@@ -114,7 +98,6 @@ def command(
         else:
             STREAMS.write(f"{escape(info.workflow_id)}\n")
             session.say(stored)
-        leave(exits.OK)
 
 
 async def _run(
@@ -148,14 +131,12 @@ async def _stored(session: Session, executor: DurableExecutor, info: RunInfo) ->
     line = f"{escape(info.workflow_id)} is {info.status.replace('_', ' ')}"
     if not info.open:
         return line
-    driver = other_owner(info)
-    if driver is None and session.settings.provider == "temporal":
+    driver = await executor.driver_of(info.run_id)
+    if driver.owner is not None:
+        return f"{line}; {sentences.owner_text(driver.owner)} takes it"
+    if session.settings.provider == "temporal":
         return f"{line}; a worker takes it: {escape(session.command('worker'))}"
-    if driver is None and session.settings.provider == "default":
-        driver = next(iter(await executor.workers(info.workflow)), None)
-    if driver is None:
-        return f"{line}; drive it with: {sentences.resume_command(session, info)}"
-    return f"{line}; {sentences.owner_text(driver)} takes it"
+    return f"{line}; drive it with: {sentences.resume_command(session, info)}"
 
 
 def _print_outcome(session: Session, info: RunInfo) -> None:

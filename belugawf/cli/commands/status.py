@@ -6,11 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from belugawf.cli import exits, options, render, sentences
+from belugawf.cli import options, render, sentences
 from belugawf.cli.render import escape
-from belugawf.cli.session import Session, leave
+from belugawf.cli.session import Session
 from belugawf.cli.tables import print_rows, run_rows
 from belugawf.executor import Summary, TypedRun
 from belugawf.model.durations import format_instant
@@ -22,36 +20,31 @@ _NO_RUNS = Summary(counts={}, waits=(), waits_total=0, next_due_at=None, attenti
 
 
 def command(
-    ctx: typer.Context,
+    session: Session,
     run: options.OptionalRun = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Show where things are, and what moves them on.
 
     Without RUN: how many runs there are, who is waited for, what is due next. With RUN: where it
     is and why, with the command that moves it on.
     """
-    session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
     if run is None:
         summary = _NO_RUNS if session.nothing_stored else session.run(lambda e: e.summary())
-        if json:
+        if session.json:
             session.print_json(_summary_json(session, summary))
         else:
             _print_summary(session, summary)
-        leave(exits.OK)
+        return
 
     async def find(executor: DurableExecutor) -> tuple[RunInfo, Mapping[str, int]]:
         info = await executor.describe(TypedRun(run))
         return info, await sentences.awaiting_runs(executor, [info])
 
     info, waiting_runs = session.run(find)
-    if json:
+    if session.json:
         session.print_json(info.to_json())
     else:
         print_rows(session, run_rows(session, info, waiting_runs))
-    leave(exits.OK)
 
 
 def _summary_json(session: Session, summary: Summary) -> dict[str, Any]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from belugawf.cli import completion, exits, options
+from belugawf.cli import exits, options
 from belugawf.cli.exits import CommandError
 from belugawf.cli.messages import Outcome, typed
 from belugawf.cli.render import escape
@@ -19,26 +19,15 @@ if TYPE_CHECKING:
 
 
 def command(
-    ctx: typer.Context,
-    runs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="RUN",
-            help="Workflow ids, run ids, prefixes of either (4 or more characters), or @latest.",
-            autocompletion=completion.complete_run,
-        ),
-    ],
+    session: Session,
+    runs: options.Runs,
     reason: options.Reason = None,
-    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    yes: options.Yes = False,
 ) -> None:
     """End runs at once, without running their code.
 
     Cleanup in the workflow does not happen: `cancel` asks for that.
     """
-    session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
     if not yes and STREAMS.can_prompt():
         _confirm(runs)
     with STREAMS.diverted():

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from belugawf.cli import exits, options, sentences
+from belugawf.cli import options, sentences
 from belugawf.cli.follow import chosen_run, wait_for
+from belugawf.cli.options import option
 from belugawf.cli.render import escape
-from belugawf.cli.session import Session, leave
+from belugawf.cli.session import Session
 from belugawf.model.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,22 +16,17 @@ if TYPE_CHECKING:
 
 
 def command(
-    ctx: typer.Context,
+    session: Session,
     run: options.OptionalRun = None,
     target: Annotated[
-        str,
-        typer.Option("--for", metavar="WHAT", help="done, waiting (for a signal), or signal:NAME."),
+        str, option("--for", "WHAT", "done, waiting (for a signal), or signal:NAME.")
     ] = "done",
     max_wait: options.MaxWait = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Wait until a run ends, waits, or awaits a signal.
 
     Only looks: another process drives the run. Its exit code is the run's, once it has ended.
     """
-    session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
     kind, _, awaited = target.partition(":")
     if target not in ("done", "waiting") and not (kind == "signal" and awaited):
         raise UsageError(f"--for is {target!r}", hint="expected done, waiting or signal:NAME")
@@ -44,11 +38,10 @@ def command(
 
     info = session.run(find)
     sentences.require_completed(session, info)
-    if json:
+    if session.json:
         session.print_json(info.to_json())
     else:
         session.say(f"{escape(info.workflow_id)} {_where(info)}")
-    leave(exits.OK)
 
 
 def _where(info: RunInfo) -> str:

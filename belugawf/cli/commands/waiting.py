@@ -6,11 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from belugawf.cli import exits, options, sentences
+from belugawf.cli import options, sentences
+from belugawf.cli.options import Text, option
 from belugawf.cli.render import escape
-from belugawf.cli.session import Session, leave
+from belugawf.cli.session import Session
 from belugawf.cli.streams import STREAMS
 from belugawf.cli.tables import table, when
 
@@ -19,20 +18,13 @@ if TYPE_CHECKING:
 
 
 def command(
-    ctx: typer.Context,
-    limit: Annotated[
-        str | None,
-        typer.Option("-n", "--limit", metavar="N", help="At most N waits; all by default."),
-    ] = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    session: Session,
+    limit: Annotated[Text, option("-n", "--limit", "N", "At most N waits; all by default.")] = None,
 ) -> None:
     """List every open wait for a signal.
 
     Longest waiting first; with the question it asks, and the command that answers it.
     """
-    session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
     most = options.whole_number(limit, "--limit")
 
     async def find(executor: DurableExecutor) -> tuple[Sequence[OpenWait], Counter[str]]:
@@ -42,13 +34,15 @@ def command(
         return waits, await sentences.awaited_by(executor, (wait.signal for wait in waits))
 
     waits, counts = ((), Counter()) if session.nothing_stored else session.run(find)
-    if json:
+    if session.json:
         session.print_json([sentences.wait_json(session, wait, counts) for wait in waits])
-        leave(exits.OK)
-    if not waits:
-        if session.talk_terminal:
-            session.say("no run waits for a signal")
-        leave(exits.OK)
+    elif waits:
+        _print(session, waits, counts)
+    elif session.talk_terminal:
+        session.say("no run waits for a signal")
+
+
+def _print(session: Session, waits: Sequence[OpenWait], counts: Counter[str]) -> None:
     terminal = session.data_terminal
     rows = [
         (
@@ -65,8 +59,7 @@ def command(
     headers = ("RUN", "SIGNAL", "SINCE", "UNTIL", "TYPE", "PROMPT", "ANSWER")
     if not terminal:
         table(headers, rows, paint=session.paint)
-        leave(exits.OK)
+        return
     table(headers[:-1], [cells[:-1] for cells in rows], paint=session.paint)
     # Under the table, because a command that is folded cannot be copied.
     STREAMS.write("\nanswer with:\n" + "".join(f"  {cells[-1]}\n" for cells in rows))
-    leave(exits.OK)

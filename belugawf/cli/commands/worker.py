@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from belugawf.cli import exits, options
-from belugawf.cli.follow import interrupted_error, interruptible
+from belugawf.cli.follow import drain_on_signals, interrupted_error
+from belugawf.cli.options import Text, option
 from belugawf.cli.render import escape
-from belugawf.cli.session import Interrupted, Session, leave
+from belugawf.cli.session import Interrupted, Session
 from belugawf.cli.streams import STREAMS
 
 if TYPE_CHECKING:
@@ -18,22 +17,17 @@ if TYPE_CHECKING:
 
 
 def command(
-    ctx: typer.Context,
+    session: Session,
     concurrency: Annotated[
-        str | None,
-        typer.Option("--concurrency", metavar="N", help="At most N activities at once."),
+        Text, option("--concurrency", "N", "At most N activities at once.")
     ] = None,
     grace: options.Grace = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Stay and drive everything until interrupted.
 
     SIGTERM and Ctrl-C drain: nothing new is started, activities in flight end and are recorded. A
     second one cuts them.
     """
-    session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
     count = options.whole_number(concurrency, "--concurrency")
     if count is None:
         count = session.settings.worker_concurrency
@@ -45,8 +39,8 @@ def command(
         async with session.executor(hooks=[log.hooks()], create=True) as executor:
             log.executor = executor
             _say_what_is_driven(session, executor)
-            with interruptible(session, executor, ()):
-                await executor.work(concurrency=count, grace=limit)
+            drain_on_signals(session, executor)
+            await executor.work(concurrency=count, grace=limit)
 
     with STREAMS.diverted():
         session.run_loop(work())
@@ -55,7 +49,6 @@ def command(
             if not session.json:
                 raise Interrupted(session.interrupted)
             raise interrupted_error(session, ())
-    leave(exits.OK)
 
 
 def _say_what_is_driven(session: Session, executor: DurableExecutor) -> None:

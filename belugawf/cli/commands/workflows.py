@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from belugawf.cli import exits, options, render
+from belugawf.cli import exits, render
 from belugawf.cli.exits import CommandError
 from belugawf.cli.render import escape
-from belugawf.cli.session import Session, leave
+from belugawf.cli.session import Session
 from belugawf.cli.streams import STREAMS
 from belugawf.cli.tables import table
 from belugawf.model.durations import format_duration
@@ -22,24 +20,19 @@ if TYPE_CHECKING:
 
 
 def command(
-    ctx: typer.Context,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    session: Session,
 ) -> None:
     """List the workflows, and the modules that fail to import.
 
     With their parameters, first paragraphs, and where they are defined.
     """
-    session = Session(ctx, json=json, quiet=quiet, verbose=verbose)
-
     with STREAMS.diverted():
         # Not entered: looking at modules needs no database.
         catalog = session.executor().catalog
         nothing = bool(catalog.problems) and not catalog.workflows
-        if json and not nothing:
+        if session.json and not nothing:
             session.print_json(_catalog_json(catalog))
-        elif not json:
+        elif not session.json:
             _print_catalog(session, catalog)
         if nothing:
             raise CommandError(
@@ -50,7 +43,6 @@ def command(
                 extra={"problems": [_problem_json(problem) for problem in catalog.problems]},
                 printed=True,
             )
-    leave(exits.OK)
 
 
 def _catalog_json(catalog: Catalog) -> dict[str, Any]:
