@@ -171,7 +171,7 @@ class Fate(Enum):
 
 @frozen()
 class Verdict:
-    """A turn's fate; `reason` is what the database said of an unwritable one."""
+    """A turn's fate; `reason` is the database's error for an unwritable one."""
 
     fate: Fate
     reason: str | None = None
