@@ -136,7 +136,7 @@ class Replayer:
         return Matcher(self.started.python, self._definition.location)
 
     def take_progress(self) -> str | float | None:
-        """What the code said of its progress since the last call; `None`: nothing."""
+        """The progress that the code has reported since the last call, if any."""
         output = self._runtime.output
         return None if output.progress is None else output.take_progress()
 

@@ -19,7 +19,7 @@ from belugawf.executor import IfExists
 from belugawf.executor.info import NewRun
 from belugawf.host.clock import Clock
 from belugawf.local.file.database import Database
-from belugawf.local.store.queries import Connection, Questions
+from belugawf.local.store.queries import Connection, Queries
 from belugawf.local.store.rows import (
     AppendOutcome,
     Message,
@@ -53,7 +53,7 @@ from belugawf.model.shell import command_line
 T = TypeVar("T")
 
 
-class Store(Questions):
+class Store(Queries):
     """See the module's docstring. Methods raise what `Database` raises."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
