@@ -42,7 +42,7 @@ from pathlib import Path
 from belugawf.authoring.loader import Catalog
 from belugawf.host.clock import SystemClock
 from belugawf.local.file.database import Database
-from belugawf.local.drive.memory import pieces
+from belugawf.local.drive.cache import pieces
 from belugawf.local.store.store import Store
 from belugawf.model.history import OpenWork
 from belugawf.replay.replayer import Replayer

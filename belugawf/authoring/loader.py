@@ -133,8 +133,7 @@ class Catalog:
 
         Raises `WorkflowLoadError` where two modules claim the name.
         """
-        if name in self._ambiguous:
-            raise self._ambiguous[name]
+        self.check_activity(name)
         return self._activities.get(name)
 
     def check_activity(self, name: str) -> None:

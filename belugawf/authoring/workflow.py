@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
 from typing import Any, TypeVar, overload
@@ -177,19 +178,22 @@ class WorkflowDefinition:
             only = self.parameters[0]
             return {only.name: codec.decode(text, only.annotation, what="input")}
         data = codec.decode(text, dict[str, Any], what="input")
-        known = {p.name: p for p in self.parameters}
-        for name in data:
-            if name not in known:
-                names = ", ".join(known) or "none"
-                raise UsageError(
-                    f"workflow {self.name!r} has no parameter {name!r}",
-                    hint=f"its parameters are: {names}",
-                )
+        annotations = {name: self._annotation_of(name) for name in data}
         self._require(data)
         return {
-            name: codec.convert(item, known[name].annotation, path=f"input.{name}")
+            name: codec.convert(item, annotations[name], path=f"input.{name}")
             for name, item in data.items()
         }
+
+    def _annotation_of(self, name: str) -> Any:
+        known = {p.name: p for p in self.parameters}
+        if name not in known:
+            names = ", ".join(known) or "none"
+            raise UsageError(
+                f"workflow {self.name!r} has no parameter {name!r}",
+                hint=f"its parameters are: {names}",
+            )
+        return known[name].annotation
 
     def _require(self, given: Any) -> None:
         missing = [p.name for p in self.parameters if p.required and p.name not in given]
@@ -212,16 +216,9 @@ class WorkflowDefinition:
 
     def parse_arguments(self, pairs: Mapping[str, str]) -> Any:
         """The input that `--arg name=value` pairs stand for, each by the rule of `parse_input`."""
-        known = {p.name: p for p in self.parameters}
-        values = {}
-        for name, text in pairs.items():
-            if name not in known:
-                names = ", ".join(known) or "none"
-                raise UsageError(
-                    f"workflow {self.name!r} has no parameter {name!r}",
-                    hint=f"its parameters are: {names}",
-                )
-            values[name] = _parse_text(text, known[name].annotation, name)
+        values = {
+            name: _parse_text(text, self._annotation_of(name), name) for name, text in pairs.items()
+        }
         self._require(values)
         if len(self.parameters) == 1:
             return next(iter(values.values()), UNSET)
@@ -235,22 +232,15 @@ def _parse_text(text: str, annotation: Any, what: str) -> Any:
         value = codec.parse_json(text, what=what)
         codec.convert(value, annotation, path=what)
     except PayloadTypeError:
-        if not _accepts(text, annotation):
-            raise
+        with suppress(PayloadTypeError):
+            codec.convert(text, annotation)
+            return text
+        raise
     except UsageError:
         # No JSON: then it is a text, and fits or is told what would.
         codec.convert(text, annotation, path=what)
-    else:
-        return value
-    return text
-
-
-def _accepts(text: str, annotation: Any) -> bool:
-    try:
-        codec.convert(text, annotation)
-    except PayloadTypeError:
-        return False
-    return True
+        return text
+    return value
 
 
 def resolved_signature(function: Callable[..., Any]) -> inspect.Signature:

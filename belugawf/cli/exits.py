@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from belugawf.model.errors import AmbiguousRunError, BelugaError, UsageError, shortage
+from belugawf.model.errors import AmbiguousRunError, BelugaError, UsageError
+from belugawf.model.shortage import shortage
 
 if TYPE_CHECKING:
     from belugawf.executor import RunInfo

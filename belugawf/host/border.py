@@ -26,7 +26,8 @@ from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
 from belugawf.authoring.failures import in_one_line, is_a, own_attribute
 from belugawf.host.guard import Counting, TurnGuard
-from belugawf.model.errors import BelugaError, TurnError, shortage
+from belugawf.model.errors import BelugaError, TurnError
+from belugawf.model.shortage import shortage
 from belugawf.model.values import frozen
 
 T = TypeVar("T")

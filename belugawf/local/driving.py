@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import ExitStack, asynccontextmanager, nullcontext
+from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from belugawf.executor.base import (
@@ -18,6 +18,7 @@ from belugawf.executor.base import (
 )
 from belugawf.executor.info import Driver, RunInfo
 from belugawf.host.clock import Clock
+from belugawf.local.drive.demand import Request, Stop
 from belugawf.local.drive.presence import Presence, wake_owner
 from belugawf.local.file import ownership
 from belugawf.local.file.writer import Writer
@@ -30,6 +31,7 @@ from belugawf.model.shell import command_line
 
 if TYPE_CHECKING:
     from belugawf.local.drive.engine import Engine
+    from belugawf.local.drive.table import Standing
 
 # How often a run that another process drives is looked at, in seconds.
 _POLL_S = 0.05
@@ -91,7 +93,7 @@ class Driving:
                 await engine.close()
         finally:
             if engine is not None:
-                keeping = engine.lingering()
+                keeping = engine.table.lingering()
                 if unwind:
                     engine.evict_all()
                 else:
@@ -122,54 +124,43 @@ class Driving:
         What could not be started, after a limit, is let go only after the body.
         """
         engine = await self.begun()
-        driven = set(named or engine.driven)
-        asked = [run for run in named if not engine.follows(run)]
-        for run in named:
-            engine.want(run, nanoseconds(patience))
-        if not named:
-            engine.want_everything(nanoseconds(patience), workflow=workflow)
 
         def done() -> bool:
-            if not named:
-                return engine.idle
-            return not any(engine.drives(run) for run in driven)
+            return not any(engine.table.standing(run) == "driven" for run in named)
 
-        try:
-            with nullcontext() if named else engine.touched.into(driven):
-                await self._drive_until(engine, done, max_time, grace)
-        except asyncio.CancelledError:
-            engine.go_on(done)
-            raise
-        finally:
-            if named:
-                engine.forget_wishes(asked)
-            else:
-                engine.forget_everything(workflow)
-        yield driven
-        if not self.interrupts:
-            await engine.pause(done)
+        def idle() -> bool:
+            return engine.idle
+
+        async with engine.request(
+            named or None, nanoseconds(patience), workflow=workflow
+        ) as request:
+            await self._drive_until(engine, request, done if named else idle, max_time, grace)
+            yield request.driven
 
     async def work(self, workflows: Collection[str], grace: Duration | None) -> None:
         """Stay and drive all runs of these workflows, until an interrupt."""
         engine, here = await self.begun(), self.presence
         assert here is not None
         await self.lane.write(lambda: here.announce("worker", workflows))
-        engine.want_everything(nanoseconds(RESUME_PATIENCE), persistent=True)
         try:
-            await self._drive_until(engine, lambda: False, None, grace)
+            async with engine.request(
+                None, nanoseconds(RESUME_PATIENCE), persistent=True
+            ) as request:
+                await self._drive_until(engine, request, lambda: False, None, grace)
         finally:
-            # Where the executor was left meanwhile, there is nothing to say.
-            if engine.stop_working() and self.presence is not None:
+            # If the executor was left meanwhile, there is nothing to say.
+            if not engine.is_worker and self.presence is not None:
                 await self.lane.write(lambda: here.announce("guest", ()))
 
     async def _drive_until(
         self,
         engine: Engine,
+        request: Request,
         done: Callable[[], bool],
         max_time: Duration | None,
         grace: Duration | None,
     ) -> None:
-        """Until it is done; or, stopped in its name or by an interrupt for good, drained."""
+        """Until it is done; or, stopped by its limit or by an interrupt for good, drained."""
         end = None if max_time is None else self._clock.now() + nanoseconds(max_time)
         cut_at: int | None = None
         stopped = False
@@ -177,22 +168,26 @@ class Driving:
             now = self._clock.now()
             if not stopped and (self.interrupts or (end is not None and now >= end)):
                 stopped = True
-                engine.stop_starting(None if self.interrupts else done)
+                self._stop(engine, request, Stop.DRAIN)
                 cut_at = None if grace is None else now + nanoseconds(grace)
             if stopped and (self.interrupts > 1 or (cut_at is not None and now >= cut_at)):
-                engine.cut()
+                self._stop(engine, request, Stop.CUT)
                 cut_at = None  # once: what is cut is over as soon as it is recorded
             if stopped and engine.drained:
                 return
             await engine.changed(seconds_until(now, end if not stopped else cut_at))
 
+    def _stop(self, engine: Engine, request: Request, stop: Stop) -> None:
+        if self.interrupts:
+            engine.interrupt(stop)
+        else:
+            engine.stop(request, stop)
+
     def interrupt(self) -> None:
         """See `DurableExecutor.interrupt`."""
         self.interrupts += 1
         if self.engine is not None:
-            self.engine.interrupt()
-            if self.interrupts > 1:
-                self.engine.cut()
+            self.engine.interrupt(Stop.DRAIN if self.interrupts == 1 else Stop.CUT)
             self.engine.look()
 
     def in_flight(self) -> int:
@@ -205,7 +200,8 @@ class Driving:
 
     def is_news(self, run: int) -> bool:
         """Whether this process was the first to see the run's problem."""
-        return self.engine is not None and self.engine.is_news(run)
+        refusal = None if self.engine is None else self.engine.table.refusal(run)
+        return refusal is not None and refusal.is_news
 
     @property
     def stopped(self) -> bool:
@@ -227,11 +223,11 @@ class Driving:
         while row.status == "running":
             driver = self.driver(row)
             if driver.why is not None:
-                refused = self.engine is not None and self.engine.refusal(row.key) is not None
+                refused = self.engine is not None and self.engine.table.refusal(row.key) is not None
                 if refused or not knows(row.workflow):
                     raise driver.why
                 (await self.begun()).want(row.key, nanoseconds(DEFAULT_PATIENCE))
-            if self.engine is not None and self.engine.holds(row.key):
+            if self.engine is not None and self.standing(row.key) in ("driven", "resting"):
                 await self.engine.settled(row.key, 1.0)
             else:
                 await self.pause(1.0)
@@ -261,6 +257,10 @@ class Driving:
         if self.engine is not None:
             self.engine.look()
 
+    def standing(self, run: int) -> Standing | None:
+        """What the run is to this process: see `RunTable.standing`."""
+        return None if self.engine is None else self.engine.table.standing(run)
+
     def driver(self, row: RunRow) -> Driver:
         """See `DurableExecutor.driver_of`."""
         if row.status != "running":
@@ -273,10 +273,12 @@ class Driving:
         workers = () if ours or row.problem is not None else self.workers(row.workflow)
         if workers:
             return Driver("worker", self.viewer.process(workers[0]))
-        refusal = None if self.engine is None else self.engine.refusal(row.key)
-        if refusal is None and (ours or (self.engine is not None and self.engine.follows(row.key))):
+        refusal = None if self.engine is None else self.engine.table.refusal(row.key)
+        if refusal is not None:
+            return Driver("nobody", why=refusal.reason)
+        if ours or self.standing(row.key) is not None:
             return Driver("us")
-        return Driver("nobody", why=refusal or _nobody(row))
+        return Driver("nobody", why=_nobody(row))
 
     def wake_driver(self, row: RunRow) -> Driver:
         """Wake who may move the run on; who does, as things are."""
@@ -305,14 +307,13 @@ class Driving:
 
     def goes_on(self, row: RunRow, info: RunInfo, patience: int) -> bool:
         """Whether the run will move within `patience` because somebody drives it."""
-        engine = self.engine
-        if engine is not None and engine.drives(row.key):
-            engine.be_patient(row.key, patience)
+        engine, standing = self.engine, self.standing(row.key)
+        if engine is not None and standing == "driven":
+            engine.table.extend_idle_wait(row.key, patience)
             return True
         if info.problem is not None or self.interrupts:
             return False
-        # Ours, and at rest, where only something that cannot be stopped keeps it from being let go.
-        rests_here = engine is not None and engine.holds(row.key)
+        rests_here = standing == "resting"
         if not rests_here and not self.is_free(row):
             return True
         if not rests_here and self._has_work(row) and self.driver(row).kind == "worker":

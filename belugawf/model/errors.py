@@ -50,7 +50,6 @@ The type says whose fault it is, and `exit_code` what a script is told::
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -191,26 +190,6 @@ class UnavailableError(BelugaError):
 
     code = "unavailable"
     exit_code = 12
-
-
-# What the system is short of: no bug of ours, wherever it shows.
-_SHORTAGES = {
-    errno.EMFILE: ("this process may not open more files", "allow more: ulimit -n 1024"),
-    errno.ENFILE: ("the system has too many open files", "end programs that keep files open"),
-    errno.ENOMEM: ("the system has no memory left", "end other programs, then try again"),
-    errno.ENOSPC: ("a disk is full", "free some space: everything acknowledged so far is safe"),
-}
-_NO_THREAD = ("the system has no thread left", "end other programs, or allow more: ulimit -u")
-
-
-def shortage(error: BaseException) -> UnavailableError | None:
-    """What the system is short of, if `error` says that; `None` for any other."""
-    found = None
-    if isinstance(error, OSError) and error.errno is not None:
-        found = _SHORTAGES.get(error.errno)
-    elif isinstance(error, RuntimeError) and "can't start new thread" in str(error):
-        found = _NO_THREAD
-    return None if found is None else UnavailableError(found[0], hint=found[1])
 
 
 class DamagedError(UnavailableError):
@@ -373,18 +352,16 @@ class Failure:
 
     def to_json(self) -> dict[str, Any]:
         """The failure as JSON object; fields that say nothing are left out."""
-        data: dict[str, Any] = {"type": self.type, "message": self.message}
-        if self.kind != "application":
-            data["kind"] = self.kind
-        if self.activity is not None:
-            data["activity"] = self.activity
-        if self.attempts is not None:
-            data["attempts"] = self.attempts
-        if self.non_retryable:
-            data["non_retryable"] = True
-        if self.traceback:
-            data["traceback"] = self.traceback
-        return data
+        data = {
+            "type": self.type,
+            "message": self.message,
+            "kind": None if self.kind == "application" else self.kind,
+            "activity": self.activity,
+            "attempts": self.attempts,
+            "non_retryable": self.non_retryable or None,
+            "traceback": self.traceback or None,
+        }
+        return {name: value for name, value in data.items() if value is not None}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Failure:

@@ -13,9 +13,9 @@ import json
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import lru_cache
-from typing import assert_never
+from operator import attrgetter
+from typing import Any, assert_never
 
 from belugawf.model import commands as c, events as e
 from belugawf.model.codec import encode
@@ -133,52 +133,27 @@ def _activity_scheduled(
     )
 
 
+_RETRY = (
+    *("max_attempts", "initial_delay", "backoff_coefficient", "max_delay", "jitter"),
+    "non_retryable",
+)
+_LIMITS = ("timeout", "total_timeout", "heartbeat_timeout", "at_most_once")
+_recorded = attrgetter(*_RETRY, *_LIMITS, "isolation")
+
+
 def options_of(event: e.ActivityScheduled) -> ActivityOptions:
     """The limits that were recorded with an activity."""
-    return _options(
-        event.max_attempts,
-        event.initial_delay,
-        event.backoff_coefficient,
-        event.max_delay,
-        event.jitter,
-        event.non_retryable,
-        event.timeout,
-        event.total_timeout,
-        event.heartbeat_timeout,
-        event.at_most_once,
-        event.isolation,
-    )
+    return _options(*_recorded(event))
 
 
 @lru_cache(maxsize=256)  # the activities of a program share a few
-def _options(
-    max_attempts: int,
-    initial_delay: timedelta,
-    backoff_coefficient: float,
-    max_delay: timedelta,
-    jitter: float,
-    non_retryable: tuple[str, ...],
-    timeout: timedelta | None,
-    total_timeout: timedelta | None,
-    heartbeat_timeout: timedelta | None,
-    at_most_once: bool,
-    isolation: str,
-) -> ActivityOptions:
-    retry = RetryPolicy(
-        max_attempts=max_attempts,
-        initial_delay=initial_delay,
-        backoff_coefficient=backoff_coefficient,
-        max_delay=max_delay,
-        jitter=jitter,
-        non_retryable=non_retryable,
-    )
+def _options(*recorded: Any) -> ActivityOptions:
+    *values, isolation = recorded
+    said = dict(zip((*_RETRY, *_LIMITS), values, strict=True))
     return ActivityOptions(
-        retry=retry,
-        timeout=timeout,
-        total_timeout=total_timeout,
-        heartbeat_timeout=heartbeat_timeout,
-        at_most_once=at_most_once,
+        retry=RetryPolicy(**{name: said.pop(name) for name in _RETRY}),
         isolation="process" if isolation == "process" else "none",
+        **said,
     )
 
 
@@ -201,53 +176,32 @@ RECORDED_AS: dict[type[c.Command], type[e.Event]] = {
 }
 
 
-def describe_command(command: c.Command) -> str:
-    """A command in a person's words, for messages."""
-    match command:
-        case c.ScheduleActivity():
-            return f"activity {command.name!r}"
-        case c.StartTimer():
-            return f"a timer of {command.delay.total_seconds():g} s"
-        case c.StartWait():
-            return f"a wait for signal {command.name!r}"
-        case c.RequestActivityCancel():
-            return f"cancelling activity number {command.seq}"
-        case c.CancelTimer():
-            return f"cancelling timer number {command.seq}"
-        case c.EndWait():
-            return f"the end of wait number {command.seq}"
-        case c.CompleteWorkflow():
+def describe(asked: c.Command | e.Event) -> str:
+    """A command, or the event that records it, in the same words, for messages."""
+    match asked:
+        case c.ScheduleActivity() | e.ActivityScheduled():
+            return f"activity {asked.name!r}"
+        case c.StartTimer() | e.TimerStarted():
+            return f"a timer of {asked.delay.total_seconds():g} s"
+        case c.StartWait() | e.WaitStarted():
+            return f"a wait for signal {asked.name!r}"
+        case c.RequestActivityCancel() | e.ActivityCancelRequested():
+            return f"cancelling activity number {asked.seq}"
+        case c.CancelTimer() | e.TimerCancelled():
+            return f"cancelling timer number {asked.seq}"
+        case c.EndWait() | e.WaitEnded():
+            return f"the end of wait number {asked.seq}"
+        case c.CompleteWorkflow() | e.WorkflowCompleted():
             return "the workflow's end with a result"
         case c.FailWorkflow():
-            return f"the workflow's end with {command.failure.type}: {command.failure.message}"
-        case c.CancelWorkflow():
-            return "the workflow's end as cancelled"
-    assert_never(command)
-
-
-def describe_event(event: e.Event) -> str:
-    """A recorded command in the same words."""
-    match event:
-        case e.ActivityScheduled():
-            return f"activity {event.name!r}"
-        case e.TimerStarted():
-            return f"a timer of {event.delay.total_seconds():g} s"
-        case e.WaitStarted():
-            return f"a wait for signal {event.name!r}"
-        case e.ActivityCancelRequested():
-            return f"cancelling activity number {event.seq}"
-        case e.TimerCancelled():
-            return f"cancelling timer number {event.seq}"
-        case e.WaitEnded():
-            return f"the end of wait number {event.seq}"
-        case e.WorkflowCompleted():
-            return "the workflow's end with a result"
+            return f"the workflow's end with {asked.failure.type}: {asked.failure.message}"
         case e.WorkflowFailed():
             return "the workflow's end with an error"
-        case e.WorkflowCancelled():
+        case c.CancelWorkflow() | e.WorkflowCancelled():
             return "the workflow's end as cancelled"
-        case _:
-            return type(event).__name__
+        case e.Event():
+            return type(asked).__name__
+    assert_never(asked)
 
 
 # -- what is open --------------------------------------------------------------------------------

@@ -54,10 +54,9 @@ _Ts = TypeVarTuple("_Ts")
 class TimerDriver(Protocol):
     """Who makes timers durable. `asked` counts what the code has asked for so far."""
 
-    @property
-    def asked(self) -> int: ...
+    asked: int
 
-    def start_timer(self, timer: DurableTimer, delay: timedelta) -> None: ...
+    def start_timer(self, timer: DurableTimer, delay: timedelta) -> int: ...
 
     def cancel_timer(self, timer: DurableTimer) -> None: ...
 
@@ -76,6 +75,41 @@ class DurableTimer(asyncio.TimerHandle):
     moment: int | None
 
 
+class _Tasks(dict[int, CountedTask]):
+    """The tasks of a loop by their numbers, until they are done, and its generators.
+
+    Plain asyncio does not keep them, and reports their errors. A few are looked at after each turn,
+    many when they have doubled.
+    """
+
+    def __init__(self, loop: NumberingLoop) -> None:
+        self._note_done = loop.note_done
+        self._prune_at = _FEW
+        self.generators = Generators(loop)
+
+    def prune(self) -> None:
+        """Drop those that are done, if it is time to look."""
+        # One alone is the workflow's own, whose end is looked at in any case.
+        if 1 < len(self) <= _FEW or len(self) > self._prune_at:
+            self.drop_done()
+
+    def drop_done(self) -> None:
+        done = [number for number, task in self.items() if task.done()]
+        for number in done:
+            task = self.pop(number)
+            self._note_done(task)
+            del task  # one that nobody holds is reported here, and may close generators
+        self._prune_at = max(_FEW, 2 * len(self))
+
+    def unwind(self) -> None:
+        unwind(self.values(), self.generators)
+        self.clear()
+
+    def abandon(self) -> None:
+        abandon(self.values(), self.generators)
+        self.clear()
+
+
 class DeterministicLoop(NumberingLoop):
     """See the module's docstring. Not for use outside of a driver.
 
@@ -91,9 +125,7 @@ class DeterministicLoop(NumberingLoop):
         self._ready: deque[events.Handle] = deque()
         self._due: list[DurableTimer] = []
         self._now = 0.0
-        self._tasks: dict[int, CountedTask] = {}
-        self._prune_at = _FEW
-        self._generators = Generators(self)
+        self._tasks = _Tasks(self)
         self._empty_timers = 0
         self._refused: WorkflowBlockedError | None = None
         self._begin_window()
@@ -136,12 +168,13 @@ class DeterministicLoop(NumberingLoop):
         Raises `WorkflowBlockedError` after `MAX_CALLBACKS` callbacks that get nowhere, or
         `MAX_EMPTY_TIMERS` timers.
         """
-        self.within(self._run_ready)
+        self.within(self.run_on)
 
-    def _run_ready(self) -> None:
-        while self.has_ready and self.exit is None:
+    def run_on(self) -> None:
+        """As `run_ready`, for whoever is `within` the loop already."""
+        while (self._ready or self._due) and self.exit is None:
             self._run_callbacks()
-            self._prune()
+            self._tasks.prune()
 
     def within(self, work: Callable[[Unpack[_Ts]], T], *args: *_Ts) -> T:
         """What `work` returns, with this loop as the thread's running one, in its context.
@@ -156,7 +189,7 @@ class DeterministicLoop(NumberingLoop):
         if outer is not None and outer_task is not None:
             asyncio.tasks._leave_task(outer, outer_task)
         hooks = sys.get_asyncgen_hooks()
-        generators = self._generators
+        generators = self._tasks.generators
         sys.set_asyncgen_hooks(firstiter=generators.begin, finalizer=generators.drop)
         events._set_running_loop(self)
         self.open = not self.evicting
@@ -215,7 +248,7 @@ class DeterministicLoop(NumberingLoop):
         """So many callbacks have run: have they got anywhere?"""
         ended = sum(n <= self._created_before and task.done() for n, task in self._tasks.items())
         if self._driver.asked - self._asked_before + ended >= _LEAST_PROGRESS:
-            self._drop_done_tasks()
+            self._tasks.drop_done()
             self._begin_window()
             return
         raise WorkflowBlockedError(
@@ -233,7 +266,7 @@ class DeterministicLoop(NumberingLoop):
 
     def end(self) -> None:
         """The run has ended: errors of its tasks that nobody has asked for go to `unhandled`."""
-        self._drop_done_tasks()
+        self._tasks.drop_done()
         super().end()
 
     def evict(self) -> None:
@@ -244,19 +277,14 @@ class DeterministicLoop(NumberingLoop):
         self.evicting = True
         self._ready.clear()
         self._due.clear()
-        self.within(self._unwind)
+        self.within(self._tasks.unwind)
         self._ready.clear()
         self._due.clear()
-
-    def _unwind(self) -> None:
-        unwind(self._tasks.values(), self._generators)
-        self._tasks.clear()
 
     def abandon(self) -> None:
         """Leave what cannot be unwound as it stands, for ever: not a line of it runs again."""
         self.evicting = True
-        abandon(self._tasks.values(), self._generators)
-        self._tasks.clear()
+        self._tasks.abandon()
 
     # -- what asyncio calls ----------------------------------------------------------------------
 
@@ -311,7 +339,7 @@ class DeterministicLoop(NumberingLoop):
             duration = timedelta(seconds=delay)
             timer.empty = not duration
             self._count_empty(timer)
-            self._driver.start_timer(timer, duration)
+            timer.seq = self._driver.start_timer(timer, duration)
         elif delay != delay:  # it is not a number
             raise ValueError("a delay must be a number")
         return timer
@@ -364,23 +392,6 @@ class DeterministicLoop(NumberingLoop):
 
     async def shutdown_asyncgens(self) -> None:
         """Generators live as long as their run."""
-
-    def _prune(self) -> None:
-        """Forget tasks that are done: plain asyncio does not keep them, and reports their errors.
-
-        A few are looked at after each turn, many when they have doubled.
-        """
-        # One alone is the workflow's own, whose end is looked at in any case.
-        if 1 < len(self._tasks) <= _FEW or len(self._tasks) > self._prune_at:
-            self._drop_done_tasks()
-
-    def _drop_done_tasks(self) -> None:
-        done = [number for number, task in self._tasks.items() if task.done()]
-        for number in done:
-            task = self._tasks.pop(number)
-            self.note_done(task)
-            del task  # one that nobody holds is reported here, and may close generators
-        self._prune_at = max(_FEW, 2 * len(self._tasks))
 
 
 def _be_interrupted() -> None:

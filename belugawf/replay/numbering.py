@@ -74,6 +74,11 @@ class NumberingLoop(asyncio.AbstractEventLoop):
             self._refusals += 1
             raise RunEvicted
 
+    def set_open(self, open: bool) -> bool:
+        """From now on code may ask for something, or not; returns whether it might before."""
+        before, self.open = self.open, open
+        return before
+
     def next_number(self) -> int:
         """The creation number of the next task or future."""
         if not self.open:
@@ -121,46 +126,20 @@ class NumberingLoop(asyncio.AbstractEventLoop):
                 )
         self._unasked.clear()
 
-    run_in_executor = _refuse("run_in_executor")
-    set_default_executor = _refuse("set_default_executor")
-    call_soon_threadsafe = _refuse("call_soon_threadsafe")
-    run_forever = _refuse("run_forever")
-    run_until_complete = _refuse("run_until_complete")
-    stop = _refuse("stop")
-    close = _refuse("close")
-    getaddrinfo = _refuse("getaddrinfo")
-    getnameinfo = _refuse("getnameinfo")
-    create_connection = _refuse("create_connection")
-    create_server = _refuse("create_server")
-    create_unix_connection = _refuse("create_unix_connection")
-    create_unix_server = _refuse("create_unix_server")
-    create_datagram_endpoint = _refuse("create_datagram_endpoint")
-    connect_accepted_socket = _refuse("connect_accepted_socket")
-    start_tls = _refuse("start_tls")
-    sendfile = _refuse("sendfile")
-    connect_read_pipe = _refuse("connect_read_pipe")
-    connect_write_pipe = _refuse("connect_write_pipe")
-    subprocess_exec = _refuse("subprocess_exec")
-    subprocess_shell = _refuse("subprocess_shell")
-    add_reader = _refuse("add_reader")
-    remove_reader = _refuse("remove_reader")
-    add_writer = _refuse("add_writer")
-    remove_writer = _refuse("remove_writer")
-    sock_recv = _refuse("sock_recv")
-    sock_recv_into = _refuse("sock_recv_into")
-    sock_recvfrom = _refuse("sock_recvfrom")
-    sock_recvfrom_into = _refuse("sock_recvfrom_into")
-    sock_sendall = _refuse("sock_sendall")
-    sock_sendto = _refuse("sock_sendto")
-    sock_connect = _refuse("sock_connect")
-    sock_accept = _refuse("sock_accept")
-    sock_sendfile = _refuse("sock_sendfile")
-    add_signal_handler = _refuse("add_signal_handler")
-    remove_signal_handler = _refuse("remove_signal_handler")
-    set_task_factory = _refuse("set_task_factory")
-    set_exception_handler = _refuse("set_exception_handler")
-    set_debug = _refuse("set_debug")
-    shutdown_default_executor = _refuse("shutdown_default_executor")
+
+# What would touch the world, or is the driver's.
+_REFUSED = """
+    run_in_executor set_default_executor call_soon_threadsafe run_forever run_until_complete
+    stop close getaddrinfo getnameinfo create_connection create_server create_unix_connection
+    create_unix_server create_datagram_endpoint connect_accepted_socket start_tls sendfile
+    connect_read_pipe connect_write_pipe subprocess_exec subprocess_shell add_reader
+    remove_reader add_writer remove_writer sock_recv sock_recv_into sock_recvfrom
+    sock_recvfrom_into sock_sendall sock_sendto sock_connect sock_accept sock_sendfile
+    add_signal_handler remove_signal_handler set_task_factory set_exception_handler set_debug
+    shutdown_default_executor
+"""
+for _name in _REFUSED.split():
+    setattr(NumberingLoop, _name, _refuse(_name))
 
 
 def task_of(handle: events.Handle) -> asyncio.Task[Any] | None:
@@ -183,12 +162,10 @@ def is_kept(error: BaseException, handle: events.Handle) -> bool:
     return task_of(handle) is not None
 
 
-class CountedFuture(asyncio.Future[Any]):
-    """A future whose hash is its creation number."""
+class _Counted:
+    """Hashes to its creation number."""
 
-    def __init__(self, *, loop: NumberingLoop) -> None:
-        self._number = loop.next_number()
-        super().__init__(loop=loop)
+    _number: int
 
     def __hash__(self) -> int:
         return self._number
@@ -197,7 +174,15 @@ class CountedFuture(asyncio.Future[Any]):
         return self is other
 
 
-class CountedTask(asyncio.Task[Any]):
+class CountedFuture(_Counted, asyncio.Future[Any]):
+    """A future whose hash is its creation number."""
+
+    def __init__(self, *, loop: NumberingLoop) -> None:
+        self._number = loop.next_number()
+        super().__init__(loop=loop)
+
+
+class CountedTask(_Counted, asyncio.Task[Any]):
     """A task whose hash is its creation number."""
 
     def __init__(
@@ -216,14 +201,8 @@ class CountedTask(asyncio.Task[Any]):
         super().__init__(coro, loop=loop, name=name or f"task-{number}", context=context)
         self._number = number
 
-    def __hash__(self) -> int:
-        return self._number
 
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-
-class _CountedGathering(asyncio.tasks._GatheringFuture):  # type: ignore[name-defined, misc]
+class _CountedGathering(_Counted, asyncio.tasks._GatheringFuture):  # type: ignore[name-defined, misc]
     """What `asyncio.gather` returns; on a deterministic loop it hashes as other futures do."""
 
     def __init__(self, children: Any, *, loop: asyncio.AbstractEventLoop) -> None:
@@ -232,12 +211,6 @@ class _CountedGathering(asyncio.tasks._GatheringFuture):  # type: ignore[name-de
         else:
             self._number = object.__hash__(self)
         super().__init__(children, loop=loop)
-
-    def __hash__(self) -> int:
-        return self._number
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
 
 
 asyncio.tasks._GatheringFuture = _CountedGathering  # type: ignore[attr-defined]

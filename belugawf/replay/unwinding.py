@@ -78,12 +78,11 @@ def _around_collections(phase: str, info: dict[str, int]) -> None:
     if phase == "start":
         running = events._get_running_loop()
         if isinstance(running, NumberingLoop):
-            _interrupted_by_collector = (running, running.open)
-            running.open = False
+            _interrupted_by_collector = (running, running.set_open(False))
             events._set_running_loop(None)
     elif _interrupted_by_collector is not None:
         loop, was_open = _interrupted_by_collector
-        loop.open = was_open
+        loop.set_open(was_open)
         _interrupted_by_collector = None
         events._set_running_loop(loop)
 

@@ -493,7 +493,7 @@ class Runner(UnsandboxedWorkflowRunner):
         self.instances: WeakSet[Instance] = WeakSet()
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
-        instance = Instance(det, self._environment)
+        instance = Instance(det, self._environment)  # type: ignore[abstract]
         self.instances.add(instance)
         return instance
 

@@ -124,7 +124,7 @@ async def odd_async(row: str) -> Any:
     return await _awaited(misbehave(row, activity.info().workflow_id))
 
 
-@activity(name="odd_thread", timeout=0.3)
+@activity(name="odd_thread", timeout=1.5)
 def odd_thread(row: str) -> Any:
     return misbehave(row, activity.info().workflow_id)
 

@@ -716,10 +716,10 @@ import asyncio, sys, time
 from pathlib import Path
 from belugawf import activity, workflow, new_executor
 
-@activity(heartbeat_timeout=2)
+@activity(heartbeat_timeout=5)
 def beats():
     print("begun", flush=True)
-    end = time.thread_time() + 0.2
+    end = time.thread_time() + 0.1
     while time.thread_time() < end:
         pass
     activity.heartbeat()
@@ -745,7 +745,7 @@ def test_an_activity_survives_a_stop_of_its_process(tmp_path: Path) -> None:
     assert child.stdout is not None
     assert child.stdout.readline() == "begun\n"
     child.send_signal(signal.SIGSTOP)
-    time.sleep(3)
+    time.sleep(6)
     child.send_signal(signal.SIGCONT)
     out, _ = child.communicate(timeout=30)
     assert out == "1\n"

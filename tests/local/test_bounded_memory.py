@@ -11,7 +11,7 @@ import pytest
 
 from belugawf import WorkflowContext, activity, workflow
 from belugawf.executor.options import EngineOptions
-from belugawf.local.drive import agenda, claiming, memory
+from belugawf.local.drive import cache, demand, ready
 from belugawf.local.drive.engine import Engine
 from belugawf.local.executor import LocalExecutor
 from belugawf.model import events as e
@@ -48,7 +48,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def replayed(engine: Engine) -> int:
     """How many of the driven runs are in memory with the state of their code."""
-    return sum(run.state is not None for run in engine._runs.values())
+    return sum(run.state is not None for run in engine.table.runs.values())
 
 
 async def test_runs_that_wait(tmp_path: Path) -> None:
@@ -64,14 +64,14 @@ async def test_runs_that_wait(tmp_path: Path) -> None:
             await executor.execute(listening, id=f"run-{number}")
             await rests(number)
         first = executor._resolve("run-0").key
-        assert engine._runs == {}
-        assert list(engine._memory._shelf) == [first + 3, first + 4, first + 5]
-        dropped = engine._memory._shelf[first + 4].replayer
+        assert engine.table.runs == {}
+        assert list(engine.table.cache._cached) == [first + 3, first + 4, first + 5]
+        dropped = engine.table.cache._cached[first + 4].replayer
         for number in (3, 0):
             await executor.signal(f"run-{number}", "go", 1)
             await rests(number)
         # The longest idle went: not the third, which was used since.
-        assert list(engine._memory._shelf) == [first + 5, first + 3, first]
+        assert list(engine.table.cache._cached) == [first + 5, first + 3, first]
         assert dropped._loop.evicting
 
 
@@ -102,8 +102,8 @@ async def test_a_run_in_memory_is_not_read_again(
 
 async def test_runs_in_motion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker claims no more while it drives many; a run that is named is driven all the same."""
-    monkeypatch.setattr(claiming, "MOST_DRIVEN", 4)
-    monkeypatch.setattr(claiming, "CLAIM_AT_ONCE", 3)
+    monkeypatch.setattr(demand, "MOST_DRIVEN", 4)
+    monkeypatch.setattr(demand, "CLAIM_AT_ONCE", 3)
     GATES.update(many=asyncio.Event(), named=asyncio.Event())
     async with LocalExecutor(tmp_path / "state.db", [working]) as executor:
         handles = [
@@ -115,7 +115,7 @@ async def test_runs_in_motion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
         def counted() -> bool:
             nonlocal most
-            most = max(most, len(engine._runs))
+            most = max(most, len(engine.table.runs))
             return most >= 4 and executor.in_flight() >= 4
 
         worker = asyncio.create_task(executor.work())
@@ -124,7 +124,7 @@ async def test_runs_in_motion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         named = await executor.execute(working, id="named", input="named")
         GATES["named"].set()
         assert await named.result() == "named"
-        assert len(engine._runs) == 4
+        assert len(engine.table.runs) == 4
         GATES["many"].set()
         async with asyncio.timeout(60):
             for handle in handles:
@@ -136,7 +136,7 @@ async def test_runs_in_motion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 async def test_state_of_runs_in_motion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With many driven, the code's state is dropped after a turn, and replayed for the next."""
-    monkeypatch.setattr(memory, "MOST_REPLAYED", 2)
+    monkeypatch.setattr(cache, "MOST_REPLAYED", 2)
     GATES.update(many=asyncio.Event())
     async with LocalExecutor(tmp_path / "state.db", [working]) as executor:
         handles = [
@@ -154,19 +154,19 @@ async def test_alarms_of_runs_that_are_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that ended leaves no alarm for its deadline, which may be months away."""
-    monkeypatch.setattr(agenda, "_MANY_ALARMS", 10)
+    monkeypatch.setattr(ready, "_MANY_MOMENTS", 10)
     GATES["open"] = asyncio.Event()
     GATES["open"].set()
     async with LocalExecutor(tmp_path / "state.db", [working]) as executor:
         for _ in range(100):
             handle = await executor.execute(working, input="open", timeout="90d")
             await handle.result()
-        assert len((await engine_of(executor))._agenda._alarms) <= 10
+        assert len((await engine_of(executor)).table.ready._moments) <= 10
 
 
 async def test_runs_that_others_have_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has started them follows them, until they have ended: also elsewhere."""
-    monkeypatch.setattr(claiming, "MANY_FOLLOWED", 5)
+    monkeypatch.setattr(demand, "MANY_NAMED", 5)
     async with (
         LocalExecutor(tmp_path / "state.db", [listening]) as executor,
         LocalExecutor(tmp_path / "state.db", [listening]) as other,
@@ -176,4 +176,4 @@ async def test_runs_that_others_have_ended(tmp_path: Path, monkeypatch: pytest.M
             await other.terminate(str(number))
         engine = await engine_of(executor)
         engine.look()
-        await until(lambda: len(engine._claims._followed) <= 10)
+        await until(lambda: len(engine._demand.own.named or ()) <= 10)

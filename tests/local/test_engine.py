@@ -26,9 +26,10 @@ from belugawf import (
 from belugawf.executor.options import EngineOptions
 from belugawf.host.clock import SystemClock
 from belugawf.local import driving
+from belugawf.local.drive.demand import Request, Stop
 from belugawf.local.drive.engine import Engine
 from belugawf.local.executor import LocalExecutor
-from belugawf.local.file.database import WouldWaitError
+from belugawf.local.file.database import WouldBlockError
 from belugawf.local.store.rows import Committed, Start, Turn
 from belugawf.model import events as e
 from belugawf.model.durations import SECOND_NS
@@ -239,7 +240,7 @@ async def test_an_outcome_that_nobody_wants_is_used_up(tmp_path: Path) -> None:
 
         def slow_commit(turns: Sequence[Turn], owner: str, starts: Sequence[Start]) -> Committed:
             if asyncio._get_running_loop() is not None:
-                raise WouldWaitError  # so that it is made off the loop
+                raise WouldBlockError  # so that it is made off the loop
             if any(isinstance(ev, e.ActivityCancelRequested) for t in turns for ev in t.events):
                 loop.call_soon_threadsafe(GATE.set)
                 asyncio.run_coroutine_threadsafe(asyncio.sleep(0.05), loop).result()
@@ -250,7 +251,7 @@ async def test_an_outcome_that_nobody_wants_is_used_up(tmp_path: Path) -> None:
         await executor.wait("one", until="signal:end")
         engine = engine_of(executor)
         async with asyncio.timeout(60):
-            while any(run.ended for run in engine._runs.values()):
+            while any(run.ended for run in engine.table.runs.values()):
                 await engine.changed(0.1)
         await executor.signal("one", "end")
         await handle.result()
@@ -266,7 +267,7 @@ async def test_a_start_that_is_no_longer_wanted_takes_no_room(tmp_path: Path) ->
 
         def start_and_tell(now: int) -> None:
             start(now)
-            for run in engine._runs.values():
+            for run in engine.table.runs.values():
                 if run.recording and not executor._store.mail([run.key]):
                     executor._store.send(run.key, "signal", name="stop trying", payload="null")
                     engine.look()
@@ -335,7 +336,7 @@ async def test_a_commit_of_unknown_outcome_counts_no_failure_twice(tmp_path: Pat
     async with open_executor(tmp_path, trying_twice) as executor:
         await executor.execute(trying_twice, id="one")
         engine, commit = engine_of(executor), executor._store.commit
-        engine._claims.workers = 1
+        engine._demand.add(Request(persistent=True))
 
         def uncertain(turns: Sequence[Turn], owner: str, starts: Sequence[Start]) -> Committed:
             verdicts = commit(turns, owner, starts)
@@ -365,7 +366,7 @@ async def test_a_resume_beside_a_worker_leaves_it_working(tmp_path: Path) -> Non
         await asyncio.gather(worker, return_exceptions=True)
         handle = await executor.execute(napping, id="c", input=0, detach=True)
         row = executor._resolve(handle.run_id).key
-        assert not engine_of(executor).follows(row)
+        assert engine_of(executor).table.standing(row) is None
 
 
 async def test_a_resume_of_one_workflow_hides_no_other_later(tmp_path: Path) -> None:
@@ -374,7 +375,7 @@ async def test_a_resume_of_one_workflow_hides_no_other_later(tmp_path: Path) -> 
         await executor.resume(workflow="patient")
         handle = await executor.execute(napping, id="one", input=0.3)
         engine = engine_of(executor)
-        engine._claims._followed[1] = engine._runs[1].idle_wait_ns = 0
+        engine._demand.own.named[1] = engine.table.runs[1].idle_wait_ns = 0
         async with asyncio.timeout(60):
             assert await handle.result() == "slept"
 
@@ -458,7 +459,7 @@ async def test_a_timer_that_was_held_does_not_overtake_an_unread_signal(tmp_path
         async with asyncio.timeout(60):
             while not executor.in_flight():
                 await asyncio.sleep(0.01)
-        engine_of(executor)._must_look = lambda now: False  # type: ignore[method-assign]
+        engine_of(executor)._poller.is_due = lambda now: False  # type: ignore[method-assign]
         executor._store.send(
             executor._resolve(handle.run_id).key, "signal", name="approval", payload="true"
         )
@@ -510,7 +511,7 @@ async def test_runs_of_a_busy_worker_hide_no_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As many runs as one look claims are held by another; what is free is found all the same."""
-    monkeypatch.setattr("belugawf.local.drive.claiming.CLAIM_AT_ONCE", 2)
+    monkeypatch.setattr("belugawf.local.drive.demand.CLAIM_AT_ONCE", 2)
     async with (
         open_executor(tmp_path, working, napping) as busy,
         open_executor(tmp_path, working, napping) as free,
@@ -524,7 +525,7 @@ async def test_runs_of_a_busy_worker_hide_no_others(
         worker = asyncio.create_task(free.work())
         assert (await free.wait("one", max_wait=10)).status == "completed"
         worker.cancel()
-        engine_of(busy).cut()
+        engine_of(busy).interrupt(Stop.CUT)
 
 
 class SetBack:

@@ -294,7 +294,7 @@ def _brief_owners(folder: Path, count: int) -> Iterator[OwnerLock]:
 
 def test_sweep_between_create_and_lock(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sweeper that takes a file before its creator locks it costs a try, not the owner."""
-    real = ownership._try_lock
+    real = ownership.try_lock
     swept: list[int] = []
 
     def sweep_first(fd: int, kind: int) -> bool:
@@ -303,7 +303,7 @@ def test_sweep_between_create_and_lock(folder: Path, monkeypatch: pytest.MonkeyP
             swept[0] = sweep(folder)
         return real(fd, kind)
 
-    monkeypatch.setattr(ownership, "_try_lock", sweep_first)
+    monkeypatch.setattr(ownership, "try_lock", sweep_first)
     with OwnerLock.acquire(folder) as lock:
         assert swept == [1]
         assert lock.is_intact()

@@ -146,7 +146,6 @@ def use(store: Store) -> Caught:
     store.save_heartbeats([(run, 1, "1")])
     store.refuse({run: ({"code": "x"}, 1)}, OWNER)
     store.claim({run: None}, OWNER)
-    store.release([other], OWNER)
     store.abandon([other], OWNER)
     store.unregister(OWNER, [run])
     store.forget_dead([OWNER])

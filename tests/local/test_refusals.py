@@ -13,7 +13,7 @@ import pytest
 
 from belugawf import ApplicationError, RetryPolicy, WorkflowContext, activity, workflow
 from belugawf.local.executor import LocalExecutor
-from belugawf.local.file.database import WouldWaitError
+from belugawf.local.file.database import WouldBlockError
 from belugawf.model import events as e
 from belugawf.model.errors import ActivityError, BelugaError
 
@@ -275,7 +275,7 @@ async def test_a_refusal_that_is_late_marks_no_run_that_was_moved_on(tmp_path: P
 
         def slow(*args: Any, **more: Any) -> set[int]:
             if asyncio._get_running_loop() is not None:
-                raise WouldWaitError  # so that it is made off the loop
+                raise WouldBlockError  # so that it is made off the loop
             loop.call_soon_threadsafe(refusing.set)
             may_refuse.wait(10)
             return refuse(*args, **more)

@@ -19,9 +19,10 @@ from belugawf import (
     workflow,
 )
 from belugawf.executor.options import EngineOptions
+from belugawf.local.drive.demand import Stop
 from belugawf.local.drive.engine import Engine
 from belugawf.local.executor import LocalExecutor
-from belugawf.local.file.database import WouldWaitError
+from belugawf.local.file.database import WouldBlockError
 from belugawf.local.store.rows import Committed, RunRow, Start, Turn
 from belugawf.model import events as e
 from belugawf.model.errors import WorkflowBlockedError
@@ -193,7 +194,7 @@ async def is_at_work() -> None:
 
 async def rests_here(executor: LocalExecutor) -> None:
     """Until the only run is kept for a thread alone."""
-    while not all(run.rests for run in engine_of(executor)._runs.values()):
+    while not all(run.rests for run in engine_of(executor).table.runs.values()):
         await asyncio.sleep(0.01)
 
 
@@ -210,7 +211,7 @@ async def test_a_resume_beside_a_claim_that_takes_long_drives_what_it_was_asked_
 
         def slow(runs: Mapping[int, str | None], owner: str) -> list[RunRow]:
             if asyncio._get_running_loop() is not None:
-                raise WouldWaitError  # so that it is made off the loop
+                raise WouldBlockError  # so that it is made off the loop
             loop.call_soon_threadsafe(claiming.set)
             may_claim.wait(10)
             return claim(runs, owner)
@@ -236,7 +237,7 @@ async def test_a_resume_beside_a_commit_that_lets_its_run_go_sleeps_as_long_as_i
 
         def slow(turns: Sequence[Turn], owner: str, starts: Sequence[Start]) -> Committed:
             if asyncio._get_running_loop() is not None:
-                raise WouldWaitError
+                raise WouldBlockError
             if any(turn.release for turn in turns):
                 loop.call_soon_threadsafe(releasing.set)
                 may_commit.wait(10)
@@ -260,9 +261,10 @@ async def test_going_on_after_a_stop_starts_nothing_of_a_refused_run(tmp_path: P
         await executor.execute(going_wrong, id="one")
         with pytest.raises(WorkflowBlockedError):
             await executor.handle("one").result()
-        assert engine_of(executor).driven
-        engine_of(executor).stop_starting("us")
-        await engine_of(executor).pause("us")
+        engine = engine_of(executor)
+        assert engine.table.runs
+        async with engine.request((), 0) as request:
+            engine.stop(request, Stop.DRAIN)
         await asyncio.sleep(0.1)
         assert STARTED == ["second"]
         let_end()
@@ -384,7 +386,7 @@ async def test_a_resume_of_a_run_that_is_kept_for_a_thread_drives_it(tmp_path: P
 
         def slow_commit(turns: Sequence[Turn], owner: str, starts: Sequence[Start]) -> Committed:
             if asyncio._get_running_loop() is not None:
-                raise WouldWaitError  # so that it is made off the loop, which goes on meanwhile
+                raise WouldBlockError  # so that it is made off the loop, which goes on meanwhile
             time.sleep(0.2)
             return commit(turns, owner, starts)
 
@@ -418,7 +420,7 @@ async def test_a_resume_whose_time_is_up_starts_nothing_more_though_another_is_o
         limited = asyncio.create_task(executor.resume("limited", max_time="0.2s"))
         while AT_WORK.now < 2:
             await asyncio.sleep(0.01)
-        while not engine_of(executor)._stopping:
+        while not engine_of(executor)._demand.stop:
             await asyncio.sleep(0.01)
         if how == "ends":
             GATE.set()
@@ -435,7 +437,7 @@ async def test_of_two_that_work_one_goes_on_alone(tmp_path: Path) -> None:
     async with open_executor(tmp_path) as executor, asyncio.timeout(20):
         first = asyncio.create_task(executor.work())
         second = asyncio.create_task(executor.work())
-        while executor._engine is None or executor._engine._claims.workers < 2:
+        while (engine := executor._engine) is None or len(engine._demand._requests) < 3:
             await asyncio.sleep(0.01)
         first.cancel()
         await asyncio.wait([first])
@@ -459,7 +461,7 @@ async def test_what_is_on_record_as_started_starts_though_a_signal_ends_the_proc
         def slow(turns: Sequence[Turn], owner: str, starts: Sequence[Start]) -> Committed:
             if any(isinstance(ev, e.AttemptStarted) for t in turns for ev in t.events):
                 if asyncio._get_running_loop() is not None:
-                    raise WouldWaitError
+                    raise WouldBlockError
                 loop.call_soon_threadsafe(recording.set)
                 may_commit.wait(10)
             return commit(turns, owner, starts)

@@ -17,7 +17,7 @@ from belugawf import (
     activity,
     workflow,
 )
-from belugawf.local.drive.memory import pieces
+from belugawf.local.drive.cache import pieces
 from belugawf.local.executor import LocalExecutor
 from belugawf.local.store.rows import Committed, Start, Turn
 from belugawf.local.store.store import Store
@@ -146,7 +146,7 @@ async def test_a_run_on_the_shelf_is_not_read_again(
             reads.append(run)
             return pieces(store, run, length)
 
-        monkeypatch.setattr("belugawf.local.drive.memory.pieces", counted)
+        monkeypatch.setattr("belugawf.local.drive.cache.pieces", counted)
         for _ in range(5):
             await executor.signal("one", "go")
         assert await handle.result() == 5
@@ -245,7 +245,7 @@ async def test_a_wanted_look_is_taken_at_once(
 ) -> None:
     """What is claimed in several looks does not wait for the clock between them, nor in the end."""
     monkeypatch.setattr("belugawf.local.drive.engine.LOOK_EVERY_NS", 3600 * SECOND_NS)
-    monkeypatch.setattr("belugawf.local.drive.claiming.CLAIM_AT_ONCE", 1)
+    monkeypatch.setattr("belugawf.local.drive.demand.CLAIM_AT_ONCE", 1)
     async with open_executor(tmp_path) as executor:
         for number in range(3):
             await executor.execute(hearing, id=f"run-{number}", input=1, detach=True)

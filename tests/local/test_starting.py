@@ -12,8 +12,8 @@ from belugawf.executor.options import EngineOptions
 from belugawf.host.attempts import Attempt, AttemptRunner, AttemptSpec
 from belugawf.host.clock import SystemClock
 from belugawf.host.suspects import Manner
+from belugawf.local.drive.attempts import AttemptQueue
 from belugawf.local.drive.run import OwnedRun, RunState
-from belugawf.local.drive.starting import AttemptQueue
 from belugawf.local.store.rows import RunRow
 from belugawf.local.store.store import Store
 from belugawf.model import events as e
@@ -65,7 +65,7 @@ class Scene:
             cast(Store, Reports()),
             EngineOptions(concurrency=room),
             started=lambda run, activity: None,
-            stir=lambda run: None,
+            mark_ready=lambda run: None,
             isolates=True,
         )
         self.runs = {key: _run(key, manner) for key, manner in enumerate(manners, 1)}

@@ -14,7 +14,7 @@ import pytest
 
 from belugawf.executor.info import NewRun
 from belugawf.host.clock import SystemClock
-from belugawf.local.drive.memory import pieces
+from belugawf.local.drive.cache import pieces
 from belugawf.local.file.database import APPLICATION_ID, SCHEMA_VERSION, Database
 from belugawf.local.store.probe import LocalProbe
 from belugawf.local.store.rows import Fate, Turn
@@ -222,7 +222,7 @@ def test_same_id_while_open(store: Store) -> None:
 @pytest.mark.parametrize("piece", [1, 2, 3, 5, 11, 12, 13, 1000])
 def test_history_in_pieces(store: Store, monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
     """Pieces begin with a fact, make up the history, and have none that came after the look."""
-    monkeypatch.setattr("belugawf.local.drive.memory._PIECE", piece)
+    monkeypatch.setattr("belugawf.local.drive.cache._PIECE", piece)
     run = new_run(store)
     events: list[e.Event] = []
     for seq in range(1, 6):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from belugawf import RetryPolicy, UnavailableError, WorkflowContext, activity, workflow
-from belugawf.local.drive import engine
+from belugawf.local.drive import ticking
 from belugawf.local.executor import LocalExecutor
 from belugawf.local.store.rows import Start, Turn
 from belugawf.model import events as e
@@ -86,7 +86,7 @@ async def changing_its_mind(ctx: WorkflowContext) -> None:
 @pytest.fixture(autouse=True)
 def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     """After the disk refused, work goes on at once."""
-    monkeypatch.setattr(engine, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(ticking, "_FIRST_PAUSE_S", 0.01)
     RUNNING.clear()
     STOPPED.clear()
 
@@ -146,7 +146,7 @@ async def test_a_run_let_go_unknowingly_is_not_driven_by_two(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The commit that let it go seemed to fail: what somebody else began is not begun here."""
-    monkeypatch.setattr(engine, "_FIRST_PAUSE_S", 0.1)  # time for the other
+    monkeypatch.setattr(ticking, "_FIRST_PAUSE_S", 0.1)  # time for the other
     async with open_executor(tmp_path) as first, open_executor(tmp_path) as second:
         store = first._store
         commit = store.commit

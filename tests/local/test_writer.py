@@ -12,12 +12,14 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from belugawf import ApplicationError, BelugaError, WorkflowContext, activity, workflow
+from belugawf.local.drive.table import RunTable
 from belugawf.local.executor import LocalExecutor
 from belugawf.local.file.database import Database
 from belugawf.local.file.wakeup import WakeSocket
@@ -258,21 +260,21 @@ async def test_a_worker_outlives_a_disk_that_is_full_for_a_while(
 ) -> None:
     """It says so, waits, and goes on: whoever handles what it says."""
     # FINDINGS B2
-    monkeypatch.setattr("belugawf.local.drive.engine._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("belugawf.local.drive.ticking._FIRST_PAUSE_S", 0.01)
     async with LocalExecutor(tmp_path / "state.db", WORKFLOWS) as executor, asyncio.timeout(20):
         engine = await executor._driving.begun()
-        engine._disk_pause_s = 0.01
+        engine._ticker._pause_s = 0.01
         working = asyncio.create_task(executor.work())
-        while not engine._claims.persistent:
+        while not engine.is_worker:
             await asyncio.sleep(0)
-        look, failures = engine._look, iter([True, True])
+        poll, failures = engine._poller.poll, iter([True, True])
 
-        async def full(now: int) -> None:
+        async def full(table: RunTable, now: int) -> None:
             if next(failures, False):
                 raise UnavailableError("the disk is full")
-            await look(now)
+            await poll(table, now)
 
-        engine._look = full  # type: ignore[method-assign]
+        engine._poller.poll = full  # type: ignore[method-assign]
         engine.look()
         handle = await executor.execute(napping, id="one")
         await handle.result()
@@ -293,7 +295,7 @@ async def test_an_engine_that_has_ended_is_told_to_everybody(tmp_path: Path) -> 
         def broken(now: int) -> bool:
             raise SystemExit("somebody has broken it")
 
-        engine._must_look = broken  # type: ignore[method-assign]
+        engine._poller.is_due = broken  # type: ignore[method-assign]
         engine.look()
         with pytest.raises(BelugaError, match="somebody has broken it"):
             await working
@@ -403,7 +405,7 @@ async def test_no_thread_to_write_in(
     assert done == ["later"]
 
 
-@pytest.mark.parametrize("place", ["_look", "_turn", "_must_look"])
+@pytest.mark.parametrize("place", ["_poller.poll", "_take_turns", "_poller.is_due"])
 async def test_a_shortage_is_no_bug(
     tmp_path: Path, place: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -414,7 +416,8 @@ async def test_a_shortage_is_no_bug(
 
     async with LocalExecutor(tmp_path / "state.db", WORKFLOWS) as executor, asyncio.timeout(20):
         await executor.execute(asking, id="one")
-        setattr(await executor._driving.begun(), place, short)
+        *where, name = place.split(".")
+        setattr(reduce(getattr, where, await executor._driving.begun()), name, short)
         with pytest.raises(UnavailableError, match="may not open more files"):
             await executor.resume("one")
     assert "bug" not in caplog.text

@@ -48,11 +48,12 @@ class Clock:
         """A task of it, which has not run yet."""
         return self.loop.within(self.loop.create_task, code)
 
-    def start_timer(self, timer: DurableTimer, delay: timedelta) -> None:
-        timer.seq = len(self.started)
+    def start_timer(self, timer: DurableTimer, delay: timedelta) -> int:
+        seq = len(self.started)
         self.started.append(delay.total_seconds())
         due = self.loop.time() + delay.total_seconds()
-        self._waiting.append((due, timer.seq, timer))
+        self._waiting.append((due, seq, timer))
+        return seq
 
     def cancel_timer(self, timer: DurableTimer) -> None:
         self._waiting = [entry for entry in self._waiting if entry[2] is not timer]

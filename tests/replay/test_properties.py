@@ -133,7 +133,7 @@ def test_a_replayed_run_goes_on_as_the_other(run: Run, data: st.DataObject) -> N
 def test_letting_go_takes_no_command(run: Run) -> None:
     """Evicting at any point raises nothing, asks for nothing, and cannot be undone."""
     run.replayer.evict()
-    assert run.replayer._commands == []
+    assert run.replayer._runtime.commands == []
     assert run.replayer.take_logs() == []
 
 
@@ -142,8 +142,8 @@ def test_letting_go_takes_no_command(run: Run) -> None:
 def test_what_is_open_is_what_the_code_waits_for(run: Run) -> None:
     """The history's open activities and timers are those that the replayer can answer."""
     if not run.closed:
-        assert set(run.work.activities) == set(run.replayer._results)
-        assert set(run.work.timers) == set(run.replayer._timers)
+        assert set(run.work.activities) == set(run.replayer._runtime.results)
+        assert set(run.work.timers) == set(run.replayer._runtime.timers)
     run.replayer.evict()
 
 

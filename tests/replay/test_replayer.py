@@ -449,7 +449,7 @@ def test_logs_are_silent_on_eviction() -> None:
     run = Run(code)
     run.replayer.evict()
     assert run.replayer.take_logs() == []
-    assert run.replayer._commands == []
+    assert run.replayer._runtime.commands == []
     assert len(run.history) == 2
 
 

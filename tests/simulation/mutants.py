@@ -16,14 +16,15 @@ from typing import Any
 from unittest import mock
 
 from belugawf.host.attempts import AttemptRunner
-from belugawf.local.drive.claiming import Claims
+from belugawf.local.drive.attempts import AttemptQueue
+from belugawf.local.drive.cache import ReplayCache
+from belugawf.local.drive.committing import Committer
 from belugawf.local.drive.deciding import Decider
-from belugawf.local.drive.engine import Engine
-from belugawf.local.drive.exits import Exits
-from belugawf.local.drive.memory import Memory
-from belugawf.local.drive.starting import AttemptQueue
+from belugawf.local.drive.demand import Demand
+from belugawf.local.drive.polling import Poller
+from belugawf.local.drive.table import RunTable
 from belugawf.local.drive.turns import TurnMaker
-from belugawf.local.file.writer import Writer
+from belugawf.local.file.database import Database
 from belugawf.local.store.store import Store
 from tests.simulation.world import Faults
 
@@ -72,16 +73,16 @@ MUTANTS = (
         "effects come after their commit",
         "began before it was on record",
         Change(
-            Engine,
-            "_commit",
+            Committer,
+            "commit",
             "starts = self._starts.wanted()\n",
             "starts = self._starts.wanted()\n"
             "    for m, turn in pairs:\n"
             "        for x in m.events:\n"
             "            if isinstance(x, e.ActivityScheduled):\n"
             "                m.run.open(x.seq)\n"
-            "        self._queue.queue(m.run, m.now)\n"
-            "    self._queue.start(self._clock.now())\n"
+            "        self._table.queue.queue(m.run, m.now)\n"
+            "    self._table.queue.start(self._clock.now())\n"
             "    await asyncio.get_running_loop().run_in_executor(None, lambda: None)\n",
         ),
     ),
@@ -94,10 +95,12 @@ MUTANTS = (
             "return self._inbox(db, runs), self.clock.now()\n    with",
             "messages = self._inbox(db, runs)\n"
             "    if not locked:\n"
-            "        try:\n"
-            "            with self.database.without_waiting(), self.database.write() as db:\n"
+            "        def consume():\n"
+            "            with self.database.write() as db:\n"
             "                for message in messages:\n"
             '                    db.execute("DELETE FROM inbox WHERE id = ?", (message.id,))\n'
+            "        try:\n"
+            "            self.database.without_blocking(consume)\n"
             "        except Exception:\n"
             "            pass\n"
             "        return messages, self.clock.now()\n"
@@ -107,7 +110,7 @@ MUTANTS = (
     Mutant(
         "only the owner drives a run, and appends to it",
         "appended to|and the run is|while it was running",
-        Change(Memory, "load", "row.owner != owner", "False"),
+        Change(ReplayCache, "load", "row.owner != owner", "False"),
         Change(Store, "_append", "found is None or found[0] != owner", "found is None"),
         faults=Faults(commit_unknown=0.2, preempted=0.1),
     ),
@@ -128,9 +131,9 @@ MUTANTS = (
         "a fenced run is dropped",
         "began before it was on record|without its AttemptStarted|and the run is",
         Change(
-            Engine,
+            Committer,
             "_settle",
-            "self._exits.retire(run, Exit.LOST)",
+            "self._table.retire(run, Exit.LOST)",
             "self._act(made, turn, released=False)",
         ),
     ),
@@ -138,7 +141,7 @@ MUTANTS = (
         "memory is never ahead of the disk",
         "is gone unrecorded|ends nothing that is open|cannot be replayed|a bug in belugawf|"
         "does not end|AssertionError",
-        Change(Decider, "_set_back", "self._memory.evict(run)", "pass"),
+        Change(RunTable, "set_back", "self.cache.evict(run)", "pass"),
     ),
     Mutant(
         "no run is let go with a message unread",
@@ -154,7 +157,7 @@ MUTANTS = (
     Mutant(
         "no run is taken from an owner who lives",
         "who lives",
-        Change(Claims, "_is_free", "return row.owner is None or ours or", "return True or ours or"),
+        Change(Demand, "_is_free", "return row.owner is None or ours or", "return True or ours or"),
     ),
     Mutant(
         "no message is stamped earlier than the one before",
@@ -205,40 +208,40 @@ MUTANTS = (
     Mutant(
         "an outcome that is used counts once",
         "began|ended with|a bug in belugawf|failed at attempts|does not end|ran again",
-        Change(Engine, "_act", "self._queue.close(slot)", "pass"),
+        Change(Committer, "_act", "self._table.queue.close(slot)", "pass"),
     ),
     Mutant(
         "a claim whose commit seemed to fail is not forgotten",
         "does not end",
         Change(
-            Engine,
+            Poller,
             "_take_over",
             "    claimed = await self._writer.write(\n"
-            "        lambda: self._store.claim(owners, self._owner), size=len(rows)\n"
+            "        lambda: self._store.claim(owners, self._presence.id), size=len(rows)\n"
             "    )\n",
             "    try:\n"
             "        claimed = await self._writer.write(\n"
-            "            lambda: self._store.claim(owners, self._owner), size=len(rows)\n"
+            "            lambda: self._store.claim(owners, self._presence.id), size=len(rows)\n"
             "        )\n"
             "    except BaseException:\n"
             "        for key in owners:\n"
-            "            self._exits.retire(self._runs[key], Exit.LOST)\n"
+            "            table.retire(table.runs[key], Exit.LOST)\n"
             "        raise\n",
         ),
         Change(
-            Claims, "_is_free", "return row.owner is None or ours or", "return row.owner is None or"
+            Demand, "_is_free", "return row.owner is None or ours or", "return row.owner is None or"
         ),
     ),
     Mutant(
         "what has ended is kept when its turn is refused",
         "had completed|had ended|began after",
-        Change(Exits, "refuse", "keep=kept, ends=ends),", "keep=kept),"),
+        Change(RunTable, "refuse", "keep=kept, ends=ends),", "keep=kept),"),
     ),
     Mutant(
         "a refusal lets what is at work end",
         "was stopped because its run was refused",
         Change(
-            Exits,
+            RunTable,
             "refuse",
             "kept = {run.key",
             "for run in runs:\n        self._attempts.cut(run.key)\n    kept = {run.key",
@@ -247,17 +250,17 @@ MUTANTS = (
     Mutant(
         "a refusal does not outlive its reason",
         "does not end",
-        Change(Exits, "still_refused", "if length != self._refused[key].length:", "if False:"),
+        Change(RunTable, "still_refused", "if length != self._refused[key].length:", "if False:"),
     ),
     Mutant(
         "a run retires by its own row of the table",
         "nobody owns the closed run|is nobody's",
-        Change(Engine, "_look", "Exit.LOST", "Exit.RELEASED"),
+        Change(Poller, "poll", "Exit.LOST", "Exit.RELEASED"),
     ),
     Mutant(
         "nothing is in flight for a run that is gone",
         "in flight for a run that is gone",
-        Change(Exits, "retire", "self._attempts.cancel_run(run.key)", "pass"),
+        Change(RunTable, "retire", "self._attempts.cancel_run(run.key)", "pass"),
     ),
     Mutant(
         "nothing that an activity raises passes the border",
@@ -272,6 +275,6 @@ MUTANTS = (
     Mutant(
         "nothing waits for the lock on the event loop",
         "waits for the write lock on its event loop",
-        Change(Writer, "write", "of_thread.waits = False", "of_thread.waits = True"),
+        Change(Database, "without_blocking", "blocking = False", "blocking = True"),
     ),
 )

@@ -290,7 +290,7 @@ class _Scenario:
         jump = self._rng.choice(self._jumps)
         self._world.stats["clock jumps"] += 1
         for process in self._world.processes:
-            _ = process.is_at_limit  # which it was, wherever the clock goes
+            process.expect_jump(int(jump * 1e9))
         self._world.went_back = self._world.went_back or jump < 0
         self._world.offset_ns += int(jump * 1e9)
         self._furthest_ns = max(self._furthest_ns, self._world.offset_ns)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -173,7 +173,7 @@ def simulated(world: World) -> Iterator[None]:
         (presence, "wake", kernel.wake),
         (view, "ownership", kernel),
         (knobs, "step", world.step),
-        (Engine, "_end_tick", _checked(Engine._end_tick)),
+        (Engine, "_tick", _checked(Engine._tick)),
         (attempts, "_has_had_children", lambda: world.rng.random() < 0.3),
         (host_threads, "threading", threading_of(world)),
         (host_threads, "SimpleQueue", SimQueue),
@@ -195,12 +195,18 @@ def simulated(world: World) -> Iterator[None]:
         logger.propagate = propagates
 
 
-def _checked(end_tick: Callable[..., None]) -> Callable[..., None]:
+def _checked(tick: Callable[[Engine], Awaitable[None]]) -> Callable[[Engine], Awaitable[None]]:
     """After each tick what the engine holds agrees with its tables."""
 
-    def checked(self: Engine, error: BaseException | None) -> None:
-        end_tick(self, error)
-        self._exits.check()
+    async def checked(self: Engine) -> None:
+        failure: Exception | None = None
+        try:
+            await tick(self)
+        except Exception as error:
+            failure = error
+        self.table.check()
+        if failure is not None:
+            raise failure
 
     return checked
 

@@ -109,12 +109,12 @@ class _OfThread:
         self.__dict__.update(process=process, loop=True, lane=True)
 
     @property
-    def waits(self) -> bool:
+    def blocking(self) -> bool:
         return bool(self.__dict__[self._thread()])
 
-    @waits.setter
-    def waits(self, waits: bool) -> None:
-        self.__dict__[self._thread()] = waits
+    @blocking.setter
+    def blocking(self, blocking: bool) -> None:
+        self.__dict__[self._thread()] = blocking
 
     def _thread(self) -> str:
         return "loop" if self.process.world.on_loop else "lane"

@@ -115,6 +115,11 @@ class Process:
             self.was_at_limit = True
         return self.was_at_limit
 
+    def expect_jump(self, jump_ns: int) -> None:
+        """The clock is about to be set; what reads it for the limit may not have done so yet."""
+        if not self.is_at_limit and self.limit_ns is not None:
+            self.limit_ns += min(jump_ns, 0)
+
     @contextmanager
     def limited(self, seconds: float | None) -> Iterator[None]:
         """While this lasts it is to stop after so long."""

@@ -13,22 +13,20 @@ from collections.abc import Sequence
 from belugawf.executor.options import EngineOptions
 from belugawf.host.border import log
 from belugawf.host.clock import Clock
-from belugawf.local.drive.agenda import Agenda
-from belugawf.local.drive.exits import Exits
-from belugawf.local.drive.memory import Memory
 from belugawf.local.drive.problems import BugError, Refused, is_of_the_disk
 from belugawf.local.drive.run import Exit, OwnedRun
-from belugawf.local.drive.starting import AttemptQueue
+from belugawf.local.drive.table import RunTable
 from belugawf.local.drive.turns import MadeTurn, TurnMaker
 from belugawf.local.file.writer import Writer
 from belugawf.local.store.rows import Message, Turn
 from belugawf.local.store.store import Store
 from belugawf.model import events as e
-from belugawf.model.errors import BelugaError, shortage
+from belugawf.model.errors import BelugaError
+from belugawf.model.shortage import shortage
 
 
 class Decider:
-    """Makes the turns of one engine's runs."""
+    """Makes the turns of one engine's runs, which `table` holds."""
 
     def __init__(
         self,
@@ -37,21 +35,14 @@ class Decider:
         owner: str,
         options: EngineOptions,
         clock: Clock,
-        *,
-        memory: Memory,
-        agenda: Agenda,
-        exits: Exits,
-        queue: AttemptQueue,
+        table: RunTable,
     ) -> None:
         self._store = store
         self._writer = writer
         self._owner = owner
         self._options = options
         self._clock = clock
-        self._memory = memory
-        self._agenda = agenda
-        self._exits = exits
-        self._queue = queue
+        self._table = table
 
     async def _read_messages(
         self, ready: Sequence[OwnedRun], now: int
@@ -105,10 +96,10 @@ class Decider:
         try:
             # Let go, or ended, by a commit that seemed to fail: what it has open is not ours.
             if run.state is None:
-                if not self._memory.load(run, self._owner):
-                    self._exits.retire(run, Exit.LOST)
+                if not self._table.cache.load(run, self._owner):
+                    self._table.retire(run, Exit.LOST)
                     return None
-                self._queue.reopen(run)
+                self._table.queue.reopen(run)
             return self._make_turn(run, messages, now)
         except BelugaError as error:
             reason = error
@@ -118,19 +109,12 @@ class Decider:
                 log(logging.ERROR, "a bug in belugawf: run %s", run.row.workflow_id, error=error)
             reason = short or BugError(f"a bug in belugawf: {error!r}")
         except BaseException:  # a person's Ctrl-C: what is in memory may be ahead of the history
-            self._set_back(run, interrupted)
+            self._table.set_back(run, interrupted)
             raise
-        self._set_back(run, interrupted)
+        self._table.set_back(run, interrupted)
         if is_of_the_disk(reason):
             raise reason
         return reason
-
-    def _set_back(self, run: OwnedRun, interrupted: str | None) -> None:
-        """Read the run again before its next turn; what has happened to it is kept."""
-        run.doubt(interrupted)
-        self._memory.evict(run)
-        self._queue.unqueue(run)
-        self._agenda.add((run,))
 
     def _make_turn(self, run: OwnedRun, messages: Sequence[Message], now: int) -> MadeTurn:
         assert run.state is not None
@@ -139,11 +123,11 @@ class Decider:
             messages,
             now,
             max_crashes=self._options.max_crashes,
-            starting=not self._queue.stopped,
+            starting=not self._table.queue.stopped,
         )
-        made = self._memory.watched(run.state.replayer, maker.make)
+        made = self._table.cache.watched(run.state.replayer, maker.make)
         scheduled = [event.seq for event in made.events if type(event) is e.ActivityScheduled]
-        self._memory.check_functions(run, scheduled)
+        self._table.cache.check_functions(run, scheduled)
         return made
 
     def written(self, made: MadeTurn, *, stopping: bool) -> Turn:
@@ -155,12 +139,12 @@ class Decider:
         due_at = state.due_now(now) if state.runnable() else min(moments, default=None)
         # What has fallen due since the turn was made is the next turn's, so `now` does not count.
         run.expect(min((moment for moment in moments if moment > made.now), default=None))
-        self._agenda.set_alarm(run)
+        self._table.ready.schedule(run)
         rests = not state.runnable() and (
             stopping or due_at is None or due_at > now + run.idle_wait_ns
         )
         # Also what this turn cancels: it is stopped after it, and may take its time.
-        needed = (rests or state.work.closed) and self._exits.is_needed(run)
+        needed = (rests or state.work.closed) and self._table.is_needed(run)
         made.rest(needed)
         said = state.replayer.take_progress()
         return Turn(
@@ -176,4 +160,4 @@ class Decider:
 
     def forget(self, made: MadeTurn) -> None:
         """The turn is not on disk: forget it, keep what happened, and read the run again."""
-        self._set_back(made.run, made.interrupted)
+        self._table.set_back(made.run, made.interrupted)

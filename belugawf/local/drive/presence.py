@@ -9,7 +9,7 @@ from pathlib import Path
 
 from belugawf.host.clock import Clock
 from belugawf.local.file import ownership
-from belugawf.local.file.database import WouldWaitError
+from belugawf.local.file.database import WouldBlockError
 from belugawf.local.file.ownership import OwnerLock
 from belugawf.local.file.wakeup import WakeSocket, wake
 from belugawf.local.file.writer import Writer
@@ -52,11 +52,14 @@ class Presence:
     def _sweep(self) -> None:
         """Remove what is left of processes that were killed while they owned nothing."""
         # If somebody else is writing, whoever comes next does it.
-        with suppress(BelugaError, WouldWaitError), self._store.database.without_waiting():
-            dead = [owner.id for owner in self._store.owners() if not self.is_alive(owner.id)]
-            if dead:
-                self._store.forget_dead(dead)
-            ownership.sweep(self._folder)
+        with suppress(BelugaError, WouldBlockError):
+            self._store.database.without_blocking(self._remove_dead)
+
+    def _remove_dead(self) -> None:
+        dead = [owner.id for owner in self._store.owners() if not self.is_alive(owner.id)]
+        if dead:
+            self._store.forget_dead(dead)
+        ownership.sweep(self._folder)
 
     @property
     def id(self) -> str:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from belugawf.host import knobs
 from belugawf.local.file.filesystem import (
@@ -33,6 +33,8 @@ from belugawf.model.errors import (
     UnavailableError,
     UsageError,
 )
+
+T = TypeVar("T")
 
 SCHEMA_VERSION = 1
 # "bwfw" in ASCII: tells `file` and us whose database this is.
@@ -78,8 +80,7 @@ class Database:
         self.path = path if memory else real_path(path)
         self.durability = durability
         self._reader: sqlite3.Connection | None = None
-        # Whether writers of a thread wait; `waits` is true unless somebody says otherwise.
-        self.of_thread = threading.local()
+        self.of_thread = _OfThread()
         self._memory = memory
         if not memory:
             check_location(self.path, create=create)
@@ -113,7 +114,7 @@ class Database:
                     self._migrate(migrate)
         elif not self._memory:
             self._restore_wal()
-        # From here on `_Write` waits, so that it need not where nobody has the patience.
+        # From here on `_Write` waits, unless nothing may.
         self.writer.execute("PRAGMA busy_timeout = 0")
 
     def close(self) -> None:
@@ -133,18 +134,17 @@ class Database:
 
         Raises `BusyError` naming the holder after 30 s, `UnavailableError` for what the disk says,
         `DisplacedError` if the database or a lock is no longer where it was; within
-        `without_waiting`, `WouldWaitError` at once if somebody else is writing.
+        `without_blocking`, `WouldBlockError` at once if somebody else is writing.
         """
-        return _Write(self, getattr(self.of_thread, "waits", True))
+        return _Write(self, self.of_thread.blocking)
 
-    @contextmanager
-    def without_waiting(self) -> Iterator[None]:
-        """In this block, on this thread, `write` waits for nobody."""
-        self.of_thread.waits = False
+    def without_blocking(self, work: Callable[[], T]) -> T:
+        """What `work` returns, in which `write` waits for nobody."""
+        self.of_thread.blocking = False
         try:
-            yield
+            return work()
         finally:
-            self.of_thread.waits = True
+            self.of_thread.blocking = True
 
     @property
     def read(self) -> sqlite3.Connection:
@@ -302,26 +302,32 @@ class Database:
         )
 
 
-class WouldWaitError(Exception):
+class WouldBlockError(Exception):
     """Somebody else is writing, and the caller must not wait."""
+
+
+class _OfThread(threading.local):
+    """Whether the writers of a thread wait for others."""
+
+    blocking = True
 
 
 class _Write:
     """One writing transaction, as a context manager. See `Database.write`."""
 
-    __slots__ = ("_connection", "_database", "_waits")
+    __slots__ = ("_blocking", "_connection", "_database")
 
-    def __init__(self, database: Database, waits: bool) -> None:
+    def __init__(self, database: Database, blocking: bool) -> None:
         self._database = database
         self._connection = database.writer
-        self._waits = waits
+        self._blocking = blocking
 
     def __enter__(self) -> sqlite3.Connection:
         lock = self._database.lock
-        if self._waits:
+        if self._blocking:
             lock.acquire(knobs.BUSY_TIMEOUT_S)
         elif not lock.try_acquire():
-            raise WouldWaitError
+            raise WouldBlockError
         try:
             self._begin()
             self._database.places.check()
@@ -344,8 +350,8 @@ class _Write:
             except sqlite3.OperationalError as error:
                 if not _is_busy(error):
                     raise
-                if not self._waits:
-                    raise WouldWaitError from None
+                if not self._blocking:
+                    raise WouldBlockError from None
                 now = time.monotonic()
                 end = now + knobs.BUSY_TIMEOUT_S if end is None else end
                 if now >= end:

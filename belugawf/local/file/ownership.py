@@ -119,11 +119,11 @@ def is_alive(folder: Path, owner_id: str) -> bool:
         return False
     try:
         with _probing(_lock_path(folder, owner_id)) as fd:
-            return not _try_lock(fd, fcntl.LOCK_SH)
+            return not try_lock(fd, fcntl.LOCK_SH)
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise _no_lock(_lock_path(folder, owner_id), error) from error
+        raise no_lock(_lock_path(folder, owner_id), error) from error
 
 
 def sweep(folder: Path) -> int:
@@ -175,15 +175,15 @@ def _create(path: Path) -> Descriptor | None:
     except FileExistsError:
         return None
     except OSError as error:
-        raise _no_lock(path, error) from error
+        raise no_lock(path, error) from error
     try:
         os.fchmod(descriptor.fd, 0o600)
-        if _try_lock(descriptor.fd, fcntl.LOCK_EX) and _leads_to(path, descriptor.fd):
+        if try_lock(descriptor.fd, fcntl.LOCK_EX) and _leads_to(path, descriptor.fd):
             return descriptor
     except OSError as error:
         closed(descriptor)
         path.unlink(missing_ok=True)
-        raise _no_lock(path, error) from error
+        raise no_lock(path, error) from error
     closed(descriptor)
     return None
 
@@ -198,7 +198,8 @@ def _probing(path: Path) -> Iterator[int]:
         closed(descriptor)
 
 
-def _try_lock(fd: int, kind: int) -> bool:
+def try_lock(fd: int, kind: int) -> bool:
+    """Lock the open file, if nobody keeps us from it."""
     try:
         fcntl.flock(fd, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -228,7 +229,7 @@ def _sweep_lock(path: Path) -> int:
     # who asks in the same moment. Two sweepers may both hold it: the second finds nothing.
     # What cannot be removed today is no harm: a later sweep, by a process that may, takes it.
     with suppress(OSError), _probing(path) as fd:
-        if _try_lock(fd, fcntl.LOCK_SH) and _leads_to(path, fd):
+        if try_lock(fd, fcntl.LOCK_SH) and _leads_to(path, fd):
             path.unlink()
             return 1
     return 0
@@ -257,8 +258,11 @@ def _darwin_boot_session() -> str:
     return ""
 
 
-def _no_lock(path: Path, error: OSError) -> UnavailableError:
-    return UnavailableError(
+def no_lock(
+    path: Path, error: OSError, kind: type[UnavailableError] = UnavailableError
+) -> UnavailableError:
+    """The error that says why the file of a lock is of no use."""
+    return kind(
         f"the lock file {os.fspath(path)!r} cannot be used: {error.strerror}",
         hint="check the permissions, the free space and the file system of its folder",
     )

@@ -27,7 +27,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from belugawf.local.file.descriptors import Descriptor, closed, opened
-from belugawf.local.file.ownership import is_frozen
+from belugawf.local.file.ownership import is_frozen, no_lock, try_lock
 from belugawf.local.file.places import FRESH_S, identity_of
 from belugawf.model.errors import BusyError, DisplacedError, UnavailableError
 
@@ -79,7 +79,7 @@ class WriteLock:
         try:
             if self._file is None:
                 self._file = _open(self._path)
-            if not _try_lock(self._file.fd):
+            if not try_lock(self._file.fd, fcntl.LOCK_EX):
                 self._threads.release()
                 return False
             if not self._is_in_place(self._file.fd):
@@ -147,7 +147,7 @@ class WriteLock:
         while True:
             if self._file is None:
                 self._file = _open(self._path)
-            if not _try_lock(self._file.fd):
+            if not try_lock(self._file.fd, fcntl.LOCK_EX):
                 waiter = self._wait(end, timeout)
                 closed(self._file)
                 self._file = waiter.file
@@ -265,14 +265,6 @@ def _open(path: Path) -> Descriptor:
     return descriptor
 
 
-def _try_lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _sign(fd: int) -> None:
     """Leave this process's id for those who wait; a full disk only costs them the name."""
     name = b"%10d\n" % os.getpid()
@@ -285,7 +277,4 @@ def _sign(fd: int) -> None:
 def _no_lock(path: Path, error: OSError) -> UnavailableError:
     # Without its folder the file cannot even be made: both were there when the database was opened.
     kind = DisplacedError if isinstance(error, FileNotFoundError) else UnavailableError
-    return kind(
-        f"the lock file {os.fspath(path)!r} cannot be used: {error.strerror}",
-        hint="check the permissions, the free space and the file system of its folder",
-    )
+    return no_lock(path, error, kind)

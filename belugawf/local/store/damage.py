@@ -6,14 +6,21 @@ found here, when it cannot be read. One such run hides no other: lists show it w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, Unpack
 
 from belugawf.executor import Problem, RunId, RunInfo
-from belugawf.local.store.rows import RunRow
 from belugawf.model.durations import parse_instant
 from belugawf.model.errors import BelugaError, DamagedError, UsageError
 from belugawf.model.soundness import UNREADABLE
+
+if TYPE_CHECKING:
+    from belugawf.local.store.rows import RunRow
+
+T = TypeVar("T")
+D = TypeVar("D")
+_Ts = TypeVarTuple("_Ts")
 
 _HINT = (
     "nothing was changed; restore a backup, or look at the run in the tables `runs` and `events`"
@@ -29,6 +36,14 @@ def reading(run: str) -> Iterator[None]:
         if isinstance(error, BelugaError) and not isinstance(error, UsageError):
             raise
         raise damaged(run, error) from error
+
+
+def or_else(default: D, decode: Callable[[Unpack[_Ts]], T], *stored: *_Ts) -> T | D:
+    """What `decode` makes of stored data, or `default` if it cannot be read: it may be lost."""
+    try:
+        return decode(*stored)
+    except UNREADABLE:
+        return default
 
 
 def damaged(run: str, error: BaseException) -> DamagedError:
@@ -49,7 +64,7 @@ def check_row(row: RunRow) -> None:
 
 def placeholder(row: RunRow, error: DamagedError, provider: str) -> RunInfo:
     """What lists show of a run that cannot be read."""
-    created = _instant(row.created_at) or 0
+    created = or_else(0, parse_instant, row.created_at)
     return RunInfo(
         workflow_id=row.workflow_id,
         run_id=RunId(row.run_id),
@@ -63,8 +78,8 @@ def placeholder(row: RunRow, error: DamagedError, provider: str) -> RunInfo:
             code=error.code, message=error.message, hint=error.hint, exit_code=error.exit_code
         ),
         created_at=created,
-        updated_at=_instant(row.updated_at) or created,
-        closed_at=_instant(row.closed_at),
+        updated_at=or_else(created, parse_instant, row.updated_at),
+        closed_at=None if row.closed_at is None else or_else(None, parse_instant, row.closed_at),
         deadline=None,
         owner=None,
         provider=provider,
@@ -73,10 +88,3 @@ def placeholder(row: RunRow, error: DamagedError, provider: str) -> RunInfo:
         progress=None,
         history_length=row.history_length,
     )
-
-
-def _instant(text: str | None) -> int | None:
-    try:
-        return None if text is None else parse_instant(text)
-    except UNREADABLE:
-        return None

@@ -10,15 +10,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from itertools import islice, zip_longest
 from typing import Any, TypeAlias
 
 from belugawf.executor import RunId, TypedRun
 from belugawf.local.file.database import Database
-from belugawf.local.store.damage import reading
+from belugawf.local.store.damage import or_else, reading
 from belugawf.local.store.probe import AWAITED_SIGNALS
-from belugawf.local.store.rows import RunRow, WaitRow
+from belugawf.local.store.rows import Message, OwnerRow, RunRow, WaitRow
 from belugawf.model import events as e
 from belugawf.model.durations import format_instant, parse_instant
 from belugawf.model.errors import RunNotFoundError
@@ -102,10 +101,9 @@ class Questions:
                 "WHERE status = 'running' AND due_at > ? ORDER BY due_at",
                 (format_instant(after),),
             )
-            for row in rows:  # the first, but for what a hand has left there
-                with suppress(ValueError):
-                    return parse_instant(row[0])
-        return None
+            # The first, but for what a hand has left there.
+            moments = (or_else(None, parse_instant, row[0]) for row in rows)
+            return next((moment for moment in moments if moment is not None), None)
 
     def mail(self, runs: Iterable[int]) -> set[int]:
         """Those of the runs that have unread messages."""
@@ -306,6 +304,24 @@ class Questions:
         with self.database.reading() as db:
             return self._events(db, run, after, limit)
 
+    def heartbeat(self, run: int, seq: int) -> Any:
+        """What the last attempt of an activity reported; `None` where it did not."""
+        with self.database.reading() as db:
+            row = db.execute(
+                "SELECT details FROM heartbeats WHERE run = ? AND seq = ?", (run, seq)
+            ).fetchone()
+        return None if row is None else or_else(None, json.loads, row[0])
+
+    def owners(self) -> list[OwnerRow]:
+        """Everybody who registered, dead or alive."""
+        with self.database.reading() as db:
+            return [OwnerRow.of(row) for row in db.execute("SELECT * FROM owners")]
+
+    def owner(self, owner_id: str | None) -> OwnerRow | None:
+        """One of them; `None` where it is not known."""
+        with self.database.reading() as db:
+            return self._owner(db, owner_id)
+
     # -- within a transaction --------------------------------------------------------------------
 
     def _rows(self, db: Connection, tail: str, values: Sequence[Any] = ()) -> list[RunRow]:
@@ -347,3 +363,17 @@ class Questions:
             with reading(row[1]):
                 waits.append(WaitRow.of(row))
         return waits
+
+    def _owner(self, db: Connection, owner_id: str | None) -> OwnerRow | None:
+        if owner_id is None:
+            return None
+        row = db.execute("SELECT * FROM owners WHERE id = ?", (owner_id,)).fetchone()
+        return None if row is None else OwnerRow.of(row)
+
+    def _inbox(self, db: Connection, runs: Sequence[int]) -> list[Message]:
+        rows = db.execute(
+            "SELECT id, run, kind, name, payload, sender, message_key, sent_at FROM inbox "
+            "WHERE run IN (SELECT value FROM json_each(?)) ORDER BY id",
+            (json.dumps(list(runs)),),
+        )
+        return [Message.of(row) for row in rows]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from enum import Enum
 from typing import Any, TypeAlias
 
 from belugawf.executor import IfExists
 from belugawf.executor.info import NewRun
+from belugawf.local.store.damage import or_else
 from belugawf.model import events as e
 from belugawf.model.durations import format_instant, parse_instant
+from belugawf.model.history import OpenWork
 from belugawf.model.outcomes import Outcome
 from belugawf.model.values import frozen
 
@@ -69,16 +71,16 @@ class Message:
     def of(cls, columns: Sequence[Any]) -> Message:
         """The message of a row of `inbox`."""
         id, run, kind, name, payload, sender, key, sent_at = columns
-        at, sound = 0, kind in ("cancel", "attempt") or (kind == "signal" and bool(name))
-        try:
-            at = parse_instant(sent_at)
-            if kind == "signal":
-                json.loads(payload or "null")
-            elif kind == "attempt":
-                Outcome.of_text(payload or "", run=run, at=at)
-        except (ValueError, TypeError, ArithmeticError, RecursionError):
-            sound = False
-        return cls(id, run, kind, name, payload, sender, key, at, sound)
+        at = or_else(None, parse_instant, sent_at)
+        message = cls(id, run, kind, name, payload, sender, key, at or 0)
+        sound = at is not None and or_else(False, message._is_sound)
+        return message if sound else replace(message, sound=False)
+
+    def _is_sound(self) -> bool:
+        if self.kind == "signal":
+            json.loads(self.payload or "null")
+            return bool(self.name)
+        return self.kind == "cancel" or (self.kind == "attempt" and bool(self.outcome()))
 
     def outcome(self) -> Outcome:
         """The end of an attempt that a sound message of that kind tells of."""
@@ -102,12 +104,10 @@ class OwnerRow:
     def of(cls, columns: Sequence[Any]) -> OwnerRow:
         """The owner of a row of `owners`."""
         id, pid, host, boot_id, since, socket, role, workflows = columns
-        try:
-            names = frozenset(json.loads(workflows))
-            parse_instant(since)
-        except (ValueError, TypeError, ArithmeticError, RecursionError):
-            # No history: whoever edited it, it may be lost. What counts is the lock of that id.
-            names, since = frozenset(), _LONG_AGO
+        # No history: whoever edited it, it may be lost. What counts is the lock of that id.
+        if or_else(None, parse_instant, since) is None:
+            since = _LONG_AGO
+        names: frozenset[str] = or_else(frozenset(), lambda: frozenset(json.loads(workflows)))
         return cls(id, pid, host, boot_id, since, socket, role, names)
 
 
@@ -207,6 +207,23 @@ def unread(message: Message, position: int, time: int) -> e.Event | None:
     if message.kind == "signal":
         return replace(signal_received(message, position, time), unread=True)
     return message.outcome().unread(position, time) if message.kind == "attempt" else None
+
+
+def unread_notes(
+    inbox: Iterable[Message], work: OpenWork, position: int, time: int
+) -> list[e.Event]:
+    """The notes of what a run that is ended now leaves unread, after that position.
+
+    `work` is what the run has open, if ends of attempts are among it.
+    """
+    notes: list[e.Event] = []
+    for message in inbox:
+        note = unread(message, position + len(notes) + 1, time)
+        if note is None or (message.kind == "attempt" and not work.is_open(note)):
+            continue  # an end may be on record already: see `Outcome`
+        work.fold(note)
+        notes.append(note)
+    return notes
 
 
 def signal_received(message: Message, position: int, time: int) -> e.SignalReceived:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from enum import Enum, Flag
 from typing import Any, Literal, TypeVar, Union
 
+from belugawf.model.codec._containers import Field, ListShape, MapShape, ObjectShape, TupleShape
 from belugawf.model.codec._forms import form_of
 from belugawf.model.codec._shapes import (
     BASIC_SCHEMA_TYPES,
@@ -19,15 +20,9 @@ from belugawf.model.codec._shapes import (
     Anything,
     Basic,
     Choice,
-    Field,
     Float,
-    Later,
-    Many,
-    Model,
-    Record,
-    Row,
+    LazyShape,
     Shape,
-    Table,
     Text,
     Unsupported,
     Wrapped,
@@ -106,8 +101,8 @@ def _build(hint: Any) -> Shape:
         return shape_of(arguments[0])
     if origin is tuple:
         if len(arguments) == 2 and arguments[1] is Ellipsis:
-            return Many(tuple, shape_of(arguments[0]))
-        return Row(tuple, [shape_of(item) for item in arguments])
+            return ListShape(tuple, shape_of(arguments[0]))
+        return TupleShape(tuple, [shape_of(item) for item in arguments])
     many = _build_many(origin, arguments)
     if many is not None:
         return many
@@ -121,13 +116,13 @@ def _build_many(origin: Any, arguments: tuple[Any, ...] = ()) -> Shape | None:
     """The shape of a collection, bare or with parameters; `None` for anything else."""
     first = shape_of(arguments[0]) if arguments else _ANYTHING
     if origin in _LISTS:
-        return Many(list, first)
+        return ListShape(list, first)
     if origin in _SETS:
-        return Many(set, first)
+        return ListShape(set, first)
     if origin is frozenset:
-        return Many(frozenset, first)
+        return ListShape(frozenset, first)
     if origin in _TABLES:
-        return Table(first, shape_of(arguments[1]) if arguments else _ANYTHING)
+        return MapShape(first, shape_of(arguments[1]) if arguments else _ANYTHING)
     return None
 
 
@@ -142,7 +137,7 @@ def _build_bare(hint: Any) -> Shape:
     if isinstance(hint, typing.NewType):
         return shape_of(hint.__supertype__)
     if hasattr(hint, "__value__"):
-        return Later(hint, lambda: shape_of(hint.__value__))
+        return LazyShape(hint, lambda: shape_of(hint.__value__))
     return _build_class(hint) if isinstance(hint, type) else _unsupported(hint)
 
 
@@ -155,7 +150,7 @@ def _build_class(kind: Any) -> Shape:
     if many is not None:
         return many
     if kind is tuple:
-        return Many(tuple, _ANYTHING)
+        return ListShape(tuple, _ANYTHING)
     if issubclass(kind, Flag):
         return Wrapped(kind, Basic(int))
     if issubclass(kind, Enum):
@@ -171,13 +166,15 @@ def _build_class(kind: Any) -> Shape:
         if issubclass(kind, base):
             return Wrapped(kind, shape_of(base))
     if hasattr(kind, "model_validate_json"):
-        return Model(kind, shape_of)
+        from belugawf.model.codec._models import ModelShape
+
+        return ModelShape(kind, shape_of)
     return _unsupported(kind)
 
 
 def _named_tuple(kind: Any) -> Shape:
     hints = _hints(kind)
-    return Row(
+    return TupleShape(
         kind,
         [shape_of(hints.get(name, Any)) for name in kind._fields],
         names=kind._fields,
@@ -208,7 +205,7 @@ def _record(kind: Any, arguments: Mapping[Any, Any]) -> Shape:
         hints = {name: _substitute(hint, arguments) for name, hint in _hints(kind).items()}
         return fields_of(kind, hints)
 
-    return Record(kind, resolve, plain=plain)
+    return ObjectShape(kind, resolve, plain=plain)
 
 
 def _dataclass_fields(kind: Any, hints: Mapping[str, Any]) -> dict[str, Field]:

@@ -7,10 +7,13 @@ or a key. Pairs cost next to nothing on the way down; the text is made only for 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias, TypeVar
 
 from belugawf.model.errors import PayloadTypeError
+
+M = TypeVar("M")
+T = TypeVar("T")
 
 Path: TypeAlias = str | tuple[Any, str | int]
 
@@ -53,7 +56,7 @@ def quoted_key(key: str) -> str:
     return json.dumps(key if len(key) <= _LONGEST_KEY else key[:_LONGEST_KEY] + "...")
 
 
-def nearest_key(key: str, known: Iterable[str]) -> str | None:
+def _nearest_key(key: str, known: Iterable[str]) -> str | None:
     """The hint for a key that is not known, `None` where no other key is like it."""
     # Imported late: it costs milliseconds, and only this sentence needs it.
     from difflib import get_close_matches
@@ -72,6 +75,35 @@ def type_word(data: Any) -> str:
     return _WORDS.get(type(data)) or an(type(data).__name__)
 
 
+def unfit(path: Path, expected: str, found: str, *, hint: str | None = None) -> PayloadTypeError:
+    """The error for what was found where something else was expected, both in words."""
+    return PayloadTypeError(render_path(path), expected, found, hint=hint)
+
+
 def mismatch(path: Path, expected: str, data: Any) -> PayloadTypeError:
     """The error for `data` where something else was expected."""
-    return PayloadTypeError(render_path(path), expected, type_word(data))
+    return unfit(path, expected, type_word(data))
+
+
+def unknown_key(path: Path, expected: str, key: str, known: Iterable[str]) -> PayloadTypeError:
+    """The error for an object with a key that it cannot have."""
+    found = f"an object with the unknown key {quoted_key(key)}"
+    return unfit(path, expected, found, hint=_nearest_key(key, known))
+
+
+def first_fit(
+    members: Iterable[M], take: Callable[[M], T], path: Path, expected: Callable[[], str], data: Any
+) -> T:
+    """What the first member of a union that fits makes of the data."""
+    inside: list[PayloadTypeError] = []
+    here = render_path(path)
+    for member in members:
+        try:
+            return take(member)
+        except PayloadTypeError as error:
+            if error.path != here or error.hint:
+                inside.append(error)
+    if len(inside) == 1:
+        # Only one member is alike: what is wrong inside of it says more.
+        raise inside[0]
+    raise mismatch(here, expected(), data)

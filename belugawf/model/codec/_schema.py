@@ -9,13 +9,14 @@ from typing import Any
 from belugawf.model.codec._forms import reader_of_format
 from belugawf.model.codec._path import (
     Path,
+    first_fit,
     mismatch,
-    nearest_key,
     quoted_key,
-    render_path,
     type_word,
+    unfit,
+    unknown_key,
 )
-from belugawf.model.codec._shapes import parse_int_key
+from belugawf.model.codec._shapes import int_key, to_float
 from belugawf.model.errors import PayloadTypeError
 
 # JSON Schema's words, the Python types of their data, and the words of `describe`.
@@ -60,30 +61,12 @@ def _check(data: Any, schema: Mapping[str, Any], path: Path) -> None:
     elif word == "dict":
         _check_properties(data, schema, path)
     elif word == "float":
-        _check_float(data, path)
-
-
-def _check_float(data: float, path: Path) -> None:
-    try:
-        float(data)
-    except OverflowError:
-        raise PayloadTypeError(render_path(path), "float", "a number that is too large") from None
+        to_float(data, path)
 
 
 def _check_any_of(data: Any, schema: Mapping[str, Any], path: Path) -> None:
-    inside: list[PayloadTypeError] = []
-    here = render_path(path)
-    for member in schema["anyOf"]:
-        try:
-            _check(data, member, path)
-        except PayloadTypeError as error:
-            if error.path != here or error.hint:
-                inside.append(error)
-        else:
-            return
-    if len(inside) == 1:
-        raise inside[0]
-    raise mismatch(here, _expected(schema), data)
+    members = schema["anyOf"]
+    first_fit(members, lambda m: _check(data, m, path), path, lambda: _expected(schema), data)
 
 
 def _check_choice(data: Any, choices: list[Any], path: Path) -> None:
@@ -92,7 +75,7 @@ def _check_choice(data: Any, choices: list[Any], path: Path) -> None:
     texts = [json.dumps(choice, sort_keys=True) for choice in choices]
     if said not in texts:
         found = "another text" if type(data) is str else type_word(data)
-        raise PayloadTypeError(render_path(path), _expected({"enum": choices}), found)
+        raise unfit(path, _expected({"enum": choices}), found)
 
 
 def _check_format(data: str, schema: Mapping[str, Any], path: Path) -> None:
@@ -100,15 +83,14 @@ def _check_format(data: str, schema: Mapping[str, Any], path: Path) -> None:
     if name is None:
         return
     if name == "integer":  # of a key: see `Basic.key_schema`
-        if parse_int_key(data) is None:
-            raise PayloadTypeError(render_path(path), "a whole number as key", "another text")
+        int_key(data, path)
         return
     read = reader_of_format(name)
     try:
         if read is not None:
             read(data)
     except ValueError:
-        raise PayloadTypeError(render_path(path), _expected(schema), "another text") from None
+        raise unfit(path, _expected(schema), "another text") from None
 
 
 def _check_items(data: list[Any], schema: Mapping[str, Any], path: Path) -> None:
@@ -116,7 +98,7 @@ def _check_items(data: list[Any], schema: Mapping[str, Any], path: Path) -> None
     rest = schema.get("items")
     too_many = rest is False and len(data) > len(places)
     if too_many or len(data) < schema.get("minItems", 0):
-        raise PayloadTypeError(render_path(path), _expected(schema), f"a list of {len(data)} items")
+        raise unfit(path, _expected(schema), f"a list of {len(data)} items")
     for index, item in enumerate(data):
         where = places[index] if index < len(places) else rest
         if where:
@@ -130,21 +112,14 @@ def _check_properties(data: dict[str, Any], schema: Mapping[str, Any], path: Pat
     for key, item in data.items():
         where = known.get(key, others)
         if where is False:
-            raise PayloadTypeError(
-                render_path(path),
-                _expected(schema),
-                f"an object with the unknown key {quoted_key(key)}",
-                hint=nearest_key(key, known),
-            )
+            raise unknown_key(path, _expected(schema), key, known)
         if names:
             _check(key, names, (path, key))
         if where:
             _check(item, where, (path, key))
     for name in schema.get("required", ()):
         if name not in data:
-            raise PayloadTypeError(
-                render_path(path), _expected(schema), f"an object without {quoted_key(name)}"
-            )
+            raise unfit(path, _expected(schema), f"an object without {quoted_key(name)}")
 
 
 def _expected(schema: Mapping[str, Any]) -> str:

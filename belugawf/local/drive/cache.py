@@ -1,8 +1,8 @@
-"""Runs in memory: made from their histories, and kept on a shelf between their turns.
+"""The states of runs: replayed from their histories, and cached while they rest.
 
 A run that rests is let go in the database at once, so that any process may take it. Its replayed
-state stays on the shelf, and is used again only where the history is exactly as long as it was.
-The shelf has a bound: the run that has rested longest goes first.
+state is cached, and used again only if the history is exactly as long as it was. The cache has a
+bound: the run that has rested longest goes first.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MOST_REPLAYED = 2_000
 _PIECE = 1_000
 
 
-class Memory:
+class ReplayCache:
     """The replayers of one engine. Their code is reached through its border only.
 
     Runs begin in a copy of `context`; by default that is an empty one.
@@ -55,27 +55,27 @@ class Memory:
         self._catalog = catalog
         self._options = options
         self._border = Border(context)
-        self._shelf: OrderedDict[int, RunState] = OrderedDict()
+        self._cached: OrderedDict[int, RunState] = OrderedDict()
         self._held = 0
 
     def load(self, run: OwnedRun, owner: str) -> bool:
-        """Get a run's state back from its history, or from the shelf; whether it is `owner`'s.
+        """Get a run's state back from its history, or from the cache; whether it is `owner`'s.
 
         The history is read and replayed piece by piece: the whole is never in memory.
-        Raises `TurnError` where the code does not fit the history, or cannot be had.
+        Raises `TurnError` if the code does not fit the history, or cannot be had.
         """
         row = self._store.by_key(run.key)
         if row.owner != owner:
             return False
-        state = self._from_shelf(row) or self._from_history(row)
+        state = self._from_cache(row) or self._from_history(row)
         self._held += 1
         run.read(row, state)
         self.check_functions(run, state.work.activities)
         return True
 
-    def _from_shelf(self, row: RunRow) -> RunState | None:
-        """The run's state, if it was on the shelf, and nothing has happened to it meanwhile."""
-        state = self._shelf.pop(row.key, None)
+    def _from_cache(self, row: RunRow) -> RunState | None:
+        """The run's state, if it was cached, and nothing has happened to it meanwhile."""
+        state = self._cached.pop(row.key, None)
         if state is not None and state.length != row.history_length:
             self._border.evict(state.replayer)
             return None
@@ -182,15 +182,15 @@ class Memory:
             self._held -= 1
             self._border.evict(state.replayer)
 
-    def turned(self, run: OwnedRun) -> None:
+    def trim(self, run: OwnedRun) -> None:
         """A turn of the run is on disk: its state is kept for the next one, if there is room.
 
-        Without a shelf it never is.
+        With `cache_runs: 0` it never is.
         """
         if self._options.cache_runs == 0 or self._held > MOST_REPLAYED:
             self.evict(run)
 
-    def shelve(self, run: OwnedRun) -> None:
+    def keep(self, run: OwnedRun) -> None:
         """The run was let go: keep its state for when it moves again."""
         if self._options.cache_runs == 0:
             self.evict(run)
@@ -199,16 +199,16 @@ class Memory:
         if state is None:
             return
         self._held -= 1
-        self._shelf[run.key] = state
-        while len(self._shelf) > self._options.cache_runs:
-            self._border.evict(self._shelf.popitem(last=False)[1].replayer)
+        self._cached[run.key] = state
+        while len(self._cached) > self._options.cache_runs:
+            self._border.evict(self._cached.popitem(last=False)[1].replayer)
 
     def clear(self, runs: Iterable[OwnedRun]) -> None:
         """Unwind whatever is in memory."""
         for run in runs:
             self.evict(run)
-        while self._shelf:
-            self._border.evict(self._shelf.popitem()[1].replayer)
+        while self._cached:
+            self._border.evict(self._cached.popitem()[1].replayer)
 
     def close(self) -> None:
         """Nothing is watched any more."""

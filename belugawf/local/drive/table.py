@@ -1,4 +1,4 @@
-"""How runs leave this process: refused, let go, or lost to somebody else.
+"""The runs that this process owns, and the one function by which they leave.
 
 A run that is *refused* (its turn cannot be taken) gets its problem at once. What is in flight for
 it ends, and each end is kept in its inbox: the first ones together with the problem. It is let go
@@ -11,33 +11,43 @@ A run that *ended* stays ours while a thread works for it that cannot be stopped
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal, TypeAlias
 
 from belugawf.host.attempts import AttemptRunner
-from belugawf.local.drive.agenda import Agenda
-from belugawf.local.drive.claiming import Claims, Noted
-from belugawf.local.drive.memory import Memory
+from belugawf.local.drive.attempts import AttemptQueue
+from belugawf.local.drive.cache import ReplayCache
+from belugawf.local.drive.demand import Demand
 from belugawf.local.drive.problems import Refused, problem_of
+from belugawf.local.drive.ready import ReadyQueue
 from belugawf.local.drive.run import EXITS, Exit, OwnedRun, Phase, SlotPhase
-from belugawf.local.drive.starting import AttemptQueue
 from belugawf.local.file.writer import Writer
+from belugawf.local.store.rows import RunRow
 from belugawf.local.store.store import Store
 from belugawf.model.errors import BelugaError
 from belugawf.model.values import frozen
 
+# What a run is to a process. "driven": it is driven, or is about to be. "resting": it is ours, and
+# only something that cannot be stopped keeps it from being let go. "asked for": it is driven when
+# it can move.
+Standing: TypeAlias = Literal["driven", "resting", "asked for"]
+
 
 @frozen()
-class _Refusal:
-    """Why a run cannot be moved on here, for as long as its history has `length` events."""
+class Refusal:
+    """Why a run cannot be moved on here, for as long as its history has `length` events.
+
+    `is_news`: this process was the first to see it.
+    """
 
     reason: BelugaError
     length: int
     is_news: bool
 
 
-class Exits:
-    """The doors of one engine, whose `runs` these are.
+class RunTable:
+    """The runs of one engine. `left` is told of each that is not driven any more.
 
-    `gone` is told of each run that is not driven any more (as `Engine._gone`), `want` asks for one.
+    Its exit is `None` if it is LEAVING: it is ours until what is at work for it has ended.
     """
 
     def __init__(
@@ -47,45 +57,75 @@ class Exits:
         owner: str,
         runs: dict[int, OwnedRun],
         *,
-        attempts: AttemptRunner,
+        ready: ReadyQueue,
         queue: AttemptQueue,
-        memory: Memory,
-        agenda: Agenda,
-        claims: Claims,
-        touched: Noted,
-        gone: Callable[[int, Exit | None], None],
-        want: Callable[[int, int], None],
+        attempts: AttemptRunner,
+        cache: ReplayCache,
+        demand: Demand,
+        left: Callable[[int, Exit | None], None],
     ) -> None:
         self._store = store
         self._writer = writer
         self._owner = owner
-        self._runs = runs
+        self.runs = runs
+        self.ready = ready
+        self.queue = queue
         self._attempts = attempts
-        self._queue = queue
-        self._memory = memory
-        self._agenda = agenda
-        self._claims = claims
-        self._touched = touched
-        self._gone = gone
-        self._want = want
-        self._refused: dict[int, _Refusal] = {}
-        self.ended_at_work: set[int] = set()
+        self.cache = cache
+        self._demand = demand
+        self._left = left
+        self._refused: dict[int, Refusal] = {}
+        self._ended_at_work: set[int] = set()
+
+    def add(self, row: RunRow, now: int, *, interrupted: str | None) -> OwnedRun:
+        """That run is about to be ours; `interrupted` says how its last owner ended."""
+        run = self.runs[row.key] = OwnedRun(
+            row=row,
+            claimed_at=now,
+            idle_wait_ns=self._demand.idle_wait(row.key),
+            interrupted=interrupted,
+        )
+        self.ready.mark(run)
+        self._demand.note(row.key)
+        return run
+
+    def want(self, key: int, idle_wait_ns: int) -> None:
+        """Somebody asks for that run: it is driven, or taken over if it can be had."""
+        self._refused.pop(key, None)
+        run = self.runs.get(key)
+        if run is not None and run.want(idle_wait_ns):
+            self.ready.mark(run)
+        else:
+            self._demand.see(key)
+
+    def standing(self, key: int) -> Standing | None:
+        """What that run is to this process; `None`: nothing."""
+        run = self.runs.get(key)
+        if self._demand.is_unseen(key) or (run is not None and not run.rests):
+            return "driven"
+        if run is not None:
+            return "resting"
+        return "asked for" if self._demand.follows(key) else None
+
+    def extend_idle_wait(self, key: int, idle_wait_ns: int) -> None:
+        """Sleep through longer waits of a run that is driven here."""
+        if self._demand.names(key):
+            self._demand.own.name(key, idle_wait_ns)
+        if key in self.runs:
+            self.runs[key].extend_idle_wait(idle_wait_ns)
+
+    def set_back(self, run: OwnedRun, interrupted: str | None) -> None:
+        """Its turn is not on disk: the run is read again; what has happened to it is kept."""
+        run.doubt(interrupted)
+        self.cache.evict(run)
+        self.queue.unqueue(run)
+        self.ready.mark(run)
 
     # -- refusals --------------------------------------------------------------------------------
 
-    def refusal(self, run: int) -> BelugaError | None:
-        """Why that run is not driven here; `None` where there is no reason."""
-        refusal = self._refused.get(run)
-        return None if refusal is None else refusal.reason
-
-    def is_news(self, run: int) -> bool:
-        """Whether this process was the first to see the run's problem."""
-        refusal = self._refused.get(run)
-        return refusal is not None and refusal.is_news
-
-    def forget_refusal(self, run: int) -> None:
-        """Somebody asks for the run: it is tried again."""
-        self._refused.pop(run, None)
+    def refusal(self, run: int) -> Refusal | None:
+        """Why that run is not driven here; `None` if there is no reason."""
+        return self._refused.get(run)
 
     def forget_refusals(self) -> None:
         """Somebody asks for all runs."""
@@ -103,7 +143,7 @@ class Exits:
         """These runs cannot be moved on here."""
         if not reasons:
             return
-        runs = [self._runs[key] for key in reasons if key in self._runs]
+        runs = [self.runs[key] for key in reasons if key in self.runs]
         for run in runs:
             run.begin_commit()
         kept = {run.key for run in runs if self.is_needed(run)}
@@ -121,20 +161,22 @@ class Exits:
                 run.receive()
             raise
         for key, (reason, length) in reasons.items():
-            self._refused[key] = _Refusal(reason, length, key in news or self.is_news(key))
-            self._touched.add(key)
-            self._gone(key, None)
+            before = self._refused.get(key)
+            is_news = key in news or (before is not None and before.is_news)
+            self._refused[key] = Refusal(reason, length, is_news)
+            self._demand.note(key)
+            self._left(key, None)
         for run in runs:
             run.stored(ended)
-            self._queue.forget(run)
-            self._memory.evict(run)
+            self.queue.forget(run)
+            self.cache.evict(run)
             asked = run.has_mail
             if run.key not in kept:
                 self.retire(run, Exit.REFUSED)
             elif not asked:
                 run.leave(reasons[run.key][0])
             if asked:
-                self._want(run.key, run.idle_wait_ns)
+                self.want(run.key, run.idle_wait_ns)
 
     # -- leaving ---------------------------------------------------------------------------------
 
@@ -146,8 +188,8 @@ class Exits:
             if run.refused is None:
                 self._attempts.cancel_run(run.key)
                 for slot in [s for s in run.slots.values() if s.phase is SlotPhase.RUNNING]:
-                    self._queue.close(slot)
-            self._queue.forget(run)
+                    self.queue.close(slot)
+            self.queue.forget(run)
             run.leave(run.refused)
         free = [run for run in runs if not self.is_needed(run)]
         ended = [slot for run in runs for slot in run.ended]
@@ -157,7 +199,7 @@ class Exits:
         # Until it is known that they are let go, they are still to be.
         for run in free:
             run.receive()
-        self._agenda.add(free)
+            self.ready.mark(run)
         keys = [run.key for run in free]
         await self._writer.write(
             lambda: self._store.abandon(keys, self._owner, ends), size=len(free) + len(ends)
@@ -168,32 +210,32 @@ class Exits:
             asked = run.phase is not Phase.LEAVING  # while this was written
             self.retire(run, Exit.LIMITED)
             if asked:
-                self._claims.name(run.key, run.idle_wait_ns)
+                self._demand.see(run.key)
 
     def retire(self, run: OwnedRun, exit: Exit, *, kept: bool = False) -> None:
         """That run is not driven here any more; `kept`: it is ours while a thread works for it."""
         rule = EXITS[exit]
-        self._runs.pop(run.key, None)
+        self.runs.pop(run.key, None)
         run.move(Phase.GONE)
         self._attempts.cancel_run(run.key)
-        self._queue.retire(run)
+        self.queue.retire(run)
         if rule.forgotten:
-            self._claims.forget((run.key,))
+            self._demand.forget((run.key,))
         if rule.cached:
-            self._memory.shelve(run)
+            self.cache.keep(run)
         else:
-            self._memory.evict(run)
+            self.cache.evict(run)
         if rule.frees or kept:
-            self.ended_at_work.add(run.key)
-        self._gone(run.key, exit)
+            self._ended_at_work.add(run.key)
+        self._left(run.key, exit)
 
     def check(self) -> None:
         """Raise AssertionError if what is held contradicts the tables of `run.py`."""
-        in_flight: dict[int, set[int]] = {key: set() for key in self._runs}
+        in_flight: dict[int, set[int]] = {key: set() for key in self.runs}
         for attempt in self._attempts.all():
             assert attempt.spec.run in in_flight, "an attempt is in flight for a run that is gone"
             in_flight[attempt.spec.run].add(attempt.spec.seq)
-        for key, run in self._runs.items():
+        for key, run in self.runs.items():
             run.check(in_flight[key])
 
     def is_needed(self, run: OwnedRun) -> bool:
@@ -202,13 +244,13 @@ class Exits:
 
     async def free_ended(self) -> None:
         """Runs that have ended are nobody's any more, once nothing is at work for them."""
-        free = [key for key in self.ended_at_work if not self._attempts.at_work(key)]
+        free = [key for key in self._ended_at_work if not self._attempts.at_work(key)]
         if free:
             await self._writer.write(
                 lambda: self._store.free_ended(free, self._owner), size=len(free)
             )
-            self.ended_at_work.difference_update(free)
+            self._ended_at_work.difference_update(free)
 
     def lingering(self) -> list[int]:
         """The runs that stay ours, because something cannot be stopped that works for them."""
-        return [key for key in (*self._runs, *self.ended_at_work) if self._attempts.at_work(key)]
+        return [key for key in (*self.runs, *self._ended_at_work) if self._attempts.at_work(key)]

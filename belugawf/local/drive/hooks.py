@@ -15,8 +15,8 @@ from belugawf.replay.replayer import Replayer
 logger = logging.getLogger("belugawf.engine")
 
 
-class Teller:
-    """Tells loggers and hooks. A hook that raises is logged, and touches no run."""
+class TurnHooks:
+    """Calls loggers and hooks. A hook that raises is logged, and touches no run."""
 
     def __init__(self, hooks: Sequence[Hooks]) -> None:
         self._hooks = HookCaller(hooks, logger)

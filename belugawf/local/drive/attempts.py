@@ -25,7 +25,7 @@ _HAS_PLACE = (SlotPhase.RECORDING, SlotPhase.RUNNING)
 class AttemptQueue:
     """What is QUEUED, by how it is to run; and what by itself has a place already.
 
-    `started` is told of each attempt that did; `stir` asks for a turn of a run. `isolates`:
+    `started` is told of each attempt that did; `mark_ready` asks for a turn of a run. `isolates`:
     suspects run in processes of their own, if that is possible.
     """
 
@@ -35,7 +35,7 @@ class AttemptQueue:
         store: Store,
         options: EngineOptions,
         started: Callable[[OwnedRun, OpenActivity], None],
-        stir: Callable[[OwnedRun], None],
+        mark_ready: Callable[[OwnedRun], None],
         *,
         isolates: bool,
     ) -> None:
@@ -43,7 +43,7 @@ class AttemptQueue:
         self._store = store
         self._options = options
         self._started = started
-        self._stir = stir
+        self._mark_ready = mark_ready
         self._isolates = isolates
         self._queues: dict[Manner, OrderedDict[Slot, None]] = {
             "alone": OrderedDict(),
@@ -130,7 +130,7 @@ class AttemptQueue:
             if activity.attempt > 1 or activity.options.at_most_once:
                 slot.move(SlotPhase.RECORDING)
                 self._recording.append(slot)
-                self._stir(slot.run)
+                self._mark_ready(slot.run)
             else:
                 self.launch(slot)
 

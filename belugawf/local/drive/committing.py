@@ -1,0 +1,164 @@
+"""From turns to what they come to: one transaction, and only then their effects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from belugawf.host import knobs
+from belugawf.host.attempts import AttemptRunner
+from belugawf.host.clock import Clock
+from belugawf.local.drive.deciding import Decider
+from belugawf.local.drive.demand import Demand, Stop
+from belugawf.local.drive.hooks import TurnHooks
+from belugawf.local.drive.problems import Refused, unwritable
+from belugawf.local.drive.run import Exit, Phase, SlotPhase
+from belugawf.local.drive.starts import Starts
+from belugawf.local.drive.table import RunTable
+from belugawf.local.drive.ticking import Notifier
+from belugawf.local.drive.turns import MadeTurn
+from belugawf.local.file.writer import Writer
+from belugawf.local.store.rows import Fate, RunRow, Turn, Verdict
+from belugawf.local.store.store import Store
+from belugawf.model import events as e
+from belugawf.model.errors import BelugaError
+
+# What leaves an activity that can be started, now or later.
+_STARTABLE = (e.ActivityScheduled, e.AttemptFailed, e.AttemptInterrupted)
+# What ends one, whether its attempt has ended or not.
+_ENDS = (
+    e.ActivityCompleted,
+    e.ActivityFailed,
+    e.ActivityTimedOut,
+    e.ActivityCancelRequested,
+)
+
+
+class Committer:
+    """Writes the turns of one engine's runs, and its starts; and acts on what was written."""
+
+    def __init__(
+        self,
+        store: Store,
+        writer: Writer,
+        owner: str,
+        clock: Clock,
+        *,
+        table: RunTable,
+        decider: Decider,
+        demand: Demand,
+        starts: Starts,
+        attempts: AttemptRunner,
+        hooks: TurnHooks,
+        notifier: Notifier,
+    ) -> None:
+        self._store = store
+        self._writer = writer
+        self._owner = owner
+        self._clock = clock
+        self._table = table
+        self._decider = decider
+        self._demand = demand
+        self._starts = starts
+        self._attempts = attempts
+        self._hooks = hooks
+        self._notifier = notifier
+
+    async def commit(self, made: Sequence[MadeTurn], refused: Refused) -> None:
+        """Write these turns, and the runs that are to start; what cannot be is `refused` too."""
+        pairs = []
+        for m in made:
+            turn = self._decider.written(m, stopping=self._demand.stop > Stop.NO)
+            if m.says_something(turn):
+                pairs.append((m, turn))
+                continue
+            self._use_up(m)
+            self._table.queue.queue(m.run, m.now)
+        starts = self._starts.wanted()
+        if not pairs and not starts:
+            return
+        turns, new = [turn for _, turn in pairs], [asked.start for asked in starts]
+        try:
+            committed = await self._writer.write(
+                lambda: self._store.commit(turns, self._owner, new),
+                size=len(turns) + len(new),
+            )
+        except Exception as error:
+            for m, _ in pairs:
+                self._decider.forget(m)
+            for asked in starts:
+                asked.answer(error)
+            raise
+        finally:
+            self._starts.drop(starts)
+        for (m, turn), verdict in zip(pairs, committed.verdicts, strict=True):
+            trouble = self._settle(m, turn, verdict)
+            if trouble is not None:
+                refused[m.run.key] = trouble, m.run.length
+        for asked, started in zip(starts, committed.started, strict=True):
+            if not isinstance(started, Exception) and started[1] is not None:
+                self._adopt(started[0], started[1], asked.idle_wait_ns)
+            asked.answer(started)
+        self._notifier.notify()
+
+    def _adopt(self, row: RunRow, started: e.WorkflowStarted, idle_wait_ns: int) -> None:
+        """Drive a run that was created as ours."""
+        self._demand.own.name(row.key, idle_wait_ns)
+        run = self._table.add(row, self._clock.now(), interrupted=None)
+        self._table.cache.begin(run, started)
+        self._hooks.hook("on_workflow_start", row)
+
+    def _settle(self, made: MadeTurn, turn: Turn, verdict: Verdict) -> BelugaError | None:
+        """Act on what became of the turn; returns why the run cannot go on, if it cannot."""
+        run = made.run
+        match verdict.fate:
+            case Fate.COMMITTED | Fate.RELEASED:
+                self._act(made, turn, released=verdict.fate is Fate.RELEASED)
+            case Fate.FENCED:
+                self._table.retire(run, Exit.LOST)
+            case Fate.OVERTAKEN:
+                self._decider.forget(made)
+            case Fate.UNWRITABLE:
+                self._decider.forget(made)
+                return unwritable(run.row, verdict.reason)
+        return None
+
+    # -- acting ----------------------------------------------------------------------------------
+
+    def _act(self, made: MadeTurn, turn: Turn, *, released: bool) -> None:
+        run = made.run
+        state = run.state
+        assert state is not None
+        run.commit(made.length + len(made.events), turn.due_at)
+        knobs.step("before effects")
+        self._hooks.turn(run.row, state.replayer, made.events)
+        for event in made.events:
+            if isinstance(event, _STARTABLE):
+                run.open(event.seq)
+            elif isinstance(event, _ENDS) and (slot := run.slots.get(event.seq)) is not None:
+                if slot.phase is SlotPhase.RUNNING:
+                    self._attempts.cancel(run.key, event.seq)
+                self._table.queue.close(slot)
+        self._use_up(made)
+        if released:
+            if run.has_mail and not turn.closes:
+                self._demand.see(run.key)
+            exit = Exit.CLOSED if turn.closes else Exit.RELEASED
+            self._table.retire(run, exit, kept=turn.keep)
+            return
+        for slot in made.begun:
+            if slot.phase is SlotPhase.RECORDING:
+                self._table.queue.launch(slot)
+        self._table.queue.queue(run, self._clock.now())
+        if turn.release:
+            run.receive()
+            self._table.ready.mark(run)
+        self._table.cache.trim(run)
+
+    def _use_up(self, made: MadeTurn) -> None:
+        """The turn has come true: so it rests, and what had ended is used."""
+        run = made.run
+        if made.rests and not run.has_mail:
+            run.move(Phase.PINNED)
+        for slot in made.used:
+            if slot.phase is SlotPhase.ENDED:  # and it was on record already
+                slot.move(SlotPhase.WAITING if run.is_open(slot.seq) else SlotPhase.GONE)

@@ -1,0 +1,105 @@
+"""Comparing what a run's code asks for with what its history says it asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from belugawf.model import codec, commands as c, events as e
+from belugawf.model.errors import NondeterminismError
+from belugawf.model.history import RECORDED_AS, describe, python_version
+from belugawf.model.values import frozen
+
+_ENDINGS = (c.CompleteWorkflow, c.FailWorkflow, c.CancelWorkflow)
+_OPENING = (c.ScheduleActivity, c.StartTimer, c.StartWait)
+_OPENED = tuple(RECORDED_AS[kind] for kind in _OPENING)
+
+
+@frozen()
+class Matcher:
+    """Compares for one run: `python` is the version that it started on, `location` its code."""
+
+    python: str
+    location: str
+
+    def match(
+        self,
+        commands: Sequence[c.Command],
+        recorded: Sequence[e.Event],
+        fact: e.Event,
+        *,
+        lenient: bool,
+    ) -> list[c.Command]:
+        """Compare one fact's commands with their records; returns those without a record.
+
+        Raises `NondeterminismError` where they differ, and unless `lenient` where one has none.
+        """
+        # Nearly always it asks in the same order.
+        if len(commands) == len(recorded) and all(map(_same, commands, recorded)):
+            return []
+        asked = {_key(command): command for command in commands}
+        for event in recorded:
+            key = _recorded_key(event)
+            command = asked.pop(key, None)
+            if command is None:
+                other = next(iter(asked.values()), None)
+                raise self._differs(event, other)
+            if not _same(command, event):
+                raise self._differs(event, command)
+        left = list(asked.values())
+        if left and not lenient:
+            position = (recorded[-1].position if recorded else fact.position) + 1
+            raise self.mismatch(position, "nothing more", describe(left[0]), left[0])
+        return left
+
+    def _differs(self, event: e.Event, command: c.Command | None) -> NondeterminismError:
+        requested = "nothing" if command is None else describe(command)
+        recorded = describe(event)
+        if command is not None and requested == recorded:
+            requested += " with other arguments"
+        return self.mismatch(event.position, recorded, requested, command)
+
+    def mismatch(
+        self, position: int, recorded: str, requested: str, command: c.Command | None = None
+    ) -> NondeterminismError:
+        """The error that says so; `command` is what asks for it."""
+        now_on = python_version()
+        likely = (
+            "the workflow's code was changed while this run was open: put the old code back, or "
+            "start a new run; if it was not changed, it depends on something that is not recorded "
+            "(the clock, random, the order of a set)"
+        )
+        if self.python and self.python != now_on:
+            likely = f"it started on Python {self.python} and this is {now_on}; or {likely}"
+        return NondeterminismError(
+            position=position,
+            recorded=recorded,
+            requested=requested,
+            location=getattr(command, "location", None) or self.location,
+            cause=likely,
+        )
+
+
+def _key(command: c.Command) -> tuple[int, bool]:
+    """Which record a command is compared with: each number is opened once and closed once."""
+    if isinstance(command, _ENDINGS):
+        return (0, False)
+    return (command.seq, isinstance(command, _OPENING))
+
+
+def _recorded_key(event: e.Event) -> tuple[int, bool]:
+    return (getattr(event, "seq", 0), isinstance(event, _OPENED))
+
+
+def _same(command: c.Command, event: e.Event) -> bool:
+    """Whether the event is the record of that command."""
+    if type(event) is not RECORDED_AS[type(command)]:
+        return False
+    if getattr(event, "seq", 0) != getattr(command, "seq", 0):
+        return False
+    if isinstance(command, c.ScheduleActivity) and isinstance(event, e.ActivityScheduled):
+        return command.name == event.name and codec.same(command.arguments, event.payload)
+    if isinstance(command, c.StartWait) and isinstance(event, e.WaitStarted):
+        return command.name == event.name
+    if isinstance(command, c.CompleteWorkflow) and isinstance(event, e.WorkflowCompleted):
+        return codec.same(command.result, event.payload)
+    return True

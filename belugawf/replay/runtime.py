@@ -1,0 +1,291 @@
+"""What a run's code asks for, waits for and tells: the two sides that its own calls end at.
+
+Each call is numbered (`seq`), kept in `commands` until the turn ends, and, if something will answer
+it, in `results` or `timers` until that comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import OrderedDict
+from collections.abc import Callable
+from contextvars import Context
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from belugawf.authoring.activity import ActivityMark
+from belugawf.authoring.context import ActivityRequest, SignalWait, WorkflowInfo
+from belugawf.model import commands as c
+from belugawf.model.durations import SECOND_NS
+from belugawf.model.policy import ActivityDefaults, ActivityOptions
+from belugawf.replay.calling import Condition, only_reads
+from belugawf.replay.locating import user_location
+from belugawf.replay.loop import DeterministicLoop, DurableTimer
+from belugawf.replay.numbering import CountedFuture
+
+T = TypeVar("T")
+
+# A workflow has a few activities; marks that are made anew for each call fill this.
+_MOST_OPTIONS = 64
+
+
+class _Result(CountedFuture):
+    """What an activity will return; `seq` is the activity's number."""
+
+    seq: int
+
+
+class _KnownOptions:
+    """The options of a run's activities: made once for one that is asked for again and again."""
+
+    def __init__(self, defaults: ActivityDefaults) -> None:
+        self._defaults = defaults
+        # By identity, with the mark, so that no other one can have its number.
+        self._known: dict[int, tuple[ActivityMark, ActivityOptions]] = {}
+
+    def of(self, mark: ActivityMark) -> ActivityOptions:
+        known = self._known.get(id(mark))
+        if known is not None:
+            return known[1]
+        if len(self._known) >= _MOST_OPTIONS:
+            self._known.clear()
+        options = mark.options(self._defaults)
+        self._known[id(mark)] = (mark, options)
+        return options
+
+
+class Output:
+    """What the code tells people. Of what it told before, when `replaying`, nothing is kept."""
+
+    def __init__(self) -> None:
+        self.progress: str | float | None = None
+        self.logs: list[logging.LogRecord] = []
+        self.replaying = False
+
+    def take_progress(self) -> str | float | None:
+        """What the code said of its progress since the last call; `None`: nothing."""
+        progress, self.progress = self.progress, None
+        return progress
+
+    def begin_replay(self) -> None:
+        """What comes now was told before."""
+        self.replaying = True
+
+    def end_replay(self) -> None:
+        """What comes now is new."""
+        self.replaying, self.progress = False, None
+        self.logs.clear()
+
+
+class ReplayRuntime:
+    """Implements `Runtime` for a run's context, `TimerDriver` for its loop.
+
+    `asked` counts the activities, timers and waits so far. `functions` are the callables that the
+    code passed for activities still open.
+    """
+
+    def __init__(
+        self,
+        info: WorkflowInfo,
+        defaults: ActivityDefaults,
+        payload_limit: int,
+        context: Context | None,
+    ) -> None:
+        self.info = info
+        self.payload_limit = payload_limit
+        self.asked = 0
+        self.commands: list[c.Command] = []
+        self.timers: dict[int, DurableTimer] = {}
+        self.results: dict[int, _Result] = {}
+        self.functions: dict[int, Callable[..., Any]] = {}
+        self.activity_names: dict[int, str] = {}
+        self.conditions: OrderedDict[asyncio.Future[None], Condition] = OrderedDict()
+        self.output = Output()
+        self.loop = DeterministicLoop(self, context)  # type: ignore[abstract]
+        self._options = _KnownOptions(defaults)
+        self._now = 0
+        self._cancel_requested = False
+        self._read_only = False
+
+    # -- what the replayer calls -----------------------------------------------------------------
+
+    def begin_turn(self, now: int) -> list[c.Command]:
+        """A fact of that time comes next; returns what will hold the commands of its turn."""
+        self._now = now
+        self.loop.begin_turn(now / SECOND_NS)
+        self.commands = []
+        return self.commands
+
+    def pop_result(self, seq: int) -> _Result | None:
+        """What waits for that activity; `None` if nothing does."""
+        self.functions.pop(seq, None)
+        if self.output.replaying:
+            # Nobody is told of it any more, and a history may have a hundred thousand.
+            self.activity_names.pop(seq, None)
+        return self.results.pop(seq, None)
+
+    def request_cancel(self) -> bool:
+        """Somebody asks the run to stop; whether that is the first time."""
+        first, self._cancel_requested = not self._cancel_requested, True
+        return first
+
+    def settle(self) -> None:
+        """Run until nothing is ready and no condition has come true."""
+        self.loop.run_on()
+        while self.conditions and self.loop.exit is None and self._look_at_conditions():
+            self.loop.run_on()
+
+    def _look_at_conditions(self) -> bool:
+        """Wake whoever has waited longest of those whose condition holds: it may change that.
+
+        Whether there is something to run now; a condition that does not hold may have seen to that.
+        """
+        over = []
+        for future, condition in self.conditions.items():
+            if future.done() or condition.settle(future):
+                over.append(future)
+            if self.loop.has_ready:
+                break
+        for future in over:
+            del self.conditions[future]
+        return self.loop.has_ready
+
+    def read(self, question: Callable[[], T]) -> T:
+        """What the question returns, which may ask for nothing."""
+        self._read_only = True
+        self.loop.set_open(False)
+        try:
+            return question()
+        finally:
+            self._read_only = False
+
+    def forget(self) -> None:
+        """The run has been let go: nothing that it said is heard."""
+        self.commands.clear()
+        self.output.logs.clear()
+        self.loop.unhandled.clear()
+        self.conditions.clear()
+
+    # -- Runtime: what the context calls ---------------------------------------------------------
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Whether somebody asked the run to stop."""
+        self._check_alive()
+        return self._cancel_requested
+
+    def schedule_activity(self, request: ActivityRequest) -> asyncio.Future[str]:
+        seq = self._next_seq()
+        self.commands.append(
+            c.ScheduleActivity(
+                seq=seq,
+                name=request.mark.name,
+                arguments=request.arguments,
+                activity_id=request.activity_id or str(seq),
+                options=self._options.of(request.mark),
+                function=request.function,
+                location=request.location,
+            )
+        )
+        self.activity_names[seq] = request.mark.name
+        if request.function is not None:
+            self.functions[seq] = request.function
+        result = _Result(loop=self.loop)
+        result.seq = seq
+        self.results[seq] = result
+        return result
+
+    def cancel_activity(self, result: asyncio.Future[str]) -> None:
+        assert isinstance(result, _Result)
+        if not self._hears():
+            return
+        seq = result.seq
+        if self.results.pop(seq, None) is not None:
+            self.functions.pop(seq, None)
+            self.commands.append(c.RequestActivityCancel(seq=seq, location=user_location(2)))
+
+    def begin_wait(self, wait: SignalWait) -> int:
+        seq = self._next_seq()
+        self.commands.append(
+            c.StartWait(
+                seq=seq,
+                name=wait.name,
+                timeout=wait.timeout,
+                prompt=wait.prompt,
+                expected=wait.expected,
+                schema=wait.schema,
+                location=wait.location,
+            )
+        )
+        return seq
+
+    def end_wait(self, token: int, outcome: str) -> None:
+        if self._hears():
+            self.commands.append(c.EndWait(seq=token, outcome=outcome, location=user_location(2)))
+
+    def wait_condition(self, predicate: Callable[[], bool]) -> asyncio.Future[None]:
+        self._check()
+        future: asyncio.Future[None] = self.loop.create_future()
+        self.conditions[future] = Condition(predicate)
+        return future
+
+    def new_future(self) -> asyncio.Future[Any]:
+        return self.loop.create_future()
+
+    def call_at(self, moment: int, callback: Callable[..., object], *args: Any) -> Any:
+        return self.loop.call_at_moment(moment, callback, *args)
+
+    def now(self) -> int:
+        self._check_alive()
+        return self._now
+
+    def random(self, purpose: str) -> random.Random:
+        return random.Random(f"{self.info.run_id}:{purpose}")  # noqa: S311 - to be repeated
+
+    def is_replaying(self) -> bool:
+        return self.output.replaying
+
+    def emit_log(self, record: logging.LogRecord) -> None:
+        if self.loop.open and not self.output.replaying:
+            self.output.logs.append(record)
+
+    def publish_progress(self, progress: str | float) -> None:
+        self._check()
+        self.output.progress = progress
+
+    # -- TimerDriver: what the loop calls --------------------------------------------------------
+
+    def start_timer(self, timer: DurableTimer, delay: timedelta) -> int:
+        seq = self._next_seq()
+        self.timers[seq] = timer
+        self.commands.append(
+            c.StartTimer(seq=seq, delay=delay, moment=timer.moment, location=user_location(2))
+        )
+        return seq
+
+    def cancel_timer(self, timer: DurableTimer) -> None:
+        if self.timers.pop(timer.seq, None) is not None:
+            self.commands.append(c.CancelTimer(seq=timer.seq, location=user_location(2)))
+
+    def _next_seq(self) -> int:
+        if self._read_only or not self.loop.open:
+            self._check()
+        self.asked += 1
+        return self.asked
+
+    def _hears(self) -> bool:
+        """Whether the end of something counts. What the collector closes ends without a word."""
+        if self.loop.evicting or self._read_only:
+            self._check()
+        return self.loop.open
+
+    def _check(self) -> None:
+        self._check_alive()
+        if self._read_only:
+            raise only_reads()
+
+    def _check_alive(self) -> None:
+        if not self._read_only:
+            self.loop.check()
