@@ -142,7 +142,7 @@ def _fork(request: Mapping[str, Any]) -> int:
     os.environ.update(request["env"])
     time.tzset()
     # As in a new process, where this is what the environment says.
-    importlib.reload(sys.modules["belugawf.host.knobs"])
+    importlib.reload(sys.modules["belugawf.host.test_hooks"])
     sys.path[0] = request["cwd"]
     stdin = request["stdin"]
     become(

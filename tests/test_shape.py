@@ -29,24 +29,15 @@ LARGE = {
     "belugawf.local.store.rows.RunRow": RECORD,
     "belugawf.model.events.ActivityScheduled": RECORD,
     **dict.fromkeys(
-        (
-            *("belugawf.host.attempts", "belugawf.host.attempts.AttemptRunner"),
-            *("belugawf.local.drive.engine", "belugawf.local.drive.engine.Engine"),
-            "belugawf.local.drive.turns.TurnMaker",
-            *("belugawf.temporal.instance", "belugawf.temporal.instance.Instance"),
-            "belugawf.temporal.runtime.TemporalRuntime",
-        ),
+        ("belugawf.local.drive.turns.TurnMaker",),
         "two ideas, to be parted",
     ),
 }
 
 # Modules that still write a field of another module's object.
 WRITERS = {
-    "belugawf.host.isolated",
     "belugawf.local.drive.engine",
     "belugawf.local.drive.run",
-    "belugawf.temporal.payloads",
-    "belugawf.temporal.runtime",
 }
 
 # Modules by their dotted name.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import field, replace
 
-from belugawf.host import knobs
+from belugawf.host import test_hooks
 from belugawf.model.errors import UsageError
 from belugawf.model.policy import ActivityDefaults
 from belugawf.model.values import frozen
@@ -23,7 +23,7 @@ class EngineOptions:
     max_crashes: int = 3
     concurrency: int = 100
     threads: int = 64
-    cache_runs: int = knobs.CACHE_RUNS
+    cache_runs: int = test_hooks.CACHE_RUNS
 
     def with_concurrency(self, concurrency: int) -> EngineOptions:
         """These, with so many attempts at once. Raises `UsageError` for less than one."""

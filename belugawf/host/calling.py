@@ -92,7 +92,7 @@ def failure_of(error: BaseException) -> tuple[dict[str, Any], str | None]:
     plain text in its place.
     """
     try:
-        return describe_failure(error).to_json(), wished_delay(error)
+        return describe_failure(error).to_json(), requested_retry_delay(error)
     except BaseException as trouble:
         message = f"how it failed cannot be described: {_type_name(trouble)}"
         return Failure(_type_name(error), message).to_json(), None
@@ -104,13 +104,13 @@ def _type_name(error: BaseException) -> str:
     return name
 
 
-def wished_delay(error: BaseException) -> str | None:
+def requested_retry_delay(error: BaseException) -> str | None:
     """The delay that an exception asks for as `retry_after`, as text.
 
     `None` where it has none, or one that is no duration: exceptions of libraries have such too.
     """
-    wish = attribute(error, "retry_after")
+    requested = attribute(error, "retry_after")
     try:
-        return None if wish is None else format_duration(parse_duration(wish))
+        return None if requested is None else format_duration(parse_duration(requested))
     except DurationError:
         return None

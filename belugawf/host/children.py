@@ -31,7 +31,7 @@ _REAPER = (
 )
 
 # How often it is asked whether the reaper lives, in milliseconds.
-_LOOK_EVERY_MS = 1_000
+_POLL_INTERVAL_MS = 1_000
 _CHUNK = 65_536
 # How often what has lost its reaper is killed again, and how long after.
 _ROUNDS, _PAUSE_S = 50, 0.02
@@ -43,7 +43,7 @@ class IsolatedChild:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._control: socket.socket | None = None
-        self._told_to_end = False
+        self._ending = False
 
     def run(self, task: str, keep: Collection[int]) -> Iterator[dict[str, Any]]:
         """Start the attempt that `task` (one line) names, and yield what is said of it.
@@ -71,7 +71,7 @@ class IsolatedChild:
                 )
             with self._lock:
                 self._control = ours
-                if self._told_to_end:
+                if self._ending:
                     ours.shutdown(socket.SHUT_RDWR)
             try:
                 with suppress(OSError):  # it is told to end, or has ended: that is said below
@@ -86,30 +86,30 @@ class IsolatedChild:
     def end(self) -> None:
         """Kill whatever is left of it; returns at once. Can be called by any thread."""
         with self._lock:
-            self._told_to_end = True
+            self._ending = True
             if self._control is not None:
                 # Not by closing: a child that was forked from us may have our end too.
                 with suppress(OSError):
                     self._control.shutdown(socket.SHUT_RDWR)
 
 
-def _messages(reaper: subprocess.Popen[bytes], said: int) -> Iterator[dict[str, Any]]:
-    for line in _lines(reaper, said):
+def _messages(reaper: subprocess.Popen[bytes], output: int) -> Iterator[dict[str, Any]]:
+    for line in _lines(reaper, output):
         with suppress(ValueError):  # it died in the middle of a line
             yield json.loads(line)
 
 
-def _lines(reaper: subprocess.Popen[bytes], said: int) -> Iterator[bytes]:
+def _lines(reaper: subprocess.Popen[bytes], output: int) -> Iterator[bytes]:
     """What comes through that pipe until it is closed, or the reaper has ended.
 
     If somebody has killed the reaper, what the activity has forked keeps the pipe open.
     """
     poll = select.poll()
-    poll.register(said, select.POLLIN)
+    poll.register(output, select.POLLIN)
     begun, ended = b"", False
     while True:
-        if poll.poll(0 if ended else _LOOK_EVERY_MS):
-            chunk = os.read(said, _CHUNK)
+        if poll.poll(0 if ended else _POLL_INTERVAL_MS):
+            chunk = os.read(output, _CHUNK)
             if not chunk:
                 return
             *lines, begun = (begun + chunk).split(b"\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-from belugawf.host.knobs import CLOCK_OFFSET_S
+from belugawf.host.test_hooks import CLOCK_OFFSET_S
 from belugawf.model.durations import MICROSECOND_NS, SECOND_NS
 
 _OFFSET_NS = int(CLOCK_OFFSET_S * SECOND_NS)
@@ -23,6 +23,5 @@ class SystemClock:
     """The wall clock."""
 
     def now(self) -> int:
-        """See `Clock`."""
         shifted = time.time_ns() + _OFFSET_NS
         return shifted - shifted % MICROSECOND_NS

@@ -106,14 +106,14 @@ def _find(where: Whereabouts) -> Callable[..., Any]:
 
 def _let_forks_take_signals() -> None:
     """What the activity forks is ended by signals again, as `multiprocessing` relies on."""
-    here = threading.local()
+    masks: dict[int, set[int]] = {}  # of each thread that forks
 
     def hold_signals() -> None:
         # One that comes to the fork before it is ready must not be lost.
-        here.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+        masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
 
     def let_signals_come() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, here.mask)
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop(threading.get_ident()))
 
     def take_signals() -> None:
         for number in ENDING_SIGNALS:

@@ -36,7 +36,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _CHILDREN = Path("/proc/thread-self/children")
 # How often it is asked whether our parent lives, where the kernel does not tell, in milliseconds.
-_LOOK_EVERY_MS = 1_000
+_POLL_INTERVAL_MS = 1_000
 # How long what was killed is waited for until the next look, in seconds, doubling.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.001, 0.05
 
@@ -103,7 +103,7 @@ def _wait(activity: int, parent: int) -> int | None:
     poll = select.poll()
     poll.register(0, 0)  # only its end: what it says is for the activity's process
     poll.register(woken, select.POLLIN)
-    timeout = _LOOK_EVERY_MS
+    timeout = _POLL_INTERVAL_MS
     with suppress(OSError, AttributeError):  # another system, or a kernel before 5.3
         poll.register(os.pidfd_open(parent), select.POLLIN)
         timeout = -1

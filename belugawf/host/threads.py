@@ -18,7 +18,7 @@ Job = Callable[[], None]
 
 
 class DaemonPool:
-    """At most `size` jobs at a time; one that was given up (`forsake`) does not count.
+    """At most `size` jobs at a time; one that was given up (`abandon`) does not count.
 
     When it ends after all, its thread is one too many, and ends too.
     """
@@ -30,7 +30,7 @@ class DaemonPool:
         self._idle = 0
         self._threads = 0
         self._running: list[Job] = []
-        self._forsaken: list[Job] = []
+        self._abandonn: list[Job] = []
 
     def submit(self, job: Job) -> bool:
         """Run the job as soon as a thread is free. It must not raise.
@@ -40,21 +40,21 @@ class DaemonPool:
         with self._lock:
             if self._idle > 0:
                 self._idle -= 1
-            elif self._of_use() < self._size:
+            elif self._usable_threads() < self._size:
                 self._add_thread()
             self._jobs.put(job)
-            return self._of_use() > 0
+            return self._usable_threads() > 0
 
     def grow(self) -> bool:
         """Try again to have a thread; whether there is one."""
         with self._lock:
-            if not self._of_use():
+            if not self._usable_threads():
                 self._add_thread()
-            return self._of_use() > 0
+            return self._usable_threads() > 0
 
-    def _of_use(self) -> int:
+    def _usable_threads(self) -> int:
         """How many threads come back from what they do, as far as is known."""
-        return self._threads - len(self._forsaken)
+        return self._threads - len(self._abandonn)
 
     def _add_thread(self) -> None:
         # Where the system has no more of them, the job waits for one of those that there are.
@@ -62,17 +62,17 @@ class DaemonPool:
             threading.Thread(target=self._work, name="belugawf-activity", daemon=True).start()
             self._threads += 1
 
-    def forsake(self, job: Job) -> bool:
+    def abandon(self, job: Job) -> bool:
         """Nobody waits for that job any more: if it runs, another thread takes its place.
 
         False where jobs wait and the system gives no thread: they do until `grow`.
         """
         with self._lock:
             if job in self._running:
-                self._forsaken.append(job)
+                self._abandonn.append(job)
                 if not self._idle and not self._jobs.empty():
                     self._add_thread()
-            return self._of_use() > 0 or self._jobs.empty()
+            return self._usable_threads() > 0 or self._jobs.empty()
 
     def close(self) -> None:
         """Let idle threads end."""
@@ -93,9 +93,9 @@ class DaemonPool:
                 log(logging.ERROR, "a bug in belugawf: an attempt's end was lost", error=error)
             with self._lock:
                 self._running.remove(job)
-                if job in self._forsaken:
-                    self._forsaken.remove(job)
-                    if self._of_use() > self._size:
+                if job in self._abandonn:
+                    self._abandonn.remove(job)
+                    if self._usable_threads() > self._size:
                         self._threads -= 1
                         return
                 if self._jobs.empty():

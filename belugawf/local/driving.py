@@ -103,7 +103,7 @@ class Driving:
                     await presence.close(self.lane, keeping)
             finally:
                 if engine is not None and presence is not None and keeping:
-                    engine.when_over(presence.free)
+                    engine.attempts.when_over(presence.free)
                 self._leaving.close()
                 self.lane.close()
 
@@ -149,7 +149,7 @@ class Driving:
                 await self._drive_until(engine, request, lambda: False, None, grace)
         finally:
             # If the executor was left meanwhile, there is nothing to say.
-            if not engine.is_worker and self.presence is not None:
+            if not engine.demand.persistent and self.presence is not None:
                 await self.lane.write(lambda: here.announce("guest", ()))
 
     async def _drive_until(
@@ -192,7 +192,7 @@ class Driving:
 
     def in_flight(self) -> int:
         """How many attempts of activities are running in this process."""
-        return 0 if self.engine is None else self.engine.in_flight()
+        return 0 if self.engine is None else self.engine.attempts.count
 
     def now(self) -> int:
         """The time in nanoseconds."""

@@ -18,15 +18,8 @@ from temporalio import activity
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 
-from belugawf.executor import RunId
-from belugawf.host.attempts import (
-    AttemptRunner,
-    AttemptSpec,
-    died_with_it,
-    interrupted,
-    next_attempt_at,
-    out_of_time,
-)
+from belugawf.host.attempt import AttemptSpec
+from belugawf.host.attempts import AttemptRunner
 from belugawf.host.clock import Clock
 from belugawf.host.suspects import Manner, Order, manner_of
 from belugawf.model import codec
@@ -37,12 +30,18 @@ from belugawf.model.durations import (
     ns_duration,
 )
 from belugawf.model.errors import BelugaError, Failure, PayloadTypeError
-from belugawf.model.outcomes import Outcome
+from belugawf.model.outcomes import (
+    Outcome,
+    died_with_it,
+    interrupted,
+    next_attempt_at,
+    out_of_time,
+)
 from belugawf.model.policy import ActivityOptions
-from belugawf.temporal.book import Book
 from belugawf.temporal.environment import Environment
-from belugawf.temporal.instance import headers_of_message
-from belugawf.temporal.payloads import ATTEMPTS, RecordedFailure, join, read_header, to_payload
+from belugawf.temporal.headers import headers_of_message, read_header
+from belugawf.temporal.ledger import AttemptLedger
+from belugawf.temporal.payloads import ATTEMPTS, RecordedFailure, join, to_payload
 from belugawf.temporal.scheduling import PULSE_S, read_options
 
 # Records a heartbeat at once; answers whether nobody waits for the attempt any more.
@@ -62,7 +61,7 @@ class _Running:
     options: ActivityOptions
     activity_id: str
     function: str | None
-    book: Book
+    ledger: AttemptLedger
     manner: Manner = "shared"
     details: str = "null"
     ended: asyncio.Future[Outcome] = field(
@@ -77,15 +76,15 @@ class _Running:
         return datetime_ns(self.info.scheduled_time) + duration_ns(self.options.total_timeout)
 
     def report(self) -> None:
-        """Tell the server that the attempt lives; the next one is handed details and book."""
+        """Tell the server that the attempt lives; the next one is handed details and ledger."""
         activity.heartbeat(*(RawValue(payload) for payload in self.payloads()))
 
     def payloads(self) -> list[Payload]:
-        """What the next attempt is handed: the user's details, and the book."""
-        return [to_payload(self.details), to_payload(codec.encode(self.book.to_json()))]
+        """What the next attempt is handed: the user's details, and the ledger."""
+        return [to_payload(self.details), to_payload(codec.encode(self.ledger.to_json()))]
 
 
-class Room:
+class ExclusiveGate:
     """Where so many attempts run at a time, in the order that `host/suspects.py` says."""
 
     def __init__(self, size: int) -> None:
@@ -142,7 +141,7 @@ class ActivityHost:
         self._clock = clock
         self._running: dict[int, _Running] = {}
         self._number = 0
-        self._room = Room(options.concurrency)
+        self._gate = ExclusiveGate(options.concurrency)
         self._stopping = False
         self._wake = asyncio.Event()
         self._runner = AttemptRunner(
@@ -150,7 +149,7 @@ class ActivityHost:
             clock,
             threads=options.threads,
             payload_limit=options.payload_limit,
-            began=self._wake.set,
+            on_begun=self._wake.set,
             context=context,
         )
         self._watcher = asyncio.create_task(self._watch())
@@ -187,32 +186,32 @@ class ActivityHost:
             options=read_options(data),
             activity_id=data.get("id") or info.activity_id,
             function=data.get("function"),
-            book=Book.read(info.heartbeat_details),
+            ledger=AttemptLedger.read(info.heartbeat_details),
         )
         if info.heartbeat_details:
             running.details = codec.encode(info.heartbeat_details[0])
         max_crashes = data.get("max_crashes", 0)
-        running.book = running.book.opened(info.attempt, max_crashes)
-        if running.book.is_deadly(max_crashes):
-            failure = died_with_it(running.book.crashes)
+        running.ledger = running.ledger.opened(info.attempt, max_crashes)
+        if running.ledger.is_deadly(max_crashes):
+            failure = died_with_it(running.ledger.crashes)
             raise self._for_good(running, failure, limit="", at=self._clock.now())
         key = f"{info.workflow_run_id}:{info.activity_id}"
         function = self._environment.find_activity(info.activity_type, running.function, key)
         if function is None:
             raise self._elsewhere(running, f"this worker has no activity {info.activity_type!r}")
-        if running.book.doing == "waiting":
+        if running.ledger.mode == "waiting":
             running.manner = manner_of(function, running.options, isolates=self._isolates)
-            if not self._room.takes(running.manner):
+            if not self._gate.takes(running.manner):
                 # Waiting here would keep others from being handed out to us.
                 raise self._elsewhere(running, "others are by themselves already", _NO_ROOM)
         self._environment.active(info.workflow_id or "", info.workflow_run_id or "")
-        self._tell("on_activity_start", running)
+        self._call_hooks("on_activity_start", running)
         try:
             outcome = await self._run(running, function, self._arguments(running, args))
         finally:
             self._environment.active(info.workflow_id or "", info.workflow_run_id or "")
         if outcome.status == "completed":
-            self._tell("on_activity_complete", running)
+            self._call_hooks("on_activity_complete", running)
             return self._result(running, outcome)
         raise self._failure(running, outcome)
 
@@ -232,12 +231,12 @@ class ActivityHost:
         number = self._number
 
         async def wait(changed: asyncio.Event) -> None:
-            await self._report(running)
+            running.report()
             with suppress(TimeoutError):
                 async with asyncio.timeout(PULSE_S):
                     await changed.wait()
 
-        async with self._room.entered(running.manner, wait):
+        async with self._gate.entered(running.manner, wait):
             # What may run only once was handed out to us, and would be to nobody else.
             if self._stopping and not running.options.at_most_once:
                 raise self._elsewhere(running, "the worker is shutting down")
@@ -248,10 +247,10 @@ class ActivityHost:
     ) -> Outcome:
         info = running.info
         if running.manner == "alone":
-            running.book = replace(running.book, doing="alone")
-            await self._tell_the_next(running)
+            running.ledger = replace(running.ledger, mode="alone")
+            await self._hand_on_ledger(running)
         elif running.manner == "isolated":
-            running.book = replace(running.book, doing="shared")
+            running.ledger = replace(running.ledger, mode="shared")
         self._running[number] = running
         details = json.loads(running.details)
         self._runner.start(
@@ -268,7 +267,7 @@ class ActivityHost:
                 attempt=info.attempt,
                 expires_at=running.expires_at,
                 heartbeat_details=details,
-                crashes=running.book.crashes if running.manner == "isolated" else None,
+                crashes=running.ledger.crashes if running.manner == "isolated" else None,
             )
         )
         self._wake.set()
@@ -276,9 +275,9 @@ class ActivityHost:
             outcome = await self._supervise(running)
             if running.manner == "alone":
                 # Before anyone else may kill this process: it was not this one.
-                running.book = running.book.ended(info.attempt)
+                running.ledger = running.ledger.ended(info.attempt)
                 with suppress(BelugaError, asyncio.CancelledError):  # then there is no next one
-                    await self._tell_the_next(running)
+                    await self._hand_on_ledger(running)
             return outcome
         except asyncio.CancelledError:
             self._runner.cancel(number, 0)
@@ -286,30 +285,21 @@ class ActivityHost:
         finally:
             del self._running[number]
 
-    async def _tell_the_next(self, running: _Running) -> None:
-        """Hand on the book at once: whoever finds this attempt dead then knows the culprit.
+    async def _hand_on_ledger(self, running: _Running) -> None:
+        """Hand on the ledger at once: whoever finds this attempt dead then knows the culprit.
 
-        Raises `CancelledError` where nobody waits for the attempt any more.
+        The SDK may hold a heartbeat back, and send it when it says what is true no more. So it is
+        told as well: what it holds back is always the last that it was told. Raises
+        `CancelledError` where nobody waits for the attempt any more.
         """
+        running.report()
         if await self._record(running.info.task_token, running.payloads()):
             raise asyncio.CancelledError
-
-    async def _report(self, running: _Running) -> None:
-        """Report it alive.
-
-        The SDK holds back a heartbeat that soon follows another one, and sends it when it says what
-        was true no more. That must not happen to the book of one that runs alone.
-        """
-        if running.manner != "alone":
-            running.report()
-            return
-        with suppress(BelugaError):  # the next one may get through
-            await self._tell_the_next(running)
 
     async def _supervise(self, running: _Running) -> Outcome:
         """Report it alive until it ends."""
         while True:
-            await self._report(running)
+            running.report()
             await asyncio.wait([running.ended], timeout=PULSE_S)
             if running.ended.done():
                 self._take_heartbeats()
@@ -352,7 +342,7 @@ class ActivityHost:
             "attempt": outcome.attempt,
             "at": format_instant(outcome.at),
             "started_at": format_instant(outcome.started_at),
-            "attempts": list(running.book.attempts),
+            "attempts": list(running.ledger.attempts),
         }
         if len(outcome.payload) > _LARGE:
             # The server's limit is for both together.
@@ -367,7 +357,7 @@ class ActivityHost:
                 failure = interrupted("it was stopped in the middle of it")
                 return self._for_good(running, failure, limit="", at=outcome.at)
             return self._elsewhere(running, "the worker was shut down")
-        failures = running.book.failures + 1
+        failures = running.ledger.failures + 1
         options, expires_at = running.options, running.expires_at
         chance = random.random()  # noqa: S311 - spreads retries
         retry_at = next_attempt_at(outcome, options, failures, chance)
@@ -375,13 +365,13 @@ class ActivityHost:
             retry_at, outcome = None, out_of_time(outcome, options)
         failure = Failure.from_json(json.loads(outcome.payload))
         if retry_at is None:
-            running.book = replace(running.book, failures=failures)
+            running.ledger = replace(running.ledger, failures=failures)
             return self._for_good(
                 running, failure, limit=outcome.limit, at=outcome.at, started_at=outcome.started_at
             )
-        running.book = running.book.failed(outcome, retry_at)
+        running.ledger = running.ledger.failed(outcome, retry_at)
         running.report()
-        self._tell("on_retry", running)
+        self._call_hooks("on_retry", running)
         delay = max(ns_duration(retry_at - self._clock.now()), _SHORTEST)
         return RecordedFailure(failure, non_retryable=False, next_retry_delay=delay)
 
@@ -397,14 +387,14 @@ class ActivityHost:
         failure = replace(
             failure,
             activity=running.info.activity_type,
-            attempts=max(running.book.failures, 1),
+            attempts=max(running.ledger.failures, 1),
         )
         beside = {
             "limit": limit,
             "attempt": running.info.attempt,
             "at": format_instant(at),
             "started_at": None if started_at is None else format_instant(started_at),
-            "attempts": list(running.book.attempts),
+            "attempts": list(running.ledger.attempts),
         }
         return RecordedFailure(failure, beside=beside)
 
@@ -412,18 +402,18 @@ class ActivityHost:
         self, running: _Running, message: str, delay: timedelta = _RETRY_ELSEWHERE
     ) -> RecordedFailure:
         """Not the activity's fault: it is tried again, here or elsewhere, and this counts not."""
-        running.book = running.book.interrupted(running.info.attempt)
+        running.ledger = running.ledger.interrupted(running.info.attempt)
         running.report()
         failure = Failure("Interrupted", message, kind="interrupted")
         return RecordedFailure(failure, non_retryable=False, next_retry_delay=delay)
 
-    def _tell(self, hook: str, running: _Running) -> None:
+    def _call_hooks(self, hook: str, running: _Running) -> None:
         info = running.info
-        event = {
-            "workflow_id": info.workflow_id,
-            "run_id": RunId(info.workflow_run_id),
-            "workflow": info.workflow_type,
-            "activity": info.activity_type,
-            "attempt": info.attempt,
-        }
-        self._environment.tell(hook, event)
+        self._environment.call_hooks(
+            hook,
+            info.workflow_id,
+            info.workflow_run_id,
+            info.workflow_type,
+            activity=info.activity_type,
+            attempt=info.attempt,
+        )

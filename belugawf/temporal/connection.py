@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -126,18 +124,6 @@ def _content(file: Path | bytes | None) -> bytes | None:
         ) from None
 
 
-@contextmanager
-def translated(settings: TemporalSettings) -> Iterator[None]:
-    """What the server answers with, as exceptions of ours.
-
-    `RPCError` goes through where the caller has to tell what it means.
-    """
-    try:
-        yield
-    except RPCError as error:
-        raise server_error(error, settings) from error
-
-
 def server_error(error: RPCError, settings: TemporalSettings) -> BelugaError:
     """The exception for an answer of the server that no caller expected."""
     if error.status in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED):
@@ -159,7 +145,7 @@ def query_error(error: Exception) -> BelugaError:
     """A query that the workflow could not answer."""
     message = str(error)
     if "has no query" in message:
-        said, _, hint = message.partition("; ")
-        return QueryNotFoundError(said, hint=hint or None)
-    said = message if message.startswith("query ") else f"the query failed: {message}"
-    return QueryFailedError(said, hint=QUERY_HINT)
+        text, _, hint = message.partition("; ")
+        return QueryNotFoundError(text, hint=hint or None)
+    text = message if message.startswith("query ") else f"the query failed: {message}"
+    return QueryFailedError(text, hint=QUERY_HINT)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from belugawf.executor.base import nanoseconds
 from belugawf.host.border import interrupts
 from belugawf.model.durations import Duration
-from belugawf.temporal.looking import Looker
 from belugawf.temporal.server import RunName, Server
+from belugawf.temporal.snapshots import SnapshotReader
 
 if TYPE_CHECKING:
     from belugawf.temporal.worker import TemporalWorker
@@ -23,7 +23,7 @@ class Driving:
 
     def __init__(self, server: Server, worker: Callable[[], TemporalWorker]) -> None:
         self.server = server
-        self.looker = Looker(server, self)
+        self.reader = SnapshotReader(server, self)
         self._make_worker = worker
         self.worker: TemporalWorker | None = None
         self.interrupts = 0
@@ -69,7 +69,6 @@ class Driving:
                 worker.cut()
 
     def interrupt(self) -> None:
-        """See `DurableExecutor.interrupt`."""
         self.interrupts += 1
         self._interrupted.set()
         if self.worker is not None:

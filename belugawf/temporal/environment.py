@@ -6,7 +6,7 @@ import asyncio
 import importlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 from typing import Any, TypeAlias
 
@@ -14,7 +14,7 @@ from temporalio.api.failure.v1 import Failure as ProtoFailure
 from temporalio.api.history.v1 import HistoryEvent
 
 from belugawf.authoring.loader import Catalog
-from belugawf.executor import Hooks, Problem
+from belugawf.executor import Hooks, Problem, RunId
 from belugawf.executor.options import EngineOptions
 from belugawf.host.border import Border, Raised, call
 from belugawf.host.hooks import HookCaller
@@ -104,10 +104,18 @@ class Environment:
             fetching.cancel()
             return None
 
-    def tell(self, hook: str, event: Mapping[str, Any]) -> None:
+    def call_hooks(
+        self,
+        hook: str,
+        workflow_id: str | None,
+        run_id: str | None,
+        workflow: str | None,
+        **more: Any,
+    ) -> None:
         """Call the hooks of that name on the worker's loop, from any thread."""
         if self._hooks:
-            self._loop.call_soon_threadsafe(self._hooks.call, hook, event)
+            about = {"workflow_id": workflow_id, "run_id": RunId(run_id), "workflow": workflow}
+            self._loop.call_soon_threadsafe(self._hooks.call, hook, {**about, **more})
 
     async def close(self) -> None:
         """Wait for the hooks that are still running."""

@@ -13,7 +13,6 @@ from contextvars import Context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import WorkflowQueryFailedError
 from temporalio.common import RawValue
@@ -53,9 +52,9 @@ from belugawf.model.values import frozen
 from belugawf.temporal.connection import query_error, server_error
 from belugawf.temporal.driving import Driving
 from belugawf.temporal.histories import translated as translated_history
-from belugawf.temporal.looking import Look, labels_of, memo_of, open_waits
 from belugawf.temporal.payloads import WAITS_MEMO, raw, to_text
 from belugawf.temporal.server import QUERY_WORDS, RunName, Server, ended, quoted
+from belugawf.temporal.snapshots import Snapshot, labels_of, memo_of, open_waits
 
 if TYPE_CHECKING:
     from belugawf.temporal.worker import TemporalWorker
@@ -79,7 +78,7 @@ class _Wait:
     expected: str | None
 
 
-class TemporalExecutor(ExecutorBase[RunName, Look, Driving]):
+class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
     """`DurableExecutor` on a Temporal server; use as `async with`. See `ExecutorBase`.
 
     `drives`: what it starts and signals is driven by a worker of its own. Without, that is left to
@@ -128,11 +127,11 @@ class TemporalExecutor(ExecutorBase[RunName, Look, Driving]):
     async def _find(self, text: str) -> RunName:
         return await self._server.resolve(text)
 
-    async def _look(self, run: RunName) -> Look:
-        return await self._driving.looker.look(run)
+    async def _look(self, run: RunName) -> Snapshot:
+        return await self._driving.reader.read(run)
 
-    async def _look_at(self, runs: Sequence[RunName]) -> Sequence[Look]:
-        return await self._driving.looker.look_at(runs)
+    async def _read_many(self, runs: Sequence[RunName]) -> Sequence[Snapshot]:
+        return await self._driving.reader.read_many(runs)
 
     # -- driving ---------------------------------------------------------------------------------
 
@@ -187,40 +186,42 @@ class TemporalExecutor(ExecutorBase[RunName, Look, Driving]):
         runs = [await self._find(text) for text in named]
         if not named:
             runs = list(await self._open_runs(workflow))
-        before = {look.info.run_id: look for look in await self._look_at(runs)}
-        moving = [look for look in before.values() if look.goes_on(patience_ns, anew=True)]
-        if named:
-            moving = [look for look in before.values() if look.info.open]
+        before = {snapshot.info.run_id: snapshot for snapshot in await self._read_many(runs)}
+        moving = [
+            k
+            for k in before.values()
+            if (k.info.open if named else k.goes_on(patience_ns, ignoring_problem=True))
+        ]
         if dry_run:
-            return [look.info for look in moving]
+            return [snapshot.info for snapshot in moving]
         if named and not moving:
             return []
         end = None if max_time is None else time.monotonic_ns() + nanoseconds(max_time)
-        runs = [look.run for look in moving]
-        await self._driving.looker.until_at_rest(runs, bool(named), patience_ns, end)
+        runs = [snapshot.run for snapshot in moving]
+        await self._driving.reader.until_at_rest(runs, bool(named), patience_ns, end)
         late = end is not None and time.monotonic_ns() >= end
         if driving.interrupts or late or not self._drives:
             await driving.drain(grace)
         shown = runs if named else driving.touched()
-        looks = await self._look_at(shown)
-        return [look.with_news(before.get(look.info.run_id)) for look in looks]
+        snapshots = await self._read_many(shown)
+        return [snapshot.with_news(before.get(snapshot.info.run_id)) for snapshot in snapshots]
 
     async def _open_runs(self, workflow: str | None) -> Sequence[RunName]:
         query = "ExecutionStatus = 'Running'"
         if workflow is not None:
             query += f" AND WorkflowType = {quoted(workflow)}"
-        return [_name(info) async for info in self._server.list(query, limit=_LOOKED_AT)]
+        return [RunName.of(info) async for info in self._server.list(query, limit=_LOOKED_AT)]
 
     # -- messages --------------------------------------------------------------------------------
 
     async def _send(self, run: RunName, message: Signal, payload: str) -> RunName | None:
-        look = await self._look(run)
-        keys = [event.key for event in look.events if isinstance(event, e.SignalReceived)]
+        snapshot = await self._look(run)
+        keys = [event.key for event in snapshot.events if isinstance(event, e.SignalReceived)]
         if message.key is not None and message.key in keys:
             return None
-        if not look.info.open:
+        if not snapshot.info.open:
             raise ended(run)
-        check_payload(message.name, payload, _typed_waits(look.described, message.name))
+        check_payload(message.name, payload, _typed_waits(snapshot.described, message.name))
         beside = {
             "sender": message.sender,
             "key": message.key,
@@ -272,7 +273,7 @@ class TemporalExecutor(ExecutorBase[RunName, Look, Driving]):
             self._driving.begun()
         elif not await self.workers():
             raise self._nobody()
-        handle = self._server.client.get_workflow_handle(run.workflow_id, run_id=run.run_id)
+        handle = self._server.handle(run)
         text = codec.encode(list(args), what="arguments", limit=self._options.payload_limit)
         try:
             answer = await handle.query(query, raw(text), result_type=RawValue)
@@ -323,14 +324,14 @@ class TemporalExecutor(ExecutorBase[RunName, Look, Driving]):
         if since is not None:
             moment = time.time_ns() - nanoseconds(since)
             conditions.append(f"StartTime >= '{format_instant(moment)}'")
-        said = (labels or {}).items()
+        labelled = (labels or {}).items()
         found = await self._server.newest(
             " AND ".join(conditions),
             limit=limit,
-            wanted=lambda info: said <= labels_of(info).items(),
+            wanted=lambda info: labelled <= labels_of(info).items(),
         )
-        runs = [_name(info) for info in found]
-        return [look.info for look in await self._look_at(runs)]
+        runs = [RunName.of(info) for info in found]
+        return [snapshot.info for snapshot in await self._read_many(runs)]
 
     async def waiting(
         self, *, signal: str | None = None, limit: int | None = None
@@ -349,16 +350,18 @@ class TemporalExecutor(ExecutorBase[RunName, Look, Driving]):
         open_runs: list[RunName] = []
         async for info in self._server.list("ExecutionStatus = 'Running'"):
             waits.extend(open_waits(info))
-            open_runs.append(_name(info))
+            open_runs.append(RunName.of(info))
         waits.sort(key=lambda wait: wait.since)
-        looks = await self._look_at(open_runs[:_SHOWN])
-        due = [w.until for k in looks for w in k.info.waiting_for if w.until is not None]
+        snapshots = await self._read_many(open_runs[:_SHOWN])
+        due = [w.until for k in snapshots for w in k.info.waiting_for if w.until is not None]
         return Summary(
             counts=await self._server.counts(),
             waits=waits[:_SHOWN],
             waits_total=len(waits),
             next_due_at=min(due, default=None),
-            attention=[look.info for look in looks if look.info.problem is not None],
+            attention=[
+                snapshot.info for snapshot in snapshots if snapshot.info.problem is not None
+            ],
         )
 
     async def prune(
@@ -382,10 +385,10 @@ class TemporalExecutor(ExecutorBase[RunName, Look, Driving]):
 
     # -- waiting ---------------------------------------------------------------------------------
 
-    async def _at_rest(self, look: Look, patience_ns: int) -> RunInfo | None:
-        return None if look.goes_on(patience_ns) else look.info
+    async def _at_rest(self, snapshot: Snapshot, patience_ns: int) -> RunInfo | None:
+        return None if snapshot.goes_on(patience_ns) else snapshot.info
 
-    async def _pause(self, look: Look, longest_s: float) -> None:
+    async def _pause(self, snapshot: Snapshot, longest_s: float) -> None:
         await self._driving.pause(min(longest_s, _POLL_S))
 
     async def _ended(self, run: RunName) -> RunInfo:
@@ -417,10 +420,6 @@ class TemporalExecutor(ExecutorBase[RunName, Look, Driving]):
             hint="start a worker: belugawf worker",
         )
         return Driver("nobody", why=unattended)
-
-
-def _name(info: WorkflowExecutionInfo) -> RunName:
-    return RunName(info.execution.workflow_id, info.execution.run_id)
 
 
 def _typed_waits(described: DescribeWorkflowExecutionResponse, signal: str) -> list[TypedWait]:

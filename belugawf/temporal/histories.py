@@ -13,23 +13,23 @@ from typing import Any, TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from temporalio.api.enums.v1 import EventType, TimeoutType
+from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import PendingActivityInfo
 
 from belugawf.model import codec, events as e
 from belugawf.model.durations import parse_duration, parse_instant
 from belugawf.model.errors import Failure, PayloadTypeError
-from belugawf.temporal.book import Book
+from belugawf.temporal.headers import read_header, sent_at
+from belugawf.temporal.ledger import AttemptLedger
 from belugawf.temporal.payloads import (
     ATTEMPTS,
     WAITS_MEMO,
     failure_of,
     join,
     one,
-    read_header,
     recorded_in,
-    sent_at,
+    timeout_failure,
     to_text,
 )
 
@@ -96,7 +96,7 @@ class Translation:
             return
         self.pending[seq] = activity
         details = [_json(payload) for payload in activity.heartbeat_details.payloads]
-        for made in _attempts(seq, Book.read(details).attempts):
+        for made in _attempts(seq, AttemptLedger.read(details).attempts):
             self._add(*made)
 
     def _add(self, event_type: type[e.Event], fields: dict[str, Any]) -> None:
@@ -215,13 +215,13 @@ class Translation:
         seq = self._number("activity", event.event_id)
         self._activities[attributes.activity_id] = seq
         name = attributes.activity_type.name
-        said = read_header(attributes.header.fields)
+        beside = read_header(attributes.header.fields)
         fields = {
             "seq": seq,
             "name": name,
             "payload": _arguments(attributes.input.payloads),
-            "activity_id": said.get("id", attributes.activity_id if not said else ""),
-            **_options(said, attributes),
+            "activity_id": beside.get("id", attributes.activity_id if not beside else ""),
+            **_options(beside, attributes),
         }
         yield e.ActivityScheduled, fields
 
@@ -243,13 +243,7 @@ class Translation:
 
     def activity_timed_out(self, event: HistoryEvent, attributes: Any) -> Iterable[Made]:
         seq = self._number("activity", attributes.scheduled_event_id)
-        kind = attributes.failure.timeout_failure_info.timeout_type
-        limit = _LIMITS.get(kind, "timeout")
-        failure = Failure("TimeoutError", f"{limit} is over", kind="timeout")
-        if kind == TimeoutType.TIMEOUT_TYPE_HEARTBEAT:
-            limit = ""
-            message = "the worker of the activity died in the middle"
-            failure = Failure("Interrupted", message, kind="interrupted")
+        limit, failure = timeout_failure(attributes.failure.timeout_failure_info.timeout_type)
         yield self._failed(seq, failure, limit, self._end(seq, {}))
 
     def _failed(self, seq: int, failure: Failure, limit: str, end: dict[str, Any]) -> Made:
@@ -271,12 +265,6 @@ class Translation:
         seq = self._number("activity", attributes.scheduled_event_id)
         yield e.ActivityCancelRequested, {"seq": seq}
 
-
-_LIMITS = {
-    TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE: "timeout",
-    TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE: "total_timeout",
-    TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START: "total_timeout",
-}
 
 _Translator: TypeAlias = Callable[[Translation, HistoryEvent, Any], Iterable[Made]]
 

@@ -13,22 +13,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
-from contextvars import Context, ContextVar
+from collections.abc import Callable, Iterator
+from contextvars import Context
 from functools import partial
 from typing import Any, Protocol, TypeVarTuple, Unpack
 from weakref import WeakSet
 
-import temporalio.worker
 from temporalio import workflow
 from temporalio.api.enums.v1 import WorkflowTaskFailedCause
 from temporalio.bridge.proto.workflow_activation import RemoveFromCache, WorkflowActivation
 from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
-from temporalio.common import Priority, RawValue, RetryPolicy as TemporalRetryPolicy
 from temporalio.worker import (
-    ExecuteActivityInput,
-    HandleSignalInput,
     StartActivityInput,
     UnsandboxedWorkflowRunner,
     WorkflowInstance,
@@ -41,7 +37,6 @@ from temporalio.worker._workflow_instance import (
 
 from belugawf.authoring.failures import describe_failure
 from belugawf.model.errors import BelugaError, NondeterminismError, QueryFailedError, TurnError
-from belugawf.model.policy import ActivityOptions
 from belugawf.replay.calling import Condition, only_reads
 from belugawf.replay.locating import user_location
 from belugawf.replay.numbering import (
@@ -53,14 +48,10 @@ from belugawf.replay.numbering import (
 )
 from belugawf.replay.unwinding import Generators, abandon, kept_generators, unwind
 from belugawf.temporal.environment import Environment, eviction_problem, problem_of
-from belugawf.temporal.matching import Matcher, asked_for
-from belugawf.temporal.payloads import RecordedFailure, header, split
-from belugawf.temporal.scheduling import limits_on_server
+from belugawf.temporal.matching import Matcher
+from belugawf.temporal.payloads import RecordedFailure
 
 _Ts = TypeVarTuple("_Ts")
-
-# What the SDK's dynamic handlers are not handed themselves.
-headers_of_message: ContextVar[Any] = ContextVar("belugawf_headers")
 
 
 class Reporting(Protocol):
@@ -70,7 +61,7 @@ class Reporting(Protocol):
 
     def came_to_rest(self) -> dict[str, Any]: ...
 
-    def tell(self, hook: str, **details: Any) -> None: ...
+    def call_hooks(self, hook: str, **details: Any) -> None: ...
 
 
 class _Callback(asyncio.Handle):
@@ -95,14 +86,13 @@ _HARMLESS = (
 )
 
 
-class Instance(_WorkflowInstanceImpl, NumberingLoop):
+class Instance(NumberingLoop, _WorkflowInstanceImpl):
     """The SDK's run in memory and event loop in one, with our rules for both.
 
-    `location` is where the code asks for the next command, if that is known better than by its
-    stack, `locations` where it asked for each of this turn, while a replay is compared.
+    `_location` is where the code asks for the next command, if that is known better than by its
+    stack.
     """
 
-    location: str | None = None
     open = False
     # See `Evictable`: each turn is watched by itself, and none runs in the main thread.
     applied = 0
@@ -113,11 +103,11 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
         self._in_order: dict[asyncio.Task[Any], None] = {}
         self._generators = Generators(self)
         self._matcher: Matcher | None = None
-        self.locations: list[str | None] = []
+        self._location: str | None = None
         NumberingLoop.__init__(self)
         # Tasks and callbacks copy the context in which they are made: that of their run.
         self._context = environment.border.new_context()
-        super().__init__(details)
+        _WorkflowInstanceImpl.__init__(self, details)
 
     # -- a turn ----------------------------------------------------------------------------------
 
@@ -127,8 +117,9 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
             self._removed(act.jobs[0].remove_from_cache)
             return WorkflowActivationCompletion(run_id=act.run_id)
         run_id = self._info.run_id
-        self.locations.clear()
         created = self._created
+        if self._matcher is not None:
+            self._matcher.locations.clear()
         if act.is_replaying and any(job.HasField("initialize_workflow") for job in act.jobs):
             self._matcher = self._new_matcher()
         only_asked = all(job.HasField("query_workflow") for job in act.jobs)
@@ -239,9 +230,7 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
             self._matcher = None
             return completion
         try:
-            matcher.check(
-                act.history_length, asked_for(completion.successful.commands, self.locations)
-            )
+            matcher.take(act.history_length, completion.successful.commands)
         except NondeterminismError as error:
             refused = self._refused(error)
             refused.failed.force_cause = (
@@ -255,8 +244,8 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
             self.check()
         command = super()._add_command()
         if self._matcher is not None:
-            self.locations.append(self.location or user_location(2))
-            self.location = None
+            self._matcher.locations.append(self._location or user_location(2))
+        self._location = None
         return command
 
     def _publish(
@@ -268,15 +257,15 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
         news = runtime.came_to_rest()
         ends = _ends_of(completion)
         if news and not ends:
-            self.location = runtime.wait_location
+            self._location = runtime.wait_location
             with self._opened():
                 self.workflow_upsert_memo(news)
         if act.is_replaying:
             return
         if any(job.HasField("initialize_workflow") for job in act.jobs):
-            runtime.tell("on_workflow_start")
+            runtime.call_hooks("on_workflow_start")
         for end in ends:
-            runtime.tell(_ENDS[end])
+            runtime.call_hooks(_ENDS[end])
 
     def refuse(self, error: TurnError) -> TurnError:
         """This turn cannot be taken, even if the code catches the error."""
@@ -284,44 +273,11 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
         return error
 
     def start_activity(
-        self,
-        name: str,
-        arguments: str,
-        activity_id: str,
-        options: ActivityOptions,
-        said: Mapping[str, Any],
+        self, asked: StartActivityInput, location: str | None
     ) -> workflow.ActivityHandle[Any]:
-        """Schedule it on the server; what is `said` travels in a header."""
-        self._assert_not_read_only("start activity")
-        limits = limits_on_server(options)
-        policy = options.retry
-        handle = self._outbound.start_activity(
-            StartActivityInput(
-                activity=name,
-                args=split(arguments),
-                activity_id=activity_id,
-                task_queue=None,
-                schedule_to_close_timeout=limits.schedule_to_close,
-                schedule_to_start_timeout=None,
-                start_to_close_timeout=limits.start_to_close,
-                heartbeat_timeout=limits.heartbeat,
-                retry_policy=TemporalRetryPolicy(
-                    initial_interval=limits.initial_interval,
-                    backoff_coefficient=policy.backoff_coefficient,
-                    maximum_interval=max(policy.max_delay, limits.initial_interval),
-                    maximum_attempts=limits.attempts,
-                    non_retryable_error_types=policy.non_retryable or None,
-                ),
-                cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
-                headers=header(said),
-                disable_eager_execution=self._disable_eager_activity_execution,
-                versioning_intent=None,
-                summary=None,
-                priority=Priority.default,
-                arg_types=None,
-                ret_type=RawValue,
-            )
-        )
+        """Schedule it on the server; `location` is where the code asks for it."""
+        self._location = location
+        handle = self._outbound.start_activity(asked)
         asyncio._unregister_task(handle)  # it is none of the code's
         return handle
 
@@ -456,10 +412,6 @@ class Instance(_WorkflowInstanceImpl, NumberingLoop):
         rounded = max(round(delay, 3), 0.001)
         return super().call_later(rounded, callback, *args, context=context)
 
-    set_exception_handler = NumberingLoop.set_exception_handler
-    call_exception_handler = NumberingLoop.call_exception_handler
-    default_exception_handler = NumberingLoop.default_exception_handler
-
     def is_closed(self) -> bool:
         return False
 
@@ -496,29 +448,3 @@ class Runner(UnsandboxedWorkflowRunner):
         instance = Instance(det, self._environment)  # type: ignore[abstract]
         self.instances.add(instance)
         return instance
-
-
-class Headers(temporalio.worker.Interceptor):
-    """Hands the headers of signals and activities to our dynamic handlers."""
-
-    def workflow_interceptor_class(
-        self, input: temporalio.worker.WorkflowInterceptorClassInput
-    ) -> type[temporalio.worker.WorkflowInboundInterceptor]:
-        return _SignalHeaders
-
-    def intercept_activity(
-        self, next: temporalio.worker.ActivityInboundInterceptor
-    ) -> temporalio.worker.ActivityInboundInterceptor:
-        return _ActivityHeaders(next)
-
-
-class _SignalHeaders(temporalio.worker.WorkflowInboundInterceptor):
-    async def handle_signal(self, input: HandleSignalInput) -> None:
-        headers_of_message.set(input.headers)
-        await super().handle_signal(input)
-
-
-class _ActivityHeaders(temporalio.worker.ActivityInboundInterceptor):
-    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
-        headers_of_message.set(input.headers)
-        return await super().execute_activity(input)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, repeat
 from typing import Any
 
 from temporalio.api.history.v1 import HistoryEvent
@@ -69,9 +70,14 @@ class Step:
 
 
 class Matcher:
-    """Compares one run's commands with its history, as it is replayed."""
+    """Compares one run's commands with its history, as it is replayed.
+
+    `locations` are where the code asks for the commands of this turn, `fallback` where the workflow
+    stands.
+    """
 
     def __init__(self, history: Sequence[HistoryEvent], fallback: str) -> None:
+        self.locations: list[str | None] = []
         self._history = history
         self._fallback = fallback
         self._recorded: dict[int, list[Step]] = {}
@@ -92,8 +98,14 @@ class Matcher:
         """Whether a task that was given a history of that length is in the history."""
         return length + 1 in self._recorded
 
+    def take(self, length: int, commands: Iterable[WorkflowCommand]) -> None:
+        """Take the commands of a turn. Raises `NondeterminismError`."""
+        asked = zip(commands, chain(self.locations, repeat(None)), strict=False)
+        steps = [_asked(command, location) for command, location in asked]
+        self.check(length, [step for step in steps if step is not None])
+
     def check(self, length: int, asked: Sequence[Step]) -> None:
-        """Take what the code asked for in a turn. Raises `NondeterminismError`."""
+        """The same, with the commands as steps."""
         if length != self._length:
             self._finish()
             self._asked, self._length = [], length
@@ -143,12 +155,12 @@ class Matcher:
         event_id = self._length + 1 if recorded is None else recorded.event_id
         before = [event for event in self._history if event.event_id <= event_id]
         requested = "nothing" if asked is None else asked.text
-        said = "nothing more" if recorded is None else recorded.text
-        if requested == said:
+        expected = "nothing more" if recorded is None else recorded.text
+        if requested == expected:
             requested += " with other arguments"
         return NondeterminismError(
             position=len(translated(before)) + (recorded is None),
-            recorded=said,
+            recorded=expected,
             requested=requested,
             location=(None if asked is None else asked.location) or self._fallback,
             cause=_CAUSE,
@@ -176,17 +188,6 @@ _ACTIVITY_ENDS = tuple(
     f"activity_task_{end}_event_attributes"
     for end in ("completed", "failed", "timed_out", "canceled")
 )
-
-
-def asked_for(commands: Iterable[WorkflowCommand], locations: Sequence[str | None]) -> list[Step]:
-    """The commands of a turn as steps; `locations` are where the code asks for each."""
-    steps = []
-    for index, command in enumerate(commands):
-        location = locations[index] if index < len(locations) else None
-        step = _asked(command, location)
-        if step is not None:
-            steps.append(step)
-    return steps
 
 
 def _asked(command: WorkflowCommand, location: str | None) -> Step | None:

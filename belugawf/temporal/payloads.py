@@ -33,7 +33,6 @@ from temporalio.exceptions import (
 
 from belugawf.authoring.failures import describe_failure
 from belugawf.model import codec
-from belugawf.model.durations import parse_instant
 from belugawf.model.errors import (
     ActivityError,
     BelugaError,
@@ -42,13 +41,10 @@ from belugawf.model.errors import (
     QueryNotFoundError,
     failure_error,
 )
-from belugawf.model.policy import ActivityOptions
 
 JSON_PLAIN = b"json/plain"
 # So many bytes of the text of a query's error are kept.
 _MAX_IN_HEADER = 2_400
-# Under this header travel the options of an activity, and the sender of a signal.
-HEADER = "belugawf"
 # Under this key a result's metadata holds the attempts that failed before.
 ATTEMPTS = "belugawf-attempts"
 # What stands in a run's memo: its open waits for signals, its progress, its labels.
@@ -92,30 +88,6 @@ def one(payloads: Sequence[Payload]) -> str | None:
     if not payloads:
         return None
     return to_text(payloads[0]) if len(payloads) == 1 else join(payloads)
-
-
-def header(data: Mapping[str, Any]) -> dict[str, Payload]:
-    """A header of ours, without what is `None`."""
-    said = {key: value for key, value in data.items() if value is not None}
-    return {HEADER: to_payload(codec.encode(said))} if said else {}
-
-
-def read_header(headers: Mapping[str, Payload]) -> dict[str, Any]:
-    """What `header` wrote; empty where others sent the message, or wrote something else there."""
-    payload = headers.get(HEADER)
-    try:
-        data = None if payload is None else json.loads(to_text(payload))
-    except (PayloadTypeError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
-def sent_at(data: Mapping[str, Any]) -> int | None:
-    """When a signal was sent, by its header, in nanoseconds since 1970; `None`: it does not say."""
-    try:
-        return parse_instant(data["sent_at"])
-    except (KeyError, TypeError, ValueError):
-        return None
 
 
 # -- failures ------------------------------------------------------------------------------------
@@ -162,8 +134,8 @@ class FailureConverter(DefaultFailureConverter):
             exception.__cause__ = None
             exception.__suppress_context__ = True
             super().to_failure(exception, payload_converter, failure)
-            failure.source = "belugawf"
-            failure.stack_trace = traceback or ""
+            failure.ClearField("stack_trace")
+            failure.MergeFrom(ProtoFailure(source="belugawf", stack_trace=traceback or ""))
         else:
             super().to_failure(exception, payload_converter, failure)
 
@@ -222,15 +194,13 @@ def failure_of(proto: ProtoFailure) -> Failure:
     )
 
 
-_LIMITS = {
-    TimeoutType.START_TO_CLOSE: "timeout",
+_LIMITS: dict[int | None, str] = {
     TimeoutType.SCHEDULE_TO_CLOSE: "total_timeout",
     TimeoutType.SCHEDULE_TO_START: "total_timeout",
-    TimeoutType.HEARTBEAT: "heartbeat_timeout",
 }
 
 
-def activity_error(error: BaseException, name: str, options: ActivityOptions) -> ActivityError:
+def activity_error(error: BaseException, name: str) -> ActivityError:
     """What workflow code sees of an activity that the SDK says has failed."""
     cause = error.cause if isinstance(error, TemporalActivityError) else error
     if isinstance(cause, FailureError) and cause.failure is not None:
@@ -241,7 +211,8 @@ def activity_error(error: BaseException, name: str, options: ActivityOptions) ->
                 failure = replace(failure, kind="timeout")
             return failure_error(failure)
     if isinstance(cause, TemporalTimeoutError):
-        return failure_error(replace(timeout_failure(cause, options), activity=name))
+        _, failure = timeout_failure(cause.type)
+        return failure_error(replace(failure, activity=name))
     if isinstance(cause, TemporalCancelledError):
         failure = Failure("CancelledError", "the activity was cancelled", kind="cancelled")
         return failure_error(replace(failure, activity=name))
@@ -258,15 +229,14 @@ def _out_of_time(error: BaseException) -> bool:
     return isinstance(error, TemporalActivityError) and error.retry_state is RetryState.TIMEOUT
 
 
-def timeout_failure(cause: TemporalTimeoutError, options: ActivityOptions) -> Failure:
-    """A limit that the server kept, in our words.
+def timeout_failure(kind: int | None) -> tuple[str, Failure]:
+    """A limit that the server kept, by its name, and the failure in our words.
 
     A silent attempt is one whose worker died: silence of the user's own code is found in the
     worker itself, before the server sees it.
     """
-    if cause.type is TimeoutType.HEARTBEAT:
-        return Failure(
-            "Interrupted", "the worker of the activity died in the middle", kind="interrupted"
-        )
-    limit = _LIMITS.get(cause.type or TimeoutType.START_TO_CLOSE, "timeout")
-    return Failure("TimeoutError", f"{limit} is over", kind="timeout")
+    if kind == TimeoutType.HEARTBEAT:
+        message = "the worker of the activity died in the middle"
+        return "", Failure("Interrupted", message, kind="interrupted")
+    limit = _LIMITS.get(kind, "timeout")
+    return limit, Failure("TimeoutError", f"{limit} is over", kind="timeout")

@@ -25,7 +25,6 @@ from belugawf.authoring.context import (
 )
 from belugawf.authoring.failures import describe_failure, is_a
 from belugawf.authoring.signals import BufferedSignal, SignalBuffer
-from belugawf.executor import RunId
 from belugawf.host.hooks import emit
 from belugawf.model import codec
 from belugawf.model.durations import SECOND_NS, duration_ns, format_instant
@@ -37,27 +36,18 @@ from belugawf.model.errors import (
     WorkflowNotFoundError,
 )
 from belugawf.replay.calling import Condition, answer, input_of, unhandled_record
-from belugawf.temporal.instance import Instance, headers_of_message
+from belugawf.temporal.headers import headers_of_message, read_header, sent_at
+from belugawf.temporal.instance import Instance
 from belugawf.temporal.payloads import (
     PROGRESS_MEMO,
     WAITS_MEMO,
     RecordedFailure,
-    activity_error,
     one,
     raw,
-    read_header,
-    sent_at,
-    to_text,
 )
-from belugawf.temporal.scheduling import import_path, options_header
+from belugawf.temporal.scheduling import Activities
 
 logger = logging.getLogger("belugawf.temporal")
-
-
-class UnknownActivityError(TurnError):
-    """The code names an activity that this worker does not have."""
-
-    code = "activity_not_found"
 
 
 class MissingWorkflowError(TurnError):
@@ -89,9 +79,7 @@ class TemporalRuntime:
         self._signals = SignalBuffer()
         self._keys: set[str] = set()
         self._queries: dict[str, Callable[..., Any]] = {}
-        self._handles: dict[asyncio.Future[str], workflow.ActivityHandle[Any]] = {}
-        self._activities = 0
-        self._ids: set[str] = set()
+        self._activities = Activities(instance)
         self._tokens = 0
         self._waits: dict[int, dict[str, Any]] = {}
         self._published: list[dict[str, Any]] = []
@@ -143,7 +131,7 @@ class TemporalRuntime:
             BufferedSignal(name, text, self.now() if moment is None else moment, data.get("sender"))
         )
         if not self.is_replaying():
-            self.tell("on_signal", signal=name)
+            self.call_hooks("on_signal", signal=name)
 
     def query(self, name: str, text: str | None) -> RawValue:
         """The answer of the code's query. Raises `QueryNotFoundError`."""
@@ -177,15 +165,10 @@ class TemporalRuntime:
             news[PROGRESS_MEMO], self._progress = self._progress, None
         return news
 
-    def tell(self, hook: str, **details: Any) -> None:
-        """Tell the hooks of this worker."""
+    def call_hooks(self, hook: str, **details: Any) -> None:
+        """Call this worker's hooks of that name."""
         info = self.info
-        about = {
-            "workflow_id": info.workflow_id,
-            "run_id": RunId(info.run_id),
-            "workflow": info.workflow,
-        }
-        self._environment.tell(hook, {**about, **details})
+        self._environment.call_hooks(hook, info.workflow_id, info.run_id, info.workflow, **details)
 
     # -- Runtime: what the context calls ---------------------------------------------------------
 
@@ -196,69 +179,10 @@ class TemporalRuntime:
         return self._instance.workflow_cancellation_reason() is not None
 
     def schedule_activity(self, request: ActivityRequest) -> asyncio.Future[str]:
-        self._instance.check_may_ask()
-        options = request.mark.options(self._environment.options.defaults)
-        name = request.mark.name
-        self._know(name, request.function)
-        result: asyncio.Future[str] = self._instance.create_future()
-        if not self._instance.open:
-            return result
-        self._instance.location = request.location
-        max_crashes = self._environment.options.max_crashes
-        said = {
-            **options_header(options, max_crashes),
-            "id": request.activity_id,
-            "function": None if request.function is None else import_path(request.function) or "",
-        }
-        activity_id = self._unique(request.activity_id)
-        own = f"{self.info.run_id}:{activity_id}"
-        if request.function is not None:
-            self._environment.functions[str(said["function"]) or own] = request.function
-        handle = self._instance.start_activity(name, request.arguments, activity_id, options, said)
-        self._handles[result] = handle
-
-        def ended(task: asyncio.Task[Any]) -> None:
-            self._handles.pop(result, None)
-            self._environment.functions.pop(own, None)
-            error = None if task.cancelled() else task.exception()
-            if result.done():
-                return
-            if task.cancelled():
-                result.cancel()
-            elif error is None:
-                result.set_result(to_text(task.result().payload))
-            else:
-                result.set_exception(activity_error(error, name, options))
-
-        handle.add_done_callback(ended)
-        return result
-
-    def _unique(self, wished: str | None) -> str:
-        """An id that the run has not used yet: the server refuses one that is open already."""
-        self._activities += 1
-        chosen, more = wished or str(self._activities), 1
-        while chosen in self._ids:
-            more += 1
-            chosen = f"{wished or self._activities}#{more}"
-        self._ids.add(chosen)
-        return chosen
-
-    def _know(self, name: str, function: Callable[..., Any] | None) -> None:
-        if function is not None:
-            self._environment.catalog.check_activity(name)
-        elif self._environment.catalog.activity(name) is None and not self.is_replaying():
-            raise self._instance.refuse(
-                UnknownActivityError(
-                    f"workflow {self.info.workflow!r} asks for activity {name!r}, which no module "
-                    "defines",
-                    hint="define it with @activity, or pass the function instead of its name",
-                )
-            )
+        return self._activities.schedule(request)
 
     def cancel_activity(self, result: asyncio.Future[str]) -> None:
-        handle = self._handles.get(result)
-        if self._instance.hears() and handle is not None:
-            handle.cancel()
+        self._activities.cancel(result)
 
     def begin_wait(self, wait: SignalWait) -> int:
         self._instance.check_may_ask()

@@ -1,4 +1,4 @@
-"""How an activity's options become the server's, and travel to the worker that runs it.
+"""A run's activities on the server: how their options become its own, and reach the worker.
 
 The worker keeps the limits itself, so that they mean the same as on the local provider; the server
 is told enough to find a dead worker, and to keep what outlives every worker. So:
@@ -15,14 +15,23 @@ is told enough to find a dead worker, and to keep what outlives every worker. So
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from belugawf.host.knobs import number
+from temporalio import workflow
+from temporalio.common import Priority, RawValue, RetryPolicy as TemporalRetryPolicy
+from temporalio.worker import StartActivityInput
+
+from belugawf.authoring.context import ActivityRequest
+from belugawf.host.test_hooks import number
 from belugawf.model.durations import format_duration, parse_duration
+from belugawf.model.errors import TurnError
 from belugawf.model.policy import ActivityOptions, RetryPolicy
-from belugawf.model.values import frozen
+from belugawf.temporal.headers import header
+from belugawf.temporal.instance import Instance
+from belugawf.temporal.payloads import activity_error, split, to_text
 
 # After this silence of a worker the server takes its attempts for dead.
 LIVENESS = timedelta(seconds=number("BELUGAWF_TEST_LIVENESS", 10))
@@ -39,27 +48,124 @@ _ENDLESS = timedelta(days=36_500)
 _SHORTEST = timedelta(milliseconds=1)
 
 
-@frozen(kw_only=True)
-class ServerLimits:
-    """What the server is told. `attempts` is 0 for no limit."""
+class UnknownActivityError(TurnError):
+    """The code names an activity that this worker does not have."""
 
-    attempts: int
-    start_to_close: timedelta
-    heartbeat: timedelta
-    initial_interval: timedelta
-    schedule_to_close: timedelta | None
+    code = "activity_not_found"
 
 
-def limits_on_server(options: ActivityOptions) -> ServerLimits:
-    """The server's limits for these options."""
-    return ServerLimits(
-        attempts=1 if options.at_most_once else 0,
-        start_to_close=_ENDLESS if options.timeout is None else options.timeout + _SLACK,
-        heartbeat=LIVENESS,
-        initial_interval=max(options.retry.initial_delay, _SHORTEST),
-        schedule_to_close=None
-        if options.total_timeout is None
-        else options.total_timeout + _TOTAL_SLACK,
+class Activities:
+    """The activities of one run: scheduled on the server, their results as futures of its loop."""
+
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+        self._environment = instance.environment
+        self._handles: dict[asyncio.Future[str], workflow.ActivityHandle[Any]] = {}
+        self._count = 0
+        self._ids: set[str] = set()
+
+    def schedule(self, request: ActivityRequest) -> asyncio.Future[str]:
+        instance, functions = self._instance, self._environment.functions
+        instance.check_may_ask()
+        options = request.mark.options(self._environment.options.defaults)
+        name, function = request.mark.name, request.function
+        self._know(name, function)
+        result: asyncio.Future[str] = instance.create_future()
+        if not instance.open:
+            return result
+        path = None if function is None else import_path(function) or ""
+        fields = {
+            **options_header(options, self._environment.options.max_crashes),
+            "id": request.activity_id,
+            "function": path,
+        }
+        activity_id = self._unique(request.activity_id)
+        own = f"{instance.workflow_info().run_id}:{activity_id}"
+        if function is not None:
+            functions[path or own] = function
+        handle = instance.start_activity(
+            _asked_of_server(name, request.arguments, activity_id, options, fields),
+            request.location,
+        )
+        self._handles[result] = handle
+
+        def ended(task: asyncio.Task[Any]) -> None:
+            self._handles.pop(result, None)
+            functions.pop(own, None)
+            error = None if task.cancelled() else task.exception()
+            if result.done():
+                return
+            if task.cancelled():
+                result.cancel()
+            elif error is None:
+                result.set_result(to_text(task.result().payload))
+            else:
+                result.set_exception(activity_error(error, name))
+
+        handle.add_done_callback(ended)
+        return result
+
+    def cancel(self, result: asyncio.Future[str]) -> None:
+        handle = self._handles.get(result)
+        if self._instance.hears() and handle is not None:
+            handle.cancel()
+
+    def _unique(self, requested: str | None) -> str:
+        """An id that the run has not used yet: the server refuses one that is open already."""
+        self._count += 1
+        base = requested or str(self._count)
+        chosen, more = base, 1
+        while chosen in self._ids:
+            more += 1
+            chosen = f"{base}#{more}"
+        self._ids.add(chosen)
+        return chosen
+
+    def _know(self, name: str, function: Callable[..., Any] | None) -> None:
+        catalog, instance = self._environment.catalog, self._instance
+        if function is not None:
+            catalog.check_activity(name)
+        elif catalog.activity(name) is None and not instance.workflow_is_replaying():
+            workflow_type = instance.workflow_info().workflow_type
+            raise instance.refuse(
+                UnknownActivityError(
+                    f"workflow {workflow_type!r} asks for activity {name!r}, which no module "
+                    "defines",
+                    hint="define it with @activity, or pass the function instead of its name",
+                )
+            )
+
+
+def _asked_of_server(
+    name: str, arguments: str, activity_id: str, options: ActivityOptions, fields: Mapping[str, Any]
+) -> StartActivityInput:
+    """The activity as the server is told of it; what is in `fields` travels in a header."""
+    policy, timeout, total = options.retry, options.timeout, options.total_timeout
+    initial_interval = max(policy.initial_delay, _SHORTEST)
+    return StartActivityInput(
+        activity=name,
+        args=split(arguments),
+        activity_id=activity_id,
+        task_queue=None,
+        schedule_to_close_timeout=None if total is None else total + _TOTAL_SLACK,
+        schedule_to_start_timeout=None,
+        start_to_close_timeout=_ENDLESS if timeout is None else timeout + _SLACK,
+        heartbeat_timeout=LIVENESS,
+        retry_policy=TemporalRetryPolicy(
+            initial_interval=initial_interval,
+            backoff_coefficient=policy.backoff_coefficient,
+            maximum_interval=max(policy.max_delay, initial_interval),
+            maximum_attempts=1 if options.at_most_once else 0,
+            non_retryable_error_types=policy.non_retryable or None,
+        ),
+        cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
+        headers=header(fields),
+        disable_eager_execution=False,
+        versioning_intent=None,
+        summary=None,
+        priority=Priority.default,
+        arg_types=None,
+        ret_type=RawValue,
     )
 
 
@@ -72,24 +178,24 @@ def import_path(function: Callable[..., Any]) -> str | None:
 def options_header(options: ActivityOptions, max_crashes: int) -> dict[str, Any]:
     """The options as JSON, without what has its default. The inverse is `read_options`."""
     retry, usual = options.retry, RetryPolicy()
-    said: dict[str, Any] = {"max_attempts": retry.max_attempts, "max_crashes": max_crashes}
+    fields: dict[str, Any] = {"max_attempts": retry.max_attempts, "max_crashes": max_crashes}
     for name in ("timeout", "total_timeout", "heartbeat_timeout"):
         limit = getattr(options, name)
         if limit is not None:
-            said[name] = format_duration(limit)
+            fields[name] = format_duration(limit)
     for name in ("initial_delay", "max_delay"):
         if getattr(retry, name) != getattr(usual, name):
-            said[name] = format_duration(getattr(retry, name))
+            fields[name] = format_duration(getattr(retry, name))
     for name in ("backoff_coefficient", "jitter"):
         if getattr(retry, name) != getattr(usual, name):
-            said[name] = getattr(retry, name)
+            fields[name] = getattr(retry, name)
     if retry.non_retryable:
-        said["non_retryable"] = list(retry.non_retryable)
+        fields["non_retryable"] = list(retry.non_retryable)
     if options.at_most_once:
-        said["at_most_once"] = True
+        fields["at_most_once"] = True
     if options.isolation != "none":
-        said["isolation"] = options.isolation
-    return said
+        fields["isolation"] = options.isolation
+    return fields
 
 
 def read_options(data: Mapping[str, Any]) -> ActivityOptions:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +25,14 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import (
-    CountWorkflowExecutionsRequest,
     DescribeTaskQueueRequest,
     DescribeWorkflowExecutionRequest,
     DescribeWorkflowExecutionResponse,
-    GetWorkflowExecutionHistoryRequest,
-    ListWorkflowExecutionsRequest,
     RecordActivityTaskHeartbeatRequest,
-    RequestCancelWorkflowExecutionRequest,
     SignalWorkflowExecutionRequest,
     StartWorkflowExecutionRequest,
-    TerminateWorkflowExecutionRequest,
 )
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
 from belugawf.config import TemporalSettings
@@ -52,28 +47,35 @@ from belugawf.model.errors import (
 )
 from belugawf.model.shell import command_line
 from belugawf.model.values import frozen
-from belugawf.temporal.connection import CALL_TIMEOUT, connect, server_error, translated
+from belugawf.temporal.connection import CALL_TIMEOUT, connect, server_error
+from belugawf.temporal.headers import header
 from belugawf.temporal.histories import instant
-from belugawf.temporal.payloads import LABELS_MEMO, header, to_payload
+from belugawf.temporal.payloads import LABELS_MEMO, to_payload
 
 _SHORTEST_PREFIX = 4
-_PAGE = 1_000
 _KNOWN = 10_000
 _HISTORIES = 64
-# The server's word for each of our statuses, as its queries take it.
+# Our word for each status of the server's, and its own, as its queries take it.
+STATUSES: dict[int, str] = {
+    WorkflowExecutionStatus.RUNNING: "running",
+    WorkflowExecutionStatus.COMPLETED: "completed",
+    WorkflowExecutionStatus.FAILED: "failed",
+    WorkflowExecutionStatus.CANCELED: "cancelled",
+    WorkflowExecutionStatus.TERMINATED: "terminated",
+    WorkflowExecutionStatus.CONTINUED_AS_NEW: "continued_as_new",
+    WorkflowExecutionStatus.TIMED_OUT: "timed_out",
+}
 QUERY_WORDS = {
-    "running": "Running",
-    "completed": "Completed",
-    "failed": "Failed",
-    "cancelled": "Canceled",
-    "terminated": "Terminated",
-    "continued_as_new": "ContinuedAsNew",
-    "timed_out": "TimedOut",
+    ours: WorkflowExecutionStatus(theirs).name.title().replace("_", "")
+    for theirs, ours in STATUSES.items()
 }
 # Recent ids that a mistyped one is compared with.
 _NEAR = 200
 # A worker that polls is seen at least this often.
 _POLLS_EVERY_S = 70
+# What the server says of a run that it does not have, and of one that takes no message.
+_NOT_THERE = (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT)
+_NOT_TAKEN = (RPCStatusCode.NOT_FOUND, RPCStatusCode.ALREADY_EXISTS)
 
 
 @frozen()
@@ -82,6 +84,11 @@ class RunName:
 
     workflow_id: str
     run_id: str
+
+    @classmethod
+    def of(cls, info: WorkflowExecutionInfo) -> RunName:
+        """The run that the server tells of."""
+        return cls(info.execution.workflow_id, info.execution.run_id)
 
     @property
     def execution(self) -> WorkflowExecution:
@@ -109,6 +116,20 @@ class Server:
     def _namespace(self) -> str:
         return self.settings.namespace
 
+    @contextmanager
+    def _errors(self, *known: RPCStatusCode) -> Iterator[None]:
+        """The server's errors as ours; one of a `known` status is for the caller to understand."""
+        try:
+            yield
+        except RPCError as error:
+            if error.status in known:
+                raise
+            raise server_error(error, self.settings) from error
+
+    def handle(self, run: RunName) -> WorkflowHandle[Any, Any]:
+        """The SDK's own."""
+        return self.client.get_workflow_handle(run.workflow_id, run_id=run.run_id)
+
     # -- finding runs ----------------------------------------------------------------------------
 
     async def resolve(self, text: str) -> RunName:
@@ -117,7 +138,7 @@ class Server:
             raise UsageError(f"a run is named by a text, not {text!r}")
         if text == "@latest":
             for info in await self.newest(limit=1):
-                return self._remember(_name(info))
+                return self._remember(RunName.of(info))
             raise RunNotFoundError("there is no run yet", hint="start one with: belugawf run")
         typed = isinstance(text, TypedRun)
         found = {} if isinstance(text, RunId) else await self._by_workflow_id(text)
@@ -148,18 +169,16 @@ class Server:
         try:
             described = await self._describe(WorkflowExecution(workflow_id=text))
         except RPCError as error:
-            if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
-                if "amespace" in error.message:
-                    raise server_error(error, self.settings) from error
-                return {}
-            raise server_error(error, self.settings) from error
-        return {text: self._remember(_name(described.workflow_execution_info))}
+            if "amespace" in error.message:
+                raise server_error(error, self.settings) from error
+            return {}
+        return {text: self._remember(RunName.of(described.workflow_execution_info))}
 
     async def _matching(self, query: str) -> dict[str, RunName]:
         """The latest run of each workflow id that the query finds."""
         found: dict[str, RunName] = {}
         async for info in self.list(query, limit=20, ours=False):
-            found.setdefault(info.execution.workflow_id, self._remember(_name(info)))
+            found.setdefault(info.execution.workflow_id, self._remember(RunName.of(info)))
         return found
 
     async def _not_found(self, text: str) -> RunNotFoundError:
@@ -203,54 +222,29 @@ class Server:
         if ours:
             queue = f"TaskQueue = {quoted(self.settings.task_queue)}"
             query = f"{queue} AND ({query})" if query else queue
-        token = b""
-        left = limit
-        while left is None or left > 0:
-            with translated(self.settings):
-                page = await self._service.list_workflow_executions(
-                    ListWorkflowExecutionsRequest(
-                        namespace=self._namespace,
-                        page_size=_PAGE if left is None else min(left, _PAGE),
-                        query=query,
-                        next_page_token=token,
-                    ),
-                    retry=True,
-                    timeout=CALL_TIMEOUT,
-                )
-            for info in page.executions:
-                yield info
-            left = None if left is None else left - len(page.executions)
-            token = page.next_page_token
-            if not token:
-                return
+        with self._errors():
+            async for run in self.client.list_workflows(
+                query, limit=limit, rpc_timeout=CALL_TIMEOUT
+            ):
+                yield run.raw_info
 
     async def counts(self) -> dict[str, int]:
         """How many runs of our task queue have each status, in our words."""
-        with translated(self.settings):
-            answer = await self._service.count_workflow_executions(
-                CountWorkflowExecutionsRequest(
-                    namespace=self._namespace,
-                    query=f"TaskQueue = {quoted(self.settings.task_queue)} "
-                    "GROUP BY ExecutionStatus",
-                ),
-                retry=True,
-                timeout=CALL_TIMEOUT,
-            )
+        query = f"TaskQueue = {quoted(self.settings.task_queue)} GROUP BY ExecutionStatus"
+        with self._errors():
+            counted = await self.client.count_workflows(query, rpc_timeout=CALL_TIMEOUT)
         words = {theirs: ours for ours, theirs in QUERY_WORDS.items()}
-        return {
-            words.get(word, word): group.count
-            for group in answer.groups
-            if (word := json.loads(group.group_values[0].data))
-        }
+        found = {str(group.group_values[0]): group.count for group in counted.groups}
+        return {words.get(word, word): count for word, count in found.items() if word}
 
     # -- one run ---------------------------------------------------------------------------------
 
     async def _describe(self, execution: WorkflowExecution) -> DescribeWorkflowExecutionResponse:
-        return await self._service.describe_workflow_execution(
-            DescribeWorkflowExecutionRequest(namespace=self._namespace, execution=execution),
-            retry=True,
-            timeout=CALL_TIMEOUT,
-        )
+        request = DescribeWorkflowExecutionRequest(namespace=self._namespace, execution=execution)
+        with self._errors(*_NOT_THERE):
+            return await self._service.describe_workflow_execution(
+                request, retry=True, timeout=CALL_TIMEOUT
+            )
 
     async def describe(self, run: RunName) -> DescribeWorkflowExecutionResponse:
         """The run as the server sees it now."""
@@ -277,23 +271,9 @@ class Server:
 
     async def fetch_history(self, run: RunName) -> Sequence[HistoryEvent]:
         """The run's events as they are now."""
-        events: list[HistoryEvent] = []
-        token = b""
-        while True:
-            with translated(self.settings):
-                page = await self._service.get_workflow_execution_history(
-                    GetWorkflowExecutionHistoryRequest(
-                        namespace=self._namespace,
-                        execution=run.execution,
-                        next_page_token=token,
-                    ),
-                    retry=True,
-                    timeout=CALL_TIMEOUT,
-                )
-            events.extend(page.history.events)
-            token = page.next_page_token
-            if not token:
-                return events
+        events = self.handle(run).fetch_history_events(rpc_timeout=CALL_TIMEOUT)
+        with self._errors():
+            return [event async for event in events]
 
     # -- messages --------------------------------------------------------------------------------
 
@@ -325,13 +305,12 @@ class Server:
         if new.timeout_ns is not None:
             request.workflow_execution_timeout.FromNanoseconds(new.timeout_ns)
         try:
-            answer = await self._service.start_workflow_execution(
-                request, retry=True, timeout=CALL_TIMEOUT
-            )
-        except RPCError as error:
-            if error.status is RPCStatusCode.ALREADY_EXISTS:
-                return None
-            raise server_error(error, self.settings) from error
+            with self._errors(RPCStatusCode.ALREADY_EXISTS):
+                answer = await self._service.start_workflow_execution(
+                    request, retry=True, timeout=CALL_TIMEOUT
+                )
+        except RPCError:
+            return None
         return self._remember(RunName(new.workflow_id, answer.run_id))
 
     def _remember(self, run: RunName) -> RunName:
@@ -363,36 +342,25 @@ class Server:
 
     async def cancel(self, run: RunName, reason: str | None) -> None:
         """Ask it to stop; asking again is no error. Raises `RunEndedError`."""
-        request = RequestCancelWorkflowExecutionRequest(
-            namespace=self._namespace,
-            workflow_execution=run.execution,
-            identity=self.client.identity,
-            reason=reason or "",
-        )
-        try:
-            with self._ended(run):
-                await self._service.request_cancel_workflow_execution(
-                    request, retry=True, timeout=CALL_TIMEOUT
-                )
-        except RPCError as error:
-            if error.status is not RPCStatusCode.ALREADY_EXISTS:
-                raise server_error(error, self.settings) from error
+        with self._ended(run):
+            await self.handle(run).cancel(reason=reason or "", rpc_timeout=CALL_TIMEOUT)
 
     async def terminate(self, run: RunName, reason: str | None) -> None:
         """End it at once. Raises `RunEndedError`."""
-        request = TerminateWorkflowExecutionRequest(
-            namespace=self._namespace,
-            workflow_execution=run.execution,
-            identity=self.client.identity,
-            reason=reason or "",
-        )
         with self._ended(run):
-            await self._service.terminate_workflow_execution(
-                request, retry=True, timeout=CALL_TIMEOUT
-            )
+            await self.handle(run).terminate(reason=reason, rpc_timeout=CALL_TIMEOUT)
 
-    def _ended(self, run: RunName) -> _Ended:
-        return _Ended(run, self.settings)
+    @contextmanager
+    def _ended(self, run: RunName) -> Iterator[None]:
+        try:
+            with self._errors(*_NOT_TAKEN):
+                yield
+        except RPCError as error:
+            if error.status is RPCStatusCode.ALREADY_EXISTS:
+                return  # it was asked to stop before
+            if "amespace" in error.message:
+                raise server_error(error, self.settings) from error
+            raise ended(run) from None
 
     async def heartbeat(self, task_token: bytes, details: Sequence[Payload]) -> bool:
         """Record a heartbeat at once, as the SDK may not; whether nobody waits for the attempt."""
@@ -403,28 +371,26 @@ class Server:
             identity=self.client.identity,
         )
         try:
-            answer = await self._service.record_activity_task_heartbeat(
-                request, retry=True, timeout=CALL_TIMEOUT
-            )
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                return True
-            raise server_error(error, self.settings) from error
+            with self._errors(RPCStatusCode.NOT_FOUND):
+                answer = await self._service.record_activity_task_heartbeat(
+                    request, retry=True, timeout=CALL_TIMEOUT
+                )
+        except RPCError:
+            return True
         return answer.cancel_requested
 
     # -- workers ---------------------------------------------------------------------------------
 
     async def workers(self) -> Sequence[Owner]:
         """Who polled our task queue for turns within the last minute or so."""
-        with translated(self.settings):
+        request = DescribeTaskQueueRequest(
+            namespace=self._namespace,
+            task_queue=TaskQueue(name=self.settings.task_queue),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+        )
+        with self._errors():
             described = await self._service.describe_task_queue(
-                DescribeTaskQueueRequest(
-                    namespace=self._namespace,
-                    task_queue=TaskQueue(name=self.settings.task_queue),
-                    task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-                ),
-                retry=True,
-                timeout=CALL_TIMEOUT,
+                request, retry=True, timeout=CALL_TIMEOUT
             )
         recent = (time.time() - _POLLS_EVERY_S) * 1e9
         owners = [
@@ -433,25 +399,6 @@ class Server:
             if poller.last_access_time.ToNanoseconds() >= recent
         ]
         return [owner for owner in owners if owner.alive]
-
-
-class _Ended:
-    """Turns "there is no open run" into `RunEndedError`, and other answers into ours."""
-
-    def __init__(self, run: RunName, settings: TemporalSettings) -> None:
-        self._run = run
-        self._settings = settings
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if not isinstance(error, RPCError):
-            return
-        if error.status is RPCStatusCode.NOT_FOUND and "amespace" not in error.message:
-            raise ended(self._run) from None
-        if error.status is not RPCStatusCode.ALREADY_EXISTS:
-            raise server_error(error, self._settings) from error
 
 
 def ended(run: RunName) -> RunEndedError:
@@ -484,10 +431,6 @@ def _is_alive(pid: int) -> bool:
     except OSError:
         return True
     return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
-
-
-def _name(info: WorkflowExecutionInfo) -> RunName:
-    return RunName(info.execution.workflow_id, info.execution.run_id)
 
 
 def _started(info: WorkflowExecutionInfo) -> int:

@@ -15,12 +15,13 @@ from belugawf.authoring.loader import Catalog
 from belugawf.executor import Hooks
 from belugawf.executor.options import EngineOptions
 from belugawf.host.clock import SystemClock
-from belugawf.host.knobs import number
 from belugawf.host.loops import ProtectedTasks
+from belugawf.host.test_hooks import number
 from belugawf.model.errors import UnavailableError
 from belugawf.temporal.attempts import ActivityHost
 from belugawf.temporal.environment import Environment
-from belugawf.temporal.instance import Headers, Instance, Runner
+from belugawf.temporal.headers import Headers
+from belugawf.temporal.instance import Instance, Runner
 from belugawf.temporal.runtime import DurableRun
 from belugawf.temporal.scheduling import PULSE_S
 from belugawf.temporal.server import RunName, Server
@@ -44,8 +45,8 @@ class _ToldByUs(logging.Filter):
     failures, without the traceback of its machinery."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        told = hasattr(record, "__temporal_error_identifier")
-        return not told and not record.getMessage().startswith(_TOLD)
+        known = hasattr(record, "__temporal_error_identifier")
+        return not known and not record.getMessage().startswith(_TOLD)
 
 
 # Such lines have no mark.

@@ -23,12 +23,14 @@ import pytest
 from belugawf import Hooks, RetryPolicy, WorkflowContext, activity, workflow
 from belugawf.executor.blocking import BlockingExecutor
 from belugawf.host import hooks as hooks_module
-from belugawf.host.attempts import AttemptRunner, AttemptSpec, Outcome
+from belugawf.host.attempt import AttemptSpec
+from belugawf.host.attempts import AttemptRunner
 from belugawf.host.clock import SystemClock
 from belugawf.host.loops import hidden_task, run_until_done
 from belugawf.host.threads import DaemonPool
 from belugawf.local.executor import LocalExecutor
 from belugawf.model.durations import SECOND_NS
+from belugawf.model.outcomes import Outcome
 from belugawf.model.policy import ActivityOptions
 from tests.conformance.harness import PROVIDERS, Project, wait_for
 
@@ -225,26 +227,25 @@ async def test_a_failure_that_waits_for_a_signal_can_be_cut(
     await asyncio.sleep(0.3)
     assert [outcome.status for outcome in ended.outcomes] == [status]
     assert not ended.runner.at_work(1)
-    assert not ended.runner.lingering()
 
 
 async def test_threads_that_still_work_are_known() -> None:
     """Until they end, by the runs that they work for."""
     # FINDINGS E14
     late: list[int] = []
-    ended = Ended(ended_late=late.append)
+    ended = Ended(on_orphan_ended=late.append)
     gate = threading.Event()
     ended.start(lambda: gate.wait(10) and None)
     ended.start(lambda: gate.wait(10) and None, 2)
     await asyncio.sleep(0.05)
     ended.runner.cancel_run(1)
-    assert ended.runner.lingering() == [1]
+    assert ended.runner.is_ending(1)
     assert ended.runner.at_work(1)
     gate.set()
     async with asyncio.timeout(10):
         while ended.runner.at_work(1):
             await asyncio.sleep(0.01)
-    assert ended.runner.lingering() == []
+    assert not ended.runner.is_ending(1)
     assert late == [1, 1]
     assert ended.outcomes == []
 
@@ -262,7 +263,7 @@ async def test_a_timeout_is_told_once_nothing_is_left(monkeypatch: pytest.Monkey
         def end(self) -> None:
             told.set()
 
-    monkeypatch.setattr("belugawf.host.attempts.IsolatedChild", Slow)
+    monkeypatch.setattr("belugawf.host.launcher.IsolatedChild", Slow)
     ended = Ended()
     ended.start(plain, isolation="process", timeout=timedelta(milliseconds=1))
     await asyncio.sleep(0.05)

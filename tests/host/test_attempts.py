@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from belugawf import WorkflowContext, WorkflowFailedError, activity, workflow
-from belugawf.host.attempts import AttemptRunner, AttemptSpec
+from belugawf.host.attempt import AttemptSpec
+from belugawf.host.attempts import AttemptRunner
 from belugawf.host.clock import SystemClock
 from belugawf.local.executor import LocalExecutor
 from belugawf.model.outcomes import Outcome

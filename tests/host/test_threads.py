@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from belugawf import WorkflowContext, activity, workflow
-from belugawf.host import attempts
+from belugawf.host import launcher
 from belugawf.host.threads import DaemonPool
 from belugawf.local.executor import LocalExecutor
 
@@ -81,7 +81,7 @@ async def test_activities_wait_for_threads(
     tmp_path: Path, scarce: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Activities that find no thread are executed as soon as there is one."""
-    monkeypatch.setattr(attempts, "_NO_THREAD_S", 0.01)
+    monkeypatch.setattr(launcher, "_NO_THREAD_S", 0.01)
     scarce += [False] * 12
     async with LocalExecutor(tmp_path / "state.db", [many]) as executor:
         handle = await executor.execute(many, id="m")
@@ -117,7 +117,7 @@ def test_a_job_that_was_given_up_and_ends_leaves_as_many_threads_as_before() -> 
 
     pool.submit(hanging)
     began.wait(10)
-    pool.forsake(hanging)
+    pool.abandon(hanging)
     pool.submit(counted)
     gate.set()
     for _ in range(3):
@@ -133,7 +133,7 @@ def test_a_job_that_was_given_up_before_it_began_makes_no_thread() -> None:
     pool, counted, given_up = DaemonPool(1), Counted(), Counted()
     pool.submit(counted)
     pool.submit(given_up)
-    pool.forsake(given_up)
+    pool.abandon(given_up)
     pool.submit(counted)
     while counted.done < 2:
         time.sleep(0.01)
@@ -152,7 +152,7 @@ def test_what_waits_behind_a_job_that_hangs_goes_on_when_that_is_given_up() -> N
     pool.submit(hanging)
     began.wait(10)
     pool.submit(ran.set)
-    pool.forsake(hanging)
+    pool.abandon(hanging)
     assert ran.wait(5)
     gate.set()
     pool.close()

@@ -21,8 +21,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from belugawf.host import knobs
-from belugawf.host.attempts import AttemptRunner, AttemptSpec
+from belugawf.host import test_hooks
+from belugawf.host.attempt import AttemptSpec
+from belugawf.host.attempts import AttemptRunner
 from tests.forking import become, import_everything
 
 import_everything()
@@ -57,7 +58,7 @@ class Process:
 
     def _be(self, root: Path, witness: bool, prepare: Callable[[], object]) -> NoReturn:
         def ready() -> None:
-            knobs._KILL_AT = self.kill_at
+            test_hooks._KILL_AT = self.kill_at
             if witness:
                 _Witness().install()
             prepare()
@@ -179,11 +180,11 @@ class _Witness:
     @contextmanager
     def _running(self, spec: AttemptSpec) -> Iterator[None]:
         self._note("ran", spec, str(os.getpid()))
-        knobs.step("in an activity")
+        test_hooks.step("in an activity")
         try:
             yield
         finally:
-            knobs.step("after an activity")
+            test_hooks.step("after an activity")
             self._note("over", spec, str(os.getpid()))
 
 

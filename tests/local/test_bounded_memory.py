@@ -176,4 +176,4 @@ async def test_runs_that_others_have_ended(tmp_path: Path, monkeypatch: pytest.M
             await other.terminate(str(number))
         engine = await engine_of(executor)
         engine.look()
-        await until(lambda: len(engine._demand.own.named or ()) <= 10)
+        await until(lambda: len(engine.demand.own.named or ()) <= 10)

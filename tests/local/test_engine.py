@@ -336,7 +336,7 @@ async def test_a_commit_of_unknown_outcome_counts_no_failure_twice(tmp_path: Pat
     async with open_executor(tmp_path, trying_twice) as executor:
         await executor.execute(trying_twice, id="one")
         engine, commit = engine_of(executor), executor._store.commit
-        engine._demand.add(Request(persistent=True))
+        engine.demand.add(Request(persistent=True))
 
         def uncertain(turns: Sequence[Turn], owner: str, starts: Sequence[Start]) -> Committed:
             verdicts = commit(turns, owner, starts)
@@ -375,7 +375,7 @@ async def test_a_resume_of_one_workflow_hides_no_other_later(tmp_path: Path) -> 
         await executor.resume(workflow="patient")
         handle = await executor.execute(napping, id="one", input=0.3)
         engine = engine_of(executor)
-        engine._demand.own.named[1] = engine.table.runs[1].idle_wait_ns = 0
+        engine.demand.own.named[1] = engine.table.runs[1].idle_wait_ns = 0
         async with asyncio.timeout(60):
             assert await handle.result() == "slept"
 

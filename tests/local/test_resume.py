@@ -420,7 +420,7 @@ async def test_a_resume_whose_time_is_up_starts_nothing_more_though_another_is_o
         limited = asyncio.create_task(executor.resume("limited", max_time="0.2s"))
         while AT_WORK.now < 2:
             await asyncio.sleep(0.01)
-        while not engine_of(executor)._demand.stop:
+        while not engine_of(executor).demand.stop:
             await asyncio.sleep(0.01)
         if how == "ends":
             GATE.set()
@@ -437,7 +437,7 @@ async def test_of_two_that_work_one_goes_on_alone(tmp_path: Path) -> None:
     async with open_executor(tmp_path) as executor, asyncio.timeout(20):
         first = asyncio.create_task(executor.work())
         second = asyncio.create_task(executor.work())
-        while (engine := executor._engine) is None or len(engine._demand._requests) < 3:
+        while (engine := executor._engine) is None or len(engine.demand._requests) < 3:
             await asyncio.sleep(0.01)
         first.cancel()
         await asyncio.wait([first])

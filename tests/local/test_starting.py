@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 
 from belugawf.executor.options import EngineOptions
-from belugawf.host.attempts import Attempt, AttemptRunner, AttemptSpec
-from belugawf.host.clock import SystemClock
+from belugawf.host.attempt import AttemptSpec
+from belugawf.host.attempts import AttemptRunner
 from belugawf.host.suspects import Manner
 from belugawf.local.drive.attempts import AttemptQueue
 from belugawf.local.drive.run import OwnedRun, RunState
@@ -39,10 +39,6 @@ class Attempts:
     @property
     def count(self) -> int:
         return len(self.specs)
-
-    def running(self, run: int) -> list[Attempt]:
-        specs = [spec for spec in self.specs.values() if spec.run == run]
-        return [Attempt(spec, started_at=0, clock=SystemClock()) for spec in specs]
 
     def start(self, spec: AttemptSpec) -> None:
         self.specs[spec.key] = spec

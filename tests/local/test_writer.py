@@ -265,7 +265,7 @@ async def test_a_worker_outlives_a_disk_that_is_full_for_a_while(
         engine = await executor._driving.begun()
         engine._ticker._pause_s = 0.01
         working = asyncio.create_task(executor.work())
-        while not engine.is_worker:
+        while not engine.demand.persistent:
             await asyncio.sleep(0)
         poll, failures = engine._poller.poll, iter([True, True])
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from belugawf.host.attempts import AttemptRunner
+from belugawf.host.launcher import AttemptLauncher
 from belugawf.local.drive.attempts import AttemptQueue
 from belugawf.local.drive.cache import ReplayCache
 from belugawf.local.drive.committing import Committer
@@ -266,7 +266,7 @@ MUTANTS = (
         "nothing that an activity raises passes the border",
         "came out of its event loop|ended with",
         Change(
-            AttemptRunner,
+            AttemptLauncher,
             "_on_loop",
             "if is_interrupt(error):",
             "if isinstance(error, SystemExit):",

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from unittest import mock
 
 from belugawf.executor import base
-from belugawf.host import attempts, border, knobs, threads as host_threads
+from belugawf.host import attempts, border, test_hooks, threads as host_threads
 from belugawf.local import driving, executor, view
 from belugawf.local.drive import presence, turns
 from belugawf.local.drive.engine import Engine
@@ -172,7 +172,7 @@ def simulated(world: World) -> Iterator[None]:
         (presence, "WakeSocket", SimpleNamespace(bind=kernel.bind)),
         (presence, "wake", kernel.wake),
         (view, "ownership", kernel),
-        (knobs, "step", world.step),
+        (test_hooks, "step", world.step),
         (Engine, "_tick", _checked(Engine._tick)),
         (attempts, "_has_had_children", lambda: world.rng.random() < 0.3),
         (host_threads, "threading", threading_of(world)),

@@ -420,7 +420,7 @@ class World:
             self._stack.pop()
 
     def step(self, name: str) -> None:
-        """In place of `knobs.step`: the process may die here, or others run."""
+        """In place of `test_hooks.step`: the process may die here, or others run."""
         if not self._stack:
             return
         process = self.current

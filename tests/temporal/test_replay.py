@@ -18,7 +18,8 @@ from belugawf.authoring.loader import Catalog
 from belugawf.executor.options import EngineOptions
 from belugawf.model.messages import UNSET
 from belugawf.temporal.environment import Environment
-from belugawf.temporal.instance import Headers, Runner
+from belugawf.temporal.headers import Headers
+from belugawf.temporal.instance import Runner
 from belugawf.temporal.payloads import DATA_CONVERTER
 from belugawf.temporal.runtime import DurableRun
 from tests.devserver import DevServer, new_namespace

@@ -12,7 +12,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from belugawf.executor.options import EngineOptions
-from belugawf.host.attempts import AttemptRunner, AttemptSpec
+from belugawf.host.attempt import AttemptSpec
+from belugawf.host.attempts import AttemptRunner
 from belugawf.host.suspects import Manner, Order, is_suspect, manner_of
 from belugawf.local.drive.run import OwnedRun, Slot, SlotPhase
 from belugawf.local.store.store import Store

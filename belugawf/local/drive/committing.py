@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from belugawf.host import knobs
+from belugawf.host import test_hooks
 from belugawf.host.attempts import AttemptRunner
 from belugawf.host.clock import Clock
 from belugawf.local.drive.deciding import Decider
@@ -129,7 +129,7 @@ class Committer:
         state = run.state
         assert state is not None
         run.commit(made.length + len(made.events), turn.due_at)
-        knobs.step("before effects")
+        test_hooks.step("before effects")
         self._hooks.turn(run.row, state.replayer, made.events)
         for event in made.events:
             if isinstance(event, _STARTABLE):

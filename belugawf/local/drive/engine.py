@@ -77,29 +77,28 @@ class Engine:
     ) -> None:
         self._store = store
         self._writer = writer
-        self._owner = presence.id
         self._clock = clock
         self._hooks = TurnHooks(hooks)
-        self._attempts = AttemptRunner(
+        self.attempts = AttemptRunner(
             self._take_outcome,
             clock,
             threads=options.threads,
             payload_limit=options.payload_limit,
             keep=presence.kept_descriptors,
-            ended_late=self._reconsider,
-            began=self.wake,
+            on_orphan_ended=self._reconsider,
+            on_begun=self.wake,
             context=context,
         )
-        self._demand = Demand(store, presence)
+        self.demand = Demand(store, presence)
         self._starts = Starts()
         self._notifier = Notifier()
         self._poller = Poller(
-            store, writer, presence, catalog, clock, demand=self._demand, wake=self.wake
+            store, writer, presence, catalog, clock, demand=self.demand, wake=self.wake
         )
         runs: dict[int, OwnedRun] = {}
         ready = ReadyQueue(runs)
         self._queue = AttemptQueue(
-            self._attempts, store, options, self._on_start, ready.mark, isolates=own_process
+            self.attempts, store, options, self._on_start, ready.mark, isolates=own_process
         )
         self.table = RunTable(
             store,
@@ -108,9 +107,9 @@ class Engine:
             runs,
             ready=ready,
             queue=self._queue,
-            attempts=self._attempts,
+            attempts=self.attempts,
             cache=ReplayCache(store, catalog, options, context),
-            demand=self._demand,
+            demand=self.demand,
             left=self._on_exit,
         )
         self._decider = Decider(store, writer, presence.id, options, clock, self.table)
@@ -121,9 +120,9 @@ class Engine:
             clock,
             table=self.table,
             decider=self._decider,
-            demand=self._demand,
+            demand=self.demand,
             starts=self._starts,
-            attempts=self._attempts,
+            attempts=self.attempts,
             hooks=self._hooks,
             notifier=self._notifier,
         )
@@ -131,7 +130,7 @@ class Engine:
             clock,
             self._tick,
             next_moment=self._next_moment,
-            retries=lambda: self._demand.persistent and not self._demand.stop,
+            retries=lambda: self.demand.persistent and not self.demand.stop,
             ended=self._on_end,
         )
 
@@ -162,26 +161,26 @@ class Engine:
             self.table.forget_refusals()
         else:
             request = Request(named=dict.fromkeys(named, idle_wait_ns), driven=named)
-        self._demand.add(request)
+        self.demand.add(request)
         try:
             for run in request.named or ():
                 self.table.want(run, idle_wait_ns)
             self._poller.poll_soon()
             yield request
             # While somebody else has stopped it too, that is theirs to do.
-            if self._demand.is_stopped_by(request):
+            if self.demand.is_stopped_by(request):
                 self.check()
                 released = request.release()
                 self.wake()
                 await asyncio.shield(released)
         finally:
-            self._demand.remove(request)
+            self.demand.remove(request)
             if request.stopped:
                 self._poller.poll_soon()
 
     def want(self, run: int, idle_wait_ns: int) -> None:
         """Drive this run from now on, and sleep through waits of up to `idle_wait_ns`."""
-        self._demand.own.name(run, idle_wait_ns)
+        self.demand.own.name(run, idle_wait_ns)
         self.table.want(run, idle_wait_ns)
         self._poller.poll_soon()
 
@@ -208,36 +207,27 @@ class Engine:
         request.stop(stop)
         self._queue.stop()
         if stop is Stop.CUT:
-            self._attempts.cut()
+            self.attempts.cut()
         self.wake()
 
     def interrupt(self, stop: Stop) -> None:
         """A signal ends this process: what fails from now on was interrupted."""
-        self._attempts.interrupt()
-        self.stop(self._demand.own, stop)
-
-    @property
-    def is_worker(self) -> bool:
-        """Whether somebody has it stay and drive everything."""
-        return self._demand.persistent
-
-    def in_flight(self) -> int:
-        """How many attempts are running."""
-        return self._attempts.count
+        self.attempts.interrupt()
+        self.stop(self.demand.own, stop)
 
     @property
     def idle(self) -> bool:
         """Whether nothing is driven, and the last poll found nothing to claim."""
         if self._ticker.failure is not None or not self._poller.idle:
             return False
-        if self._demand.unseen or self._starts:
+        if self.demand.unseen or self._starts:
             return False
         return all(run.rests for run in self.table.runs.values())
 
     @property
     def drained(self) -> bool:
         """Whether nothing is in flight and everything that ended is recorded."""
-        if self._attempts.count:
+        if self.attempts.count:
             return False
         return not any(run.ended or run.recording for run in self.table.runs.values())
 
@@ -268,28 +258,24 @@ class Engine:
 
         Attempts must have been drained or cut before; what is left is cancelled without a record.
         """
-        self.stop(self._demand.own, Stop.DRAIN)
+        self.stop(self.demand.own, Stop.DRAIN)
         try:
             while self._ticker.started and not self.drained and self._ticker.failure is None:
                 self.wake()
                 await self.changed(0.1)
             await self._ticker.close()
-            await self._attempts.close()
+            await self.attempts.close()
             await self._hooks.close()
         except BaseException:
             # Whoever waited for this was cancelled: at once, then, and without a record.
             for key in self.table.runs:
-                self._attempts.cancel_run(key)
+                self.attempts.cancel_run(key)
             raise
         finally:
             self._ticker.stop()
             if self._ticker.started:
                 self._poller.close()
             self.table.cache.close()
-
-    def when_over(self, callback: Callable[[], None]) -> None:
-        """After `close`: call that as soon as nothing is at work here any more, on any thread."""
-        self._attempts.when_over(callback)
 
     def evict_all(self) -> None:
         """Unwind whatever is in memory; a process that ends right after may leave it."""
@@ -301,7 +287,7 @@ class Engine:
         failure = self._ticker.failure
         left = UsageError("the executor was left", hint="start runs inside it")
         self._starts.refuse(failure or left)
-        for request in self._demand.to_release():
+        for request in self.demand.to_release():
             request.released(failure or left)
         self._notifier.notify_all()
 
@@ -310,7 +296,7 @@ class Engine:
     async def _tick(self) -> None:
         try:
             await self._release()
-            if self._queue.stopped and not self._demand.stop:
+            if self._queue.stopped and not self.demand.stop:
                 self._start_again()
             await self.table.free_ended()
             now = self._clock.now()
@@ -318,22 +304,22 @@ class Engine:
                 await self._save_heartbeats()
                 await self._poller.poll(self.table, now)
                 self._notifier.notify()
-            self._attempts.expire(now)
+            self.attempts.expire(now)
             await self._take_turns(now)
         except BaseException:
             self._poller.poll_soon()
             raise
         self._queue.start(now)
-        if self._demand.stop is Stop.CUT:
-            self._attempts.cut()  # what was on record as started before that
+        if self.demand.stop is Stop.CUT:
+            self.attempts.cut()  # what was on record as started before that
 
     async def _release(self) -> None:
         """Let go what could not be started, for requests that were stopped."""
-        for request in self._demand.to_release():
-            is_kept = self._demand.kept(request)
+        for request in self.demand.to_release():
+            is_kept = self.demand.kept(request)
             left = [run for key, run in self.table.runs.items() if not is_kept(key)]
             try:
-                if self._demand.is_stopped_by(request):
+                if self.demand.is_stopped_by(request):
                     await self.table.leave(left)
             except (UnavailableError, BusyError) as error:
                 request.released(error)
@@ -368,13 +354,13 @@ class Engine:
             raise
 
     async def _save_heartbeats(self) -> None:
-        beats = self._attempts.take_heartbeats()
+        beats = self.attempts.take_heartbeats()
         if not beats:
             return
         try:
             await self._writer.write(lambda: self._store.save_heartbeats(beats))
         except BaseException:
-            self._attempts.put_back_heartbeats(beats)
+            self.attempts.put_back_heartbeats(beats)
             raise
 
     def _next_moment(self) -> int:
@@ -382,7 +368,7 @@ class Engine:
         if self.table.ready:
             return 0
         moment = self._poller.next_moment()
-        for other in (self._attempts.next_limit(), self.table.ready.next_moment()):
+        for other in (self.attempts.next_limit(), self.table.ready.next_moment()):
             if other is not None:
                 moment = min(moment, other)
         return moment

@@ -19,13 +19,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from belugawf.host.attempts import (
-    died_with_it,
-    interrupted,
-    next_attempt_at,
-    out_of_time,
-    total_timeout_over,
-)
 from belugawf.local.drive.run import OwnedRun, Slot, SlotPhase
 from belugawf.local.store.damage import damaged
 from belugawf.local.store.rows import Message, Turn, signal_received, unread
@@ -33,7 +26,14 @@ from belugawf.model import codec, commands as c, events as e
 from belugawf.model.durations import duration_ns, parse_instant
 from belugawf.model.errors import Failure
 from belugawf.model.history import OpenActivity, record
-from belugawf.model.outcomes import Outcome
+from belugawf.model.outcomes import (
+    Outcome,
+    died_with_it,
+    interrupted,
+    next_attempt_at,
+    out_of_time,
+    total_timeout_over,
+)
 
 # Of facts of one moment, messages come first, and the deadline last.
 _MESSAGE, _ACTIVITY, _TIMER, _DEADLINE = range(4)

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
-from belugawf.host import knobs
+from belugawf.host import test_hooks
 from belugawf.local.file.filesystem import (
     check_location,
     private_umask,
@@ -109,7 +109,7 @@ class Database:
             # wait.
             from belugawf.local.file.migrations import migrate
 
-            with self.lock.held(knobs.BUSY_TIMEOUT_S):
+            with self.lock.held(test_hooks.BUSY_TIMEOUT_S):
                 if self._refuse_others() != SCHEMA_VERSION:  # nobody was faster
                     self._migrate(migrate)
         elif not self._memory:
@@ -181,23 +181,26 @@ class Database:
 
         Raises as `write`; then the file is as it was.
         """
-        with self.lock.held(knobs.BUSY_TIMEOUT_S), self._translated():
+        with self.lock.held(test_hooks.BUSY_TIMEOUT_S), self._translated():
             self.writer.execute("VACUUM")
             # What was written anew is in the log first; from there it replaces the file.
             self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self.path, isolation_level=None, check_same_thread=False, timeout=knobs.BUSY_TIMEOUT_S
+            self.path,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=test_hooks.BUSY_TIMEOUT_S,
         )
-        connection.execute(f"PRAGMA busy_timeout = {int(knobs.BUSY_TIMEOUT_S * 1000)}")
+        connection.execute(f"PRAGMA busy_timeout = {int(test_hooks.BUSY_TIMEOUT_S * 1000)}")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA synchronous = {self.durability.upper()}")
         # On macOS a plain sync leaves the data in the drive's cache. Elsewhere this says nothing.
         connection.execute("PRAGMA fullfsync = ON")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        if knobs.MAX_PAGES:
-            connection.execute(f"PRAGMA max_page_count = {knobs.MAX_PAGES}")
+        if test_hooks.MAX_PAGES:
+            connection.execute(f"PRAGMA max_page_count = {test_hooks.MAX_PAGES}")
         return connection
 
     def _refuse_others(self) -> int:
@@ -228,7 +231,7 @@ class Database:
             # Before the version below says that the database is complete, and so before anything
             # in it is acknowledged, by whichever process.
             sync_folders(self.path)
-        self._switch_to_wal(knobs.BUSY_TIMEOUT_S)
+        self._switch_to_wal(test_hooks.BUSY_TIMEOUT_S)
         migrate(
             self.writer,
             None if self._memory else self.path,
@@ -246,7 +249,7 @@ class Database:
         if self.writer.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
             return
         self.writer.execute(f"PRAGMA busy_timeout = {int(_RESTORE_S * 1000)}")
-        with self.lock.held(knobs.BUSY_TIMEOUT_S), suppress(BusyError), self._translated():
+        with self.lock.held(test_hooks.BUSY_TIMEOUT_S), suppress(BusyError), self._translated():
             self._switch_to_wal(_RESTORE_S)
 
     def _switch_to_wal(self, patience_s: float) -> None:
@@ -325,7 +328,7 @@ class _Write:
     def __enter__(self) -> sqlite3.Connection:
         lock = self._database.lock
         if self._blocking:
-            lock.acquire(knobs.BUSY_TIMEOUT_S)
+            lock.acquire(test_hooks.BUSY_TIMEOUT_S)
         elif not lock.try_acquire():
             raise WouldBlockError
         try:
@@ -353,7 +356,7 @@ class _Write:
                 if not self._blocking:
                     raise WouldBlockError from None
                 now = time.monotonic()
-                end = now + knobs.BUSY_TIMEOUT_S if end is None else end
+                end = now + test_hooks.BUSY_TIMEOUT_S if end is None else end
                 if now >= end:
                     raise
                 time.sleep(_RETRY_S)
@@ -363,7 +366,7 @@ class _Write:
     ) -> None:
         try:
             if error is None:
-                knobs.step("before commit")
+                test_hooks.step("before commit")
                 self._connection.execute("COMMIT")
             else:
                 self._roll_back()
@@ -377,7 +380,7 @@ class _Write:
         if isinstance(error, UnicodeError):
             raise self._database.explain_text(error) from error
         if error is None:
-            knobs.step("after commit")
+            test_hooks.step("after commit")
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:

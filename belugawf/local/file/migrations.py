@@ -19,7 +19,7 @@ from pathlib import Path
 import sqlite_utils
 from sqlite_utils import Migrations
 
-from belugawf.host import knobs
+from belugawf.host import test_hooks
 from belugawf.local.file import ownership
 from belugawf.local.file.filesystem import private_umask, state_folder
 from belugawf.model.errors import BusyError
@@ -51,13 +51,13 @@ def migrate(
             if found and path is not None:
                 _require_alone(connection, path)
                 keep_copy(path, found)
-                knobs.step("copy kept")
+                test_hooks.step("copy kept")
             # Plugins of sqlite-utils are somebody else's code, and finding them takes longest.
             migrations.apply(sqlite_utils.Database(connection, execute_plugins=False))
             connection.execute(f"PRAGMA application_id = {application_id}")
             connection.execute(f"PRAGMA user_version = {version}")
             assert connection.in_transaction, "a migration has committed"
-        knobs.step("before migrated")
+        test_hooks.step("before migrated")
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

@@ -13,7 +13,6 @@ from temporalio.api.enums.v1 import (
     EventType,
     PendingActivityState,
     PendingWorkflowTaskState,
-    WorkflowExecutionStatus,
     WorkflowTaskFailedCause,
 )
 from temporalio.api.history.v1 import HistoryEvent
@@ -31,7 +30,7 @@ from belugawf.model.values import frozen
 from belugawf.temporal.environment import problem_of
 from belugawf.temporal.histories import instant, translate, translated
 from belugawf.temporal.payloads import LABELS_MEMO, PROGRESS_MEMO, WAITS_MEMO, to_text
-from belugawf.temporal.server import RunName, Server, owner_of
+from belugawf.temporal.server import STATUSES, RunName, Server, owner_of
 
 if TYPE_CHECKING:
     from belugawf.temporal.driving import Driving
@@ -44,23 +43,13 @@ _SILENCE_S = 1.0
 # How long a `resume` waits for a turn that was refused before, in seconds.
 _REFUSED_S = 30.0
 # A task that no worker has taken for so long, though some polled lately: they are gone.
-_UNTAKEN_S = 12.0
+_POLLED_LATELY_S = 12.0
 # The same where none polled lately.
 _UNPOLLED_S = 3.0
 
-STATUSES = {
-    WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING: "running",
-    WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_COMPLETED: "completed",
-    WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_FAILED: "failed",
-    WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_CANCELED: "cancelled",
-    WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_TERMINATED: "terminated",
-    WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW: "continued_as_new",
-    WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_TIMED_OUT: "timed_out",
-}
-
 
 @frozen()
-class Look:
+class Snapshot:
     """A run as it was at one moment; `recorded` is the problem that its history tells of."""
 
     run: RunName
@@ -69,13 +58,13 @@ class Look:
     events: Sequence[e.Event]
     recorded: Problem | None
 
-    def goes_on(self, patience_ns: int, *, anew: bool = False) -> bool:
+    def goes_on(self, patience_ns: int, *, ignoring_problem: bool = False) -> bool:
         """Whether it will move within `patience_ns`, where workers are there.
 
-        `anew`: with code that may have been mended since it could not.
+        `ignoring_problem`: with code that may have been mended since it could not.
         """
         info = self.info
-        stuck = (info.problem is not None and not anew) or info.unattended is not None
+        stuck = (info.problem is not None and not ignoring_problem) or info.unattended is not None
         if not info.open or stuck:
             return False
         if self.described.HasField("pending_workflow_task"):
@@ -88,7 +77,7 @@ class Look:
                 return True
         return not info.waiting_for
 
-    def with_news(self, before: Look | None) -> RunInfo:
+    def with_news(self, before: Snapshot | None) -> RunInfo:
         """The run with its problem marked as new, where it had no such problem before."""
         problem = self.info.problem
         if problem is None:
@@ -98,14 +87,14 @@ class Look:
         return replace(self.info, problem=replace(problem, new=new))
 
 
-class Looker:
+class SnapshotReader:
     """Looks at runs. What our own worker has met counts before what the server tells."""
 
     def __init__(self, server: Server, driving: Driving) -> None:
         self._server = server
         self._driving = driving
 
-    async def look(self, name: RunName) -> Look:
+    async def read(self, name: RunName) -> Snapshot:
         """The run as it is now."""
         described = await self._server.describe(name)
         length = described.workflow_execution_info.history_length
@@ -117,18 +106,18 @@ class Looker:
             unattended = None if problem else await self._unattended(described)
             info = replace(info, problem=problem, unattended=unattended)
         events = translated(history, described.pending_activities)
-        return Look(name, info, described, events, recorded)
+        return Snapshot(name, info, described, events, recorded)
 
-    async def look_at(self, runs: Sequence[RunName]) -> Sequence[Look]:
+    async def read_many(self, runs: Sequence[RunName]) -> Sequence[Snapshot]:
         """Many runs, a few at a time."""
         gate = asyncio.Semaphore(_AT_ONCE)
 
-        async def look(run: RunName) -> Look:
+        async def read(run: RunName) -> Snapshot:
             async with gate:
-                return await self.look(run)
+                return await self.read(run)
 
         loop = asyncio.get_running_loop()
-        return list(await asyncio.gather(*(hidden_task(loop, look(run)) for run in runs)))
+        return list(await asyncio.gather(*(hidden_task(loop, read(run)) for run in runs)))
 
     async def until_at_rest(
         self, runs: Sequence[RunName], named: bool, patience_ns: int, end: int | None
@@ -142,17 +131,19 @@ class Looker:
             # A problem that was recorded before is no word on the code as it is here now. But the
             # server may take its time before it hands out a refused turn again.
             waits = time.monotonic() - began < _REFUSED_S
-            looks = await self.look_at(left)
+            snapshots = await self.read_many(left)
             touched = {run.run_id for run in driving.touched()}
             left = [
-                look.run
-                for look in looks
-                if look.goes_on(patience_ns, anew=waits and look.run.run_id not in touched)
+                snapshot.run
+                for snapshot in snapshots
+                if snapshot.goes_on(
+                    patience_ns, ignoring_problem=waits and snapshot.run.run_id not in touched
+                )
             ]
             if not named:
                 others = [run for run in driving.touched() if run not in left]
-                looks = await self.look_at(others)
-                left += [look.run for look in looks if look.goes_on(patience_ns)]
+                snapshots = await self.read_many(others)
+                left += [snapshot.run for snapshot in snapshots if snapshot.goes_on(patience_ns)]
             silent = time.monotonic() - worker.environment.active_at > _SILENCE_S
             if not left and (named or (silent and not worker.in_flight)):
                 return
@@ -178,10 +169,10 @@ class Looker:
         """That no worker takes what the run has ready, if none does."""
         if self._driving.is_on:
             return None
-        if not is_untaken(described, polled=False):
+        if not is_unpolled(described, polled=False):
             return None
         polled = bool(await self._server.workers())
-        if not is_untaken(described, polled=polled):
+        if not is_unpolled(described, polled=polled):
             return None
         return f"no worker answers on task queue {self._server.settings.task_queue!r}"
 
@@ -317,13 +308,13 @@ def open_waits(info: WorkflowExecutionInfo) -> list[OpenWait]:
 # -- whether it moves ----------------------------------------------------------------------------
 
 
-def is_untaken(described: DescribeWorkflowExecutionResponse, *, polled: bool) -> bool:
+def is_unpolled(described: DescribeWorkflowExecutionResponse, *, polled: bool) -> bool:
     """Whether something of the run waits for a worker, and none comes."""
-    patience = _UNTAKEN_S if polled else _UNPOLLED_S
-    return any(time.time() - since > patience for since in _untaken_since(described))
+    patience = _POLLED_LATELY_S if polled else _UNPOLLED_S
+    return any(time.time() - since > patience for since in _unpolled_since(described))
 
 
-def _untaken_since(described: DescribeWorkflowExecutionResponse) -> list[float]:
+def _unpolled_since(described: DescribeWorkflowExecutionResponse) -> list[float]:
     """Since when tasks of the run wait for a worker, in seconds since 1970."""
     moments: list[float] = []
     task = described.pending_workflow_task
