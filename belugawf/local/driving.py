@@ -11,8 +11,8 @@ from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from belugawf.executor.base import (
-    DEFAULT_PATIENCE,
-    RESUME_PATIENCE,
+    DEFAULT_IDLE_WAIT,
+    RESUME_IDLE_WAIT,
     nanoseconds,
     seconds_until,
 )
@@ -144,7 +144,7 @@ class Driving:
         await self.lane.write(lambda: here.announce("worker", workflows))
         try:
             async with engine.request(
-                None, nanoseconds(RESUME_PATIENCE), persistent=True
+                None, nanoseconds(RESUME_IDLE_WAIT), persistent=True
             ) as request:
                 await self._drive_until(engine, request, lambda: False, None, grace)
         finally:
@@ -226,7 +226,7 @@ class Driving:
                 refused = self.engine is not None and self.engine.table.refusal(row.key) is not None
                 if refused or not knows(row.workflow):
                     raise driver.why
-                (await self.begun()).want(row.key, nanoseconds(DEFAULT_PATIENCE))
+                (await self.begun()).want(row.key, nanoseconds(DEFAULT_IDLE_WAIT))
             if self.engine is not None and self.standing(row.key) in ("driven", "resting"):
                 await self.engine.settled(row.key, 1.0)
             else:
