@@ -1,6 +1,6 @@
-"""What both providers do alike: they check what callers pass, and follow runs to where they rest.
+"""What both providers do alike: they check what callers pass, and follow runs until they rest.
 
-A provider says how runs are found, started, sent to and looked at: the abstract methods. `RunT` is
+A provider implements how runs are found, started, sent to and read: the abstract methods. `RunT` is
 how it names a run, `SnapshotT` a run as it was at one moment.
 """
 
@@ -139,11 +139,11 @@ class ExecutorBase(FollowingExecutor, ABC, Generic[RunT, SnapshotT, DrivingT]):
 
     @abstractmethod
     async def _send(self, run: RunT, message: Signal, payload: str) -> RunT | None:
-        """Deliver a signal; the run as it was then, `None` where the message's key is known."""
+        """Deliver a signal; the run as it was then, `None` if the message's key is known."""
 
     @abstractmethod
     async def _move_on(self, run: RunT, drive: bool) -> Owner | None:
-        """Have the run take its message: its process, a worker or we; who that is, if not we."""
+        """Wake who drives the run, or drive it; the owner who drives it, `None` if we do."""
 
     @abstractmethod
     async def _ask(self, run: RunT, query: str, args: Sequence[Any]) -> Any:
@@ -151,7 +151,7 @@ class ExecutorBase(FollowingExecutor, ABC, Generic[RunT, SnapshotT, DrivingT]):
 
     @abstractmethod
     async def _read(self, run: RunT) -> SnapshotT:
-        """The run as it is now. Raises `DamagedError` where it cannot be read."""
+        """The run as it is now. Raises `DamagedError` if it cannot be read."""
 
     async def _listed(self, run: RunT) -> RunInfo:
         """The run as it is now; one that cannot be read has a problem."""
@@ -159,7 +159,7 @@ class ExecutorBase(FollowingExecutor, ABC, Generic[RunT, SnapshotT, DrivingT]):
 
     @abstractmethod
     async def _at_rest(self, snapshot: SnapshotT, idle_wait_ns: int) -> RunInfo | None:
-        """The run, where nobody will move it within `idle_wait_ns`; `None` where somebody will.
+        """The run, if nobody will move it within `idle_wait_ns`; else `None`.
 
         A run of ours may be made to move by that.
         """
@@ -286,5 +286,5 @@ def nanoseconds(duration: Duration) -> int:
 
 
 def seconds_until(now: int, end: int | None) -> float:
-    """How long is left until then, in seconds; 1 at most, so that somebody looks again."""
+    """How long is left until then, in seconds; 1 at most, so that the run is read again."""
     return 1.0 if end is None else max(0.0, min(1.0, (end - now) / SECOND_NS))
