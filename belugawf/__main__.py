@@ -64,20 +64,20 @@ def run(arguments: Sequence[str]) -> int:
     except Interrupted as error:
         return error.exit_code
     except Exception as error:
-        return _tell(error, as_json=as_json, verbose=verbose)
+        return _report(error, as_json=as_json, verbose=verbose)
 
 
-def _tell(error: Exception, *, as_json: bool, verbose: bool) -> int:
+def _report(error: Exception, *, as_json: bool, verbose: bool) -> int:
     known = describe_error(error)
     shown = _bug(error, verbose=verbose) if known is None else known
     if as_json:
         STREAMS.say_json(error_line(shown, STREAMS.mask))
     elif not shown.printed:
-        _tell_people(shown)
+        _print_error(shown)
     return shown.exit_code
 
 
-def _tell_people(error: CommandError) -> None:
+def _print_error(error: CommandError) -> None:
     paint = Paint(STREAMS.color, STREAMS.talk_is_terminal())
     # A configuration names all that is wrong with it, one line each.
     STREAMS.say(f"{paint('error:', 'red')} {escape_lines(error.message)}")

@@ -24,7 +24,7 @@ _BUILT_IN = {"default": "belugawf.local.store.probe"}
 
 @frozen()
 class Finding:
-    """What was checked, how it is, and the fix (`None` where nothing is to be done)."""
+    """What was checked, how it is, and the fix (`None` if nothing is to be done)."""
 
     check: str
     state: str

@@ -28,7 +28,6 @@ LARGE = {
     "belugawf.executor.info.RunInfo": RECORD,
     "belugawf.local.store.rows.RunRow": RECORD,
     "belugawf.model.events.ActivityScheduled": RECORD,
-    "belugawf.local.drive.turns.TurnMaker": "two ideas, to be parted",
 }
 
 # Modules by their dotted name.

@@ -40,7 +40,7 @@ COMMANDS = {
 
 @frozen(kw_only=True)
 class Globals:
-    """The flags before the command; `None` where one was not given."""
+    """The flags before the command; `None` if one was not given."""
 
     config: Path | None = None
     directory: Path | None = None
@@ -159,8 +159,8 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         from belugawf.cli.streams import STREAMS
 
         STREAMS.write(f"belugawf {belugawf.__version__}\n")

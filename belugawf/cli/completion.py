@@ -32,7 +32,7 @@ def _completing(find: Callable[[Settings, str], Iterable[str]]) -> Complete:
         from belugawf.cli.app import Globals
         from belugawf.cli.session import settings_of
 
-        # A broken configuration, database or module is no reason to write into somebody's prompt.
+        # A broken configuration, database or module must not write into the prompt.
         try:
             flags = Globals.of(ctx)
             names = list(find(settings_of(flags, directory=flags.directory), incomplete))

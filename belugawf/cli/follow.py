@@ -27,7 +27,7 @@ _FOLLOW_S = 5.0
 _POLL_INTERVAL_S = 0.05
 # Waits of up to so many seconds are slept through (CLI.md).
 _IDLE_WAIT_S = 60
-# The third Ctrl-C: whoever presses it wants out now, and the state is on disk.
+# The third Ctrl-C ends the process at once: the state is on disk.
 _DRAINING_PRESSES = 2
 
 
@@ -79,8 +79,7 @@ async def follow_other(
 ) -> RunInfo:
     """Follow a run that another process drives for a moment, then say who goes on.
 
-    `owner` is who drove it before, if known. `received` tells if the message was taken: until then
-    the run seems to be at rest.
+    `owner` is who drove it before, if known. Until `received`, the run seems to be at rest.
     """
     deadline = time.monotonic() + _FOLLOW_S
     while info.open and not received(info) and time.monotonic() < deadline:
@@ -116,7 +115,7 @@ async def wait_for(
     until: str,
     max_wait: timedelta | None,
 ) -> RunInfo:
-    """Wait for a run that another process drives; say what to type where nobody does."""
+    """Wait for a run that another process drives; say what to type if nobody does."""
     driver = await executor.driver_of(info.run_id)
     if info.open and session.talk_terminal and driver.kind == "nobody":
         command = sentences.moving_command(session, info)

@@ -80,7 +80,7 @@ async def _refresh_until(view: LiveView | LineView, stop: asyncio.Event) -> None
             await view.refresh(last=stopping)
         if stopping:
             return
-        # Nor is it to take the time of the work, where a history is long.
+        # Nor may it slow the work down if a history is long.
         pause = max(_POLL_INTERVAL_S, (time.monotonic() - began) * _POLL_SHARE)
         with suppress(TimeoutError):
             async with asyncio.timeout(pause):

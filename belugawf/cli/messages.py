@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from belugawf.cli.session import Session
     from belugawf.executor import DurableExecutor, Owner, RunInfo
 
-# A run that another process drives, who that is if known, and what tells if it took its message.
+# A run that another process drives, its owner if known, and whether its message was received.
 Elsewhere: TypeAlias = "tuple[RunInfo, Owner | None, Callable[[RunInfo], bool]]"
 
 
@@ -86,10 +86,7 @@ async def follow_messages(
     mine: Sequence[str],
     others: Sequence[Elsewhere],
 ) -> list[RunInfo]:
-    """Follow runs from their messages to their rest, and say where they are then.
-
-    This executor drives `mine`.
-    """
+    """Follow runs until they rest, then report their state. This executor drives `mine`."""
     pending: set[str] = set()
     await to_rest(session, executor, mine)
     for before, owner, received in others:
@@ -98,17 +95,17 @@ async def follow_messages(
             if info.open and not received(info):
                 pending.add(info.run_id)
     infos = await described(executor, [info.run_id for info in runs])
-    await _say_where(session, executor, infos, pending)
+    await _report(session, executor, infos, pending)
     return infos
 
 
-async def _say_where(
+async def _report(
     session: Session, executor: DurableExecutor, infos: Sequence[RunInfo], pending: Container[str]
 ) -> None:
-    """Where runs are after a message: ended how, waiting for what, refused why.
+    """Report runs after a message: how they ended, what they wait for, why they were refused.
 
-    Those in `pending` have not taken their message yet: they still seem to wait for it, and
-    somebody who reads that sends it again.
+    Runs in `pending` have not received their message yet. They still seem to wait for it, and a
+    reader of that would send it again. So nothing is reported of them.
     """
     if session.quiet or session.interrupted is not None:
         return

@@ -72,7 +72,7 @@ Yes: TypeAlias = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")
 
 
 def duration(text: str | None, flag: str) -> timedelta | None:
-    """The duration of a flag, `None` where it was not given. Raises `UsageError`."""
+    """The duration of a flag, `None` if it was not given. Raises `UsageError`."""
     if text is None:
         return None
     try:
@@ -97,7 +97,7 @@ def pairs(texts: Sequence[str] | None, flag: str) -> dict[str, str]:
 
 
 def only_one(given: Mapping[str, bool]) -> None:
-    """Raise `UsageError` where more than one of these flags is given."""
+    """Raise `UsageError` if more than one of these flags is given."""
     flags = [flag for flag, is_given in given.items() if is_given]
     if len(flags) > 1:
         raise UsageError(
@@ -106,7 +106,7 @@ def only_one(given: Mapping[str, bool]) -> None:
 
 
 def read_text(source: str, flag: str) -> str:
-    """The text of a file, or of stdin for "-". Raises `UsageError` where it cannot be read."""
+    """The text of a file, or of stdin for "-". Raises `UsageError` if it cannot be read."""
     try:
         if source == "-":
             return sys.stdin.buffer.read().decode("utf-8") if sys.stdin is not None else ""
@@ -123,7 +123,7 @@ def read_text(source: str, flag: str) -> str:
 
 
 def whole_number(text: str | None, flag: str) -> int | None:
-    """A whole number of 1 or more, `None` where it was not given. Raises `UsageError`."""
+    """A whole number of 1 or more, `None` if it was not given. Raises `UsageError`."""
     if text is None:
         return None
     if re.fullmatch(r"0*[1-9][0-9]{0,17}", text) is None:

@@ -67,7 +67,7 @@ class Resume:
         async with watching(session, executor, watched, lines=session.verbose):
             infos = list(await self._resume(executor))
         if self._named:
-            # With those that have ended already, which nobody drives.
+            # Ended runs among them were not driven.
             infos = await described(executor, self._runs)
         if session.interrupted is None:
             infos = [await self._follow(executor, info) for info in infos]
@@ -82,7 +82,7 @@ class Resume:
         )
 
     async def _before(self, executor: DurableExecutor) -> list[str]:
-        """Look at the named runs, and find what a view should show."""
+        """Read the named runs; the runs that a view should show."""
         if self._named:
             infos = await described(executor, self._named)
             self._runs = list(dict.fromkeys(info.run_id for info in infos))
@@ -120,7 +120,7 @@ class Resume:
         talkative = bool(self._named) or session.talk_terminal or session.verbose
         if info.run_id in self._ended_before:
             session.say(f"{name} has ended already: {info.status.replace('_', ' ')}")
-        elif self._driven_badly(info):
+        elif self._failed_now(info):
             if talkative:
                 sentences.say_failure(info)
             else:
@@ -135,7 +135,7 @@ class Resume:
         else:
             session.say(f"{name} {info.status.replace('_', ' ')}")
 
-    def _driven_badly(self, info: RunInfo) -> bool:
+    def _failed_now(self, info: RunInfo) -> bool:
         return info.status in ("failed", "timed_out") and info.run_id not in self._ended_before
 
     def _finish(self, infos: Sequence[RunInfo]) -> None:
@@ -153,7 +153,7 @@ class Resume:
 
     def _error(self, infos: Sequence[RunInfo]) -> CommandError | None:
         extra = {"runs": [info.to_json() for info in infos]}
-        failed = [info for info in infos if self._driven_badly(info)]
+        failed = [info for info in infos if self._failed_now(info)]
         if failed:
             message = exits.outcome_message(failed[0])
             if len(failed) > 1:

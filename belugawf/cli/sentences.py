@@ -29,8 +29,8 @@ _STANDARD_LIBRARY = str(Path(os.__file__).resolve().parent) + os.sep
 
 
 def answer(session: Session, signal: str, expected: str | None, run: str | None) -> str:
-    """The command that answers a wait; `run` where the signal's name alone is not enough."""
-    # Where the wait names no type, the example is the commonest of answers: a yes.
+    """The command that answers a wait; `run` if the signal's name alone is not enough."""
+    # If the wait names no type, the example is the commonest answer: a yes.
     examples = {"bool": ["--payload", "true"], "str": ["--text", "..."]}
     payload = examples.get(expected or "bool", ["--payload", "<JSON>"])
     names = [signal] if run is None else [signal, run]
@@ -38,7 +38,7 @@ def answer(session: Session, signal: str, expected: str | None, run: str | None)
 
 
 def answer_open(session: Session, wait: OpenWait, waiting_runs: Mapping[str, int]) -> str:
-    """The command that answers an open wait, where so many runs wait for each signal."""
+    """The command that answers an open wait, if so many runs wait for each signal."""
     run = wait.workflow_id if waiting_runs[wait.signal] > 1 else None
     return answer(session, wait.signal, wait.expected, run)
 
@@ -84,7 +84,7 @@ def wait_text(session: Session, wait: Waiting) -> str:
 
 
 def attempts(wait: Waiting) -> str:
-    """ " (attempt 2 of 3)", "" where the attempt is not known."""
+    """ " (attempt 2 of 3)", "" if the attempt is not known."""
     return "" if wait.attempt is None else f" ({attempt_text(wait.attempt, wait.max_attempts)})"
 
 
@@ -117,7 +117,7 @@ def say_waits(session: Session, info: RunInfo, waiting_runs: Mapping[str, int]) 
 
 
 def moving_command(session: Session, info: RunInfo) -> str:
-    """What to type where nobody drives the run: a worker, where it waits for one."""
+    """What to type if nobody drives the run: a worker, if it waits for one."""
     if info.unattended is not None:
         return escape(session.command("worker"))
     return resume_command(session, info)
@@ -223,7 +223,7 @@ def require_completed(session: Session, info: RunInfo) -> None:
 
 
 def user_traceback(text: str | None) -> str | None:
-    """The frames in the user's own files; `None` where there are none."""
+    """The frames in the user's own files; `None` if there are none."""
     if not text:
         return None
     kept: list[str] = []

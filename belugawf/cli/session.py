@@ -122,7 +122,7 @@ class Session:
     def run(self, work: Callable[[DurableExecutor], Awaitable[T]], *, create: bool = False) -> T:
         """Call `work` with an entered executor, on an event loop of its own.
 
-        Raises `RunNotFoundError` where nothing is stored yet (and nothing may be created), and
+        Raises `RunNotFoundError` if nothing is stored yet (and nothing may be created), and
         `Interrupted` after SIGINT, SIGTERM or SIGHUP, unless `work` handles them.
         """
         if not create and self.nothing_stored:
@@ -242,12 +242,12 @@ def redact_talk(settings: Settings) -> Redaction:
 
 
 def unredacted(executor: DurableExecutor) -> DurableExecutor:
-    """The executor that tells results as they are: what is asked for must be usable."""
+    """The executor that returns results unmasked: a result that was asked for must be usable."""
     return cast("DurableExecutor", getattr(executor, "unredacted", executor))
 
 
 def os_user() -> str | None:
-    """The name of the person at the keyboard, `None` where the system has none."""
+    """The name of the person at the keyboard, `None` if the system has none."""
     import pwd
 
     try:

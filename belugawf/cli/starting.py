@@ -35,7 +35,7 @@ class Start:
     detach: bool
 
     async def existing(self, executor: DurableExecutor) -> RunInfo | None:
-        """The run that is stored under the id, where it is to be left as it is."""
+        """The run that is stored under the id, if it is to be left as it is."""
         if self.if_exists != "skip" or self.id is None:
             return None
         try:

@@ -1,4 +1,4 @@
-"""stdout is data, stderr is talk; user code is kept from mixing them.
+"""Results go to stdout, messages to stderr; user code is kept from mixing them.
 
 While the CLI drives user code, file descriptor 1 is a copy of stderr: `print`, `os.write(1, ...)`
 and child processes all land there, and results are written to a saved descriptor of the real
@@ -30,8 +30,8 @@ class Streams:
 
     `final` says that the process ends with the command, so that the real stdout is never given
     back: a thread of the user's that outlives its activity cannot write into the results.
-    `mask` is applied to talk: what it returns is said. `color` is what `--color` asks for: errors
-    are told where the flags of the command are not known.
+    `mask` is applied to messages before they are written. `color` is what `--color` asks for:
+    errors are printed without knowing the command's flags.
     """
 
     def __init__(self) -> None:
@@ -58,12 +58,12 @@ class Streams:
         self.final = True
 
     def mask_with(self, mask: Callable[[str], str]) -> None:
-        """Apply `mask` to talk from now on."""
+        """Apply `mask` to messages from now on."""
         self.mask = mask
 
     @property
     def data(self) -> TextIO | None:
-        """Where results go; `None` where stdout is closed."""
+        """Where results go; `None` if stdout is closed."""
         return self._data or sys.stdout
 
     @property
@@ -88,7 +88,7 @@ class Streams:
                 raise
 
     def say(self, text: str) -> None:
-        """Print one line of talk; a closed stderr is no reason to stop."""
+        """Print one line on stderr; a closed stderr is no reason to stop."""
         self.say_json(text if self.mask is None else self.mask(text))
 
     def say_json(self, text: str) -> None:
@@ -137,7 +137,7 @@ class Streams:
 
 
 class _Terminal(io.FileIO):
-    """A terminal. Where it has been closed, nobody looks, and that is no reason to stop."""
+    """A terminal. If it has been closed, that is no reason to stop."""
 
     def write(self, data: Any, /) -> int:
         try:

@@ -24,7 +24,7 @@ def table(
     """Print rows as data: a table on a terminal, tab-separated without headers in a pipe.
 
     A cell is already escaped. Nothing is cut: what does not fit is folded, and the first column,
-    the id that people copy, only where it is wider than half of the terminal.
+    the id that people copy, only if it is wider than half of the terminal.
     """
     if not STREAMS.data_is_terminal():
         STREAMS.write("".join("\t".join(row) + "\n" for row in rows))
@@ -103,7 +103,7 @@ def _note(info: RunInfo) -> str:
 def run_rows(
     session: Session, info: RunInfo, waiting_runs: Mapping[str, int]
 ) -> list[tuple[str, str]]:
-    """One run: where it is and why, and the command that moves it on."""
+    """One run: its state, the reason for it, and the command that continues it."""
 
     def at(instant: int) -> str:
         return render.moment(instant, session.data_terminal)
@@ -186,7 +186,7 @@ def _holding_rows(info: RunInfo) -> list[tuple[str, str]]:
 
 
 def _next_rows(session: Session, info: RunInfo) -> list[tuple[str, str]]:
-    """The command that moves the run on, where somebody has to type one."""
+    """The command that continues the run, if one has to be typed."""
     owner = info.owner
     if owner is not None and owner.alive:
         return [("next", f"kill -CONT {owner.pid}")] if owner.frozen else []

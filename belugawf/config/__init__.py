@@ -1,4 +1,4 @@
-"""The configuration: what can be said (`keys`), in a file (`file`), and what wins (`settings`)."""
+"""The configuration: its keys (`keys`), the file (`file`), and what wins (`settings`)."""
 
 from belugawf.config.keys import KEYS, ConfigFileError
 from belugawf.config.settings import (

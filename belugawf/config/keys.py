@@ -1,4 +1,4 @@
-"""The one list of keys: what can be configured, how each value is read, and where it is said.
+"""The one list of keys: what can be configured, how each value is read, and what sets it.
 
 A reader turns one value as it was given into the value in force. It raises `ValueError`, which says
 what was expected and what was found.
@@ -236,8 +236,8 @@ def _shown(given: Given) -> str:
 class Key:
     """One key: its dotted name, how its value is read, its default for people.
 
-    `variables` are the environment variables that say it; the first one that is set counts. Those
-    without `BELUGAWF_` are what Temporal's own tools are told by.
+    `variables` are the environment variables that set it; the first one that is set counts. Those
+    without `BELUGAWF_` are read by Temporal's own tools.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The settings in force, from flags, environment, file and defaults; the first that says it wins.
+"""The settings in force, from flags, environment, file and defaults; the first that is set wins.
 
 Everything that is wrong with them is reported at once.
 """
@@ -36,7 +36,7 @@ _CONFIG_VARIABLE = "BELUGAWF_CONFIG"
 @frozen(kw_only=True)
 class TlsFiles:
     """PEM for TLS, as files or as their content: the authority to trust, and the client's own
-    certificate and key. `server_name` is the name that the server's certificate must have, where
+    certificate and key. `server_name` is the name that the server's certificate must have, if
     that is not the host's."""
 
     ca: Path | bytes | None = None
@@ -62,7 +62,7 @@ class Settings:
 
     `resume_max_time` is `None` for no limit, `max_crashes` 0 for no limit. `redact` are globs for
     names of keys whose values the command line masks. `source` is the file that was read, `None` if
-    there is none; `sources` says for each key where its value is from.
+    there is none; `sources` has the source of each value.
     """
 
     provider: str = default_of("provider")

@@ -25,10 +25,10 @@ _IMPORTED = (".py", ".pyc", ".so")
 
 
 class Trust:
-    """Refuses what others could have put there; nothing where `BELUGAWF_TRUST=1` says so.
+    """Refuses what others could have put there; nothing if `BELUGAWF_TRUST=1` is set.
 
-    Its methods raise `UntrustedError`. What does not exist, or cannot be looked at, passes: whoever
-    uses it finds out.
+    Its methods raise `UntrustedError`. What does not exist, or cannot be read, passes: using
+    it will fail.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -71,7 +71,7 @@ class Trust:
     def _require(self, what: str, path: Path, way: str) -> None:
         if self._off:
             return
-        for found in _looks(path):
+        for found in _stats(path):
             reason = fault(found, self._users)
             if reason is not None:
                 raise UntrustedError(
@@ -118,13 +118,13 @@ def _other_writers(found: os.stat_result) -> str | None:
 
 
 def _remedy(found: os.stat_result, path: Path, users: Collection[int]) -> str:
-    """How to take the others' permission away, where that is what is wrong."""
+    """How to take the others' permission away, if that is what is wrong."""
     if found.st_uid not in users:
         return ""
     return f"take that away: chmod go-w {quoted(str(path))}; or "
 
 
-def _looks(path: Path) -> Iterator[os.stat_result]:
+def _stats(path: Path) -> Iterator[os.stat_result]:
     """What is there: for a link, both the link and what it leads to."""
     try:
         found = path.lstat()

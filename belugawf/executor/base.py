@@ -1,7 +1,7 @@
-"""What both providers do alike: they check what callers pass, and follow runs to where they rest.
+"""What both providers do alike: they check what callers pass, and follow runs until they rest.
 
-A provider says how runs are found, started, sent to and looked at: the abstract methods. `RunT` is
-how it names a run, `LookT` a run as it was at one moment.
+A provider implements how runs are found, started, sent to and read: the abstract methods. `RunT` is
+how it names a run, `SnapshotT` a run as it was at one moment.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from belugawf.executor.blocking import BlockingExecutor
 
 # How long a run that this executor has started or signalled is followed through its waits.
-DEFAULT_PATIENCE = 60.0
-RESUME_PATIENCE = 5.0
+DEFAULT_IDLE_WAIT = 60.0
+RESUME_IDLE_WAIT = 5.0
 
 
-class Look(Protocol):
+class Snapshot(Protocol):
     """A run as it was at one moment."""
 
     @property
@@ -62,11 +62,11 @@ class Driving(Protocol):
 
 
 RunT = TypeVar("RunT")
-LookT = TypeVar("LookT", bound=Look)
+SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
 DrivingT = TypeVar("DrivingT", bound=Driving)
 
 
-class ExecutorBase(FollowingExecutor, ABC, Generic[RunT, LookT, DrivingT]):
+class ExecutorBase(FollowingExecutor, ABC, Generic[RunT, SnapshotT, DrivingT]):
     """The half of `DurableExecutor` that knows no provider.
 
     `own_process`: the process is the command line's, and ends by `os._exit` right after this
@@ -139,34 +139,34 @@ class ExecutorBase(FollowingExecutor, ABC, Generic[RunT, LookT, DrivingT]):
 
     @abstractmethod
     async def _send(self, run: RunT, message: Signal, payload: str) -> RunT | None:
-        """Deliver a signal; the run as it was then, `None` where the message's key is known."""
+        """Deliver a signal; the run as it was then, `None` if the message's key is known."""
 
     @abstractmethod
     async def _move_on(self, run: RunT, drive: bool) -> Owner | None:
-        """Have the run take its message: its process, a worker or we; who that is, if not we."""
+        """Wake who drives the run, or drive it; the owner who drives it, `None` if we do."""
 
     @abstractmethod
     async def _ask(self, run: RunT, query: str, args: Sequence[Any]) -> Any:
         """The answer of the run's own query."""
 
     @abstractmethod
-    async def _look(self, run: RunT) -> LookT:
-        """The run as it is now. Raises `DamagedError` where it cannot be read."""
+    async def _read(self, run: RunT) -> SnapshotT:
+        """The run as it is now. Raises `DamagedError` if it cannot be read."""
 
     async def _listed(self, run: RunT) -> RunInfo:
         """The run as it is now; one that cannot be read has a problem."""
-        return (await self._look(run)).info
+        return (await self._read(run)).info
 
     @abstractmethod
-    async def _at_rest(self, look: LookT, patience_ns: int) -> RunInfo | None:
-        """The run, where nobody will move it within `patience_ns`; `None` where somebody will.
+    async def _at_rest(self, snapshot: SnapshotT, idle_wait_ns: int) -> RunInfo | None:
+        """The run, if nobody will move it within `idle_wait_ns`; else `None`.
 
         A run of ours may be made to move by that.
         """
 
     @abstractmethod
-    async def _pause(self, look: LookT, longest_s: float) -> None:
-        """Until something may have changed since that look, or so long."""
+    async def _pause(self, snapshot: SnapshotT, longest_s: float) -> None:
+        """Until something may have changed since that snapshot, or so long."""
 
     @abstractmethod
     async def _driver(self, run: RunT) -> Driver:
@@ -228,14 +228,14 @@ class ExecutorBase(FollowingExecutor, ABC, Generic[RunT, LookT, DrivingT]):
         found = await self._find(run)
         if name not in BUILT_IN_QUERIES:
             return await self._ask(found, name, args)
-        info = (await self._look(found)).info
+        info = (await self._read(found)).info
         if name == "waiting":
             return [waiting.to_json() for waiting in info.waiting_for]
         return info.status if name == "status" else info.result
 
     async def describe(self, run: str) -> RunInfo:
         """The run as it is now."""
-        return (await self._look(await self._find(run))).info
+        return (await self._read(await self._find(run))).info
 
     async def driver_of(self, run: str) -> Driver:
         return await self._driver(await self._find(run))
@@ -246,18 +246,18 @@ class ExecutorBase(FollowingExecutor, ABC, Generic[RunT, LookT, DrivingT]):
         *,
         until: str = "done",
         max_wait: Duration | None = None,
-        patience: Duration = DEFAULT_PATIENCE,
+        patience: Duration = DEFAULT_IDLE_WAIT,
     ) -> RunInfo:
         reached = condition(until)
         found = await self._find(run)
         end = None if max_wait is None else self._driving.now() + nanoseconds(max_wait)
         while True:
-            look = await self._look(found)
-            info = look.info
+            snapshot = await self._read(found)
+            info = snapshot.info
             if reached(info) or not info.open:
                 return info
             if until == "rest":
-                rests = await self._at_rest(look, nanoseconds(patience))
+                rests = await self._at_rest(snapshot, nanoseconds(patience))
                 if rests is not None:
                     return rests
             if self._driving.stopped:
@@ -268,7 +268,7 @@ class ExecutorBase(FollowingExecutor, ABC, Generic[RunT, LookT, DrivingT]):
                     f"run {info.workflow_id!r} is not there yet; it goes on",
                     hint=f"look at it: {command_line('status', info.workflow_id)}",
                 )
-            await self._pause(look, seconds_until(now, end))
+            await self._pause(snapshot, seconds_until(now, end))
 
     async def result_of(self, run_id: str) -> Any:
         found = await self._find(run_id)
@@ -286,5 +286,5 @@ def nanoseconds(duration: Duration) -> int:
 
 
 def seconds_until(now: int, end: int | None) -> float:
-    """How long is left until then, in seconds; 1 at most, so that somebody looks again."""
+    """How long is left until then, in seconds; 1 at most, so that the run is read again."""
     return 1.0 if end is None else max(0.0, min(1.0, (end - now) / SECOND_NS))

@@ -92,7 +92,7 @@ class BlockingHandle:
 
 
 def _blocking(member: Any, run: Callable[[Any], Any]) -> Any:
-    """The member as it is; where it is a method, one that blocks and runs on the loop."""
+    """The member as it is; if it is a method, one that blocks and runs on the loop."""
     if not inspect.ismethod(member):
         return member
 

@@ -34,7 +34,7 @@ class TypedWait(Protocol):
 
 
 def check_payload(signal: str, text: str, waits: Sequence[TypedWait]) -> None:
-    """Raise `PayloadTypeError` where no open wait for the signal could take this payload."""
+    """Raise `PayloadTypeError` if no open wait for the signal could take this payload."""
     problem: PayloadTypeError | None = None
     for wait in waits:
         if wait.schema is None:
@@ -121,7 +121,7 @@ def outcome_error(info: RunInfo) -> BelugaError:
 
 
 def ended_status(status: str | None) -> str | None:
-    """The status, where it is one of ended runs. Raises `UsageError`."""
+    """The status, if it is one of ended runs. Raises `UsageError`."""
     if status is None or (status in STATUSES and status != OPEN):
         return status
     what = "an open run is never pruned" if status == OPEN else f"there is no status {status!r}"

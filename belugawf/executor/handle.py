@@ -16,7 +16,7 @@ class FollowingExecutor(DurableExecutor, Protocol):
 
 
 class RunHandle:
-    """One run of an executor; `run_id` is a `RunId`, so that no other run can take its place."""
+    """One run of an executor; `run_id` is a `RunId`, so it means no other run."""
 
     def __init__(self, executor: FollowingExecutor, workflow_id: str, run_id: str) -> None:
         self._executor = executor
@@ -38,7 +38,7 @@ class RunHandle:
         """The result once the run has completed, decoded by the workflow's return annotation.
 
         Raises `WorkflowFailedError`, `WorkflowCancelledError`, `WorkflowTerminatedError`,
-        `WorkflowTimedOutError`; `NotFinishedError` where nobody drives it; the `TurnError` that
+        `WorkflowTimedOutError`; `NotFinishedError` if nobody drives it; the `TurnError` that
         keeps it from moving.
         """
         return await self._executor.result_of(self.run_id)

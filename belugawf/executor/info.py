@@ -1,4 +1,4 @@
-"""The values that callers see: runs and their parts, and what became of what was asked.
+"""The values that callers see: runs, their parts, and the outcomes of requests.
 
 Instants are nanoseconds since 1970 (UTC), payloads are plain JSON values (dict, list, str, int,
 float, bool, None).
@@ -43,7 +43,7 @@ class Waiting:
     """One thing that a run waits for.
 
     `kind` is signal, timer, activity or child; `name` the signal's or activity's name, the
-    duration's text of a timer. `until` is `None` where nothing bounds the wait. For activities:
+    duration's text of a timer. `until` is `None` if nothing bounds the wait. For activities:
     `attempt` (from 1) of `max_attempts` (0: without limit), `state` "running" or "retrying" (then
     `until` is when the next attempt starts), `error` the last failure. For signals: `prompt`,
     `expected` (the payload's type, for people).
@@ -84,10 +84,10 @@ class Owner:
 
 @frozen()
 class Driver:
-    """Who moves a run on: "us" (this executor), the "process" that holds it, a "worker" that takes
-    it when there is something to do, or "nobody", and `why` not.
+    """Who moves a run on: "us" (this executor), the "process" that holds it, a "worker" that
+    claims it when there is something to do, or "nobody", and `why` not.
 
-    `owner` is that process or worker; `None` where any worker may be it.
+    `owner` is that process or worker; `None` if any worker may be it.
     """
 
     kind: Literal["us", "process", "worker", "nobody"]
@@ -134,8 +134,8 @@ class ActivityState:
 class RunInfo:
     """A run as everybody may see it; `to_json` is `belugawf.run/1` of CLI.md.
 
-    `unattended` says that the run is ready to move and no worker takes it, where the provider
-    needs workers; it is in the JSON only then.
+    `unattended` says that the run is ready to move and no worker claims it, if the provider
+    needs workers. It is in the JSON only if it is set.
     """
 
     workflow_id: str
@@ -250,7 +250,7 @@ class NewRun:
 class Delivery:
     """What became of a signal: on disk, for `run`. `duplicate`: its key was seen before.
 
-    `driven_by` is the live process that goes on with the run, `None` where this executor does.
+    `driven_by` is the live process that goes on with the run, `None` if this executor does.
     """
 
     run: RunInfo

@@ -79,7 +79,7 @@ class DurableExecutor(Protocol):
         """Record a run durably and (unless `detach`) start driving it in the background.
 
         `input` is the value of the one parameter besides `ctx`, or a mapping by parameter name.
-        Raises `UsageError` where it does not fit, `WorkflowNotFoundError`, `AlreadyExistsError`.
+        Raises `UsageError` if it does not fit, `WorkflowNotFoundError`, `AlreadyExistsError`.
         """
 
     async def signal(
@@ -169,13 +169,13 @@ class DurableExecutor(Protocol):
 
         `status`, `workflow`: only those. `dry_run` only counts them. `vacuum` gives the free space
         back to the disk afterwards, which rewrites the file: raises `BusyError` while another
-        process is at work on it. Raises `UsageError` where the provider deletes runs itself.
+        process is at work on it. Raises `UsageError` if the provider deletes runs itself.
         """
 
     async def history(self, run: str, *, after: int | None = None) -> Sequence[Event]:
         """The events; with `after` those whose position is greater, and will stay so.
 
-        Where a provider knows of failed attempts before they have a place in the history, they
+        If a provider knows of failed attempts before they have a place in the history, they
         come last, and only without `after`.
         """
 

@@ -1,6 +1,6 @@
-"""An executor whose answers are masked: what the command line shows, where `redact` is configured.
+"""An executor whose answers are masked: what the command line shows if `redact` is configured.
 
-It masks what is looked at (runs, histories, waits, answers to queries), and nothing that is stored,
+It masks what is shown (runs, histories, waits, answers to queries), and nothing that is stored,
 sent or handed to user code.
 """
 
@@ -55,7 +55,7 @@ class RedactingExecutor:
         return RunHandle(self, handle.id, handle.run_id)
 
     async def result_of(self, run_id: str) -> Any:
-        """The result itself: whoever asks for it wants to work with it."""
+        """The result itself, for further work with it."""
         return await self.unredacted.handle(run_id).result()
 
     # -- parts of runs ---------------------------------------------------------------------------
@@ -83,7 +83,7 @@ class RedactingExecutor:
         return await self._masked(await answer)
 
     async def _masked(self, value: Any) -> Any:
-        """What an executor has answered, whatever it was asked."""
+        """An answer of the executor, masked by its type."""
         match value:
             case RunInfo():
                 return await self._run(value)
@@ -130,7 +130,7 @@ class RedactingExecutor:
         try:
             self._learn_from(await self.unredacted.history(run))
         except BelugaError:
-            return  # it is said where the history itself is asked for
+            return  # reading the history itself reports it
 
     def _learn_from(self, history: Sequence[Event]) -> None:
         for event in history:

@@ -1,4 +1,4 @@
-"""What a history shows to people: what the run waits for, and where its activities are."""
+"""What a history shows to people: what the run waits for, and the states of its activities."""
 
 from __future__ import annotations
 

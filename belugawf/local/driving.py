@@ -11,8 +11,8 @@ from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from belugawf.executor.base import (
-    DEFAULT_PATIENCE,
-    RESUME_PATIENCE,
+    DEFAULT_IDLE_WAIT,
+    RESUME_IDLE_WAIT,
     nanoseconds,
     seconds_until,
 )
@@ -141,7 +141,7 @@ class Driving:
         """Stay and drive all runs of these workflows, until an interrupt."""
         engine, here = await self.begun(), self.presence
         assert here is not None
-        idle_wait_ns = nanoseconds(RESUME_PATIENCE)
+        idle_wait_ns = nanoseconds(RESUME_IDLE_WAIT)
         try:
             async with engine.request(None, idle_wait_ns, persistent=True) as request:
                 await self.lane.write(lambda: here.announce("worker", workflows))
@@ -225,7 +225,7 @@ class Driving:
                 refused = self.engine is not None and self.engine.table.refusal(row.key) is not None
                 if refused or not knows(row.workflow):
                     raise driver.why
-                (await self.begun()).want(row.key, nanoseconds(DEFAULT_PATIENCE))
+                (await self.begun()).want(row.key, nanoseconds(DEFAULT_IDLE_WAIT))
             if self.engine is not None and self.standing(row.key) in ("driven", "resting"):
                 await self.engine.settled(row.key, 1.0)
             else:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from belugawf.executor.base import (
-    DEFAULT_PATIENCE,
-    RESUME_PATIENCE,
+    DEFAULT_IDLE_WAIT,
+    RESUME_IDLE_WAIT,
     ExecutorBase,
     nanoseconds,
 )
@@ -64,22 +64,22 @@ from belugawf.model.values import frozen
 if TYPE_CHECKING:
     from belugawf.local.drive.engine import Engine
 
-# How many times as long as a look takes the next one is not taken.
-_LOOK_SHARE = 9
+# After a read, the next one waits this many times as long as it took.
+_READ_SHARE = 9
 # How many runs and waits a summary or an error names.
 _SHOWN = 20
 
 
 @frozen()
-class _Look:
-    """A run as it was at one moment, and how long it took to look."""
+class _Snapshot:
+    """A run as it was at one moment, and how long it took to read."""
 
     row: RunRow
     info: RunInfo
     took_s: float
 
 
-class LocalExecutor(ExecutorBase[RunRow, _Look, Driving]):
+class LocalExecutor(ExecutorBase[RunRow, _Snapshot, Driving]):
     """`DurableExecutor` on one SQLite file; use as `async with`. See `ExecutorBase`."""
 
     provider = "default"
@@ -160,7 +160,7 @@ class LocalExecutor(ExecutorBase[RunRow, _Look, Driving]):
         else:
             engine = await driving.begun()
             ours = replace(new, owner=driving.own_id)
-            row = await engine.create(ours, if_exists, nanoseconds(DEFAULT_PATIENCE))
+            row = await engine.create(ours, if_exists, nanoseconds(DEFAULT_IDLE_WAIT))
         return row.workflow_id, row.run_id
 
     async def resume(
@@ -170,7 +170,7 @@ class LocalExecutor(ExecutorBase[RunRow, _Look, Driving]):
         max_time: Duration | None = None,
         grace: Duration | None = None,
         workflow: str | None = None,
-        patience: Duration = RESUME_PATIENCE,
+        patience: Duration = RESUME_IDLE_WAIT,
         dry_run: bool = False,
     ) -> list[RunInfo]:
         named = [id] if isinstance(id, str) else list(id or ())
@@ -255,7 +255,7 @@ class LocalExecutor(ExecutorBase[RunRow, _Look, Driving]):
     async def _move_on(self, run: RunRow, drive: bool) -> Owner | None:
         driver = self._driving.wake_driver(run)
         if driver.owner is None and drive and self._knows(run.workflow):
-            (await self._driving.begun()).want(run.key, nanoseconds(DEFAULT_PATIENCE))
+            (await self._driving.begun()).want(run.key, nanoseconds(DEFAULT_IDLE_WAIT))
         return driver.owner
 
     async def workers(self, workflow: str | None = None) -> Sequence[Owner]:
@@ -273,19 +273,19 @@ class LocalExecutor(ExecutorBase[RunRow, _Look, Driving]):
 
     # -- looking ---------------------------------------------------------------------------------
 
-    async def _look(self, run: RunRow) -> _Look:
+    async def _read(self, run: RunRow) -> _Snapshot:
         began = time.monotonic()
         row = self._store.by_key(run.key)
         info = self._viewer.run_info(row, new_problem=self._driving.is_news(row.key))
-        return _Look(row, info, time.monotonic() - began)
+        return _Snapshot(row, info, time.monotonic() - began)
 
     async def _listed(self, run: RunRow) -> RunInfo:
         return self._viewer.listed(self._store.by_key(run.key))
 
-    async def _at_rest(self, look: _Look, patience_ns: int) -> RunInfo | None:
-        if self._driving.goes_on(look.row, look.info, patience_ns):
+    async def _at_rest(self, snapshot: _Snapshot, idle_wait_ns: int) -> RunInfo | None:
+        if self._driving.goes_on(snapshot.row, snapshot.info, idle_wait_ns):
             return None
-        return (await self._look(look.row)).info
+        return (await self._read(snapshot.row)).info
 
     async def _driver(self, run: RunRow) -> Driver:
         return self._driving.driver(run)
@@ -295,9 +295,9 @@ class LocalExecutor(ExecutorBase[RunRow, _Look, Driving]):
             await self._driving.ended(run, lambda name: name in self.catalog.workflows)
         )
 
-    async def _pause(self, look: _Look, longest_s: float) -> None:
-        # A look reads the whole history: a long one must not keep its own run from moving.
-        await asyncio.sleep(look.took_s * _LOOK_SHARE)
+    async def _pause(self, snapshot: _Snapshot, longest_s: float) -> None:
+        # Each read is of the whole history: a long one must not keep its own run from moving.
+        await asyncio.sleep(snapshot.took_s * _READ_SHARE)
         await self._driving.pause(longest_s)
 
     async def _ask(self, run: RunRow, query: str, args: Sequence[Any]) -> Any:

@@ -19,7 +19,7 @@ from temporalio.common import RawValue
 from temporalio.service import RPCError, RPCStatusCode
 
 from belugawf.config import TemporalSettings
-from belugawf.executor.base import RESUME_PATIENCE, ExecutorBase, nanoseconds
+from belugawf.executor.base import RESUME_IDLE_WAIT, ExecutorBase, nanoseconds
 from belugawf.executor.checks import TypedWait, check_payload, several_await
 from belugawf.executor.handle import RunHandle
 from belugawf.executor.info import (
@@ -127,7 +127,7 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
     async def _find(self, text: str) -> RunName:
         return await self._server.resolve(text)
 
-    async def _look(self, run: RunName) -> Snapshot:
+    async def _read(self, run: RunName) -> Snapshot:
         return await self._driving.reader.read(run)
 
     async def _read_many(self, runs: Sequence[RunName]) -> Sequence[Snapshot]:
@@ -173,7 +173,7 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
         max_time: Duration | None = None,
         grace: Duration | None = None,
         workflow: str | None = None,
-        patience: Duration = RESUME_PATIENCE,
+        patience: Duration = RESUME_IDLE_WAIT,
         dry_run: bool = False,
     ) -> Sequence[RunInfo]:
         """See `DurableExecutor.resume`.
@@ -181,7 +181,7 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
         A worker here takes what the task queue has, whichever run it belongs to: named runs only
         say how long it stays.
         """
-        driving, patience_ns = self._driving, nanoseconds(patience)
+        driving, idle_wait_ns = self._driving, nanoseconds(patience)
         named = [id] if isinstance(id, str) else list(id or ())
         runs = [await self._find(text) for text in named]
         if not named:
@@ -190,7 +190,7 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
         moving = [
             k
             for k in before.values()
-            if (k.info.open if named else k.goes_on(patience_ns, ignoring_problem=True))
+            if (k.info.open if named else k.goes_on(idle_wait_ns, ignoring_problem=True))
         ]
         if dry_run:
             return [snapshot.info for snapshot in moving]
@@ -198,7 +198,7 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
             return []
         end = None if max_time is None else time.monotonic_ns() + nanoseconds(max_time)
         runs = [snapshot.run for snapshot in moving]
-        await self._driving.reader.until_at_rest(runs, bool(named), patience_ns, end)
+        await self._driving.reader.until_at_rest(runs, bool(named), idle_wait_ns, end)
         late = end is not None and time.monotonic_ns() >= end
         if driving.interrupts or late or not self._drives:
             await driving.drain(grace)
@@ -215,7 +215,7 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
     # -- messages --------------------------------------------------------------------------------
 
     async def _send(self, run: RunName, message: Signal, payload: str) -> RunName | None:
-        snapshot = await self._look(run)
+        snapshot = await self._read(run)
         keys = [event.key for event in snapshot.events if isinstance(event, e.SignalReceived)]
         if message.key is not None and message.key in keys:
             return None
@@ -250,7 +250,7 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
 
     async def cancel(self, run: str, reason: str | None = None, *, drive: bool = True) -> RunInfo:
         name = await self._find(run)
-        if not (await self._look(name)).info.open:
+        if not (await self._read(name)).info.open:
             raise ended(name)
         await self._server.cancel(name, reason)
         await self._move_on(name, drive)
@@ -299,12 +299,12 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
         return RunHandle(self, run, run)
 
     async def activities(self, run: str) -> Sequence[ActivityState]:
-        return activity_states((await self._look(await self._find(run))).events)
+        return activity_states((await self._read(await self._find(run))).events)
 
     async def history(self, run: str, *, after: int | None = None) -> Sequence[e.Event]:
         name = await self._find(run)
         if after is None:
-            return (await self._look(name)).events
+            return (await self._read(name)).events
         return translated_history(await self._server.fetch_history(name))[after:]
 
     async def list(
@@ -385,14 +385,14 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
 
     # -- waiting ---------------------------------------------------------------------------------
 
-    async def _at_rest(self, snapshot: Snapshot, patience_ns: int) -> RunInfo | None:
-        return None if snapshot.goes_on(patience_ns) else snapshot.info
+    async def _at_rest(self, snapshot: Snapshot, idle_wait_ns: int) -> RunInfo | None:
+        return None if snapshot.goes_on(idle_wait_ns) else snapshot.info
 
     async def _pause(self, snapshot: Snapshot, longest_s: float) -> None:
         await self._driving.pause(min(longest_s, _POLL_S))
 
     async def _ended(self, run: RunName) -> RunInfo:
-        while (info := (await self._look(run)).info).open:
+        while (info := (await self._read(run)).info).open:
             driver = self._driver_of(info)
             if driver.why is not None:
                 raise driver.why
@@ -400,7 +400,7 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
         return info
 
     async def _driver(self, run: RunName) -> Driver:
-        return self._driver_of((await self._look(run)).info)
+        return self._driver_of((await self._read(run)).info)
 
     def _driver_of(self, info: RunInfo) -> Driver:
         if not info.open:

@@ -58,8 +58,8 @@ class Snapshot:
     events: Sequence[e.Event]
     recorded: Problem | None
 
-    def goes_on(self, patience_ns: int, *, ignoring_problem: bool = False) -> bool:
-        """Whether it will move within `patience_ns`, where workers are there.
+    def goes_on(self, idle_wait_ns: int, *, ignoring_problem: bool = False) -> bool:
+        """Whether it will move within `idle_wait_ns`, where workers are there.
 
         `ignoring_problem`: with code that may have been mended since it could not.
         """
@@ -69,7 +69,7 @@ class Snapshot:
             return False
         if self.described.HasField("pending_workflow_task"):
             return True
-        soon = time.time_ns() + patience_ns
+        soon = time.time_ns() + idle_wait_ns
         for wait in info.waiting_for:
             if wait.kind == "activity" and wait.until is None:
                 return True
@@ -120,7 +120,7 @@ class SnapshotReader:
         return list(await asyncio.gather(*(hidden_task(loop, read(run)) for run in runs)))
 
     async def until_at_rest(
-        self, runs: Sequence[RunName], named: bool, patience_ns: int, end: int | None
+        self, runs: Sequence[RunName], named: bool, idle_wait_ns: int, end: int | None
     ) -> None:
         """Until each of these runs rests, or time is up, or somebody interrupts."""
         driving, left = self._driving, list(runs)
@@ -137,13 +137,13 @@ class SnapshotReader:
                 snapshot.run
                 for snapshot in snapshots
                 if snapshot.goes_on(
-                    patience_ns, ignoring_problem=waits and snapshot.run.run_id not in touched
+                    idle_wait_ns, ignoring_problem=waits and snapshot.run.run_id not in touched
                 )
             ]
             if not named:
                 others = [run for run in driving.touched() if run not in left]
                 snapshots = await self.read_many(others)
-                left += [snapshot.run for snapshot in snapshots if snapshot.goes_on(patience_ns)]
+                left += [snapshot.run for snapshot in snapshots if snapshot.goes_on(idle_wait_ns)]
             silent = time.monotonic() - worker.environment.active_at > _SILENCE_S
             if not left and (named or (silent and not worker.in_flight)):
                 return

@@ -41,7 +41,7 @@ def command(
     try:
         session.run(show)
     finally:
-        # Also after Ctrl-C: the array that was begun must end.
+        # Also after Ctrl-C: an array that was started must end.
         printer.close()
 
 
@@ -66,17 +66,17 @@ class _JsonPrinter:
     """One JSON array, written as the events come; nothing before the first one."""
 
     def __init__(self) -> None:
-        self._begun = False
+        self._started = False
 
     def print(self, event: Event) -> None:
         from belugawf.model.events import to_json
 
-        STREAMS.write(",\n" if self._begun else "[\n")
-        self._begun = True
+        STREAMS.write(",\n" if self._started else "[\n")
+        self._started = True
         STREAMS.write(render.json_line(to_json(event)))
 
     def close(self) -> None:
-        if self._begun:
+        if self._started:
             STREAMS.write("\n]\n")
 
 

@@ -73,7 +73,7 @@ def command(
     if session.json:
         session.print_json(pruned.to_json())
     else:
-        session.say(_told(pruned, vacuum=vacuum))
+        session.say(_summary(pruned, vacuum=vacuum))
 
 
 def _confirm(count: int, age: timedelta) -> None:
@@ -86,7 +86,7 @@ def _confirm(count: int, age: timedelta) -> None:
         )
 
 
-def _told(pruned: Pruned, *, vacuum: bool) -> str:
+def _summary(pruned: Pruned, *, vacuum: bool) -> str:
     if pruned.dry_run:
         return f"{_runs(pruned.runs)} would be pruned, with {pruned.events:,} events"
     text = f"pruned {_runs(pruned.runs)} with {pruned.events:,} events"

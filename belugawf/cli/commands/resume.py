@@ -55,7 +55,7 @@ def _is_idle(session: Session) -> bool:
     """Whether nothing is due, found without an executor: cron asks every minute."""
     if session.nothing_stored:
         return True
-    # A person at a terminal is told when something will be due; that takes the executor.
+    # On a terminal the next due time is shown, which needs the executor.
     if session.talk_terminal or session.verbose:
         return False
     from belugawf.host.clock import SystemClock

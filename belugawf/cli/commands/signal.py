@@ -141,7 +141,7 @@ def _not_awaited(name: str, waits: Sequence[OpenWait]) -> SignalNotAwaitedError:
 
 
 def _received(before: RunInfo, signal: str) -> Callable[[RunInfo], bool]:
-    """Whether the run has taken the signal that it awaited; at once, where it awaited none."""
+    """Whether the run has received the signal that it awaited; true if it awaited none."""
     awaited = {(w.name, w.since) for w in before.waiting_for if w.name == signal}
 
     def received(info: RunInfo) -> bool:

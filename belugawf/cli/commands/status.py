@@ -61,7 +61,7 @@ def _summary_json(session: Session, summary: Summary) -> dict[str, Any]:
 
 
 def _waiting_runs(summary: Summary) -> Counter[str]:
-    """How many runs wait for each signal; where not all waits are known, take it for several."""
+    """How many runs wait for each signal; if not all waits are known, several."""
     counts = sentences.count_waits(summary.waits)
     if summary.waits_total > len(summary.waits):
         counts.update(counts.keys())
