@@ -363,7 +363,8 @@ class ActivityHost:
         retry_at = next_attempt_at(outcome, options, failures, chance)
         if retry_at is not None and expires_at is not None and retry_at >= expires_at:
             retry_at, outcome = None, out_of_time(outcome, options)
-        failure = Failure.from_json(json.loads(outcome.payload))
+        assert outcome.failure is not None
+        failure = outcome.failure
         if retry_at is None:
             running.ledger = replace(running.ledger, failures=failures)
             return self._for_good(

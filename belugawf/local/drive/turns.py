@@ -11,17 +11,19 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from belugawf.local.drive.pending import PendingFact, PendingFacts
 from belugawf.local.drive.run import OwnedRun, Slot, SlotPhase
 from belugawf.local.store.damage import damaged
 from belugawf.local.store.rows import Message, Turn, signal_received, unread
-from belugawf.model import codec, commands as c, events as e
+from belugawf.model import commands as c, events as e
 from belugawf.model.errors import Failure
 from belugawf.model.history import OpenActivity, record
 from belugawf.model.outcomes import (
     Outcome,
     died_with_it,
+    failure_text,
     interrupted,
     next_attempt_at,
     out_of_time,
@@ -293,36 +295,23 @@ class TurnBuilder:
         )
 
     def _fail_activity(self, activity: OpenActivity, outcome: Outcome, failures: int) -> None:
-        failure = replace(
-            Failure.from_json(codec.parse_json(outcome.payload)),
-            activity=activity.scheduled.name,
-            attempts=max(failures, 1),
-        )
+        assert outcome.failure is not None
+        attempts = max(failures, 1)
+        failure = replace(outcome.failure, activity=activity.scheduled.name, attempts=attempts)
         position, time = self._next()
-        failed = e.ActivityFailed(
-            position=position,
-            time=time,
-            seq=outcome.seq,
-            payload=codec.encode(failure.to_json()),
-            at=outcome.at,
-            attempt=outcome.attempt,
-            started_at=outcome.started_at,
-        )
-        if not outcome.limit:
-            self._apply(failed)
-            return
-        self._apply(
-            e.ActivityTimedOut(
-                position=position,
-                time=time,
-                seq=failed.seq,
-                payload=failed.payload,
-                at=failed.at,
-                limit=outcome.limit,
-                attempt=failed.attempt,
-                started_at=failed.started_at,
-            )
-        )
+        fields: dict[str, Any] = {
+            "position": position,
+            "time": time,
+            "seq": outcome.seq,
+            "payload": failure_text(failure),
+            "at": outcome.at,
+            "attempt": outcome.attempt,
+            "started_at": outcome.started_at,
+        }
+        if outcome.limit:
+            self._apply(e.ActivityTimedOut(limit=outcome.limit, **fields))
+        else:
+            self._apply(e.ActivityFailed(**fields))
 
     def _expire_waiting(self) -> None:
         """Activities whose `total_timeout` passed while no attempt of them was running."""
@@ -393,9 +382,7 @@ class TurnBuilder:
             status="failed",
             at=self._turn.now,
             started_at=activity.scheduled.time,
-            payload=codec.encode(failure.to_json()),
-            error_type=failure.type,
-            non_retryable=True,
+            failure=failure,
         )
         self._pending.add_end(outcome)
 
@@ -442,7 +429,6 @@ def _expired(activity: OpenActivity) -> Outcome:
         status="expired",
         at=activity.expires_at or 0,
         started_at=activity.scheduled.time,
-        payload=total_timeout_over(activity.options, activity.last_error),
-        error_type="TimeoutError",
+        failure=total_timeout_over(activity.options, activity.last_error),
         limit="total_timeout",
     )
