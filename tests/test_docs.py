@@ -17,9 +17,9 @@ import yaml
 
 from belugawf.cli import exits
 from belugawf.cli.app import COMMANDS, app
-from belugawf.local.drive import run
 from belugawf.model import errors
 from belugawf.model.events import EVENT_TYPES
+from tests import tables
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -285,10 +285,4 @@ def test_test_command_is_found() -> None:
 
 def test_architecture_has_the_tables_of_the_code() -> None:
     """The phases of a run, its exits, and the phases of a slot, with where each may go."""
-    text = (ROOT / "docs" / "architecture.md").read_text()
-    for table in (run._PHASES, run._NEXT):
-        for phase, following in table.items():
-            if phase.name != "GONE":
-                (row,) = re.findall(rf"^\| {phase.name} \|.*\| (.*) \|$", text, re.M)
-                assert {name.strip() for name in row.split(",")} == {x.name for x in following}
-    assert re.findall(r"^\| ([A-Z]+) \| [^|]*\|$", text, re.M) == [x.name for x in run.Exit]
+    assert tables.in_document() == tables.rendered() + "\n\n", "python -m tests.tables --write"

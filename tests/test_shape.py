@@ -28,16 +28,6 @@ LARGE = {
     "belugawf.executor.info.RunInfo": RECORD,
     "belugawf.local.store.rows.RunRow": RECORD,
     "belugawf.model.events.ActivityScheduled": RECORD,
-    **dict.fromkeys(
-        ("belugawf.local.drive.turns.TurnMaker",),
-        "two ideas, to be parted",
-    ),
-}
-
-# Modules that still write a field of another module's object.
-WRITERS = {
-    "belugawf.local.drive.engine",
-    "belugawf.local.drive.run",
 }
 
 # Modules by their dotted name.
@@ -294,7 +284,6 @@ def writing_into_others(sources: Sources) -> list[str]:
         f"{module} writes {ast.unparse(target)} in line {target.lineno}"
         for module, source in sources.items()
         for target in written(nodes(source))
-        if module not in WRITERS
         if not is_own(target) and module not in written_in.get(target.attr, {module})
     ]
 

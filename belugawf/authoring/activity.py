@@ -36,7 +36,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @frozen()
 class ActivityMark:
-    """What the decorator said; `None` is not said."""
+    """What the decorator was given; `None`: nothing."""
 
     name: str
     retry: RetryPolicy | None = None
@@ -47,7 +47,7 @@ class ActivityMark:
     isolation: Isolation = "none"
 
     def options(self, defaults: ActivityDefaults) -> ActivityOptions:
-        """What is in force where these defaults fill in what was not said."""
+        """The limits in force, with these defaults for what was not given."""
         retry = self.retry
         if retry is None and not self.at_most_once:
             retry = defaults.retry
@@ -148,7 +148,7 @@ class ActivityDecorator:
 
         def mark(target: F) -> F:
             _check_shape(target)
-            said = ActivityMark(
+            given = ActivityMark(
                 name=name or target.__name__,
                 retry=retry,
                 timeout=_optional(timeout),
@@ -157,8 +157,8 @@ class ActivityDecorator:
                 at_most_once=at_most_once,
                 isolation=isolation,
             )
-            marked = _guarded(target, said.name) if type(target) is FunctionType else target
-            setattr(marked, MARK, said)
+            marked = _guarded(target, given.name) if type(target) is FunctionType else target
+            setattr(marked, MARK, given)
             return marked
 
         return mark if function is None else mark(function)
@@ -208,7 +208,7 @@ def _attempt() -> Attempt:
 
 
 def mark_of(function: Callable[..., Any]) -> ActivityMark:
-    """What the decorator said; a function without it is an activity of its own name."""
+    """What the decorator was given; a function without it is an activity of its own name."""
     mark = getattr(function, MARK, None)
     if isinstance(mark, ActivityMark):
         return mark

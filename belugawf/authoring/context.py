@@ -212,15 +212,15 @@ class WorkflowContext:
         Raises `ActivityError` (or `ActivityTimeoutError`, `ActivityInterruptedError`) when it has
         failed for good, `PayloadEncodeError` where an argument has no JSON form.
         """
-        said, function = _activity(activity)
+        mark, function = _activity(activity)
         limits = (retry, timeout, total_timeout, heartbeat_timeout, at_most_once)
-        if limits != _NOTHING_SAID:
-            said = _overridden(said, *limits)
+        if limits != _NOTHING_GIVEN:
+            mark = _overridden(mark, *limits)
         limit = self._runtime.payload_limit
         request = ActivityRequest(
-            mark=said,
+            mark=mark,
             function=function,
-            arguments=codec.encode(list(args), what=f"arguments of {said.name}", limit=limit),
+            arguments=codec.encode(list(args), what=f"arguments of {mark.name}", limit=limit),
             activity_id=id,
             location=_caller(sys._getframe(1)),
         )
@@ -424,7 +424,7 @@ def _activity(
     return mark_of(activity), activity
 
 
-_NOTHING_SAID = (None,) * 5
+_NOTHING_GIVEN = (None,) * 5
 
 
 def _overridden(
@@ -435,8 +435,8 @@ def _overridden(
     heartbeat_timeout: Duration | None,
     at_most_once: bool | None,
 ) -> ActivityMark:
-    """What the decorator said, where the call does not say otherwise."""
-    said = ActivityMark(
+    """What the decorator was given, except for what the call gives itself."""
+    mark = ActivityMark(
         name=mark.name,
         retry=retry if retry is not None else mark.retry,
         timeout=_first(timeout, mark.timeout),
@@ -445,12 +445,12 @@ def _overridden(
         at_most_once=mark.at_most_once if at_most_once is None else at_most_once,
         isolation=mark.isolation,
     )
-    if said.at_most_once and said.retry is not None:
+    if mark.at_most_once and mark.retry is not None:
         raise UsageError(
-            f"activity {said.name!r} cannot have at_most_once and a retry policy",
+            f"activity {mark.name!r} cannot have at_most_once and a retry policy",
             hint="leave one of them out",
         )
-    return said
+    return mark
 
 
 def _first(given: Duration | None, otherwise: timedelta | None) -> timedelta | None:

@@ -85,11 +85,11 @@ def _describe(error: BaseException) -> Failure:
     # Only ours mean what we mean by `type` and `non_retryable`: those of libraries have such too.
     is_ours = is_a(error, ApplicationError)
     is_of_activity = is_a(error, ActivityError)
-    said = attribute(error, "type") if is_ours else None
+    given = attribute(error, "type") if is_ours else None
     activity = attribute(error, "activity") if is_of_activity else None
     attempts = attribute(error, "attempts") if is_of_activity else None
     return Failure(
-        type=_cut(said, _MAX_NAME) if is_a(said, str) else _type_name(error),
+        type=_cut(given, _MAX_NAME) if is_a(given, str) else _type_name(error),
         message=message,
         traceback=_cut(_user_traceback(error), _MAX_TRACEBACK),
         non_retryable=bool(is_ours and attribute(error, "non_retryable", bool)),

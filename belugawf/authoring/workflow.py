@@ -25,7 +25,7 @@ F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 
 @frozen()
 class WorkflowMark:
-    """What the decorator said. `timeout` bounds a run from its start to its end."""
+    """What the decorator was given. `timeout` bounds a run from its start to its end."""
 
     name: str
     timeout: timedelta | None

@@ -141,11 +141,10 @@ class Driving:
         """Stay and drive all runs of these workflows, until an interrupt."""
         engine, here = await self.begun(), self.presence
         assert here is not None
-        await self.lane.write(lambda: here.announce("worker", workflows))
+        idle_wait_ns = nanoseconds(RESUME_IDLE_WAIT)
         try:
-            async with engine.request(
-                None, nanoseconds(RESUME_IDLE_WAIT), persistent=True
-            ) as request:
+            async with engine.request(None, idle_wait_ns, persistent=True) as request:
+                await self.lane.write(lambda: here.announce("worker", workflows))
                 await self._drive_until(engine, request, lambda: False, None, grace)
         finally:
             # If the executor was left meanwhile, there is nothing to say.

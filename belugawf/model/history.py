@@ -149,11 +149,11 @@ def options_of(event: e.ActivityScheduled) -> ActivityOptions:
 @lru_cache(maxsize=256)  # the activities of a program share a few
 def _options(*recorded: Any) -> ActivityOptions:
     *values, isolation = recorded
-    said = dict(zip((*_RETRY, *_LIMITS), values, strict=True))
+    named = dict(zip((*_RETRY, *_LIMITS), values, strict=True))
     return ActivityOptions(
-        retry=RetryPolicy(**{name: said.pop(name) for name in _RETRY}),
+        retry=RetryPolicy(**{name: named.pop(name) for name in _RETRY}),
         isolation="process" if isolation == "process" else "none",
-        **said,
+        **named,
     )
 
 

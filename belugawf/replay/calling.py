@@ -40,28 +40,23 @@ class Condition:
         self._predicate = predicate
         self._context = copy_context()
 
-    def outcome(self) -> BaseException | bool:
-        """Whether it holds, or what it raises."""
+    def settle(self, waiter: asyncio.Future[None]) -> bool:
+        """Wake the waiter if the condition holds, or raises; whether it is over."""
         try:
-            return bool(self._context.run(self._predicate))
+            if not self._context.run(self._predicate):
+                return False
         except StopIteration as error:
             # As in a coroutine: a future could not hand it on either.
             stopped = RuntimeError("coroutine raised StopIteration")
             stopped.__cause__ = error
-            return stopped
+            waiter.set_exception(stopped)
         except CodeInterrupted:
             raise
         except BaseException as error:
-            return error
-
-    def settle(self, waiter: asyncio.Future[None]) -> bool:
-        """Tell who waits how it comes out; whether it is over."""
-        outcome = self.outcome()
-        if outcome is True:
+            waiter.set_exception(error)
+        else:
             waiter.set_result(None)
-        elif outcome is not False:
-            waiter.set_exception(outcome)
-        return outcome is not False
+        return True
 
 
 def answer(name: str, function: Callable[..., Any], args: Sequence[Any], limit: int) -> str:
@@ -80,7 +75,7 @@ def answer(name: str, function: Callable[..., Any], args: Sequence[Any], limit: 
 
 
 def only_reads() -> QueryNotFoundError:
-    """What a query is told that asks its context for more."""
+    """The error for a query that asks its context for more."""
     return QueryNotFoundError("a query only reads: it cannot ask the run to do something")
 
 

@@ -124,11 +124,10 @@ class DeterministicLoop(NumberingLoop):
         self._context = Context() if context is None else context
         self._ready: deque[events.Handle] = deque()
         self._due: list[DurableTimer] = []
-        self._now = 0.0
         self._tasks = _Tasks(self)
         self._empty_timers = 0
         self._refused: WorkflowBlockedError | None = None
-        self._begin_window()
+        self.begin_turn(0.0)
         self.evicting = self.open = False
         self.interrupted = False
         self.exit: BaseException | None = None
@@ -138,12 +137,6 @@ class DeterministicLoop(NumberingLoop):
     def begin_turn(self, seconds: float) -> None:
         """Set what `time()` returns, in seconds since 1970; callbacks are counted anew."""
         self._now = seconds
-        # `_begin_window`, written out: this is done for each fact.
-        self._budget = MAX_CALLBACKS
-        self._asked_before = self._driver.asked
-        self._created_before = self._created
-
-    def _begin_window(self) -> None:
         self._budget = MAX_CALLBACKS
         self._asked_before = self._driver.asked
         self._created_before = self._created
@@ -249,7 +242,7 @@ class DeterministicLoop(NumberingLoop):
         ended = sum(n <= self._created_before and task.done() for n, task in self._tasks.items())
         if self._driver.asked - self._asked_before + ended >= _LEAST_PROGRESS:
             self._tasks.drop_done()
-            self._begin_window()
+            self.begin_turn(self._now)
             return
         raise WorkflowBlockedError(
             f"the workflow ran {MAX_CALLBACKS:,} steps without waiting for anything"

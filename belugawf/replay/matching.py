@@ -9,9 +9,10 @@ from belugawf.model.errors import NondeterminismError
 from belugawf.model.history import RECORDED_AS, describe, python_version
 from belugawf.model.values import frozen
 
-_ENDINGS = (c.CompleteWorkflow, c.FailWorkflow, c.CancelWorkflow)
-_OPENING = (c.ScheduleActivity, c.StartTimer, c.StartWait)
-_OPENED = tuple(RECORDED_AS[kind] for kind in _OPENING)
+_OPENING = (
+    *(c.ScheduleActivity, c.StartTimer, c.StartWait),
+    *(e.ActivityScheduled, e.TimerStarted, e.WaitStarted),
+)
 
 
 @frozen()
@@ -38,13 +39,9 @@ class Matcher:
             return []
         asked = {_key(command): command for command in commands}
         for event in recorded:
-            key = _recorded_key(event)
-            command = asked.pop(key, None)
-            if command is None:
-                other = next(iter(asked.values()), None)
-                raise self._differs(event, other)
-            if not _same(command, event):
-                raise self._differs(event, command)
+            command = asked.pop(_key(event), None)
+            if command is None or not _same(command, event):
+                raise self._differs(event, command or next(iter(asked.values()), None))
         left = list(asked.values())
         if left and not lenient:
             position = (recorded[-1].position if recorded else fact.position) + 1
@@ -79,15 +76,9 @@ class Matcher:
         )
 
 
-def _key(command: c.Command) -> tuple[int, bool]:
+def _key(asked: c.Command | e.Event) -> tuple[int, bool]:
     """Which record a command is compared with: each number is opened once and closed once."""
-    if isinstance(command, _ENDINGS):
-        return (0, False)
-    return (command.seq, isinstance(command, _OPENING))
-
-
-def _recorded_key(event: e.Event) -> tuple[int, bool]:
-    return (getattr(event, "seq", 0), isinstance(event, _OPENED))
+    return getattr(asked, "seq", 0), isinstance(asked, _OPENING)
 
 
 def _same(command: c.Command, event: e.Event) -> bool:

@@ -41,8 +41,8 @@ T = TypeVar("T")
 class Replayer:
     """One run in memory.
 
-    `applied` counts the facts applied so far, `position` is that of the last event which this state
-    stands for, `functions` are the callables that the code passed for activities still open.
+    `applied` counts the facts applied so far, `functions` are the callables that its code has
+    passed for activities that are still open.
     """
 
     def __init__(
@@ -66,7 +66,6 @@ class Replayer:
         )
         self.closed = False
         self.applied = 0
-        self.position = 0
         self._runtime = ReplayRuntime(
             self.info, defaults or ActivityDefaults(), payload_limit, context
         )
@@ -116,7 +115,6 @@ class Replayer:
         finally:
             self._runtime.output.end_replay()
             self._loop.unhandled.clear()
-        self.position = history[-1].position if history else 0
         return pending
 
     def _replay(self, history: Sequence[e.Event], partial: bool) -> list[c.Command]:
@@ -138,7 +136,7 @@ class Replayer:
         return Matcher(self.started.python, self._definition.location)
 
     def take_progress(self) -> str | float | None:
-        """What the code said of its progress since the last call; `None`: nothing."""
+        """The progress that the code has reported since the last call, if any."""
         output = self._runtime.output
         return None if output.progress is None else output.take_progress()
 

@@ -1,4 +1,4 @@
-"""What a run's code asks for, waits for and tells: the two sides that its own calls end at.
+"""What a run's code asks for, waits for and reports: where the calls of its context and loop end.
 
 Each call is numbered (`seq`), kept in `commands` until the turn ends, and, if something will answer
 it, in `results` or `timers` until that comes.
@@ -57,7 +57,7 @@ class _KnownOptions:
 
 
 class Output:
-    """What the code tells people. Of what it told before, when `replaying`, nothing is kept."""
+    """Progress and log lines for people. What a replay repeats is dropped."""
 
     def __init__(self) -> None:
         self.progress: str | float | None = None
@@ -65,16 +65,16 @@ class Output:
         self.replaying = False
 
     def take_progress(self) -> str | float | None:
-        """What the code said of its progress since the last call; `None`: nothing."""
+        """The progress that the code has reported since the last call, if any."""
         progress, self.progress = self.progress, None
         return progress
 
     def begin_replay(self) -> None:
-        """What comes now was told before."""
+        """The code now repeats itself."""
         self.replaying = True
 
     def end_replay(self) -> None:
-        """What comes now is new."""
+        """The code now goes on from here."""
         self.replaying, self.progress = False, None
         self.logs.clear()
 
@@ -127,17 +127,17 @@ class ReplayRuntime:
         return self.results.pop(seq, None)
 
     def request_cancel(self) -> bool:
-        """Somebody asks the run to stop; whether that is the first time."""
+        """Cancellation is requested; returns whether for the first time."""
         first, self._cancel_requested = not self._cancel_requested, True
         return first
 
     def settle(self) -> None:
         """Run until nothing is ready and no condition has come true."""
         self.loop.run_on()
-        while self.conditions and self.loop.exit is None and self._look_at_conditions():
+        while self.conditions and self.loop.exit is None and self._check_conditions():
             self.loop.run_on()
 
-    def _look_at_conditions(self) -> bool:
+    def _check_conditions(self) -> bool:
         """Wake whoever has waited longest of those whose condition holds: it may change that.
 
         Whether there is something to run now; a condition that does not hold may have seen to that.
@@ -153,7 +153,7 @@ class ReplayRuntime:
         return self.loop.has_ready
 
     def read(self, question: Callable[[], T]) -> T:
-        """What the question returns, which may ask for nothing."""
+        """Run a query: its code may only read."""
         self._read_only = True
         self.loop.set_open(False)
         try:
@@ -162,7 +162,7 @@ class ReplayRuntime:
             self._read_only = False
 
     def forget(self) -> None:
-        """The run has been let go: nothing that it said is heard."""
+        """Drop what the code has asked for: the run was let go."""
         self.commands.clear()
         self.output.logs.clear()
         self.loop.unhandled.clear()

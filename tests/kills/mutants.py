@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from belugawf.host import children
-from belugawf.local.drive.engine import Engine
+from belugawf.local.drive.committing import Committer
 from belugawf.local.drive.presence import Presence
-from belugawf.local.drive.turns import MadeTurn
+from belugawf.local.drive.turns import OwnedTurn
 from belugawf.local.store.rows import Message
 from belugawf.local.store.store import Store
 from belugawf.model import events as e
@@ -17,19 +17,20 @@ from belugawf.model import events as e
 
 def effects_before_commit() -> None:
     """Attempts begin before ActivityScheduled is on record."""
-    commit = Engine._commit
+    commit = Committer.commit
 
-    async def early(self: Engine, made: Sequence[MadeTurn], *more: Any) -> None:
-        for m in made:
-            scheduled = [x.seq for x in m.events if isinstance(x, e.ActivityScheduled)]
+    async def early(self: Committer, turns: Sequence[OwnedTurn], *more: Any) -> None:
+        queue = self._table.queue
+        for turn in turns:
+            scheduled = [x.seq for x in turn.events if isinstance(x, e.ActivityScheduled)]
             for seq in scheduled:
-                m.run.open(seq)
-            self._queue.queue(m.run, m.now)
-        self._queue.start(self._clock.now())
+                turn.owned.open(seq)
+            queue.queue(turn.owned, turn.now)
+        queue.start(self._clock.now())
         await asyncio.get_running_loop().run_in_executor(None, lambda: None)
-        await commit(self, made, *more)
+        await commit(self, turns, *more)
 
-    Engine._commit = early  # type: ignore[method-assign]
+    Committer.commit = early  # type: ignore[method-assign]
 
 
 def nobody_lives() -> None:

@@ -30,7 +30,7 @@ from belugawf.local.drive.demand import Request, Stop
 from belugawf.local.drive.engine import Engine
 from belugawf.local.executor import LocalExecutor
 from belugawf.local.file.database import WouldBlockError
-from belugawf.local.store.rows import Committed, Start, Turn
+from belugawf.local.store.rows import Start, Started, Turn
 from belugawf.model import events as e
 from belugawf.model.durations import SECOND_NS
 from belugawf.model.errors import WorkflowBlockedError
@@ -238,7 +238,9 @@ async def test_an_outcome_that_nobody_wants_is_used_up(tmp_path: Path) -> None:
         await executor.wait("one", until="signal:give up")
         loop, commit = asyncio.get_running_loop(), executor._store.commit
 
-        def slow_commit(turns: Sequence[Turn], owner: str, starts: Sequence[Start]) -> Committed:
+        def slow_commit(
+            turns: Sequence[Turn], owner: str, starts: Sequence[Start]
+        ) -> Sequence[Started]:
             if asyncio._get_running_loop() is not None:
                 raise WouldBlockError  # so that it is made off the loop
             if any(isinstance(ev, e.ActivityCancelRequested) for t in turns for ev in t.events):
@@ -338,7 +340,9 @@ async def test_a_commit_of_unknown_outcome_counts_no_failure_twice(tmp_path: Pat
         engine, commit = engine_of(executor), executor._store.commit
         engine.demand.add(Request(persistent=True))
 
-        def uncertain(turns: Sequence[Turn], owner: str, starts: Sequence[Start]) -> Committed:
+        def uncertain(
+            turns: Sequence[Turn], owner: str, starts: Sequence[Start]
+        ) -> Sequence[Started]:
             verdicts = commit(turns, owner, starts)
             if any(isinstance(ev, e.AttemptFailed) for t in turns for ev in t.events):
                 executor._store.commit = commit  # type: ignore[method-assign]
@@ -550,7 +554,9 @@ async def test_a_clock_set_back_during_a_turn_delays_no_look(
     ):
         commit = worker._store.commit
 
-        def set_back(turns: Sequence[Turn], owner: str, starts: Sequence[Start]) -> Committed:
+        def set_back(
+            turns: Sequence[Turn], owner: str, starts: Sequence[Start]
+        ) -> Sequence[Started]:
             clock.offset_ns = -3600 * SECOND_NS
             return commit(turns, owner, starts)
 

@@ -257,7 +257,7 @@ async def test_driven_elsewhere_ended_and_pruned(tmp_path: Path) -> None:
         handle = await executor.execute(waiting, id="two")
         await executor.signal("two", "go", 2)
         assert await handle.result() == "2"
-        assert (await executor._driving.begun()).table.standing(one.key) is None
+        assert (await executor._driving.begun()).table.standing(one.key) != "driven"
         with pytest.raises(RunNotFoundError):
             await executor.wait(one.run_id)
 

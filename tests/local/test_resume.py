@@ -23,7 +23,7 @@ from belugawf.local.drive.demand import Stop
 from belugawf.local.drive.engine import Engine
 from belugawf.local.executor import LocalExecutor
 from belugawf.local.file.database import WouldBlockError
-from belugawf.local.store.rows import Committed, RunRow, Start, Turn
+from belugawf.local.store.rows import RunRow, Start, Started, Turn
 from belugawf.model import events as e
 from belugawf.model.errors import WorkflowBlockedError
 from belugawf.model.outcomes import Outcome
@@ -235,7 +235,7 @@ async def test_a_resume_beside_a_commit_that_lets_its_run_go_sleeps_as_long_as_i
         commit, loop = executor._store.commit, asyncio.get_running_loop()
         releasing, may_commit = asyncio.Event(), threading.Event()
 
-        def slow(turns: Sequence[Turn], owner: str, starts: Sequence[Start]) -> Committed:
+        def slow(turns: Sequence[Turn], owner: str, starts: Sequence[Start]) -> Sequence[Started]:
             if asyncio._get_running_loop() is not None:
                 raise WouldBlockError
             if any(turn.release for turn in turns):
@@ -384,7 +384,9 @@ async def test_a_resume_of_a_run_that_is_kept_for_a_thread_drives_it(tmp_path: P
         await rests_here(executor)
         commit = executor._store.commit
 
-        def slow_commit(turns: Sequence[Turn], owner: str, starts: Sequence[Start]) -> Committed:
+        def slow_commit(
+            turns: Sequence[Turn], owner: str, starts: Sequence[Start]
+        ) -> Sequence[Started]:
             if asyncio._get_running_loop() is not None:
                 raise WouldBlockError  # so that it is made off the loop, which goes on meanwhile
             time.sleep(0.2)
@@ -458,7 +460,7 @@ async def test_what_is_on_record_as_started_starts_though_a_signal_ends_the_proc
         commit, loop = executor._store.commit, asyncio.get_running_loop()
         recording, may_commit = asyncio.Event(), threading.Event()
 
-        def slow(turns: Sequence[Turn], owner: str, starts: Sequence[Start]) -> Committed:
+        def slow(turns: Sequence[Turn], owner: str, starts: Sequence[Start]) -> Sequence[Started]:
             if any(isinstance(ev, e.AttemptStarted) for t in turns for ev in t.events):
                 if asyncio._get_running_loop() is not None:
                     raise WouldBlockError

@@ -19,7 +19,7 @@ from belugawf import (
 )
 from belugawf.local.drive.cache import pieces
 from belugawf.local.executor import LocalExecutor
-from belugawf.local.store.rows import Committed, Start, Turn
+from belugawf.local.store.rows import Start, Started, Turn
 from belugawf.local.store.store import Store
 from belugawf.model import events as e
 from belugawf.model.durations import SECOND_NS
@@ -67,7 +67,9 @@ class Commits:
         self._commit = executor._store.commit
         executor._store.commit = self  # type: ignore[assignment]
 
-    def __call__(self, turns: Sequence[Turn], owner: str, starts: Sequence[Start]) -> Committed:
+    def __call__(
+        self, turns: Sequence[Turn], owner: str, starts: Sequence[Start]
+    ) -> Sequence[Started]:
         if self.fail:
             raise self.fail.pop()
         committed = self._commit(turns, owner, starts)
@@ -244,7 +246,7 @@ async def test_a_wanted_look_is_taken_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is claimed in several looks does not wait for the clock between them, nor in the end."""
-    monkeypatch.setattr("belugawf.local.drive.engine.LOOK_EVERY_NS", 3600 * SECOND_NS)
+    monkeypatch.setattr("belugawf.local.drive.polling.POLL_INTERVAL_NS", 3600 * SECOND_NS)
     monkeypatch.setattr("belugawf.local.drive.demand.CLAIM_AT_ONCE", 1)
     async with open_executor(tmp_path) as executor:
         for number in range(3):

@@ -17,7 +17,7 @@ from belugawf.host.clock import SystemClock
 from belugawf.local.drive.cache import pieces
 from belugawf.local.file.database import APPLICATION_ID, SCHEMA_VERSION, Database
 from belugawf.local.store.probe import LocalProbe
-from belugawf.local.store.rows import Fate, Turn
+from belugawf.local.store.rows import AppendOutcome, Turn
 from belugawf.local.store.store import Store
 from belugawf.model import events as e
 from belugawf.model.errors import AlreadyExistsError, RunEndedError, UnavailableError
@@ -62,6 +62,12 @@ def waits(position: int = 2) -> e.WaitStarted:
     return e.WaitStarted(position=position, time=0, seq=1, name="go", prompt="Go?")
 
 
+def outcome(store: Store, turn: Turn, owner: str) -> AppendOutcome:
+    """What becomes of that turn, which is committed by itself."""
+    store.commit([turn], owner)
+    return turn.outcome
+
+
 def test_pragmas(store: Store) -> None:
     """WAL, a sync for each commit, foreign keys, and the marks of whose database it is."""
 
@@ -98,10 +104,10 @@ def test_views_are_readable(store: Store) -> None:
 def test_guard(store: Store) -> None:
     """An owner who was overtaken, by length, status or ownership, writes nothing."""
     run = new_run(store)
-    assert store.commit([turn(run, waits(), length=7)], OWNER).verdicts[0].fate is Fate.FENCED
-    assert store.commit([turn(run, waits())], "1" * 32).verdicts[0].fate is Fate.FENCED
+    assert outcome(store, turn(run, waits(), length=7), OWNER) is AppendOutcome.FENCED
+    assert outcome(store, turn(run, waits()), "1" * 32) is AppendOutcome.FENCED
     store.terminate(run, "enough", None)
-    assert store.commit([turn(run, waits(), length=2)], OWNER).verdicts[0].fate is Fate.FENCED
+    assert outcome(store, turn(run, waits(), length=2), OWNER) is AppendOutcome.FENCED
     assert [type(event).__name__ for event in store.history(run)] == [
         "WorkflowStarted",
         "WorkflowTerminated",
@@ -113,11 +119,9 @@ def test_end_over_a_message(store: Store) -> None:
     run = new_run(store)
     store.send(run, "signal", name="go", payload="1")
     end = e.WorkflowCompleted(position=2, time=0, payload="1")
-    assert store.commit([turn(run, end)], OWNER).verdicts[0].fate is Fate.OVERTAKEN
+    assert outcome(store, turn(run, end), OWNER) is AppendOutcome.OVERTAKEN
     (message,), _ = store.read_inbox([run], locked=False)
-    assert (
-        store.commit([turn(run, end, read_to=message.id)], OWNER).verdicts[0].fate is Fate.RELEASED
-    )
+    assert outcome(store, turn(run, end, read_to=message.id), OWNER) is AppendOutcome.RELEASED
     assert store.by_key(run).status == "completed"
     assert store.mail([run]) == set()
     with pytest.raises(RunEndedError):
@@ -128,15 +132,11 @@ def test_no_lost_wake_up(store: Store) -> None:
     """A run is not let go while a message waits for it."""
     run = new_run(store)
     store.send(run, "signal", name="go", payload="1")
-    assert (
-        store.commit([turn(run, waits(), release=True)], OWNER).verdicts[0].fate is Fate.COMMITTED
-    )
+    assert outcome(store, turn(run, waits(), release=True), OWNER) is AppendOutcome.COMMITTED
     assert store.by_key(run).owner == OWNER
     (message,), _ = store.read_inbox([run], locked=True)
-    verdict = store.commit([turn(run, length=2, read_to=message.id, release=True)], OWNER).verdicts[
-        0
-    ]
-    assert verdict.fate is Fate.RELEASED
+    released = turn(run, length=2, read_to=message.id, release=True)
+    assert outcome(store, released, OWNER) is AppendOutcome.RELEASED
     assert store.by_key(run).owner is None
 
 
@@ -179,9 +179,10 @@ def test_one_row_that_cannot_be_written(store: Store) -> None:
             f"CREATE TRIGGER no BEFORE INSERT ON events WHEN new.run = {one} "
             "BEGIN SELECT RAISE(ABORT, 'not this one'); END"
         )
-    verdicts = store.commit([turn(one, waits()), turn(other, waits())], OWNER).verdicts
-    assert [verdict.fate for verdict in verdicts] == [Fate.UNWRITABLE, Fate.COMMITTED]
-    assert verdicts[0].reason == "not this one"
+    turns = [turn(one, waits()), turn(other, waits())]
+    store.commit(turns, OWNER)
+    assert [x.outcome for x in turns] == [AppendOutcome.UNWRITABLE, AppendOutcome.COMMITTED]
+    assert turns[0].reason == "not this one"
     assert len(store.history(one)) == 1
     assert len(store.history(other)) == 2
 

@@ -17,7 +17,7 @@ from belugawf import (
 )
 from belugawf.authoring.workflow import WorkflowDefinition
 from belugawf.local.drive.run import OwnedRun, RunState, SlotPhase
-from belugawf.local.drive.turns import TurnMaker
+from belugawf.local.drive.turns import TurnBuilder
 from belugawf.local.store.rows import Message, RunRow
 from belugawf.model import codec, events as e
 from belugawf.model.durations import SECOND_NS, format_instant
@@ -268,7 +268,8 @@ class Held:
                 slot.manner = "alone" if x.alone else "shared"
                 slot.move(SlotPhase.QUEUED)
                 slot.move(SlotPhase.RECORDING)
-        made = TurnMaker(run, messages, ns(turn.now), max_crashes=self._example.max_crashes).make()
+        builder = TurnBuilder(run, messages, ns(turn.now), max_crashes=self._example.max_crashes)
+        made = builder.build()
         assert run.state is not None
         run.commit(made.length + len(made.events), None)
         run.state.replayer.functions.update(dict.fromkeys(run.state.work.activities, print))

@@ -23,7 +23,7 @@ from belugawf.local.drive.deciding import Decider
 from belugawf.local.drive.demand import Demand
 from belugawf.local.drive.polling import Poller
 from belugawf.local.drive.table import RunTable
-from belugawf.local.drive.turns import TurnMaker
+from belugawf.local.drive.turns import TurnBuilder
 from belugawf.local.file.database import Database
 from belugawf.local.store.store import Store
 from tests.simulation.world import Faults
@@ -77,11 +77,11 @@ MUTANTS = (
             "commit",
             "starts = self._starts.wanted()\n",
             "starts = self._starts.wanted()\n"
-            "    for m, turn in pairs:\n"
-            "        for x in m.events:\n"
+            "    for turn in turns:\n"
+            "        for x in turn.events:\n"
             "            if isinstance(x, e.ActivityScheduled):\n"
-            "                m.run.open(x.seq)\n"
-            "        self._table.queue.queue(m.run, m.now)\n"
+            "                turn.owned.open(x.seq)\n"
+            "        self._table.queue.queue(turn.owned, turn.now)\n"
             "    self._table.queue.start(self._clock.now())\n"
             "    await asyncio.get_running_loop().run_in_executor(None, lambda: None)\n",
         ),
@@ -118,11 +118,12 @@ MUTANTS = (
         "the commands of a fact come before the next fact",
         "cannot be replayed",
         Change(
-            TurnMaker,
+            TurnBuilder,
             "_apply",
             "self._record(self._replayer.apply(fact))",
             "self._owed = [*getattr(self, '_owed', ()), *self._replayer.apply(fact)]\n"
-            "    if not self._heap or not isinstance(self._heap[0][4], Message):\n"
+            "    heap = self._pending._heap\n"
+            "    if not heap or not isinstance(heap[0][4], Message):\n"
             "        owed, self._owed = self._owed, []\n"
             "        self._record(owed)",
         ),
@@ -133,8 +134,8 @@ MUTANTS = (
         Change(
             Committer,
             "_settle",
-            "self._table.retire(run, Exit.LOST)",
-            "self._act(made, turn, released=False)",
+            "self._table.retire(turn.owned, Exit.LOST)",
+            "self._act(turn)",
         ),
     ),
     Mutant(
@@ -203,7 +204,9 @@ MUTANTS = (
     Mutant(
         "what may run once does not begin again after a crash",
         "runs at most once, and began again",
-        Change(TurnMaker, "_note_interruptions", "if activity.options.at_most_once:", "if False:"),
+        Change(
+            TurnBuilder, "_note_interruptions", "if activity.options.at_most_once:", "if False:"
+        ),
     ),
     Mutant(
         "an outcome that is used counts once",

@@ -15,7 +15,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from belugawf.local.store.rows import Fate
+from belugawf.local.store.rows import AppendOutcome
 from belugawf.local.store.store import Store
 from belugawf.model import events as e
 from belugawf.model.durations import ns_datetime
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 UNKNOWN = "commit of unknown outcome: "
 REFUSED_AT_WORK = "refused with something at work, that then: "
+
+_REFUSED = (AppendOutcome.FENCED, AppendOutcome.OVERTAKEN, AppendOutcome.UNWRITABLE)
 
 # What each history counts of these: see `Situations`.
 CLAIM_IN_DOUBT = "claim in doubt after a failed commit"
@@ -111,11 +113,10 @@ class Situations:
 
     def returned(self, arguments: Sequence[Any], value: Any) -> None:
         """A method of the store has returned."""
-        verdicts = getattr(value, "verdicts", ())
-        refused = [v.fate not in (Fate.COMMITTED, Fate.RELEASED) for v in verdicts]
+        turns = next((a for a in arguments if isinstance(a, list) and a), ())
+        refused = [getattr(turn, "outcome", None) in _REFUSED for turn in turns]
         if any(refused):
             started = {run for run, _ in _starts_in(arguments)}
-            turns = next(a for a in arguments if isinstance(a, list | tuple))
             for turn, missed in zip(turns, refused, strict=True):
                 if missed and turn.run in started:
                     self._count(START_REFUSED)

@@ -15,9 +15,9 @@ from belugawf.local.drive.run import Exit, Phase, SlotPhase
 from belugawf.local.drive.starts import Starts
 from belugawf.local.drive.table import RunTable
 from belugawf.local.drive.ticking import Notifier
-from belugawf.local.drive.turns import MadeTurn
+from belugawf.local.drive.turns import OwnedTurn
 from belugawf.local.file.writer import Writer
-from belugawf.local.store.rows import Fate, RunRow, Turn, Verdict
+from belugawf.local.store.rows import AppendOutcome, RunRow
 from belugawf.local.store.store import Store
 from belugawf.model import events as e
 from belugawf.model.errors import BelugaError
@@ -63,41 +63,40 @@ class Committer:
         self._hooks = hooks
         self._notifier = notifier
 
-    async def commit(self, made: Sequence[MadeTurn], refused: Refused) -> None:
+    async def commit(self, built: Sequence[OwnedTurn], refused: Refused) -> None:
         """Write these turns, and the runs that are to start; what cannot be is `refused` too."""
-        pairs = []
-        for m in made:
-            turn = self._decider.written(m, stopping=self._demand.stop > Stop.NO)
-            if m.says_something(turn):
-                pairs.append((m, turn))
-                continue
-            self._use_up(m)
-            self._table.queue.queue(m.run, m.now)
+        turns = []
+        for turn in built:
+            self._decider.finish(turn, stopping=self._demand.stop > Stop.NO)
+            if turn.is_empty:
+                self._consume(turn)
+                self._table.queue.queue(turn.owned, turn.now)
+            else:
+                turns.append(turn)
         starts = self._starts.wanted()
-        if not pairs and not starts:
+        if not turns and not starts:
             return
-        turns, new = [turn for _, turn in pairs], [asked.start for asked in starts]
+        new = [asked.start for asked in starts]
         try:
-            committed = await self._writer.write(
-                lambda: self._store.commit(turns, self._owner, new),
-                size=len(turns) + len(new),
+            started = await self._writer.write(
+                lambda: self._store.commit(turns, self._owner, new), size=len(turns) + len(new)
             )
         except Exception as error:
-            for m, _ in pairs:
-                self._decider.forget(m)
+            for turn in turns:
+                self._decider.forget(turn)
             for asked in starts:
                 asked.answer(error)
             raise
         finally:
             self._starts.drop(starts)
-        for (m, turn), verdict in zip(pairs, committed.verdicts, strict=True):
-            trouble = self._settle(m, turn, verdict)
+        for turn in turns:
+            trouble = self._settle(turn)
             if trouble is not None:
-                refused[m.run.key] = trouble, m.run.length
-        for asked, started in zip(starts, committed.started, strict=True):
-            if not isinstance(started, Exception) and started[1] is not None:
-                self._adopt(started[0], started[1], asked.idle_wait_ns)
-            asked.answer(started)
+                refused[turn.run] = trouble, turn.owned.length
+        for asked, one in zip(starts, started, strict=True):
+            if not isinstance(one, Exception) and one[1] is not None:
+                self._adopt(one[0], one[1], asked.idle_wait_ns)
+            asked.answer(one)
         self._notifier.notify()
 
     def _adopt(self, row: RunRow, started: e.WorkflowStarted, idle_wait_ns: int) -> None:
@@ -107,45 +106,41 @@ class Committer:
         self._table.cache.begin(run, started)
         self._hooks.hook("on_workflow_start", row)
 
-    def _settle(self, made: MadeTurn, turn: Turn, verdict: Verdict) -> BelugaError | None:
+    def _settle(self, turn: OwnedTurn) -> BelugaError | None:
         """Act on what became of the turn; returns why the run cannot go on, if it cannot."""
-        run = made.run
-        match verdict.fate:
-            case Fate.COMMITTED | Fate.RELEASED:
-                self._act(made, turn, released=verdict.fate is Fate.RELEASED)
-            case Fate.FENCED:
-                self._table.retire(run, Exit.LOST)
-            case Fate.OVERTAKEN:
-                self._decider.forget(made)
-            case Fate.UNWRITABLE:
-                self._decider.forget(made)
-                return unwritable(run.row, verdict.reason)
+        match turn.outcome:
+            case AppendOutcome.COMMITTED | AppendOutcome.RELEASED:
+                self._act(turn)
+            case AppendOutcome.FENCED:
+                self._table.retire(turn.owned, Exit.LOST)
+            case AppendOutcome.OVERTAKEN:
+                self._decider.forget(turn)
+            case AppendOutcome.UNWRITABLE:
+                self._decider.forget(turn)
+                return unwritable(turn.owned.row, turn.reason)
         return None
 
-    # -- acting ----------------------------------------------------------------------------------
-
-    def _act(self, made: MadeTurn, turn: Turn, *, released: bool) -> None:
-        run = made.run
-        state = run.state
+    def _act(self, turn: OwnedTurn) -> None:
+        run, state = turn.owned, turn.owned.state
         assert state is not None
-        run.commit(made.length + len(made.events), turn.due_at)
+        run.commit(turn.length + len(turn.events), turn.due_at)
         test_hooks.step("before effects")
-        self._hooks.turn(run.row, state.replayer, made.events)
-        for event in made.events:
+        self._hooks.turn(run.row, state.replayer, turn.events)
+        for event in turn.events:
             if isinstance(event, _STARTABLE):
                 run.open(event.seq)
             elif isinstance(event, _ENDS) and (slot := run.slots.get(event.seq)) is not None:
                 if slot.phase is SlotPhase.RUNNING:
                     self._attempts.cancel(run.key, event.seq)
                 self._table.queue.close(slot)
-        self._use_up(made)
-        if released:
+        self._consume(turn)
+        if turn.outcome is AppendOutcome.RELEASED:
             if run.has_mail and not turn.closes:
                 self._demand.see(run.key)
             exit = Exit.CLOSED if turn.closes else Exit.RELEASED
             self._table.retire(run, exit, kept=turn.keep)
             return
-        for slot in made.begun:
+        for slot in turn.begun:
             if slot.phase is SlotPhase.RECORDING:
                 self._table.queue.launch(slot)
         self._table.queue.queue(run, self._clock.now())
@@ -154,11 +149,11 @@ class Committer:
             self._table.ready.mark(run)
         self._table.cache.trim(run)
 
-    def _use_up(self, made: MadeTurn) -> None:
-        """The turn has come true: so it rests, and what had ended is used."""
-        run = made.run
-        if made.rests and not run.has_mail:
+    def _consume(self, turn: OwnedTurn) -> None:
+        """The turn has come true: its run may rest, and the ends in it are used."""
+        run = turn.owned
+        if turn.pins and not run.has_mail:
             run.move(Phase.PINNED)
-        for slot in made.used:
+        for slot in turn.consumed:
             if slot.phase is SlotPhase.ENDED:  # and it was on record already
                 slot.move(SlotPhase.WAITING if run.is_open(slot.seq) else SlotPhase.GONE)

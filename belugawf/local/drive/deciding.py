@@ -16,9 +16,9 @@ from belugawf.host.clock import Clock
 from belugawf.local.drive.problems import BugError, Refused, is_of_the_disk
 from belugawf.local.drive.run import Exit, OwnedRun
 from belugawf.local.drive.table import RunTable
-from belugawf.local.drive.turns import MadeTurn, TurnMaker
+from belugawf.local.drive.turns import OwnedTurn, TurnBuilder
 from belugawf.local.file.writer import Writer
-from belugawf.local.store.rows import Message, Turn
+from belugawf.local.store.rows import Message
 from belugawf.local.store.store import Store
 from belugawf.model import events as e
 from belugawf.model.errors import BelugaError
@@ -66,28 +66,28 @@ class Decider:
             messages.setdefault(row.run, []).append(row)
         return messages, read_at
 
-    async def decide(self, ready: Sequence[OwnedRun], now: int) -> tuple[list[MadeTurn], Refused]:
+    async def decide(self, ready: Sequence[OwnedRun], now: int) -> tuple[list[OwnedTurn], Refused]:
         """The turns of these runs, and why some cannot be taken. Raises what the disk says."""
         messages, now = await self._read_messages(ready, now)
-        made: list[MadeTurn] = []
+        turns: list[OwnedTurn] = []
         refused: Refused = {}
         try:
             for run in ready:
                 taken = self._take_turn(run, messages.get(run.key, []), now)
-                if isinstance(taken, MadeTurn):
-                    made.append(taken)
+                if isinstance(taken, OwnedTurn):
+                    turns.append(taken)
                 elif taken is not None:
                     refused[run.key] = taken, run.length
         except BaseException:
             # The disk refuses: no turn that was made is written, so none may stay in memory.
-            for m in made:
-                self.forget(m)
+            for turn in turns:
+                self.forget(turn)
             raise
-        return made, refused
+        return turns, refused
 
     def _take_turn(
         self, run: OwnedRun, messages: Sequence[Message], now: int
-    ) -> MadeTurn | BelugaError | None:
+    ) -> OwnedTurn | BelugaError | None:
         """The run's turn, or why it cannot be taken; `None` where it is not ours any more.
 
         Raises what the disk says.
@@ -100,7 +100,7 @@ class Decider:
                     self._table.retire(run, Exit.LOST)
                     return None
                 self._table.queue.reopen(run)
-            return self._make_turn(run, messages, now)
+            return self._build(run, messages, now)
         except BelugaError as error:
             reason = error
         except Exception as error:
@@ -116,48 +116,43 @@ class Decider:
             raise reason
         return reason
 
-    def _make_turn(self, run: OwnedRun, messages: Sequence[Message], now: int) -> MadeTurn:
+    def _build(self, run: OwnedRun, messages: Sequence[Message], now: int) -> OwnedTurn:
         assert run.state is not None
-        maker = TurnMaker(
+        builder = TurnBuilder(
             run,
             messages,
             now,
             max_crashes=self._options.max_crashes,
             starting=not self._table.queue.stopped,
         )
-        made = self._table.cache.watched(run.state.replayer, maker.make)
-        scheduled = [event.seq for event in made.events if type(event) is e.ActivityScheduled]
+        turn = self._table.cache.watched(run.state.replayer, builder.build)
+        scheduled = [event.seq for event in turn.events if type(event) is e.ActivityScheduled]
         self._table.cache.check_functions(run, scheduled)
-        return made
+        return turn
 
-    def written(self, made: MadeTurn, *, stopping: bool) -> Turn:
-        """What is to be written of that turn. While `stopping`, a run rests as soon as it can."""
-        run, state = made.run, made.run.state
+    def finish(self, turn: OwnedTurn, *, stopping: bool) -> None:
+        """Settle what is written beside its events. While `stopping`, a run rests if it can."""
+        run, state = turn.owned, turn.owned.state
         assert state is not None
         now = self._clock.now()
         moments = run.moments(now)
         due_at = state.due_now(now) if state.runnable() else min(moments, default=None)
-        # What has fallen due since the turn was made is the next turn's, so `now` does not count.
-        run.expect(min((moment for moment in moments if moment > made.now), default=None))
+        # What has fallen due since the turn was built is the next turn's, so `now` does not count.
+        run.expect(min((moment for moment in moments if moment > turn.now), default=None))
         self._table.ready.schedule(run)
         rests = not state.runnable() and (
             stopping or due_at is None or due_at > now + run.idle_wait_ns
         )
         # Also what this turn cancels: it is stopped after it, and may take its time.
         needed = (rests or state.work.closed) and self._table.is_needed(run)
-        made.rest(needed)
-        said = state.replayer.take_progress()
-        return Turn(
-            run=run.key,
-            length=made.length,
-            events=made.events,
-            read_to=made.read_to,
+        progress = state.replayer.take_progress()
+        turn.finish(
             due_at=due_at,
-            release=rests and not needed,
-            keep=needed,
-            progress=None if said is None else json.dumps(said),
+            rests=rests,
+            needed=needed,
+            progress=None if progress is None else json.dumps(progress),
         )
 
-    def forget(self, made: MadeTurn) -> None:
+    def forget(self, turn: OwnedTurn) -> None:
         """The turn is not on disk: forget it, keep what happened, and read the run again."""
-        self._table.set_back(made.run, made.interrupted)
+        self._table.set_back(turn.owned, turn.interrupted)

@@ -4,7 +4,7 @@ The life of a tick, in synchronous steps on the real event loop:
 
 1. *Poll*: who sent what, what is due, what can be claimed (at least once a second, and whenever
    somebody wakes us).
-2. *Decide*: for every run to which something happened, `TurnMaker` applies the facts one by one.
+2. *Decide*: for every run to which something happened, `TurnBuilder` applies the facts one by one.
 3. *Commit*: new runs and the turns of all others in one transaction.
 4. *Act*: only now attempts are started and stopped, logs and hooks emitted, runs let go.
 5. *Refuse*: runs whose turn cannot be taken get their problems. What is in flight for them ends,
@@ -46,7 +46,7 @@ from belugawf.local.drive.run import Exit, OwnedRun, Phase, SlotPhase
 from belugawf.local.drive.starts import Starts
 from belugawf.local.drive.table import RunTable
 from belugawf.local.drive.ticking import Notifier, Ticker
-from belugawf.local.drive.turns import MadeTurn
+from belugawf.local.drive.turns import OwnedTurn
 from belugawf.local.file.writer import Writer
 from belugawf.local.store.rows import RunRow, Start
 from belugawf.local.store.store import Store
@@ -340,11 +340,11 @@ class Engine:
                 # An attempt has ended: what it reported last is for the next one.
                 await self._save_heartbeats()
             held = [run for run in ready if run.phase is not Phase.LEAVING]
-            made: list[MadeTurn] = []
+            turns: list[OwnedTurn] = []
             refused: Refused = {}
             if held:
-                made, refused = await self._decider.decide(held, now)
-            await self._committer.commit(made, refused)
+                turns, refused = await self._decider.decide(held, now)
+            await self._committer.commit(turns, refused)
             await self.table.refuse(refused)
             leaving = [run for run in ready if run.phase is Phase.LEAVING]
             await self.table.leave([run for run in leaving if run.key not in refused])

@@ -216,7 +216,6 @@ class RunState:
     def commit(self, length: int, due_at: int | None) -> None:
         """What was appended is on disk, which is so long now."""
         self.length, self.due_at = length, due_at
-        self.replayer.position = length
 
     def runnable(self) -> bool:
         """Whether an activity is running or could."""

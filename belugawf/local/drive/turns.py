@@ -1,29 +1,22 @@
 """One turn of one run: facts applied one by one, in the order in which they happened.
 
-The life of a turn: `TurnMaker` gets a run, its new messages, its attempts' outcomes and the time.
-It sorts what has happened by when that was (`at`; of one moment: messages, then activity ends,
-then timers, then the deadline), and applies one fact after the other: the fact's event, the run's
+The life of a turn: `TurnBuilder` gets a run, its new messages, its attempts' outcomes and the time.
+In the order of `PendingFacts` it applies one fact after the other: the fact's event, the run's
 code, the events of the commands that it asks for. Attempts that will be tried again become notes.
 What comes out are events to append; nothing has been written or started yet.
-
-Catching up. Timers that were overdue when the run was picked up, and its deadline, are held while
-an activity is open that was scheduled meanwhile: a reminder that is sent late must not cost the run
-the approval that came in time. They are held no longer than they would have taken themselves.
 """
 
 from __future__ import annotations
 
-import heapq
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from dataclasses import dataclass, field, replace
 
+from belugawf.local.drive.pending import PendingFact, PendingFacts
 from belugawf.local.drive.run import OwnedRun, Slot, SlotPhase
 from belugawf.local.store.damage import damaged
 from belugawf.local.store.rows import Message, Turn, signal_received, unread
 from belugawf.model import codec, commands as c, events as e
-from belugawf.model.durations import duration_ns, parse_instant
 from belugawf.model.errors import Failure
 from belugawf.model.history import OpenActivity, record
 from belugawf.model.outcomes import (
@@ -35,55 +28,52 @@ from belugawf.model.outcomes import (
     total_timeout_over,
 )
 
-# Of facts of one moment, messages come first, and the deadline last.
-_MESSAGE, _ACTIVITY, _TIMER, _DEADLINE = range(4)
 
-Happening: TypeAlias = Message | Outcome | e.TimerStarted | None
-Entry: TypeAlias = tuple[int, int, int, int, Happening]
+@dataclass(slots=True, eq=False, kw_only=True)
+class OwnedTurn(Turn):
+    """A turn of a run that we own: what it writes, and what follows when that is on disk.
 
-
-@dataclass(slots=True)
-class MadeTurn:
-    """What a turn comes to: events to append, and what the store is told beside them.
-
-    `now` is the time up to which everything that was due has been applied. `used` are the
-    slots that had ended when the turn was made. `rests`: when it is on disk the run is PINNED.
+    `now` is the time up to which everything that was due has been applied. `consumed` are the slots
+    that had ended when it was built, `begun` those that it records as started. `first`: its code
+    has not run before. `pins`: when it is on disk, the run is PINNED.
     """
 
-    run: OwnedRun
+    owned: OwnedRun
     now: int
-    length: int
-    events: list[e.Event]
-    read_to: int
-    used: list[Slot]
-    begun: list[Slot]
     interrupted: str | None
     first: bool
-    rests: bool = False
+    consumed: list[Slot]
+    begun: list[Slot] = field(default_factory=list)
+    pins: bool = False
 
-    def rest(self, rests: bool) -> None:
-        """What is to become of its run once it is on disk."""
-        self.rests = rests
+    def finish(
+        self, *, due_at: int | None, rests: bool, needed: bool, progress: str | None
+    ) -> None:
+        """All is in it: its run can move on at `due_at`, or `rests`.
 
-    def says_something(self, turn: Turn) -> bool:
-        """Whether `turn`, as it is to be written, has anything to write or to begin.
-
-        Most retries that fall due have not.
+        `needed`: something that works for it keeps it ours.
         """
-        return bool(
-            turn.events
+        self.due_at, self.progress = due_at, progress
+        self.release, self.keep, self.pins = rests and not needed, needed, needed
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has nothing to write and nothing to begin, as most retries that fall due."""
+        state = self.owned.state
+        return not (
+            self.events
             or self.begun
-            or turn.read_to
-            or turn.release
-            or turn.progress is not None
+            or self.read_to
+            or self.release
+            or self.progress is not None
             or self.first
-            or self.run.state is None
-            or turn.due_at != self.run.state.due_at
+            or state is None
+            or self.due_at != state.due_at
         )
 
 
-class TurnMaker:
-    """Makes one turn.
+class TurnBuilder:
+    """Builds one turn.
 
     `max_crashes` as in the configuration; `now` was read with the messages. `starting`: attempts
     may start.
@@ -103,124 +93,65 @@ class TurnMaker:
         self._state = run.state
         self._work = run.state.work
         self._replayer = run.state.replayer
-        self._now = now
         self._max_crashes = max_crashes
         self._starting = starting
-        self._events: list[e.Event] = []
-        self._length = self._state.length
-        self._heap: list[Entry] = []
-        self._pushed = 0
-        self._held: list[Entry] = []
-        self._used = list(run.ended)
+        self._turn = OwnedTurn(
+            run=run.key,
+            length=run.state.length,
+            read_to=messages[-1].id if messages else 0,
+            owned=run,
+            now=now,
+            interrupted=run.interrupted,
+            first=not run.state.code_started,
+            consumed=list(run.ended),
+        )
         self._ended: set[int] = set()
-        self._begun: list[Slot] = []
-        self._read_to = messages[-1].id if messages else 0
+        self._pending = PendingFacts(run, self._work, now)
         for message in messages:
             if not message.sound:
                 raise damaged(run.row.workflow_id, ValueError("its inbox"))
             if message.kind == "attempt":
-                self._push_end(message.outcome())
+                self._add_end(message.outcome())
             else:
-                self._push(message.sent_at, _MESSAGE, message.id, message)
+                self._pending.add_message(message)
         for slot in run.ended:
             assert slot.outcome is not None
-            self._push_end(slot.outcome)
-        deadline = run.deadline
-        if deadline is not None and deadline <= now:
-            self._push(deadline, _DEADLINE, 0, None)
+            self._add_end(slot.outcome)
 
-    def make(self) -> MadeTurn:
-        """Apply everything that has happened. Raises `TurnError` where the turn cannot be taken."""
-        run = self._run
-        interrupted, first = run.interrupted, not self._state.code_started
+    def build(self) -> OwnedTurn:
+        """Apply everything that has happened. Raises `TurnError` if the turn cannot be taken."""
+        run, now = self._run, self._turn.now
         if run.interrupted is not None:
             self._note_interruptions(run.interrupted)
         self._end_what_began_elsewhere()
         if not self._state.code_started:
-            if run.deadline is not None and run.deadline <= self._now:
+            if run.deadline is not None and run.deadline <= now:
                 # Its code never runs: what was sent is not its to see, and is kept as unread.
                 self._time_out(run.deadline)
             else:
                 self._first_turn()
-        for timer in self._work.timers.values():
-            self._push_if_due(timer)
-        self._expire_waiting()
-        while self._heap and not self._work.closed:
-            self._take(heapq.heappop(self._heap))
+        if not self._work.closed:
+            for timer in self._work.timers.values():
+                self._pending.add_timer(timer)
+            self._expire_waiting()
+            for fact in self._pending.take():
+                self._apply_fact(fact)
+                if self._work.closed:
+                    break
         if not self._work.closed:
             self._begin_attempts()
-        return MadeTurn(
-            run=run,
-            now=self._now,
-            length=self._state.length,
-            events=self._events,
-            read_to=self._read_to,
-            used=self._used,
-            begun=self._begun,
-            interrupted=interrupted,
-            first=first,
-        )
+        return self._turn
 
-    # -- in the order of time --------------------------------------------------------------------
-
-    def _push(self, at: int, rank: int, number: int, happening: Happening) -> None:
-        self._pushed += 1
-        heapq.heappush(self._heap, (at, rank, number, self._pushed, happening))
-
-    def _push_end(self, outcome: Outcome) -> None:
+    def _add_end(self, outcome: Outcome) -> None:
         """An attempt has ended; once, though it may be in memory, in the inbox and on record.
 
-        It is where it was not known whether a commit had succeeded.
+        It is if it was not known whether a commit had succeeded.
         """
         activity = self._work.activities.get(outcome.seq)
         if activity is None or activity.attempt != outcome.attempt or outcome.seq in self._ended:
             return
         self._ended.add(outcome.seq)
-        self._push(outcome.at, _ACTIVITY, outcome.seq, outcome)
-
-    def _push_if_due(self, timer: e.TimerStarted) -> None:
-        if timer.due_at <= self._now:
-            self._push(timer.due_at, _TIMER, timer.seq, timer)
-
-    def _take(self, entry: Entry) -> None:
-        at, _, _, _, happening = entry
-        match happening:
-            case Message():
-                self._take_message(happening)
-            case Outcome():
-                self._take_outcome(happening)
-            case e.TimerStarted():
-                self._take_timer(entry, happening)
-            case None:
-                if self._is_held(at, parse_instant(self._run.row.created_at)):
-                    self._held.append(entry)
-                else:
-                    self._time_out(at)
-
-    def _time_out(self, deadline: int) -> None:
-        position, time = self._next()
-        self._close(e.WorkflowTimedOut(position=position, time=time, at=deadline))
-
-    def _take_timer(self, entry: Entry, timer: e.TimerStarted) -> None:
-        if timer.seq not in self._work.timers:
-            return
-        if self._is_held(timer.due_at, timer.due_at - duration_ns(timer.delay)):
-            self._held.append(entry)
-            return
-        position, time = self._next()
-        self._apply(e.TimerFired(position=position, time=time, seq=timer.seq, at=timer.due_at))
-
-    def _is_held(self, due_at: int, started_at: int) -> bool:
-        run = self._run
-        if not run.is_late(due_at) or not self._work.late:
-            return False
-        return self._now < run.held_until(due_at, started_at)
-
-    def _release_held(self) -> None:
-        if self._held and not self._work.late:
-            for entry in self._held:
-                heapq.heappush(self._heap, entry)
-            self._held.clear()
+        self._pending.add_end(outcome)
 
     # -- facts -----------------------------------------------------------------------------------
 
@@ -233,28 +164,27 @@ class TurnMaker:
         """Append a fact, let the code run, append what it asks for."""
         self._append(fact)
         self._record(self._replayer.apply(fact))
-        self._release_held()
 
     def _next(self) -> tuple[int, int]:
         """Position and time of the next event: time never goes back within a history."""
-        return self._length + 1, max(self._now, self._state.last_time)
+        turn = self._turn
+        return turn.length + len(turn.events) + 1, max(turn.now, self._state.last_time)
 
     def _append(self, event: e.Event) -> None:
-        self._length = event.position
-        self._events.append(event)
+        self._turn.events.append(event)
         self._state.append(event)
 
     def _record(self, commands: Sequence[c.Command]) -> None:
         for command in commands:
             late = isinstance(command, c.ScheduleActivity) and self._is_catching_up()
             position, time = self._next()
-            event = record(command, position, time, clock=self._now, late=late)
+            event = record(command, position, time, clock=self._turn.now, late=late)
             if event.kind is e.Kind.CLOSING:
                 self._close(event)
                 return
             self._append(event)
             if isinstance(event, e.TimerStarted):
-                self._push_if_due(event)
+                self._pending.add_timer(event)
 
     def _is_catching_up(self) -> bool:
         """Whether a timer or the deadline is still overdue from before the run was picked up."""
@@ -266,7 +196,7 @@ class TurnMaker:
 
     def _close(self, closing: e.Event) -> None:
         """End the run; what came too late to be seen is kept as notes before that."""
-        for *_, left in sorted(self._heap, key=lambda entry: entry[:4]):
+        for left in self._pending.left():
             note: e.Event | None = None
             if isinstance(left, Message):
                 note = unread(left, *self._next())
@@ -274,9 +204,27 @@ class TurnMaker:
                 note = left.unread(*self._next())
             if note is not None:
                 self._append(note)
-        self._append(replace(closing, position=self._length + 1))
+        self._append(replace(closing, position=self._next()[0]))
 
-    def _take_message(self, message: Message) -> None:
+    def _apply_fact(self, fact: PendingFact) -> None:
+        match fact:
+            case Message():
+                self._apply_message(fact)
+            case Outcome():
+                self._apply_outcome(fact)
+            case e.TimerStarted(seq=seq, due_at=at):
+                if seq in self._work.timers:
+                    position, time = self._next()
+                    self._apply(e.TimerFired(position=position, time=time, seq=seq, at=at))
+            case None:
+                assert self._run.deadline is not None
+                self._time_out(self._run.deadline)
+
+    def _time_out(self, deadline: int) -> None:
+        position, time = self._next()
+        self._close(e.WorkflowTimedOut(position=position, time=time, at=deadline))
+
+    def _apply_message(self, message: Message) -> None:
         position, time = self._next()
         if message.kind == "signal":
             self._apply(signal_received(message, position, time))
@@ -293,7 +241,7 @@ class TurnMaker:
 
     # -- attempts --------------------------------------------------------------------------------
 
-    def _take_outcome(self, outcome: Outcome) -> None:
+    def _apply_outcome(self, outcome: Outcome) -> None:
         activity = self._work.activities.get(outcome.seq)
         if activity is None:
             return
@@ -314,11 +262,11 @@ class TurnMaker:
             case "interrupted":
                 self._note_interruption(activity, "shutdown", activity.crashes)
             case "failed" | "timed_out":
-                self._take_failure(activity, outcome)
+                self._apply_failure(activity, outcome)
             case "expired":
                 self._fail_activity(activity, outcome, activity.failures)
 
-    def _take_failure(self, activity: OpenActivity, outcome: Outcome) -> None:
+    def _apply_failure(self, activity: OpenActivity, outcome: Outcome) -> None:
         failures = activity.failures + 1
         chance = random.random()  # noqa: S311 - spreads retries
         retry_at = next_attempt_at(outcome, activity.options, failures, chance)
@@ -382,9 +330,9 @@ class TurnMaker:
             expires_at = activity.expires_at
             if expires_at is None or self._run.in_flight(seq) or seq in self._ended:
                 continue
-            if expires_at <= self._now:
+            if expires_at <= self._turn.now:
                 outcome = _expired(activity)
-                self._push(expires_at, _ACTIVITY, seq, outcome)
+                self._pending.add_end(outcome)
 
     # -- crashes ---------------------------------------------------------------------------------
 
@@ -443,13 +391,13 @@ class TurnMaker:
             seq=activity.scheduled.seq,
             attempt=attempt,
             status="failed",
-            at=self._now,
+            at=self._turn.now,
             started_at=activity.scheduled.time,
             payload=codec.encode(failure.to_json()),
             error_type=failure.type,
             non_retryable=True,
         )
-        self._push(outcome.at, _ACTIVITY, outcome.seq, outcome)
+        self._pending.add_end(outcome)
 
     # -- starts ----------------------------------------------------------------------------------
 
@@ -460,12 +408,12 @@ class TurnMaker:
             if activity is None:
                 continue
             if activity.begun:  # by a commit of ours that seemed to fail
-                self._begun.append(slot)
+                self._turn.begun.append(slot)
                 continue
             if not self._starting:
                 slot.move(SlotPhase.WAITING)
                 continue
-            self._begun.append(slot)
+            self._turn.begun.append(slot)
             position, time = self._next()
             self._append(
                 e.AttemptStarted(

@@ -1,1 +1,1 @@
-"""What the database says of runs, and is told. Drives nothing."""
+"""Reading and writing runs in the database. Drives nothing."""

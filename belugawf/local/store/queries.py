@@ -54,7 +54,7 @@ _FEW = 1_000
 _NO_KEY = 2**63 - 1
 
 
-class Questions:
+class Queries:
     """See the module's docstring. Methods raise what `Database` raises."""
 
     database: Database

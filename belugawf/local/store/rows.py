@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, TypeAlias
 
@@ -134,34 +134,10 @@ class WaitRow:
         return cls(run, workflow_id, run_id, workflow, signal, *moments, *rest)
 
 
-@frozen(kw_only=True)
-class Turn:
-    """What one turn of one run writes.
-
-    `length` is the history's length before, `read_to` the last inbox message that it took in.
-    `due_at` is when the run can move again without a message (`None`: never). `release` lets the
-    run go, unless something has come meanwhile. `keep`: it stays ours even if it ends, because a
-    thread that cannot be stopped works for it. `progress` is JSON, `None` where it is unchanged.
-    """
-
-    run: int
-    length: int
-    events: Sequence[e.Event]
-    read_to: int
-    due_at: int | None
-    release: bool = False
-    keep: bool = False
-    progress: str | None = None
-
-    @property
-    def closes(self) -> bool:
-        """Whether it ends the run."""
-        return bool(self.events) and self.events[-1].kind is e.Kind.CLOSING
-
-
-class Fate(Enum):
+class AppendOutcome(Enum):
     """What became of a turn."""
 
+    UNWRITTEN = "unwritten"
     COMMITTED = "committed"
     RELEASED = "released"  # committed, and the run was let go
     FENCED = "fenced"  # somebody else ended the run, or owns it
@@ -169,12 +145,36 @@ class Fate(Enum):
     UNWRITABLE = "unwritable"  # the database refuses this run's rows
 
 
-@frozen()
-class Verdict:
-    """A turn's fate; `reason` is what the database said of an unwritable one."""
+@dataclass(slots=True, eq=False, kw_only=True)
+class Turn:
+    """What one turn of one run writes, and what became of that.
 
-    fate: Fate
+    `length` is the history's length before, `read_to` the last inbox message that it took in.
+    `due_at` is when the run can move again without a message (`None`: never). `release` lets the
+    run go, unless something has come meanwhile. `keep`: it stays ours even if it ends, because a
+    thread that cannot be stopped works for it. `progress` is JSON, `None` if it is unchanged.
+    `reason` is what the database said of an unwritable one.
+    """
+
+    run: int
+    length: int
+    events: list[e.Event] = field(default_factory=list)
+    read_to: int = 0
+    due_at: int | None = None
+    release: bool = False
+    keep: bool = False
+    progress: str | None = None
+    outcome: AppendOutcome = AppendOutcome.UNWRITTEN
     reason: str | None = None
+
+    @property
+    def closes(self) -> bool:
+        """Whether it ends the run."""
+        return bool(self.events) and self.events[-1].kind is e.Kind.CLOSING
+
+    def settle(self, outcome: AppendOutcome, reason: str | None = None) -> None:
+        """That became of it."""
+        self.outcome, self.reason = outcome, reason
 
 
 @frozen()
@@ -187,14 +187,6 @@ class Start:
 
 # What became of it: the run, with its first event where it is new; or why it was refused.
 Started: TypeAlias = tuple[RunRow, e.WorkflowStarted | None] | Exception
-
-
-@frozen(kw_only=True)
-class Committed:
-    """What became of each turn and of each start of a transaction, in their order."""
-
-    verdicts: Sequence[Verdict]
-    started: Sequence[Started]
 
 
 def unread(message: Message, position: int, time: int) -> e.Event | None:

@@ -19,16 +19,15 @@ from belugawf.executor import IfExists
 from belugawf.executor.info import NewRun
 from belugawf.host.clock import Clock
 from belugawf.local.file.database import Database
-from belugawf.local.store.queries import Connection, Questions
+from belugawf.local.store.queries import Connection, Queries
 from belugawf.local.store.rows import (
-    Committed,
-    Fate,
+    AppendOutcome,
     Message,
     OwnerRow,
     RunRow,
     Start,
+    Started,
     Turn,
-    Verdict,
     WaitRow,
     unread_notes,
 )
@@ -54,7 +53,7 @@ from belugawf.model.shell import command_line
 T = TypeVar("T")
 
 
-class Store(Questions):
+class Store(Queries):
     """See the module's docstring. Methods raise what `Database` raises."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
@@ -172,48 +171,42 @@ class Store(Questions):
     # -- the owner of runs -----------------------------------------------------------------------
 
     def commit(
-        self,
-        turns: Sequence[Turn],
-        owner: str,
-        starts: Sequence[Start] = (),
-    ) -> Committed:
+        self, turns: Sequence[Turn], owner: str, starts: Sequence[Start] = ()
+    ) -> Sequence[Started]:
         """Record new runs and append the turns of others, all in one transaction.
 
-        What is refused of it leaves the rest as it is.
+        What is refused of it leaves the rest as it is. Each turn knows its outcome then; what
+        became of the starts is returned.
         """
         with suppress(_RefusedError), self.database.write() as db:
             return self._commit_all(db, turns, owner, starts)
         # Something was refused, which is rare: once more, each in a savepoint of its own.
         with self.database.write() as db:
-            appended = [_alone(db, partial(self._append, db, turn, owner)) for turn in turns]
+            for turn in turns:
+                outcome = _alone(db, partial(self._append, db, turn, owner))
+                if isinstance(outcome, Exception):
+                    turn.settle(AppendOutcome.UNWRITABLE, str(outcome))
+                else:
+                    turn.settle(outcome)
             started = [_alone(db, partial(self._create, db, x.new, x.if_exists)) for x in starts]
-            return Committed(
-                verdicts=[
-                    _VERDICTS[fate]
-                    if isinstance(fate, Fate)
-                    else Verdict(Fate.UNWRITABLE, str(fate))
-                    for fate in appended
-                ],
-                started=[
-                    self.database.explain(x) if isinstance(x, sqlite3.Error) else x for x in started
-                ],
-            )
+        return [self.database.explain(x) if isinstance(x, sqlite3.Error) else x for x in started]
 
     def _commit_all(
         self, db: Connection, turns: Sequence[Turn], owner: str, starts: Sequence[Start]
-    ) -> Committed:
+    ) -> Sequence[Started]:
         try:
-            fates = [self._append(db, turn, owner) for turn in turns]
+            for turn in turns:
+                turn.settle(self._append(db, turn, owner))
             started = [self._create(db, start.new, start.if_exists) for start in starts]
         except Exception as error:
             if _concerns_all(error):
                 raise
             raise _RefusedError from error
-        if not _WRITTEN.issuperset(fates):
+        if not all(turn.outcome in _WRITTEN for turn in turns):
             raise _RefusedError
-        return Committed(verdicts=[_VERDICTS[fate] for fate in fates], started=started)
+        return started
 
-    def _append(self, db: Connection, turn: Turn, owner: str) -> Fate:
+    def _append(self, db: Connection, turn: Turn, owner: str) -> AppendOutcome:
         found = db.execute(
             "SELECT l.owner, l.problem, (SELECT max(id) FROM inbox WHERE run = r.key) "
             "FROM runs r JOIN live l ON l.run = r.key "
@@ -221,18 +214,18 @@ class Store(Questions):
             (turn.run, turn.length),
         ).fetchone()
         if found is None or found[0] != owner:
-            return Fate.FENCED
+            return AppendOutcome.FENCED
         problem, newest = found[1:]
         newer = newest is not None and newest > turn.read_to
         if turn.closes and newer:
-            return Fate.OVERTAKEN
+            return AppendOutcome.OVERTAKEN
         insert_events(db, turn.run, turn.events)
         if turn.read_to:
             db.execute("DELETE FROM inbox WHERE run = ? AND id <= ?", (turn.run, turn.read_to))
         length = turn.length + len(turn.events)
         if turn.closes:
             close_run(db, turn.run, turn.events[-1], length, keep=turn.keep)
-            return Fate.RELEASED
+            return AppendOutcome.RELEASED
         db.execute(
             "UPDATE runs SET history_length = ?, updated_at = coalesce(?, updated_at), due_at = ?, "
             "begun = 1 WHERE key = ?",
@@ -252,8 +245,8 @@ class Store(Questions):
             )
         if turn.release and not newer:
             let_go(db, turn.run)
-            return Fate.RELEASED
-        return Fate.COMMITTED
+            return AppendOutcome.RELEASED
+        return AppendOutcome.COMMITTED
 
     def abandon(self, runs: Sequence[int], owner: str, ends: Sequence[Outcome] = ()) -> None:
         """Let runs go whatever is waiting for them: this process will not drive them.
@@ -417,8 +410,7 @@ _DISK_TROUBLE = (
 
 
 # What became of turns that are in the transaction.
-_WRITTEN = frozenset({Fate.COMMITTED, Fate.RELEASED})
-_VERDICTS = {fate: Verdict(fate) for fate in Fate}
+_WRITTEN = (AppendOutcome.COMMITTED, AppendOutcome.RELEASED)
 
 
 class _RefusedError(Exception):

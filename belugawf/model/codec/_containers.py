@@ -116,13 +116,13 @@ class MapShape(Shape):
         return f"dict[{self.key.describe(outer)}, {self.value.describe(outer)}]"
 
     def schema(self, outer: Outer) -> Schema:
-        said: Schema = {"type": "object"}
+        schema: Schema = {"type": "object"}
         values, keys = self.value.schema(outer), self.key.key_schema()
         if values:
-            said["additionalProperties"] = values
+            schema["additionalProperties"] = values
         if keys and keys != {"type": "string"}:
-            said["propertyNames"] = keys
-        return said
+            schema["propertyNames"] = keys
+        return schema
 
 
 @frozen()
@@ -178,7 +178,7 @@ class ObjectShape(Shape):
         if self.kind in outer:
             return {}
         inner = (*outer, self.kind)
-        said: Schema = {
+        schema: Schema = {
             "type": "object",
             "title": self.kind.__name__,
             "properties": {
@@ -188,5 +188,5 @@ class ObjectShape(Shape):
             "additionalProperties": False,
         }
         if self.required:
-            said["required"] = list(self.required)
-        return said
+            schema["required"] = list(self.required)
+        return schema

@@ -71,9 +71,9 @@ def _check_any_of(data: Any, schema: Mapping[str, Any], path: Path) -> None:
 
 def _check_choice(data: Any, choices: list[Any], path: Path) -> None:
     # As texts, because True == 1 and 1 == 1.0 in Python.
-    said = json.dumps(data, sort_keys=True)
+    text = json.dumps(data, sort_keys=True)
     texts = [json.dumps(choice, sort_keys=True) for choice in choices]
-    if said not in texts:
+    if text not in texts:
         found = "another text" if type(data) is str else type_word(data)
         raise unfit(path, _expected({"enum": choices}), found)
 

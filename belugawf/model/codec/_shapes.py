@@ -203,15 +203,15 @@ class Choice(Shape):
         self.name = name
         self.by_text: dict[str, Any] = {}
         self.by_key: dict[str, Any] = {}
-        for said, value in values:
+        for plain, value in values:
             try:
-                text = encode(said)
+                text = encode(plain)
             except PayloadEncodeError:
                 continue  # a member that JSON cannot name
             self.by_text.setdefault(text, value)
-            said = json.loads(text)
-            if type(said) in (str, int):
-                self.by_key.setdefault(str(said), value)
+            plain = json.loads(text)
+            if type(plain) in (str, int):
+                self.by_key.setdefault(str(plain), value)
 
     def convert(self, data: Any, path: Path) -> Any:
         try:
