@@ -51,11 +51,6 @@ class SignalBuffer:
         queue.items.append(signal)
         queue.wake_next()
 
-    def unread(self) -> list[BufferedSignal]:
-        """What is still in the buffer, oldest first."""
-        items = [item for queue in self._queues.values() for item in queue.items]
-        return sorted(items, key=lambda item: item.sent_at)
-
     async def take(
         self, name: str, new_waiter: Callable[[], asyncio.Future[None]]
     ) -> BufferedSignal:

@@ -173,7 +173,7 @@ class Attempt:
         self.verdict = self.verdict or outcome
         return self.verdict
 
-    def ended(self, status: Status, payload: str = "null", **more: Any) -> Outcome:
+    def ended(self, status: Status, **more: Any) -> Outcome:
         """It as an outcome of now; `more` are further fields."""
         spec = self.spec
         return Outcome(
@@ -182,7 +182,6 @@ class Attempt:
             attempt=spec.attempt,
             status=status,
             started_at=self.started_at,
-            payload=payload,
             **{"at": self._clock.now(), **more},
         )
 
@@ -190,15 +189,10 @@ class Attempt:
         """It has failed with this exception, which is the user's."""
         return self.failed_as(*failure_of(error))
 
-    def failed_as(self, failure: dict[str, Any], retry_after: str | None = None) -> Outcome:
-        """The same, with the failure as JSON, and the delay that it asks for as text."""
-        return self.ended(
-            "failed",
-            codec.encode(failure),
-            error_type=failure["type"],
-            non_retryable=failure.get("non_retryable", False),
-            retry_after=None if retry_after is None else parse_duration(retry_after),
-        )
+    def failed_as(self, failure: Failure, retry_after: str | None = None) -> Outcome:
+        """The same, with the failure, and the delay that it asks for as text."""
+        delay = None if retry_after is None else parse_duration(retry_after)
+        return self.ended("failed", failure=failure, retry_after=delay)
 
     def timed_out(self, limit: str, now: int) -> Outcome:
         """It has run over the limit of that name."""
@@ -206,8 +200,7 @@ class Attempt:
         failure = Failure("TimeoutError", f"{limit} of {duration} is over", kind="timeout")
         return self.ended(
             "timed_out",
-            codec.encode(failure.to_json()),
+            failure=failure,
             at=now if limit == "heartbeat_timeout" else self.deadline or now,
-            error_type="TimeoutError",
             limit=limit,
         )

@@ -85,17 +85,17 @@ def encode_result(function: Callable[..., Any], value: Any, name: str, limit: in
     return text
 
 
-def failure_of(error: BaseException) -> tuple[dict[str, Any], str | None]:
-    """An exception that left an activity, as JSON of a `Failure`, and the delay that it asks for.
+def failure_of(error: BaseException) -> tuple[Failure, str | None]:
+    """An exception that left an activity, as data, and the delay that it asks for.
 
     Never raises: where the exception cannot be described, and its code is the user's, there is a
     plain text in its place.
     """
     try:
-        return describe_failure(error).to_json(), requested_retry_delay(error)
+        return describe_failure(error), requested_retry_delay(error)
     except BaseException as trouble:
         message = f"how it failed cannot be described: {_type_name(trouble)}"
-        return Failure(_type_name(error), message).to_json(), None
+        return Failure(_type_name(error), message), None
 
 
 def _type_name(error: BaseException) -> str:

@@ -44,7 +44,7 @@ def _log_failure(logger: logging.Logger, what: str, error: BaseException) -> Non
     failure, _ = failure_of(error)
     # As text: an exception whose own code raises cannot be formatted by handlers, which are the
     # user's too.
-    text = failure.get("traceback") or failure["message"]
+    text = failure.traceback or failure.message
     call(partial(logger.error, "%s failed: %s", what, text))
 
 

@@ -72,7 +72,7 @@ def main() -> NoReturn:
         if os.getpid() != us:
             leave_fork(error)
         failure, retry_after = failure_of(error)
-        outcome = {"failure": failure, "retry_after": retry_after}
+        outcome = {"failure": failure.to_json(), "retry_after": retry_after}
     # Told at the end: what an activity that has completed wrote must have been written.
     leave(0, lambda: report(outcome))
 

@@ -192,27 +192,29 @@ class AttemptLauncher:
             elif outcome is not None:
                 continue
             elif "result" in message:
-                outcome = attempt.ended("completed", message["result"])
+                outcome = attempt.ended("completed", result=message["result"])
             elif "failure" in message:
-                outcome = attempt.failed_as(message["failure"], message["retry_after"])
+                outcome = attempt.failed_as(
+                    Failure.from_json(message["failure"]), message["retry_after"]
+                )
             else:
                 code = message["exit_code"]
         if outcome is not None:
             return outcome
         crashes = attempt.spec.crashes
         if attempt.spec.options.isolation == "none" and crashes is not None and code is not None:
-            return attempt.failed_as(died_with_it(crashes + 1).to_json())
+            return attempt.failed_as(died_with_it(crashes + 1))
         if code is None:
             died = "with the process that watches it"
         else:
             died = f"signal {-code}" if code < 0 else f"exit code {code}"
         failure = Failure("ProcessDied", f"the child process of the activity died: {died}")
-        return attempt.failed_as(failure.to_json())
+        return attempt.failed_as(failure)
 
     def _completed(self, attempt: Attempt, value: Any) -> Outcome:
         spec = attempt.spec
         text = encode_result(spec.function, value, spec.name, self._payload_limit)
-        return attempt.ended("completed", text)
+        return attempt.ended("completed", result=text)
 
 
 def _is_async(function: Callable[..., Any]) -> bool:

@@ -6,9 +6,10 @@ And what follows from that: whether and when there is another one.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from belugawf.model import codec, events as e
 from belugawf.model.durations import duration_ns, format_duration, parse_duration
@@ -16,13 +17,15 @@ from belugawf.model.errors import Failure
 from belugawf.model.policy import ActivityOptions
 from belugawf.model.values import frozen
 
+T = TypeVar("T")
+
 # "expired": its `total_timeout` was over while no attempt ran; all others end an attempt.
 Status: TypeAlias = Literal["completed", "failed", "timed_out", "interrupted", "expired"]
 
 
 @frozen(kw_only=True)
 class Outcome:
-    """How an attempt ended, at `at`. `payload` is the result, or a `Failure`, as JSON text.
+    """How an attempt ended, at `at`: with a `result`, as JSON text, or with a `failure`.
 
     `limit` names the limit that a timed out attempt ran over, `retry_after` is the delay that the
     activity itself asked for.
@@ -34,63 +37,71 @@ class Outcome:
     status: Status
     at: int
     started_at: int
-    payload: str = "null"
-    error_type: str = ""
-    non_retryable: bool = False
+    result: str = "null"
+    failure: Failure | None = None
     limit: str = ""
     retry_after: timedelta | None = None
 
+    @property
+    def payload(self) -> str:
+        """Its result or its failure, as JSON text."""
+        return self.result if self.failure is None else codec.encode(self.failure.to_json())
+
     def to_text(self) -> str:
         """It as JSON text, without `run` and `at`, which have columns of their own in an inbox."""
-        fields: dict[str, Any] = {name: getattr(self, name) for name in _WRITTEN}
+        names = ("seq", "attempt", "status", "started_at", "payload", "limit")
+        fields: dict[str, Any] = {name: getattr(self, name) for name in names}
         if self.retry_after is not None:
             fields["retry_after"] = format_duration(self.retry_after)
         return json.dumps(fields)
 
     @classmethod
     def of_text(cls, text: str, *, run: int, at: int) -> Outcome:
-        """The inverse of `to_text`. Raises `ValueError` or `TypeError` where it is another text."""
+        """The inverse of `to_text`. Raises `ValueError` or `TypeError` if it is another text."""
         fields = json.loads(text)
         if "retry_after" in fields:
             fields["retry_after"] = parse_duration(fields["retry_after"])
-        outcome = cls(run=run, at=at, **fields)
-        json.loads(outcome.payload)
-        if type(outcome.seq) is not int or type(outcome.attempt) is not int:
+        payload = fields.pop("payload")
+        value = json.loads(payload)
+        if fields["status"] in ("completed", "interrupted"):
+            fields["result"] = payload
+        elif isinstance(value, dict):
+            fields["failure"] = Failure.from_json(value)
+        else:
+            raise TypeError("a failure is an object")
+        for told_by_the_failure in ("error_type", "non_retryable"):
+            fields.pop(told_by_the_failure, None)
+        if type(fields["seq"]) is not int or type(fields["attempt"]) is not int:
             raise TypeError("an attempt is named by numbers")
-        return outcome
+        return cls(run=run, at=at, **fields)
 
     def unread(self, position: int, time: int) -> e.Event | None:
         """The note that it ended before its run did, and no code has seen it.
 
         `None` where the attempt was stopped, and so has no end of its own.
         """
-        fields: dict[str, Any] = {
-            "position": position,
-            "time": time,
-            "seq": self.seq,
-            "payload": self.payload,
-            "at": self.at,
-            "attempt": self.attempt,
-            "started_at": self.started_at,
-            "unread": True,
-        }
         if self.status == "completed":
-            return e.ActivityCompleted(**fields)
+            return self.as_event(e.ActivityCompleted, position, time, unread=True)
+        return None if self.status == "interrupted" else self.end(position, time, unread=True)
+
+    def end(self, position: int, time: int, **more: Any) -> e.ActivityFailed | e.ActivityTimedOut:
+        """The fact that the activity failed with this attempt."""
         if self.limit:
-            return e.ActivityTimedOut(limit=self.limit, **fields)
-        return None if self.status == "interrupted" else e.ActivityFailed(**fields)
+            return self.as_event(e.ActivityTimedOut, position, time, limit=self.limit, **more)
+        return self.as_event(e.ActivityFailed, position, time, **more)
 
-
-_WRITTEN = (
-    "seq",
-    "attempt",
-    "status",
-    "started_at",
-    "payload",
-    "error_type",
-    "non_retryable",
-    "limit",
-)
+    def as_event(self, kind: Callable[..., T], position: int, time: int, **more: Any) -> T:
+        """It as an event of that kind, whose further fields are `more`."""
+        return kind(
+            position=position,
+            time=time,
+            seq=self.seq,
+            payload=self.payload,
+            at=self.at,
+            attempt=self.attempt,
+            started_at=self.started_at,
+            **more,
+        )
 
 
 def next_attempt_at(
@@ -100,9 +111,10 @@ def next_attempt_at(
 
     `chance` (0 to 1) places it within the policy's jitter.
     """
-    retry = options.retry
-    last = outcome.non_retryable or outcome.limit == "total_timeout"
-    if last or not retry.allows_another(failures, outcome.error_type):
+    retry, failure = options.retry, outcome.failure
+    assert failure is not None
+    last = failure.non_retryable or outcome.limit == "total_timeout"
+    if last or not retry.allows_another(failures, failure.type):
         return None
     requested = outcome.retry_after
     delay = retry.delay_after(failures, chance) if requested is None else requested
@@ -110,24 +122,24 @@ def next_attempt_at(
 
 
 def out_of_time(outcome: Outcome, options: ActivityOptions) -> Outcome:
-    """That outcome, where the next attempt would start after `total_timeout`: it is over now."""
-    error = codec.parse_json(outcome.payload)
+    """That outcome, if the next attempt would start after `total_timeout`: it is over now."""
+    error = outcome.failure
+    assert error is not None
     return replace(
         outcome,
         status="timed_out",
-        payload=total_timeout_over(options, f"{error['type']}: {error['message']}"),
-        error_type="TimeoutError",
+        failure=total_timeout_over(options, f"{error.type}: {error.message}"),
         limit="total_timeout",
     )
 
 
-def total_timeout_over(options: ActivityOptions, last_error: str | None) -> str:
-    """The failure's JSON text where `total_timeout` is over; `last_error` is for people."""
+def total_timeout_over(options: ActivityOptions, last_error: str | None) -> Failure:
+    """The failure when `total_timeout` is over; `last_error` is for people."""
     assert options.total_timeout is not None
     message = f"total_timeout of {format_duration(options.total_timeout)} is over"
     if last_error:
         message += f"; the last error was {last_error}"
-    return codec.encode(Failure("TimeoutError", message, kind="timeout").to_json())
+    return Failure("TimeoutError", message, kind="timeout")
 
 
 def died_with_it(times: int) -> Failure:

@@ -158,13 +158,9 @@ class DeterministicLoop(NumberingLoop):
     def run_ready(self) -> None:
         """Run callbacks until none is ready.
 
-        Raises `WorkflowBlockedError` after `MAX_CALLBACKS` callbacks that get nowhere, or
-        `MAX_EMPTY_TIMERS` timers.
+        For whoever is `within` the loop. Raises `WorkflowBlockedError` after `MAX_CALLBACKS`
+        callbacks that get nowhere, or `MAX_EMPTY_TIMERS` timers.
         """
-        self.within(self.run_on)
-
-    def run_on(self) -> None:
-        """As `run_ready`, for whoever is `within` the loop already."""
         while (self._ready or self._due) and self.exit is None:
             self._run_callbacks()
             self._tasks.prune()

@@ -133,9 +133,9 @@ class ReplayRuntime:
 
     def settle(self) -> None:
         """Run until nothing is ready and no condition has come true."""
-        self.loop.run_on()
+        self.loop.run_ready()
         while self.conditions and self.loop.exit is None and self._check_conditions():
-            self.loop.run_on()
+            self.loop.run_ready()
 
     def _check_conditions(self) -> bool:
         """Wake whoever has waited longest of those whose condition holds: it may change that.

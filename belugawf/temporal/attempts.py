@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from itertools import count
 from typing import Any, TypeAlias
 
 from temporalio import activity
@@ -60,7 +61,6 @@ class _Running:
     info: activity.Info
     options: ActivityOptions
     activity_id: str
-    function: str | None
     ledger: AttemptLedger
     manner: Manner = "shared"
     details: str = "null"
@@ -140,7 +140,7 @@ class ActivityHost:
         self._environment = environment
         self._clock = clock
         self._running: dict[int, _Running] = {}
-        self._number = 0
+        self._numbers = count(1)
         self._gate = ExclusiveGate(options.concurrency)
         self._stopping = False
         self._wake = asyncio.Event()
@@ -185,7 +185,6 @@ class ActivityHost:
             info=info,
             options=read_options(data),
             activity_id=data.get("id") or info.activity_id,
-            function=data.get("function"),
             ledger=AttemptLedger.read(info.heartbeat_details),
         )
         if info.heartbeat_details:
@@ -194,9 +193,10 @@ class ActivityHost:
         running.ledger = running.ledger.opened(info.attempt, max_crashes)
         if running.ledger.is_deadly(max_crashes):
             failure = died_with_it(running.ledger.crashes)
-            raise self._for_good(running, failure, limit="", at=self._clock.now())
+            raise self._for_good(running, failure)
         key = f"{info.workflow_run_id}:{info.activity_id}"
-        function = self._environment.find_activity(info.activity_type, running.function, key)
+        path = data.get("function")
+        function = self._environment.find_activity(info.activity_type, path, key)
         if function is None:
             raise self._elsewhere(running, f"this worker has no activity {info.activity_type!r}")
         if running.ledger.mode == "waiting":
@@ -220,15 +220,14 @@ class ActivityHost:
             return join([arg.payload for arg in args])
         except PayloadTypeError as error:
             failure = Failure(type(error).__name__, str(error), non_retryable=True)
-            raise self._for_good(running, failure, limit="", at=self._clock.now()) from None
+            raise self._for_good(running, failure) from None
 
     # -- one attempt -----------------------------------------------------------------------------
 
     async def _run(
         self, running: _Running, function: Callable[..., Any], arguments: str
     ) -> Outcome:
-        self._number += 1
-        number = self._number
+        number = next(self._numbers)
 
         async def wait(changed: asyncio.Event) -> None:
             running.report()
@@ -252,7 +251,6 @@ class ActivityHost:
         elif running.manner == "isolated":
             running.ledger = replace(running.ledger, mode="shared")
         self._running[number] = running
-        details = json.loads(running.details)
         self._runner.start(
             AttemptSpec(
                 run=number,
@@ -266,7 +264,7 @@ class ActivityHost:
                 options=running.options,
                 attempt=info.attempt,
                 expires_at=running.expires_at,
-                heartbeat_details=details,
+                heartbeat_details=json.loads(running.details),
                 crashes=running.ledger.crashes if running.manner == "isolated" else None,
             )
         )
@@ -323,11 +321,9 @@ class ActivityHost:
             if limit is not None:
                 pause = min(pause, max((limit - self._clock.now()) / 1e9, 0.005))
             self._wake.clear()
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._wake.wait()
-            except TimeoutError:
-                pass
 
     def _take_heartbeats(self) -> None:
         for number, _, text in self._runner.take_heartbeats():
@@ -355,7 +351,7 @@ class ActivityHost:
         if outcome.status == "interrupted":
             if running.options.at_most_once:
                 failure = interrupted("it was stopped in the middle of it")
-                return self._for_good(running, failure, limit="", at=outcome.at)
+                return self._for_good(running, failure, at=outcome.at)
             return self._elsewhere(running, "the worker was shut down")
         failures = running.ledger.failures + 1
         options, expires_at = running.options, running.expires_at
@@ -363,7 +359,8 @@ class ActivityHost:
         retry_at = next_attempt_at(outcome, options, failures, chance)
         if retry_at is not None and expires_at is not None and retry_at >= expires_at:
             retry_at, outcome = None, out_of_time(outcome, options)
-        failure = Failure.from_json(json.loads(outcome.payload))
+        assert outcome.failure is not None
+        failure = outcome.failure
         if retry_at is None:
             running.ledger = replace(running.ledger, failures=failures)
             return self._for_good(
@@ -380,19 +377,16 @@ class ActivityHost:
         running: _Running,
         failure: Failure,
         *,
-        limit: str,
-        at: int,
+        limit: str = "",
+        at: int | None = None,
         started_at: int | None = None,
     ) -> RecordedFailure:
-        failure = replace(
-            failure,
-            activity=running.info.activity_type,
-            attempts=max(running.ledger.failures, 1),
-        )
+        attempts = max(running.ledger.failures, 1)
+        failure = replace(failure, activity=running.info.activity_type, attempts=attempts)
         beside = {
             "limit": limit,
             "attempt": running.info.attempt,
-            "at": format_instant(at),
+            "at": format_instant(self._clock.now() if at is None else at),
             "started_at": None if started_at is None else format_instant(started_at),
             "attempts": list(running.ledger.attempts),
         }

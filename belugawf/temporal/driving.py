@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from belugawf.executor.base import nanoseconds
@@ -92,11 +92,9 @@ class Driving:
 
     async def pause(self, longest_s: float) -> None:
         """Until an interrupt, or so long."""
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(longest_s):
                 await self._interrupted.wait()
-        except TimeoutError:
-            pass
 
     def touched(self) -> Sequence[RunName]:
         """The runs for which our worker has done something."""

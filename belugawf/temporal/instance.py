@@ -21,6 +21,7 @@ from weakref import WeakSet
 
 from temporalio import workflow
 from temporalio.api.enums.v1 import WorkflowTaskFailedCause
+from temporalio.api.failure.v1 import Failure as ProtoFailure
 from temporalio.bridge.proto.workflow_activation import RemoveFromCache, WorkflowActivation
 from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
@@ -187,10 +188,13 @@ class Instance(NumberingLoop, _WorkflowInstanceImpl):
     def _refused(self, error: BelugaError) -> WorkflowActivationCompletion:
         """The completion that fails the turn."""
         refused = WorkflowActivationCompletion()
-        self._workflow_context_failure_converter.to_failure(
-            error, self._workflow_context_payload_converter, refused.failed.failure
-        )
+        self._write(error, refused.failed.failure)
         return refused
+
+    def _write(self, error: BelugaError, failure: ProtoFailure) -> None:
+        self._workflow_context_failure_converter.to_failure(
+            error, self._workflow_context_payload_converter, failure
+        )
 
     def _unanswered(
         self, act: WorkflowActivation, error: BelugaError
@@ -204,11 +208,7 @@ class Instance(NumberingLoop, _WorkflowInstanceImpl):
         for job in act.jobs:
             answer = completion.successful.commands.add().respond_to_query
             answer.query_id = job.query_workflow.query_id
-            self._workflow_context_failure_converter.to_failure(
-                QueryFailedError(error.message),
-                self._workflow_context_payload_converter,
-                answer.failed,
-            )
+            self._write(QueryFailedError(error.message), answer.failed)
         return completion
 
     # -- comparing -------------------------------------------------------------------------------
@@ -249,10 +249,7 @@ class Instance(NumberingLoop, _WorkflowInstanceImpl):
         return command
 
     def _publish(
-        self,
-        runtime: Reporting,
-        act: WorkflowActivation,
-        completion: WorkflowActivationCompletion,
+        self, runtime: Reporting, act: WorkflowActivation, completion: WorkflowActivationCompletion
     ) -> None:
         news = runtime.came_to_rest()
         ends = _ends_of(completion)
@@ -402,12 +399,10 @@ class Instance(NumberingLoop, _WorkflowInstanceImpl):
     ) -> asyncio.TimerHandle:
         """The server's timers have milliseconds; what is due already needs none."""
         self.check()
-        if self._deleting:
-            # It swallowed every refusal: its next await stands still.
-            return asyncio.TimerHandle(self.time() + delay, callback, args, self, context)
-        if delay <= 0:
+        if self._deleting or delay <= 0:
             due = asyncio.TimerHandle(self.time() + delay, callback, args, self, context)
-            self._ready.append(due)
+            if not self._deleting:  # else it swallowed every refusal: its next await stands still
+                self._ready.append(due)
             return due
         rounded = max(round(delay, 3), 0.001)
         return super().call_later(rounded, callback, *args, context=context)

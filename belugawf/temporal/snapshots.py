@@ -46,6 +46,7 @@ _REFUSED_S = 30.0
 _POLLED_LATELY_S = 12.0
 # The same where none polled lately.
 _UNPOLLED_S = 3.0
+_SCHEDULED = PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_SCHEDULED
 
 
 @frozen()
@@ -96,13 +97,15 @@ class SnapshotReader:
 
     async def read(self, name: RunName) -> Snapshot:
         """The run as it is now."""
+        # Before the server is asked: a turn that is taken meanwhile is not in its answer.
+        touched = self._driving.has_touched(name.run_id)
         described = await self._server.describe(name)
         length = described.workflow_execution_info.history_length
         history = await self._server.history(name, length)
         info = run_info(described, history)
         recorded = info.problem
         if info.open:
-            problem = self._problem(info, described)
+            problem = self._problem(info, described) if touched else recorded
             unattended = None if problem else await self._unattended(described)
             info = replace(info, problem=problem, unattended=unattended)
         events = translated(history, described.pending_activities)
@@ -131,8 +134,9 @@ class SnapshotReader:
             # A problem that was recorded before is no word on the code as it is here now. But the
             # server may take its time before it hands out a refused turn again.
             waits = time.monotonic() - began < _REFUSED_S
-            snapshots = await self.read_many(left)
+            # Before the server is asked: a turn that is taken meanwhile is not in its answer.
             touched = {run.run_id for run in driving.touched()}
+            snapshots = await self.read_many(left)
             left = [
                 snapshot.run
                 for snapshot in snapshots
@@ -153,15 +157,16 @@ class SnapshotReader:
     def _problem(
         self, info: RunInfo, described: DescribeWorkflowExecutionResponse
     ) -> Problem | None:
-        """What keeps the run from moving: our own worker knows best, then the history."""
+        """What keeps a run from moving that our own worker has touched: that knows best."""
         worker = self._driving.worker
-        if worker is None or not self._driving.has_touched(info.run_id):
-            return info.problem
+        assert worker is not None
         if not described.HasField("pending_workflow_task"):
             return None  # the last turn was taken, wherever that was
         own = worker.environment.problems.get(info.run_id)
-        if own is None and described.pending_workflow_task.attempt > 1:
-            # We had nothing against the turn, and the server refused it.
+        task = described.pending_workflow_task
+        if own is None and task.attempt > 1 and task.state == _SCHEDULED:
+            # We had nothing against the turn, and the server refused it. One that is started is
+            # on its way there.
             return info.problem
         return own
 
@@ -318,8 +323,7 @@ def _unpolled_since(described: DescribeWorkflowExecutionResponse) -> list[float]
     """Since when tasks of the run wait for a worker, in seconds since 1970."""
     moments: list[float] = []
     task = described.pending_workflow_task
-    scheduled = PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_SCHEDULED
-    if described.HasField("pending_workflow_task") and task.state == scheduled:
+    if described.HasField("pending_workflow_task") and task.state == _SCHEDULED:
         moments.append(task.original_scheduled_time.ToNanoseconds() / 1e9)
     for activity in described.pending_activities:
         if activity.state == PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED:

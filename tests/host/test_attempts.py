@@ -110,4 +110,5 @@ async def test_a_suspect_dies_for_good_only_if_it_was_seen_to_die(whom: str, sai
         outcome = await ended
         await runner.close()
     assert said in outcome.payload
-    assert outcome.non_retryable is (whom == "itself")
+    assert outcome.failure is not None
+    assert outcome.failure.non_retryable is (whom == "itself")

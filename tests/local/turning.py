@@ -19,7 +19,7 @@ from belugawf.authoring.workflow import WorkflowDefinition
 from belugawf.local.drive.run import OwnedRun, RunState, SlotPhase
 from belugawf.local.drive.turns import TurnBuilder
 from belugawf.local.store.rows import Message, RunRow
-from belugawf.model import codec, events as e
+from belugawf.model import events as e
 from belugawf.model.durations import SECOND_NS, format_instant
 from belugawf.model.errors import Failure
 from belugawf.model.history import OpenWork, is_recorded_command
@@ -65,9 +65,8 @@ class End:
     seq: int
     status: str
     attempt: int = 1
-    payload: str = "null"
-    error_type: str = ""
-    non_retryable: bool = False
+    result: str = "null"
+    failure: Failure | None = None
     limit: str = ""
     retry_after: timedelta | None = None
 
@@ -92,13 +91,13 @@ def completed(at: float, seq: int, result: Any = None, *, attempt: int = 1) -> E
 
 
 def failed(at: float, seq: int, error: str = "ValueError", attempt: int = 1, **more: Any) -> End:
-    failure = codec.encode(Failure(error, "no", more.get("non_retryable", False)).to_json())
-    return End(at, seq, "failed", attempt, failure, error, **more)
+    failure = Failure(error, "no", non_retryable=more.pop("non_retryable", False))
+    return End(at, seq, "failed", attempt, failure=failure, **more)
 
 
 def timed_out(at: float, seq: int, limit: str = "timeout", attempt: int = 1) -> End:
-    failure = codec.encode(Failure("TimeoutError", "too long", kind="timeout").to_json())
-    return End(at, seq, "timed_out", attempt, failure, "TimeoutError", limit=limit)
+    failure = Failure("TimeoutError", "too long", kind="timeout")
+    return End(at, seq, "timed_out", attempt, failure=failure, limit=limit)
 
 
 def interrupted(at: float, seq: int, attempt: int = 1) -> End:
@@ -324,9 +323,8 @@ def _outcome(end: End) -> Outcome:
         status=end.status,  # type: ignore[arg-type]
         at=ns(end.at),
         started_at=START_NS,
-        payload=end.payload,
-        error_type=end.error_type,
-        non_retryable=end.non_retryable,
+        result=end.result,
+        failure=end.failure,
         limit=end.limit,
         retry_after=end.retry_after,
     )

@@ -61,8 +61,12 @@ class Clock:
     def start(self, code: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run it until nothing is ready."""
         task = self.create(code)
-        self.loop.run_ready()
+        self.run_ready()
         return task
+
+    def run_ready(self) -> None:
+        """Run until nothing is ready."""
+        self.loop.within(self.loop.run_ready)
 
     def jump(self) -> bool:
         """To the next timer; whether there was one."""
@@ -75,7 +79,7 @@ class Clock:
         if not timer.empty:
             self.loop.rested()
         self.loop.fire(timer)
-        self.loop.run_ready()
+        self.run_ready()
         return True
 
     def run(self, code: Coroutine[Any, Any, Any]) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from belugawf.model.errors import Failure
 from belugawf.model.outcomes import Outcome
 from belugawf.temporal.ledger import AttemptLedger
 
@@ -23,7 +24,7 @@ def died(ledger: AttemptLedger, attempt: int, max_crashes: int = 3) -> AttemptLe
 
 def failed(attempt: int) -> Outcome:
     return Outcome(
-        run=1, seq=0, attempt=attempt, status="failed", at=0, started_at=0, payload='{"type":"X"}'
+        run=1, seq=0, attempt=attempt, status="failed", at=0, started_at=0, failure=Failure("X", "")
     )
 
 

@@ -16,7 +16,7 @@ from belugawf.local.drive.pending import PendingFact, PendingFacts
 from belugawf.local.drive.run import OwnedRun, Slot, SlotPhase
 from belugawf.local.store.damage import damaged
 from belugawf.local.store.rows import Message, Turn, signal_received, unread
-from belugawf.model import codec, commands as c, events as e
+from belugawf.model import commands as c, events as e
 from belugawf.model.errors import Failure
 from belugawf.model.history import OpenActivity, record
 from belugawf.model.outcomes import (
@@ -247,18 +247,7 @@ class TurnBuilder:
             return
         match outcome.status:
             case "completed":
-                position, time = self._next()
-                self._apply(
-                    e.ActivityCompleted(
-                        position=position,
-                        time=time,
-                        seq=outcome.seq,
-                        payload=outcome.payload,
-                        at=outcome.at,
-                        attempt=outcome.attempt,
-                        started_at=outcome.started_at,
-                    )
-                )
+                self._apply(outcome.as_event(e.ActivityCompleted, *self._next()))
             case "interrupted":
                 self._note_interruption(activity, "shutdown", activity.crashes)
             case "failed" | "timed_out":
@@ -272,57 +261,16 @@ class TurnBuilder:
         retry_at = next_attempt_at(outcome, activity.options, failures, chance)
         if retry_at is not None:
             if activity.expires_at is None or retry_at < activity.expires_at:
-                self._note_failure(outcome, retry_at)
+                self._append(outcome.as_event(e.AttemptFailed, *self._next(), retry_at=retry_at))
                 return
             outcome = out_of_time(outcome, activity.options)
         self._fail_activity(activity, outcome, failures)
 
-    def _note_failure(self, outcome: Outcome, retry_at: int) -> None:
-        position, time = self._next()
-        self._append(
-            e.AttemptFailed(
-                position=position,
-                time=time,
-                seq=outcome.seq,
-                payload=outcome.payload,
-                at=outcome.at,
-                attempt=outcome.attempt,
-                retry_at=retry_at,
-                started_at=outcome.started_at,
-            )
-        )
-
     def _fail_activity(self, activity: OpenActivity, outcome: Outcome, failures: int) -> None:
-        failure = replace(
-            Failure.from_json(codec.parse_json(outcome.payload)),
-            activity=activity.scheduled.name,
-            attempts=max(failures, 1),
-        )
-        position, time = self._next()
-        failed = e.ActivityFailed(
-            position=position,
-            time=time,
-            seq=outcome.seq,
-            payload=codec.encode(failure.to_json()),
-            at=outcome.at,
-            attempt=outcome.attempt,
-            started_at=outcome.started_at,
-        )
-        if not outcome.limit:
-            self._apply(failed)
-            return
-        self._apply(
-            e.ActivityTimedOut(
-                position=position,
-                time=time,
-                seq=failed.seq,
-                payload=failed.payload,
-                at=failed.at,
-                limit=outcome.limit,
-                attempt=failed.attempt,
-                started_at=failed.started_at,
-            )
-        )
+        assert outcome.failure is not None
+        attempts = max(failures, 1)
+        failure = replace(outcome.failure, activity=activity.scheduled.name, attempts=attempts)
+        self._apply(replace(outcome, failure=failure).end(*self._next()))
 
     def _expire_waiting(self) -> None:
         """Activities whose `total_timeout` passed while no attempt of them was running."""
@@ -331,8 +279,7 @@ class TurnBuilder:
             if expires_at is None or self._run.in_flight(seq) or seq in self._ended:
                 continue
             if expires_at <= self._turn.now:
-                outcome = _expired(activity)
-                self._pending.add_end(outcome)
+                self._pending.add_end(_expired(activity))
 
     # -- crashes ---------------------------------------------------------------------------------
 
@@ -393,9 +340,7 @@ class TurnBuilder:
             status="failed",
             at=self._turn.now,
             started_at=activity.scheduled.time,
-            payload=codec.encode(failure.to_json()),
-            error_type=failure.type,
-            non_retryable=True,
+            failure=failure,
         )
         self._pending.add_end(outcome)
 
@@ -442,7 +387,6 @@ def _expired(activity: OpenActivity) -> Outcome:
         status="expired",
         at=activity.expires_at or 0,
         started_at=activity.scheduled.time,
-        payload=total_timeout_over(activity.options, activity.last_error),
-        error_type="TimeoutError",
+        failure=total_timeout_over(activity.options, activity.last_error),
         limit="total_timeout",
     )

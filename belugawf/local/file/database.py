@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
 from belugawf.host import test_hooks
 from belugawf.local.file.filesystem import (
@@ -46,19 +46,6 @@ _CACHE_KIB = 8_192
 _RESTORE_S = 0.5
 # How often a writer looks whether a program that does not know our lock has ended, in seconds.
 _RETRY_S = 0.01
-
-
-class Migrate(Protocol):
-    """See `migrations.migrate`."""
-
-    def __call__(
-        self,
-        connection: sqlite3.Connection,
-        path: Path | None,
-        *,
-        version: int,
-        application_id: int,
-    ) -> None: ...
 
 
 class Database:
@@ -111,7 +98,17 @@ class Database:
 
             with self.lock.held(test_hooks.BUSY_TIMEOUT_S):
                 if self._refuse_others() != SCHEMA_VERSION:  # nobody was faster
-                    self._migrate(migrate)
+                    if not self._memory:
+                        # Before the version below says that the database is complete, and so before
+                        # anything in it is acknowledged, by whichever process.
+                        sync_folders(self.path)
+                    self._switch_to_wal(test_hooks.BUSY_TIMEOUT_S)
+                    migrate(
+                        self.writer,
+                        None if self._memory else self.path,
+                        version=SCHEMA_VERSION,
+                        application_id=APPLICATION_ID,
+                    )
         elif not self._memory:
             self._restore_wal()
         # From here on `_Write` waits, unless nothing may.
@@ -225,19 +222,6 @@ class Database:
                 hint="upgrade: pip install --upgrade belugawf",
             )
         return version
-
-    def _migrate(self, migrate: Migrate) -> None:
-        if not self._memory:
-            # Before the version below says that the database is complete, and so before anything
-            # in it is acknowledged, by whichever process.
-            sync_folders(self.path)
-        self._switch_to_wal(test_hooks.BUSY_TIMEOUT_S)
-        migrate(
-            self.writer,
-            None if self._memory else self.path,
-            version=SCHEMA_VERSION,
-            application_id=APPLICATION_ID,
-        )
 
     def _restore_wal(self) -> None:
         """Back to WAL, if another tool or a restored copy has left another journal mode: then

@@ -195,19 +195,20 @@ def _unescape(field: str) -> str:
 def _mounts() -> list[tuple[str, str]]:
     """The table of mounts, empty where it cannot be read."""
     if sys.platform == "darwin":
-        return parse_mount_output(_darwin_mount_output())
+        return parse_mount_output(output_of("/sbin/mount"))
     try:
         return parse_mountinfo(_MOUNTINFO.read_text(errors="surrogateescape"))
     except OSError:
         return []
 
 
-def _darwin_mount_output() -> str:
+def output_of(*command: str) -> str:
+    """What one of macOS' programs prints; "" if it fails."""
     import subprocess  # costs milliseconds, and Linux does without
 
     with suppress(OSError, subprocess.SubprocessError):
-        return subprocess.run(
-            ["/sbin/mount"], capture_output=True, text=True, timeout=5, check=True
+        return subprocess.run(  # noqa: S603 - programs of the system's, by their paths
+            command, capture_output=True, text=True, timeout=5, check=True
         ).stdout
     return ""
 

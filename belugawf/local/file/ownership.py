@@ -40,6 +40,7 @@ require_posix()
 import fcntl  # noqa: E402 - not there on Windows, which is told so above
 
 from belugawf.local.file.descriptors import Descriptor, closed, opened  # noqa: E402
+from belugawf.local.file.filesystem import output_of  # noqa: E402
 
 # Each try can lose only to a sweeper that comes between two system calls.
 _MAX_TRIES = 100
@@ -142,7 +143,8 @@ def sweep(folder: Path) -> int:
 def boot_id() -> str:
     """A text that changes with every start of the machine; "" where there is none."""
     if sys.platform == "darwin":
-        return _darwin_boot_session()
+        # Not kern.boottime: that moves whenever the clock is set.
+        return output_of("/usr/sbin/sysctl", "-n", "kern.bootsessionuuid").strip()
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -241,21 +243,6 @@ def _sweep_socket(folder: Path, owner_id: str) -> int:
             (folder / f"{owner_id}.sock").unlink()
             return 1
     return 0
-
-
-def _darwin_boot_session() -> str:
-    import subprocess  # costs milliseconds, and Linux does without
-
-    # Not kern.boottime: that moves whenever the clock is set.
-    with suppress(OSError, subprocess.SubprocessError):
-        return subprocess.run(
-            ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-        ).stdout.strip()
-    return ""
 
 
 def no_lock(

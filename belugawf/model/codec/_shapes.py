@@ -246,7 +246,6 @@ class AnyOf(Shape):
     def __init__(self, members: list[Shape]) -> None:
         self.members = members
         self.exact = frozenset(m.kind for m in members if isinstance(m, Basic))
-        self.takes_all = any(isinstance(m, Anything) for m in members)
 
     def convert(self, data: Any, path: Path) -> Any:
         if type(data) in self.exact:
