@@ -198,7 +198,7 @@ class TurnProcessor:
                 self._table.queue.queue(turn.owned, turn.now)
             else:
                 turns.append(turn)
-        starts = self._starts.wanted()
+        starts = self._starts.take()
         if not turns and not starts:
             return False
         new = [asked.start for asked in starts]
@@ -212,8 +212,6 @@ class TurnProcessor:
             for asked in starts:
                 asked.answer(error)
             raise
-        finally:
-            self._starts.drop(starts)
         for turn in turns:
             trouble = self._settle(turn)
             if trouble is not None:
