@@ -136,7 +136,7 @@ class ActivityDecorator:
         process. The function stays callable, except in workflow code, where a direct call raises
         `WorkflowCodeError`: it would not be recorded.
 
-        Raises `UsageError` if these contradict each other, or if it is no function.
+        Raises `UsageError` if these contradict each other, or if it isn't a function.
         """
         if at_most_once and retry is not None:
             raise UsageError(
@@ -183,7 +183,7 @@ def _check_shape(function: Any) -> None:
     label = getattr(function, "__name__", function)
     if inspect.isclass(function) or not callable(function) or not hasattr(function, "__name__"):
         raise UsageError(
-            f"activity {label!r} is no function",
+            f"activity {label!r} isn't a function",
             hint="decorate a def or async def; a name is given by @activity(name=...)",
         )
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):

@@ -420,7 +420,7 @@ def _activity(
     if isinstance(activity, str):
         return ActivityMark(name=activity), None
     if not callable(activity):
-        raise UsageError(f"{activity!r} is no activity", hint="pass a function or its name")
+        raise UsageError(f"{activity!r} isn't an activity", hint="pass a function or its name")
     return mark_of(activity), activity
 
 

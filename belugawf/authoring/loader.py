@@ -108,7 +108,7 @@ class Catalog:
         if self._problems:
             raise WorkflowLoadError(
                 f"workflow {name!r} was not found, and {self._problems[0]}",
-                hint="mend that module, then try again: belugawf workflows",
+                hint="fix that module, then try again: belugawf workflows",
             )
         raise WorkflowNotFoundError(f"there is no workflow {name!r}", hint=self._hint(name))
 
@@ -235,7 +235,7 @@ def import_file(path: Path, name: str | None = None) -> ModuleType:
         return sys.modules[private]
     spec = importlib.util.spec_from_file_location(private, path)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is no Python module")
+        raise ImportError(f"{path} isn't a Python module")
     module = importlib.util.module_from_spec(spec)
     sys.modules[private] = module
     try:

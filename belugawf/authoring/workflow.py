@@ -60,7 +60,8 @@ def workflow(
 def _check_shape(function: Callable[..., Any]) -> None:
     label = getattr(function, "__name__", function)
     if not inspect.iscoroutinefunction(function):
-        raise UsageError(f"workflow {label!r} is no async def", hint=f"write: async def {label}")
+        hint = f"write: async def {label}"
+        raise UsageError(f"workflow {label!r} must be an async def", hint=hint)
     parameters = list(inspect.signature(function).parameters.values())
     kinds = {p.kind for p in parameters}
     if not parameters or parameters[0].kind not in (
@@ -111,7 +112,7 @@ class WorkflowDefinition:
         mark = getattr(function, MARK, None)
         if mark is None:
             label = getattr(function, "__qualname__", repr(function))
-            raise UsageError(f"{label!r} is no workflow", hint="decorate it with @workflow")
+            raise UsageError(f"{label!r} isn't a workflow", hint="decorate it with @workflow")
         self.function = function
         self.name: str = mark.name
         self.timeout: timedelta | None = mark.timeout

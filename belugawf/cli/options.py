@@ -89,7 +89,7 @@ def pairs(texts: Sequence[str] | None, flag: str) -> dict[str, str]:
         if not equals or not key:
             # Not shown: it may be a value that lost its key.
             which = f"the value of {flag}" if number == 1 else f"value {number} of {flag}"
-            raise UsageError(f"{which} is no key=value", hint=f"write {flag} key=value")
+            raise UsageError(f"{which} isn't a key=value", hint=f"write {flag} key=value")
         if key in found:
             raise UsageError(f"{flag} gives {key!r} twice", hint="give each key once")
         found[key] = value

@@ -81,7 +81,7 @@ def _only_workflow(session: Session, executor: DurableExecutor) -> str:
     if catalog.problems:
         raise WorkflowLoadError(
             f"no workflow could be loaded: {catalog.problems[0]}",
-            hint="mend that module, then try again: belugawf workflows",
+            hint="fix that module, then try again: belugawf workflows",
         )
     raise WorkflowNotFoundError(
         f"there is no workflow in {session.settings.workflows}",

@@ -76,13 +76,14 @@ def _compose(text: str) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        raise _BadFileError(*place, f"this is no YAML: {error.problem or error.context}") from None
+        why = error.problem or error.context
+        raise _BadFileError(*place, f"this isn't valid YAML: {why}") from None
     except yaml.reader.ReaderError as error:
         before = text[: error.position].split("\n")
         raise _BadFileError(
             len(before),
             len(before[-1]) + 1,
-            "this is no YAML: it has no such control characters",
+            "this isn't valid YAML: it has no such control characters",
         ) from None
     except RecursionError:
         raise _BadFileError(1, 1, "the file is nested too deep for a configuration") from None

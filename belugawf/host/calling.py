@@ -107,7 +107,7 @@ def _type_name(error: BaseException) -> str:
 def requested_retry_delay(error: BaseException) -> str | None:
     """The delay that an exception asks for as `retry_after`, as text.
 
-    `None` where it has none, or one that is no duration: exceptions of libraries have such too.
+    `None` where it has none, or one that isn't a duration: exceptions of libraries have such too.
     """
     requested = attribute(error, "retry_after")
     try:

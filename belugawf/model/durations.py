@@ -43,14 +43,14 @@ def parse_duration(value: Duration) -> timedelta:
     if isinstance(value, timedelta):
         duration = value
     elif isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise DurationError(f"{value!r} is no duration", hint=_HINT)
+        raise DurationError(f"{value!r} isn't a duration", hint=_HINT)
     elif isinstance(value, str):
         duration = _parse_text(value)
     else:
         try:
             duration = timedelta(seconds=value)
         except (OverflowError, ValueError):
-            raise DurationError(f"{value!r} seconds is no duration", hint=_HINT) from None
+            raise DurationError(f"{value!r} seconds isn't a duration", hint=_HINT) from None
     if duration < timedelta(0):
         raise DurationError(f"a duration cannot be negative: {value!r}", hint=_HINT)
     if duration > _LONGEST:
@@ -72,7 +72,7 @@ def _parse_text(text: str) -> timedelta:
             raise DurationError(f"a duration is at most 100 years: {text!r}", hint=_HINT) from None
         position = part.end()
     if position == 0 or position != len(compact):
-        raise DurationError(f"{text!r} is no duration", hint=_HINT)
+        raise DurationError(f"{text!r} isn't a duration", hint=_HINT)
     return total
 
 
@@ -110,7 +110,7 @@ def _format_second(second: int) -> str:
 
 
 def parse_instant(text: str) -> int:
-    """The inverse of `format_instant`. Raises `ValueError` for anything that is no ISO 8601."""
+    """The inverse of `format_instant`. Raises `ValueError` for anything else."""
     # Histories have thousands of texts of that form, and many in a second.
     if len(text) == _WIDTH and text[19] == "." and text[26] == "Z" and text.isascii():
         fraction = text[20:26]

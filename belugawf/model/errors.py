@@ -77,7 +77,7 @@ class UsageError(BelugaError):
 
 
 class DurationError(UsageError, ValueError):
-    """A text, number or YAML value that is no duration."""
+    """A text, number or YAML value that isn't a duration."""
 
     code = "bad_duration"
 

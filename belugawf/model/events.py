@@ -418,7 +418,7 @@ _OF_THE_MOMENT = frozenset(
 def _parse_data(data: str) -> Mapping[str, Any]:
     fields, end = _decode(data)
     if end != len(data):
-        raise ValueError(f"data of an event is no JSON: {data!r}")
+        raise ValueError(f"data of an event isn't valid JSON: {data!r}")
     for name, value in fields.items():
         if value is None:
             continue

@@ -94,7 +94,7 @@ class ActivityOptions:
     """The resolved limits of one activity; recorded with ActivityScheduled, never read again.
 
     `timeout` bounds one attempt, `total_timeout` all of them with their delays,
-    `heartbeat_timeout` the silence between heartbeats; `None` is no limit.
+    `heartbeat_timeout` the silence between heartbeats; `None` isn't a limit.
     """
 
     retry: RetryPolicy = field(default=ONE_ATTEMPT)

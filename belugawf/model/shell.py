@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
-# Means the same, quoted or not, in bash, zsh and fish, and is no option.
+# Means the same, quoted or not, in bash, zsh and fish, and isn't an option.
 _PLAIN = re.compile(r"[\w./][\w.,:=@%+/-]*")
 
 

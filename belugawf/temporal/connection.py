@@ -95,8 +95,8 @@ _REASONS = {
     "NotValidForName": "its certificate is for another name; see temporal.tls.server_name",
     "CertificateRequired": "it wants a client certificate; see temporal.tls.cert",
     "InvalidMessage": "it does not speak TLS; see temporal.tls",
-    "InvalidUri": "that is no address; write host:port",
-    "invalid authority": "that is no address; write host:port",
+    "InvalidUri": "that isn't an address; write host:port",
+    "invalid authority": "that isn't an address; write host:port",
 }
 
 

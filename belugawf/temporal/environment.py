@@ -164,7 +164,7 @@ def eviction_problem(message: str, *, new: bool = False) -> Problem:
         return Problem(
             code="turn_refused",
             message=f"the turn was refused: {message}",
-            hint="mend the workflow's code, then restart its workers",
+            hint="fix the workflow's code, then restart its workers",
             new=new,
         )
     return Problem(

@@ -105,10 +105,10 @@ class Shape:
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (no_async, "workflow 'no_async' is no async def"),
-        (generator, "workflow 'generator' is no async def"),
-        ("a name", "workflow 'a name' is no async def"),
-        (Shape, "workflow 'Shape' is no async def"),
+        (no_async, "workflow 'no_async' must be an async def"),
+        (generator, "workflow 'generator' must be an async def"),
+        ("a name", "workflow 'a name' must be an async def"),
+        (Shape, "workflow 'Shape' must be an async def"),
         (no_context, "workflow 'no_context' takes no context"),
         (only_keywords, "workflow 'only_keywords' takes no context"),
         (any_arguments, "workflow 'any_arguments' takes *args or **kwargs"),
@@ -136,13 +136,13 @@ def test_context_may_be_positional_only() -> None:
 
 def test_unmarked_functions_are_no_workflows() -> None:
     """A definition of a function without the decorator names it."""
-    with pytest.raises(UsageError, match="'no_async' is no workflow"):
+    with pytest.raises(UsageError, match="'no_async' isn't a workflow"):
         WorkflowDefinition(no_async)
 
 
 @pytest.mark.parametrize("timeout", ["soon", -1, "1:30", True])
 def test_a_timeout_is_a_duration(timeout: Any) -> None:
-    """What is no duration is refused at once, by both decorators."""
+    """What isn't a duration is refused at once, by both decorators."""
     with pytest.raises(DurationError):
         workflow(timeout=timeout)
     with pytest.raises(DurationError):
@@ -225,9 +225,9 @@ async def yielding_async() -> AsyncIterator[int]:
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        ("a name", "activity 'a name' is no function"),
-        (5, "activity 5 is no function"),
-        (Shape, "activity 'Shape' is no function"),
+        ("a name", "activity 'a name' isn't a function"),
+        (5, "activity 5 isn't a function"),
+        (Shape, "activity 'Shape' isn't a function"),
         (yielding, "activity 'yielding' is a generator, which has no result"),
         (yielding_async, "activity 'yielding_async' is a generator, which has no result"),
     ],
@@ -242,7 +242,7 @@ def test_what_is_no_activity(function: Any, message: str) -> None:
 
 def test_a_partial_has_no_name() -> None:
     """What has no name of its own is refused."""
-    with pytest.raises(UsageError, match="is no function"):
+    with pytest.raises(UsageError, match="isn't a function"):
         activity(functools.partial(no_async))
 
 

@@ -74,7 +74,7 @@ def test_a_text_is_taken_as_typed(text: str) -> None:
         (Any, "whales", "whales"),
         (None, "5", 5),
         (None, "whales", "whales"),
-        # What is no JSON and fits as a text: dates, ids, choices.
+        # What isn't valid JSON and fits as a text: dates, ids, choices.
         (date, "2026-01-31", "2026-01-31"),
         (date, '"2026-01-31"', "2026-01-31"),
         (UUID, "12345678-1234-5678-1234-567812345678", "12345678-1234-5678-1234-567812345678"),

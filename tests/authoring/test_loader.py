@@ -167,7 +167,7 @@ def test_names_that_are_no_identifiers(folder: Path) -> None:
         (
             "from belugawf import workflow\n@workflow\ndef no(ctx): ...",
             2,
-            "UsageError: workflow 'no' is no async def",
+            "UsageError: workflow 'no' must be an async def",
         ),
     ],
     ids=["import", "syntax", "error", "exit", "name", "shape"],
@@ -216,7 +216,7 @@ def test_what_a_module_raises_is_the_users(folder: Path, text: str, message: str
 
 
 def test_objects_that_answer_no_question(folder: Path) -> None:
-    """A proxy that is bound to nothing yet is no workflow, and no reason not to load others."""
+    """A proxy that is bound to nothing yet isn't a workflow, and no reason not to load others."""
     write(
         folder,
         "wf_good",
@@ -315,7 +315,7 @@ def test_the_same_function_twice() -> None:
 @pytest.mark.parametrize("wrong", [beside, 5])
 def test_functions_that_are_no_workflows(wrong: Any) -> None:
     """They are named."""
-    with pytest.raises(Exception, match="is no workflow"):
+    with pytest.raises(Exception, match="isn't a workflow"):
         Catalog.from_functions([wrong])
 
 

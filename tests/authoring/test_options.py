@@ -111,7 +111,7 @@ def test_ids() -> None:
 def test_what_is_no_activity(wrong: Any) -> None:
     """Neither a function nor a name: the run fails and says so."""
     error = asked(wrong)
-    assert (error.type, error.message) == ("UsageError", f"{wrong!r} is no activity")
+    assert (error.type, error.message) == ("UsageError", f"{wrong!r} isn't an activity")
 
 
 def test_progress_is_a_text_or_a_fraction() -> None:

@@ -81,7 +81,7 @@ def test_a_result_that_is_no_json(project: Project) -> None:
 
 
 def test_damage_is_no_fault_of_the_code(project: Project) -> None:
-    """An argument that is no JSON any more is damage, not code that has changed."""
+    """An argument that isn't valid JSON any more is damage, not code that has changed."""
     project.cli("run", "asking", "--id", "a")
     project.cli("signal", "approval", "a", "--text", "on", "--no-resume")
     project.change_db("UPDATE events SET payload = '{' WHERE type = 'WorkflowStarted'")

@@ -9,7 +9,7 @@ from tests.conformance.harness import Project
 
 @pytest.mark.parametrize("payload", ["yes", "{", "", "NaN", "Infinity", "{'a': 1}", "1 2"])
 def test_payload_that_is_no_json(project: Project, payload: str) -> None:
-    """A payload that is no JSON is 2 and says what is; the run still waits."""
+    """A payload that isn't valid JSON is 2 and says what is; the run still waits."""
     project.cli("run", "asking", "--id", "a")
     history = project.history("a")
     refused = project.cli("signal", "approval", "a", "--payload", payload, "--json", check=2)

@@ -510,7 +510,7 @@ def test_cancel_takes_the_only_open_run(cli: Cli) -> None:
     cli.executor.on_drive = lambda e, run_id: e.change(run_id, status="cancelled", closed_at=START)
     done = cli("cancel", "--reason", "enough")
     assert done.code == 0
-    assert done.err.splitlines() == ["report is asked to cancel", "report cancelled"]
+    assert done.err.splitlines() == ["report: cancellation requested", "report cancelled"]
     assert cli.executor.calls[0] == ("cancel", {"run": "run-of-report", "reason": "enough"})
     assert cli("cancel").code == 10
 

@@ -154,7 +154,7 @@ async def test_if_exists(tmp_path: Path, if_exists: str, status: str, runs: int)
         (persistent, {"input": 3}, UsageError, "takes no input"),
         (doubled, {"input": 1, "id": ""}, UsageError, "cannot be empty"),
         (doubled, {"input": 1, "id": "@latest"}, UsageError, "cannot begin with '@'"),
-        (doubled, {"input": 1, "timeout": "soon"}, UsageError, "'soon' is no duration"),
+        (doubled, {"input": 1, "timeout": "soon"}, UsageError, "'soon' isn't a duration"),
         (doubled, {"input": 1, "if_exists": "maybe"}, UsageError, "'maybe'"),
         ("doubel", {"input": 1}, WorkflowNotFoundError, "no workflow 'doubel'"),
     ],

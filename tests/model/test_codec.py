@@ -421,11 +421,11 @@ def test_typed_values_come_back(data: st.DataObject) -> None:
     ],
 )
 def test_parse_json_refuses(text: str, line: int, column: int, reason: str) -> None:
-    """What is no JSON is refused with its line and column, and a hint."""
+    """What isn't valid JSON is refused with its line and column, and a hint."""
     with pytest.raises(UsageError) as caught:
         codec.parse_json(text, what="payload")
     message = caught.value.message
-    assert message.startswith("payload is no valid JSON: ")
+    assert message.startswith("payload isn't valid JSON: ")
     assert message.endswith(f"(line {line}, column {column})")
     assert reason in message
     assert caught.value.hint
@@ -468,7 +468,7 @@ def test_parse_json_never_fails_otherwise(text: str) -> None:
 @pytest.mark.parametrize("text", ["NaN", "nonsense", "[" * 100_000])
 def test_decode_refuses_what_is_no_json(text: str) -> None:
     """A recorded text that is broken is a UsageError as well, not a Python error."""
-    with pytest.raises(UsageError, match="result is no valid JSON"):
+    with pytest.raises(UsageError, match="result isn't valid JSON"):
         codec.decode(text, what="result")
 
 

@@ -68,7 +68,7 @@ def test_failures_are_told_apart_from_deaths() -> None:
 
 @pytest.mark.parametrize("max_crashes", [0, 1])
 def test_limits_at_the_edges(max_crashes: int) -> None:
-    """0 is no limit; 1 lets a death that is shared pass, and the next one not."""
+    """0 isn't a limit; 1 lets a death that is shared pass, and the next one not."""
     ledger = died(AttemptLedger(), 1, max_crashes).opened(2, max_crashes)
     assert ledger.mode == ("shared" if max_crashes == 0 else "waiting")
     assert not ledger.is_deadly(max_crashes)

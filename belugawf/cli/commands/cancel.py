@@ -40,7 +40,7 @@ async def _cancel(
     mine: list[str] = []
     others: list[Elsewhere] = []
     for info in outcome.infos:
-        session.say(f"{escape(info.workflow_id)} is asked to cancel")
+        session.say(f"{escape(info.workflow_id)}: cancellation requested")
     with warned():
         for info in outcome.infos:
             driver = await executor.driver_of(info.run_id)

@@ -114,7 +114,7 @@ def _modules(settings: Settings) -> Iterator[Finding]:
     # Not through an executor: a provider that is missing says nothing about modules.
     catalog = Catalog.from_folder(settings.workflows)
     for problem in catalog.problems:
-        yield Finding("modules", FAIL, str(problem), "mend or remove that module", exits.NOT_LOADED)
+        yield Finding("modules", FAIL, str(problem), "fix or remove that module", exits.NOT_LOADED)
     folder = settings.workflows
     if catalog.workflows:
         count = len(catalog.workflows)

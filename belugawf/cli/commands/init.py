@@ -94,7 +94,7 @@ def _write_new(path: Path, text: str) -> bool:
         if path.parent.is_dir():
             return False
         raise UnavailableError(
-            f"{path.parent} is no directory", hint="choose another place: belugawf init DIR"
+            f"{path.parent} isn't a directory", hint="choose another place: belugawf init DIR"
         ) from None
     except OSError as error:
         raise UnavailableError(

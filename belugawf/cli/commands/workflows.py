@@ -37,7 +37,7 @@ def command(session: Session) -> None:
                 exits.NOT_LOADED,
                 WorkflowLoadError.code,
                 f"no workflow could be loaded: {catalog.problems[0]}",
-                hint="mend that module, then try again: belugawf workflows",
+                hint="fix that module, then try again: belugawf workflows",
                 extra={"problems": [_problem_json(problem) for problem in catalog.problems]},
                 printed=True,
             )

@@ -81,7 +81,7 @@ def unwritable(row: RunRow, reason: str | None) -> UnwritableError:
     """The database gave that reason."""
     return UnwritableError(
         f"the database refuses what run {row.workflow_id!r} wants to record: {reason}",
-        hint="mend the workflow; or look for triggers and constraints that were added to the "
+        hint="fix the workflow; or look for triggers and constraints that were added to the "
         "database",
     )
 

@@ -37,8 +37,8 @@ _shapes: dict[int, tuple[Any, Shape]] = {}
 def convert(data: Any, annotation: Any, *, path: str = "value") -> Any:
     """JSON data as a value of the type `annotation`; `path` names the data in messages.
 
-    Strict: a bool is no int, an int no bool, a float such as 3.0 no int; only an int where a
-    float is wanted is taken. `Any`, `object`, a TypeVar or no annotation take the data as it is.
+    Strict: a bool isn't an int, and neither is 3.0; only an int is taken where a float is wanted.
+    `Any`, `object`, a TypeVar or no annotation take the data as it is.
     Raises `PayloadTypeError`.
     """
     try:

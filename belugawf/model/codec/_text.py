@@ -66,7 +66,7 @@ def listen(listener: Callable[[Any], object] | None) -> None:
 def parse_json(text: str, *, what: str = "value") -> Any:
     """The data of a JSON text that a person or a script wrote; `what` names it in messages.
 
-    Raises `UsageError` with line and column for anything that is no JSON, and for what Python
+    Raises `UsageError` with line and column for anything that isn't valid JSON, and for what Python
     would let pass: NaN, Infinity, duplicate keys, halves of surrogate pairs, whole numbers of
     more than 4,300 digits, more than 200 levels.
     """
@@ -86,7 +86,7 @@ def parse_json(text: str, *, what: str = "value") -> Any:
 def decode(text: str, annotation: Any = Any, *, what: str = "value") -> Any:
     """The value of a recorded JSON text, converted to `annotation`.
 
-    Raises `PayloadTypeError` if it does not fit, `UsageError` if it is no JSON.
+    Raises `PayloadTypeError` if it does not fit, `UsageError` if it isn't valid JSON.
     """
     try:
         data, end = _read(text)
@@ -169,7 +169,7 @@ def _number_flaws(start: int, found: str) -> Iterator[tuple[int, str]]:
         too_large = math.isinf(float(found))
     except ValueError:
         # The reader met another flaw before it came here ("1e999.").
-        yield start, "this is no number"
+        yield start, "this isn't a number"
     else:
         if too_large:
             yield start, "a number that is too large"
@@ -196,6 +196,6 @@ def _not_json(what: str, text: str, offset: int, reason: str) -> UsageError:
     line = text.count("\n", 0, offset) + 1
     column = offset - text.rfind("\n", 0, offset)
     return UsageError(
-        f"{what} is no valid JSON: {reason} (line {line}, column {column})",
+        f"{what} isn't valid JSON: {reason} (line {line}, column {column})",
         hint=_HINT,
     )
