@@ -58,55 +58,27 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+# Which names are where, parted by blanks.
 _HOMES = {
-    "belugawf.authoring.activity": ("activity",),
-    "belugawf.authoring.context": ("WorkflowContext",),
-    "belugawf.authoring.workflow": ("workflow",),
+    "belugawf.authoring.activity": "activity",
+    "belugawf.authoring.context": "WorkflowContext",
+    "belugawf.authoring.workflow": "workflow",
     "belugawf.executor": (
-        "Delivery",
-        "DurableExecutor",
-        "Hooks",
-        "RunInfo",
-        "Signal",
-        "WorkflowHandle",
-        "list_providers",
-        "new_executor",
-        "register_provider",
+        "Delivery DurableExecutor Hooks RunInfo Signal WorkflowHandle list_providers "
+        "new_executor register_provider"
     ),
     "belugawf.model.errors": (
-        "ActivityCancelledError",
-        "ActivityError",
-        "ActivityInterruptedError",
-        "ActivityTimeoutError",
-        "AlreadyExistsError",
-        "AmbiguousRunError",
-        "ApplicationError",
-        "BelugaError",
-        "BusyError",
-        "ChildWorkflowError",
-        "ConfigurationError",
-        "NondeterminismError",
-        "NotFinishedError",
-        "NotFoundError",
-        "PayloadEncodeError",
-        "PayloadTooLargeError",
-        "PayloadTypeError",
-        "RefusedError",
-        "RunEndedError",
-        "RunNotFoundError",
-        "SignalTimeoutError",
-        "UnavailableError",
-        "UsageError",
-        "WaitExpiredError",
-        "WorkflowCancelledError",
-        "WorkflowFailedError",
-        "WorkflowNotFoundError",
-        "WorkflowTerminatedError",
-        "WorkflowTimedOutError",
+        "ActivityCancelledError ActivityError ActivityInterruptedError ActivityTimeoutError "
+        "AlreadyExistsError AmbiguousRunError ApplicationError BelugaError BusyError "
+        "ChildWorkflowError ConfigurationError NondeterminismError NotFinishedError "
+        "NotFoundError PayloadEncodeError PayloadTooLargeError PayloadTypeError RefusedError "
+        "RunEndedError RunNotFoundError SignalTimeoutError UnavailableError UsageError "
+        "WaitExpiredError WorkflowCancelledError WorkflowFailedError WorkflowNotFoundError "
+        "WorkflowTerminatedError WorkflowTimedOutError"
     ),
-    "belugawf.model.policy": ("RetryPolicy",),
+    "belugawf.model.policy": "RetryPolicy",
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = ["__version__", *sorted(_HOME_OF)]
 
