@@ -136,7 +136,7 @@ class Database:
         return _Write(self, self.of_thread.blocking)
 
     def without_blocking(self, work: Callable[[], T]) -> T:
-        """What `work` returns, in which `write` waits for nobody."""
+        """Call `work`, in which `write` never waits for a lock; returns what it returns."""
         self.of_thread.blocking = False
         try:
             return work()
@@ -290,7 +290,7 @@ class Database:
 
 
 class WouldBlockError(Exception):
-    """Somebody else is writing, and the caller must not wait."""
+    """Another writer has the lock, and the caller must not wait for it."""
 
 
 class _OfThread(threading.local):

@@ -1,9 +1,9 @@
 """The one lane through which an executor writes: on the event loop, or off it.
 
-Off the loop activities go on while the disk works. But handing work to a thread takes as long as a
-commit on a quick disk. So a small transaction is made at once, if the last ones took no time and
-nobody else is writing. What would have to wait for a lock goes to the lane's own thread: nothing
-ever waits for one on the event loop.
+Off the loop, activities continue while the disk works. But handing work to a thread takes as long
+as a commit on a fast disk. So a small transaction runs on the loop if the last ones were fast and
+nobody else is writing. If it would have to wait for a lock, it goes to the lane's own thread:
+nothing ever waits for a lock on the event loop.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What people and executors ask of the store: `Store` without its writing. Nothing is changed.
+"""Reading runs from the database: `Store` without its writing.
 
-Whatever is asked of many runs is found through an index, newest or oldest first, and ends at its
-limit: it costs the same with ten runs and with a million. tests/local/test_query_plans.py looks at
-how SQLite finds each answer. Only counts read a whole index, and nothing but that.
+A query for many runs goes through an index, newest or oldest first, and ends at its limit, so it
+costs the same with ten runs and with a million. tests/local/test_query_plans.py checks the plan of
+each statement. Only counts read a whole index, and nothing else.
 """
 
 from __future__ import annotations

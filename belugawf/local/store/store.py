@@ -1,9 +1,8 @@
 """Runs, histories and inboxes in one SQLite file: every transaction that writes to them.
 
-Three kinds of writers meet here. *Callers* start runs, send messages and terminate. The *owner* of
-a run appends its turns. Whoever wants to *own* a run claims it. Each does what it does in one
-transaction; a turn is guarded by the history's length, so that an owner who was overtaken
-(terminated, replaced) finds out and lets go.
+*Callers* start runs, send messages and terminate. The *owner* of a run appends its turns. Whoever
+wants to own a run claims it. Each method is one transaction. A turn is guarded by the length of the
+history: an owner whose run was terminated or replaced finds out, and drops the run.
 """
 
 from __future__ import annotations
@@ -249,9 +248,9 @@ class Store(Queries):
         return AppendOutcome.COMMITTED
 
     def abandon(self, runs: Sequence[int], owner: str, ends: Sequence[Outcome] = ()) -> None:
-        """Let runs go whatever is waiting for them: this process will not drive them.
+        """Release runs, even with unread messages: this process will not drive them.
 
-        `ends` are kept in their inboxes, as in `refuse`.
+        `ends` go to their inboxes, as in `refuse`.
         """
         with self.database.write() as db:
             keep_ends(db, ends, owner)
@@ -260,7 +259,7 @@ class Store(Queries):
                 let_go(db, run, owner)
 
     def free_ended(self, runs: Iterable[int], owner: str) -> None:
-        """These runs, where they have ended, are not ours any more."""
+        """Drop our ownership of those of the runs that have ended."""
         with self.database.write() as db:
             free_ended(db, runs, owner)
 
@@ -272,13 +271,13 @@ class Store(Queries):
         keep: Collection[int] = (),
         ends: Sequence[Outcome] = (),
     ) -> set[int]:
-        """Mark runs with their problems, and let those go that are ours, but for `keep`.
+        """Record the problems of runs, and release those that are ours, except `keep`.
 
-        Each problem is of a history of that length: a run that somebody else has moved on since has
-        not got it. Ours may be longer, after a commit of which we have not heard.
-        `ends` are the ends of attempts that could not be applied because of that: they go to the
-        inboxes of their runs, so that whoever takes these up next applies them.
-        Returns the runs whose problem is news.
+        Each problem comes with the length of the history that has it: if another process has
+        appended to that since, the problem is not recorded. Our own history may be longer, after a
+        commit of unknown outcome. `ends` are ends of attempts that could not be applied because of
+        that: they go to the inboxes of their runs, and the next owner applies them.
+        Returns the runs whose problem is new.
         """
         news = set()
         with self.database.write() as db:
@@ -293,7 +292,7 @@ class Store(Queries):
         return news
 
     def save_heartbeats(self, beats: Sequence[tuple[int, int, str]]) -> None:
-        """Keep what attempts reported: (run, seq, JSON) each; one row an activity."""
+        """Save what attempts reported, as (run, seq, JSON): the last report of each activity."""
         at = format_instant(self.clock.now())
         with self.database.write() as db:
             db.executemany(
@@ -306,8 +305,8 @@ class Store(Queries):
     def read_inbox(self, runs: Sequence[int], *, locked: bool) -> tuple[list[Message], int]:
         """The messages of these runs in order, and the time.
 
-        With `locked` they are read under the write lock: whatever is sent later is then stamped
-        later than the time returned, so that timers due by then may be applied.
+        With `locked` they are read under the write lock. A message that is sent later then has a
+        later stamp than the time returned, so timers that are due by that time may be applied.
         """
         if not locked:
             with self.database.reading() as db:
@@ -318,7 +317,7 @@ class Store(Queries):
     # -- ownership -------------------------------------------------------------------------------
 
     def register(self, owner: OwnerRow) -> None:
-        """Say who we are. The caller holds the owner's file lock already."""
+        """Register this process as an owner. The caller already holds the owner's file lock."""
         with self.database.write() as db:
             db.execute(
                 "INSERT INTO owners (id, pid, host, boot_id, since, socket, role, workflows) "
@@ -337,9 +336,9 @@ class Store(Queries):
             )
 
     def unregister(self, owner: str, keeping: Sequence[int] = ()) -> None:
-        """Say goodbye: what we still own is let go, and none of it is suspect.
+        """Release the runs that we still own, except `keeping`; none of them becomes a suspect.
 
-        With runs in `keeping` those stay ours, and so do we stay registered, as one who has left.
+        With runs in `keeping` this process stays registered, as one that has left.
         """
         with self.database.write() as db:
             db.execute(
@@ -361,7 +360,7 @@ class Store(Queries):
                 db.execute("DELETE FROM owners WHERE id = ?", (owner,))
 
     def forget_dead(self, dead: Iterable[str]) -> None:
-        """Drop the rows of dead owners that own nothing any more."""
+        """Remove dead owners that own no run any more."""
         gone = list(dead)
         with self.database.write() as db:
             db.executemany(
@@ -375,9 +374,9 @@ class Store(Queries):
             )
 
     def claim(self, runs: Mapping[int, str | None], owner: str) -> list[RunRow]:
-        """Take runs over from the owners given (`None`, or one known to be dead).
+        """Take over runs from these owners (`None`, or one known to be dead).
 
-        Returns those that were still theirs, as they are now, with `owner` still the old one.
+        Returns the runs that still had that owner, as they are now, with the old one as `owner`.
         """
         now = format_instant(self.clock.now())
         with self.database.write() as db:
@@ -398,18 +397,12 @@ class Store(Queries):
 
 
 _DISK_TROUBLE = (
-    "SQLITE_BUSY",
-    "SQLITE_CANTOPEN",
-    "SQLITE_CORRUPT",
-    "SQLITE_FULL",
-    "SQLITE_IOERR",
-    "SQLITE_NOMEM",
-    "SQLITE_NOTADB",
-    "SQLITE_READONLY",
+    *("SQLITE_BUSY", "SQLITE_CANTOPEN", "SQLITE_CORRUPT", "SQLITE_FULL", "SQLITE_IOERR"),
+    *("SQLITE_NOMEM", "SQLITE_NOTADB", "SQLITE_READONLY"),
 )
 
 
-# What became of turns that are in the transaction.
+# The outcomes of turns that are part of the transaction.
 _WRITTEN = (AppendOutcome.COMMITTED, AppendOutcome.RELEASED)
 
 
@@ -418,7 +411,7 @@ class _RefusedError(Exception):
 
 
 def _alone(db: Connection, work: Callable[[], T]) -> T | Exception:
-    """What `work` returns, in a savepoint of its own; or why nothing of it was written."""
+    """What `work` returns, in a savepoint of its own; or its error, with nothing written."""
     db.execute("SAVEPOINT one")
     try:
         result: T | Exception = work()

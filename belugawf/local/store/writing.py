@@ -100,7 +100,7 @@ def insert_events(db: Connection, run: int, events: Sequence[e.Event]) -> None:
 
 
 def project_waits(db: Connection, run: int, events: Sequence[e.Event]) -> None:
-    """Keep the table of open waits as these events say."""
+    """Update the table of open waits."""
     for event in events:
         if isinstance(event, e.WaitStarted):
             db.execute(
@@ -122,7 +122,7 @@ def project_waits(db: Connection, run: int, events: Sequence[e.Event]) -> None:
 
 
 def close_run(db: Connection, run: int, closing: e.Event, length: int, *, keep: bool) -> None:
-    """The run has ended with that event, the last of so many. `keep`: its owner still owns it."""
+    """End a run with its last event, number `length`. `keep`: its owner keeps it."""
     result = closing.payload if isinstance(closing, e.WorkflowCompleted) else None
     error = closing.payload if isinstance(closing, e.WorkflowFailed) else None
     if isinstance(closing, e.WorkflowTerminated) and closing.reason:
@@ -165,7 +165,7 @@ def keep_ends(db: Connection, ends: Sequence[Outcome], owner: str) -> None:
 def mark_problem(
     db: Connection, run: int, problem: Mapping[str, Any], length: int, owner: str
 ) -> bool:
-    """See `Store.refuse`. Whether the problem is news."""
+    """See `Store.refuse`. Returns whether the problem is new."""
     text = json.dumps(problem, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
     old = db.execute("SELECT problem FROM live WHERE run = ?", (run,)).fetchone()
     if old is not None and old[0] == text:
@@ -179,7 +179,7 @@ def mark_problem(
 
 
 def let_go(db: Connection, run: int, owner: str | None = None) -> None:
-    """It has no owner any more, if that was its owner; `None`: whoever was."""
+    """Release a run from that owner, by default from any."""
     db.execute(
         "UPDATE live SET owner = NULL, owned_since = NULL "
         "WHERE run = ? AND (? IS NULL OR owner = ?)",
@@ -188,7 +188,7 @@ def let_go(db: Connection, run: int, owner: str | None = None) -> None:
 
 
 def free_ended(db: Connection, runs: Iterable[int], owner: str) -> None:
-    """Those that have ended are the owner's no more."""
+    """Drop the owner's rows for those of the runs that have ended."""
     db.executemany(
         f"DELETE FROM live WHERE run = ? AND owner = ? AND {HAS_ENDED}",
         [(run, owner) for run in runs],

@@ -62,19 +62,9 @@ class ModelShape(Shape):
 
 _SAFE_PYDANTIC_ERRORS = frozenset(
     {
-        "literal_error",
-        "enum",
-        "greater_than",
-        "greater_than_equal",
-        "less_than",
-        "less_than_equal",
-        "multiple_of",
-        "finite_number",
-        "string_too_short",
-        "string_too_long",
-        "too_short",
-        "too_long",
-        "string_pattern_mismatch",
+        *("literal_error", "enum", "greater_than", "greater_than_equal", "less_than"),
+        *("less_than_equal", "multiple_of", "finite_number", "string_too_short"),
+        *("string_too_long", "too_short", "too_long", "string_pattern_mismatch"),
     }
 )
 
