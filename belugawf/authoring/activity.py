@@ -136,7 +136,7 @@ class ActivityDecorator:
         process. The function stays callable, except in workflow code, where a direct call raises
         `WorkflowCodeError`: it would not be recorded.
 
-        Raises `UsageError` where these contradict each other, or where it is no function.
+        Raises `UsageError` if these contradict each other, or if it is no function.
         """
         if at_most_once and retry is not None:
             raise UsageError(

@@ -51,7 +51,7 @@ class WorkflowInfo:
 class ActivityRequest:
     """An activity that workflow code asks for; limits that it does not name are `None`.
 
-    `arguments` is a JSON array. `function` is the callable where one was passed.
+    `arguments` is a JSON array. `function` is the callable if one was passed.
     """
 
     mark: ActivityMark
@@ -210,7 +210,7 @@ class WorkflowContext:
 
         Limits given here go before the decorator's, and those before the configuration's.
         Raises `ActivityError` (or `ActivityTimeoutError`, `ActivityInterruptedError`) when it has
-        failed for good, `PayloadEncodeError` where an argument has no JSON form.
+        failed for good, `PayloadEncodeError` if an argument has no JSON form.
         """
         mark, function = _activity(activity)
         limits = (retry, timeout, total_timeout, heartbeat_timeout, at_most_once)
@@ -257,7 +257,7 @@ class WorkflowContext:
 
         `type` decodes the payload strictly, and lets senders be refused early. `prompt` is the
         question that people are shown. Raises `SignalTimeoutError` (a `TimeoutError`) after
-        `timeout`, `PayloadTypeError` where the payload does not fit; such a signal is used up.
+        `timeout`, `PayloadTypeError` if the payload does not fit; such a signal is used up.
         """
         if not isinstance(name, str) or not name:
             raise UsageError(f"a signal's name is a text, not {name!r}")

@@ -2,7 +2,7 @@
 
 Everything about an exception is the user's: its texts, its attributes, its class. Any of them may
 raise, be of an odd type, or have no end. So each is read by itself, through the descriptors of
-Python's own classes where there are such, and what can't be read is left out. Whatever happens, a
+Python's own classes if there are any, and what can't be read is left out. Whatever happens, a
 `Failure` comes out, and it has a bound in size, in depth and in time.
 """
 
@@ -56,7 +56,7 @@ def in_one_line(error: BaseException) -> str:
 
 
 def attribute(error: BaseException, name: str, make: Callable[[Any], Any] | None = None) -> Any:
-    """What an exception has under that name, as `make` makes it; `None` where that raises.
+    """What an exception has under that name, as `make` makes it; `None` if that raises.
 
     It is the user's, and may be a property: how an attempt ended must be told all the same.
     """

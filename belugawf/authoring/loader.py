@@ -63,7 +63,7 @@ class Catalog:
     ) -> Catalog:
         """Import every module of the folder; a missing folder is an empty catalog.
 
-        Raises `UnavailableError` where the folder cannot be read, and what `is_interrupt` says is
+        Raises `UnavailableError` if the folder cannot be read, and what `is_interrupt` says is
         a person's Ctrl-C. Whatever else a module raises is its problem.
         """
         catalog = cls()
@@ -98,7 +98,7 @@ class Catalog:
     def workflow(self, name: str) -> WorkflowDefinition:
         """The workflow of that name.
 
-        Raises `WorkflowNotFoundError` with the nearest name, or `WorkflowLoadError` where the name
+        Raises `WorkflowNotFoundError` with the nearest name, or `WorkflowLoadError` if the name
         is taken twice, or may be in a module that does not import.
         """
         if name in self._workflows:
@@ -129,15 +129,15 @@ class Catalog:
         return known
 
     def activity(self, name: str) -> Callable[..., Any] | None:
-        """The activity of that name, `None` where there is none.
+        """The activity of that name, `None` if there is none.
 
-        Raises `WorkflowLoadError` where two modules claim the name.
+        Raises `WorkflowLoadError` if two modules claim the name.
         """
         self.check_activity(name)
         return self._activities.get(name)
 
     def check_activity(self, name: str) -> None:
-        """Raise `WorkflowLoadError` where two modules claim an activity's name."""
+        """Raise `WorkflowLoadError` if two modules claim an activity's name."""
         if name in self._ambiguous:
             raise self._ambiguous[name]
 

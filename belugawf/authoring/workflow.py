@@ -93,14 +93,14 @@ class Parameter:
 
     @property
     def annotation_text(self) -> str:
-        """The type as a person writes it; "" where none was given."""
+        """The type as a person writes it; "" if none was given."""
         if self.annotation is inspect.Parameter.empty:
             return ""
         return codec.describe(self.annotation)
 
     @property
     def default_text(self) -> str | None:
-        """The default as Python writes it, `None` where the parameter is required."""
+        """The default as Python writes it, `None` if the parameter is required."""
         return None if self.required else repr(self.default)
 
 
@@ -145,15 +145,15 @@ class WorkflowDefinition:
 
     @property
     def result_annotation(self) -> Any:
-        """What it says to return; `Parameter.empty` where it says nothing."""
+        """What it says to return; `Parameter.empty` if it says nothing."""
         return self._signature.return_annotation
 
     # -- inputs ----------------------------------------------------------------------------------
 
     def encode_input(self, value: Any, *, limit: int | None = None) -> str | None:
-        """The input as JSON text, checked against the annotations; `None` where none is given.
+        """The input as JSON text, checked against the annotations; `None` if none is given.
 
-        Raises `UsageError` where it does not fit, with the path to what does not.
+        Raises `UsageError` if it does not fit, with the path to what does not.
         """
         if value is UNSET:
             self._require(())
@@ -169,7 +169,7 @@ class WorkflowDefinition:
     def arguments(self, text: str | None) -> dict[str, Any]:
         """The keyword arguments that a recorded input stands for.
 
-        Raises `PayloadTypeError` or `UsageError` where it does not fit the parameters.
+        Raises `PayloadTypeError` or `UsageError` if it does not fit the parameters.
         """
         if text is None:
             self._require(())
@@ -206,7 +206,7 @@ class WorkflowDefinition:
     def parse_input(self, text: str) -> Any:
         """The value of `--input TEXT`: text as typed for a `str`, else JSON, else text if it fits.
 
-        Raises `UsageError` where it fits in no way.
+        Raises `UsageError` if it fits in no way.
         """
         if len(self.parameters) == 1:
             return _parse_text(text, self.parameters[0].annotation, "input")

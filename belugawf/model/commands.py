@@ -20,7 +20,7 @@ from belugawf.model.values import frozen
 class ScheduleActivity:
     """Run `name` with `arguments` (a JSON array).
 
-    `function` is the callable itself where the workflow passed one; it is not recorded, because
+    `function` is the callable itself if the workflow passed one; it is not recorded, because
     replay meets it again in the code.
     """
 

@@ -38,7 +38,7 @@ _LONGEST = timedelta(days=36_525)
 def parse_duration(value: Duration) -> timedelta:
     """A duration from a `timedelta`, a number of seconds or a text with units.
 
-    Raises `DurationError` where it is none of these, negative, or longer than 100 years.
+    Raises `DurationError` if it is none of these, negative, or longer than 100 years.
     """
     if isinstance(value, timedelta):
         duration = value

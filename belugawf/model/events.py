@@ -2,7 +2,7 @@
 
 Three kinds (`Kind`): *facts* tell the workflow that something happened, *commands* record what
 its code asked for, *notes* are kept for people and for the engine and skipped by replay. The
-*closing* event ends the history; where it answers a command it is both.
+*closing* event ends the history; if it answers a command it is both.
 
 As a row an event is `(position, type, time, seq, name, payload, data)`: `payload` is the one
 JSON text an event carries (arguments, result, signal payload, failure), `data` a JSON object of

@@ -13,7 +13,7 @@ class Hooks:
     """Callables told of what was committed, each at most once; `None` is not told.
 
     Each gets one `RunInfo`-like mapping: workflow_id, run_id, workflow, and `activity`, `attempt`,
-    `signal`, `error` where they apply. They run on the engine's loop; an exception in one is
+    `signal`, `error` if they apply. They run on the engine's loop; an exception in one is
     logged and does not touch the run. Coroutine functions are awaited in the background.
     """
 

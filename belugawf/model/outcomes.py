@@ -75,7 +75,7 @@ class Outcome:
     def unread(self, position: int, time: int) -> e.Event | None:
         """The note that it ended before its run did, and no code has seen it.
 
-        `None` where the attempt was stopped, and so has no end of its own.
+        `None` if the attempt was stopped, and so has no end of its own.
         """
         fields: dict[str, Any] = {
             "position": position,

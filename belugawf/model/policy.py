@@ -23,11 +23,11 @@ class RetryPolicy:
     """When a failed attempt is tried again.
 
     `max_attempts` counts failures, 0 means without limit. `initial_delay` and `max_delay` are
-    durations; `max_delay` is 100 times `initial_delay` where it is not given. Each delay is
+    durations; `max_delay` is 100 times `initial_delay` if it is not given. Each delay is
     `backoff_coefficient` times the one before. `jitter` (0 to 1) varies each delay by up to that
     part of it in both directions, never over `max_delay`. `non_retryable` names exception types.
 
-    Raises `UsageError` where a value is out of range.
+    Raises `UsageError` if a value is out of range.
     """
 
     max_attempts: int = 3
@@ -107,7 +107,7 @@ class ActivityOptions:
 
 @frozen(kw_only=True)
 class ActivityDefaults:
-    """What an activity gets where neither its call nor its decorator says it."""
+    """What an activity gets if neither its call nor its decorator sets it."""
 
     retry: RetryPolicy | None = None
     timeout: timedelta | None = None

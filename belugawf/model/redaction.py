@@ -75,7 +75,7 @@ class Redaction:
 
     def text(self, text: str) -> str:
         """Free text with its secrets masked."""
-        # The longest first, where one is the beginning of another.
+        # The longest first, as one may be the beginning of another.
         for secret in sorted((s for s in list(self._secrets) if s in text), key=len, reverse=True):
             text = text.replace(secret, MASK)
         parts, done, position = [], 0, 0

@@ -28,7 +28,7 @@ def user_location(depth: int = 1) -> str | None:
 
 
 def standing(task: asyncio.Task[Any]) -> str:
-    """The workflow's own line at which a task waits, as "file:line"; "" where there is none."""
+    """The workflow's own line at which a task waits, as "file:line"; "" if there is none."""
     waiting: Any = task.get_coro()
     line = ""
     while (frame := getattr(waiting, "cr_frame", None)) is not None:
@@ -39,6 +39,6 @@ def standing(task: asyncio.Task[Any]) -> str:
 
 
 def location() -> str:
-    """The innermost frame of the user's, as " (file:line)"; "" where there is none."""
+    """The innermost frame of the user's, as " (file:line)"; "" if there is none."""
     found = user_location(2)
     return f" ({found})" if found else ""

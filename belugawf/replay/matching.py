@@ -32,7 +32,7 @@ class Matcher:
     ) -> list[c.Command]:
         """Compare one fact's commands with their records; returns those without a record.
 
-        Raises `NondeterminismError` where they differ, and unless `lenient` where one has none.
+        Raises `NondeterminismError` if they differ, and unless `lenient` if one has none.
         """
         # Nearly always it asks in the same order.
         if len(commands) == len(recorded) and all(map(_same, commands, recorded)):

@@ -143,7 +143,7 @@ for _name in _REFUSED.split():
 
 
 def task_of(handle: events.Handle) -> asyncio.Task[Any] | None:
-    """The task whose step the callback is; `None` where it is a bare callback."""
+    """The task whose step the callback is; `None` if it is a bare callback."""
     try:
         owner = getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]
     except BaseException:  # a callable of the user's

@@ -86,7 +86,7 @@ class Replayer:
     def apply(self, fact: e.Event) -> list[c.Command]:
         """Something happened: returns what the code asks for now, in the order it asks.
 
-        A command that ends the run comes last, and `closed` is set. Raises `TurnError` where the
+        A command that ends the run comes last, and `closed` is set. Raises `TurnError` if the
         turn cannot be taken; the replayer is then of no use any more.
         """
         return self._loop.within(self._apply, fact)
@@ -106,7 +106,7 @@ class Replayer:
         """Apply a recorded history, comparing each command with its record.
 
         It may be handed over in pieces, each of which begins with a fact.
-        Raises `NondeterminismError` where they differ. With `partial` the history may end in the
+        Raises `NondeterminismError` if they differ. With `partial` the history may end in the
         middle of the last fact's commands: those not recorded are returned.
         """
         self._runtime.output.begin_replay()

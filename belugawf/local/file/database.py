@@ -62,7 +62,7 @@ class Database:
     ) -> None:
         """Open the file, or create it with `create`.
 
-        Raises `UnavailableError` where that is not possible: read-only, full, newer, no database.
+        Raises `UnavailableError` if that is not possible: read-only, full, newer, no database.
         """
         self.path = path if memory else real_path(path)
         self.durability = durability
@@ -201,7 +201,7 @@ class Database:
         return connection
 
     def _refuse_others(self) -> int:
-        """The file's schema version: 0 where it is empty. Raises for a newer or foreign one."""
+        """The file's schema version: 0 if it is empty. Raises for a newer or foreign one."""
         version: int = self.writer.execute("PRAGMA user_version").fetchone()[0]
         identity = self.writer.execute("PRAGMA application_id").fetchone()[0]
         if (version, identity) == (SCHEMA_VERSION, APPLICATION_ID):

@@ -44,7 +44,7 @@ def state_folder(db: Path) -> Path:
     """The folder of locks and sockets beside the database, `<db>-locks`, made 0700 if missing.
 
     Links are followed first: two names for one database must mean one folder, or the owners
-    would not see each other. Raises UnavailableError where the folder is not ours.
+    would not see each other. Raises UnavailableError if the folder is not ours.
     """
     target = real_path(db)
     folder = target.with_name(target.name + "-locks")
@@ -193,7 +193,7 @@ def _unescape(field: str) -> str:
 
 
 def _mounts() -> list[tuple[str, str]]:
-    """The table of mounts, empty where it cannot be read."""
+    """The table of mounts, empty if it cannot be read."""
     if sys.platform == "darwin":
         return parse_mount_output(output_of("/sbin/mount"))
     try:

@@ -41,7 +41,7 @@ def migrate(
 ) -> None:
     """Bring the database to schema `version`. The caller holds the write lock.
 
-    `path` is its file, `None` in memory. Raises `BusyError` where a live process still works with
+    `path` is its file, `None` in memory. Raises `BusyError` if a live process still works with
     the older schema, and what SQLite raises; the database is then as it was.
     """
     connection.execute("BEGIN IMMEDIATE")

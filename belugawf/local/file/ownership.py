@@ -63,7 +63,7 @@ class OwnerLock:
     def acquire(cls, folder: Path) -> OwnerLock:
         """A lock under a new id in `folder`, which exists; never waits.
 
-        Raises UnavailableError where files cannot be created or locked.
+        Raises UnavailableError if files cannot be created or locked.
         """
         for _ in range(_MAX_TRIES):
             owner_id = os.urandom(16).hex()
@@ -141,7 +141,7 @@ def sweep(folder: Path) -> int:
 
 
 def boot_id() -> str:
-    """A text that changes with every start of the machine; "" where there is none."""
+    """A text that changes with every start of the machine; "" if there is none."""
     if sys.platform == "darwin":
         # Not kern.boottime: that moves whenever the clock is set.
         return output_of("/usr/sbin/sysctl", "-n", "kern.bootsessionuuid").strip()
@@ -152,7 +152,7 @@ def boot_id() -> str:
 
 
 def is_frozen(pid: int) -> bool:
-    """Whether process `pid` is stopped (SIGSTOP, a debugger); false where it cannot be known."""
+    """Whether process `pid` is stopped (SIGSTOP, a debugger); false if it cannot be known."""
     try:
         status = Path(f"/proc/{int(pid)}/stat").read_text(errors="replace")
     except OSError:

@@ -48,7 +48,7 @@ class WakeSocket:
     def bind(cls, folder: Path, owner_id: str) -> WakeSocket:
         """A socket named by `owner_id` in `folder`, or in a short private folder of this user.
 
-        The second is taken where the first path is too long for a socket, or its file system
+        The second is taken if the first path is too long for a socket, or its file system
         has none. If neither works, it is one without an address, which receives nothing. Raises
         UnavailableError if this process may not have another socket.
         """
@@ -94,7 +94,7 @@ class WakeSocket:
         return messages
 
     def close(self) -> None:
-        """Close and remove the socket; nothing in a forked child, where it is closed already."""
+        """Close and remove the socket; nothing in a forked child, which has closed it already."""
         if self._socket.fileno() >= 0 and self.path is not None:
             with suppress(OSError):
                 Path(self.path).unlink()

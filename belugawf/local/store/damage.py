@@ -29,7 +29,7 @@ _HINT = (
 
 @contextmanager
 def reading(run: str) -> Iterator[None]:
-    """Raise `DamagedError` where the body cannot make sense of what is stored of that run."""
+    """Raise `DamagedError` if the body cannot make sense of what is stored of that run."""
     try:
         yield
     except UNREADABLE as error:
@@ -55,7 +55,7 @@ def damaged(run: str, error: BaseException) -> DamagedError:
 
 
 def check_row(row: RunRow) -> None:
-    """Raise `DamagedError` where a run's own moments cannot be read."""
+    """Raise `DamagedError` if a run's own moments cannot be read."""
     with reading(row.workflow_id):
         for text in (row.created_at, row.deadline, row.due_at):
             if text is not None:

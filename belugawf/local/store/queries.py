@@ -143,7 +143,7 @@ class Queries:
     # -- runs and waits --------------------------------------------------------------------------
 
     def by_key(self, run: int) -> RunRow:
-        """The run of that key. Raises `RunNotFoundError` where it was pruned meanwhile."""
+        """The run of that key. Raises `RunNotFoundError` if it was pruned meanwhile."""
         with self.database.reading() as db:
             return self._by_key(db, run)
 
@@ -305,7 +305,7 @@ class Queries:
             return self._events(db, run, after, limit)
 
     def heartbeat(self, run: int, seq: int) -> Any:
-        """What the last attempt of an activity reported; `None` where it did not."""
+        """What the last attempt of an activity reported; `None` if it did not."""
         with self.database.reading() as db:
             row = db.execute(
                 "SELECT details FROM heartbeats WHERE run = ? AND seq = ?", (run, seq)
@@ -318,7 +318,7 @@ class Queries:
             return [OwnerRow.of(row) for row in db.execute("SELECT * FROM owners")]
 
     def owner(self, owner_id: str | None) -> OwnerRow | None:
-        """One of them; `None` where it is not known."""
+        """One of them; `None` if it is not known."""
         with self.database.reading() as db:
             return self._owner(db, owner_id)
 

@@ -185,7 +185,7 @@ class Start:
     if_exists: IfExists
 
 
-# What became of it: the run, with its first event where it is new; or why it was refused.
+# What became of it: the run, with its first event if it is new; or why it was refused.
 Started: TypeAlias = tuple[RunRow, e.WorkflowStarted | None] | Exception
 
 

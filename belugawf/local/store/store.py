@@ -62,7 +62,7 @@ class Store(Queries):
     # -- callers ---------------------------------------------------------------------------------
 
     def create(self, new: NewRun, if_exists: IfExists) -> tuple[RunRow, e.WorkflowStarted | None]:
-        """Record a run; returns it, with its first event where it is a new one.
+        """Record a run; returns it, with its first event if it is new.
 
         `if_exists` is "fail" (raises `AlreadyExistsError`), "skip" (returns the one stored) or
         "replace" (terminates an open one).

@@ -127,7 +127,7 @@ class MapShape(Shape):
 
 @frozen()
 class Field:
-    """One field of a record; `given` is false where the class makes the value itself."""
+    """One field of a record; `given` is false if the class makes the value itself."""
 
     shape: Shape
     required: bool

@@ -42,7 +42,7 @@ def encode(value: Any, *, what: str = "value", limit: int | None = None) -> str:
 
 
 def _encode_plain(value: Any) -> str | None:
-    """The text of plain JSON data, `None` where the careful walk must look."""
+    """The text of plain JSON data, `None` if the careful walk must look."""
     try:
         if not _is_plain(value, DEEPEST):
             return None

@@ -111,7 +111,7 @@ def text_forms() -> tuple[TextForm, ...]:
 
 
 def form_of(kind: type) -> TextForm | None:
-    """The form for values of `kind`, `None` where it has none."""
+    """The form for values of `kind`, `None` if it has none."""
     for form in text_forms():
         if issubclass(kind, form.type):
             return form

@@ -53,7 +53,7 @@ def describe(annotation: Any) -> str:
 
 
 def schema(annotation: Any) -> dict[str, Any] | None:
-    """A small JSON Schema of what `convert` accepts; `None` where it cannot say.
+    """A small JSON Schema of what `convert` accepts; `None` if it cannot say.
 
     It uses type, enum, const, anyOf, items, prefixItems, minItems, properties, propertyNames,
     required, additionalProperties, format and title.

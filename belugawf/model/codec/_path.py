@@ -52,12 +52,12 @@ def _render_step(step: str | int) -> str:
 
 
 def quoted_key(key: str) -> str:
-    """A key for a message: ASCII, escaped, and cut where it is long."""
+    """A key for a message: ASCII, escaped, and cut if it is long."""
     return json.dumps(key if len(key) <= _LONGEST_KEY else key[:_LONGEST_KEY] + "...")
 
 
 def _nearest_key(key: str, known: Iterable[str]) -> str | None:
-    """The hint for a key that is not known, `None` where no other key is like it."""
+    """The hint for a key that is not known, `None` if no other key is like it."""
     # Imported late: it costs milliseconds, and only this sentence needs it.
     from difflib import get_close_matches
 

@@ -86,7 +86,7 @@ def parse_json(text: str, *, what: str = "value") -> Any:
 def decode(text: str, annotation: Any = Any, *, what: str = "value") -> Any:
     """The value of a recorded JSON text, converted to `annotation`.
 
-    Raises `PayloadTypeError` where it does not fit, `UsageError` where it is no JSON.
+    Raises `PayloadTypeError` if it does not fit, `UsageError` if it is no JSON.
     """
     try:
         data, end = _read(text)
