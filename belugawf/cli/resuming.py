@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from belugawf.cli import exits, render, sentences
 from belugawf.cli.exits import CommandError
-from belugawf.cli.follow import (
-    described,
-    drain_on_signals,
-    follow_other,
-    interrupted_error,
-)
+from belugawf.cli.follow import described, drain_on_signals, follow_other, interrupted_error
 from belugawf.cli.live import watching
 from belugawf.cli.render import escape
 from belugawf.cli.session import Session
@@ -34,12 +29,7 @@ class Resume:
     """
 
     def __init__(
-        self,
-        session: Session,
-        named: Sequence[str],
-        given: Mapping[str, Any],
-        *,
-        dry_run: bool,
+        self, session: Session, named: Sequence[str], given: Mapping[str, Any], *, dry_run: bool
     ) -> None:
         self._session = session
         self._named = [TypedRun(run) for run in named]

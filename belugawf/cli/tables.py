@@ -15,12 +15,7 @@ if TYPE_CHECKING:
     from belugawf.executor import RunInfo
 
 
-def table(
-    headers: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    paint: Paint,
-) -> None:
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, paint: Paint) -> None:
     """Print rows as data: a table on a terminal, tab-separated without headers in a pipe.
 
     A cell is already escaped. Nothing is cut: what does not fit is folded, and the first column,

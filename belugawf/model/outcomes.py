@@ -6,15 +6,18 @@ And what follows from that: whether and when there is another one.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from belugawf.model import codec, events as e
 from belugawf.model.durations import duration_ns, format_duration, parse_duration
 from belugawf.model.errors import Failure
 from belugawf.model.policy import ActivityOptions
 from belugawf.model.values import frozen
+
+T = TypeVar("T")
 
 # "expired": its `total_timeout` was over while no attempt ran; all others end an attempt.
 Status: TypeAlias = Literal["completed", "failed", "timed_out", "interrupted", "expired"]
@@ -42,7 +45,7 @@ class Outcome:
     @property
     def payload(self) -> str:
         """Its result or its failure, as JSON text."""
-        return self.result if self.failure is None else failure_text(self.failure)
+        return self.result if self.failure is None else codec.encode(self.failure.to_json())
 
     def to_text(self) -> str:
         """It as JSON text, without `run` and `at`, which have columns of their own in an inbox."""
@@ -77,26 +80,28 @@ class Outcome:
 
         `None` if the attempt was stopped, and so has no end of its own.
         """
-        fields: dict[str, Any] = {
-            "position": position,
-            "time": time,
-            "seq": self.seq,
-            "payload": self.payload,
-            "at": self.at,
-            "attempt": self.attempt,
-            "started_at": self.started_at,
-            "unread": True,
-        }
         if self.status == "completed":
-            return e.ActivityCompleted(**fields)
+            return self.as_event(e.ActivityCompleted, position, time, unread=True)
+        return None if self.status == "interrupted" else self.end(position, time, unread=True)
+
+    def end(self, position: int, time: int, **more: Any) -> e.ActivityFailed | e.ActivityTimedOut:
+        """The fact that the activity failed with this attempt."""
         if self.limit:
-            return e.ActivityTimedOut(limit=self.limit, **fields)
-        return None if self.status == "interrupted" else e.ActivityFailed(**fields)
+            return self.as_event(e.ActivityTimedOut, position, time, limit=self.limit, **more)
+        return self.as_event(e.ActivityFailed, position, time, **more)
 
-
-def failure_text(failure: Failure) -> str:
-    """The failure as JSON text, as histories have it."""
-    return codec.encode(failure.to_json())
+    def as_event(self, kind: Callable[..., T], position: int, time: int, **more: Any) -> T:
+        """It as an event of that kind, whose further fields are `more`."""
+        return kind(
+            position=position,
+            time=time,
+            seq=self.seq,
+            payload=self.payload,
+            at=self.at,
+            attempt=self.attempt,
+            started_at=self.started_at,
+            **more,
+        )
 
 
 def next_attempt_at(

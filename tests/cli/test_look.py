@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from belugawf.executor import Owner, Problem, Waiting
+from belugawf.executor import Driver, Owner, Problem, Waiting
 from belugawf.model import events as ev
 from belugawf.model.errors import BusyError
 from tests.cli.conftest import Cli
@@ -475,6 +475,25 @@ def test_a_message_on_its_way_is_not_asked_for_again(
     assert done.code == 0
     assert "report: " in done.err
     assert "belugawf signal" not in done.err
+
+
+@pytest.mark.parametrize("kind", ["us", "process", "worker", "nobody"])
+def test_wait_says_if_nobody_drives(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, kind: Literal["us", "process", "worker", "nobody"]
+) -> None:
+    """On a terminal the command that continues the run is named, but not if somebody drives it."""
+
+    async def driver_of(run: str) -> Driver:
+        return Driver(kind)
+
+    cli.executor = FakeExecutor(run_info("report", waiting_for=(signal_wait(),)))
+    cli.executor.expires = True
+    monkeypatch.setattr(cli.executor, "driver_of", driver_of)
+    monkeypatch.setattr("belugawf.cli.streams.Streams.talk_is_terminal", lambda self: True)
+    done = cli("wait", "report", "--max-wait", "1s")
+    assert done.code == 124
+    said = "nobody drives report now; it goes on with: belugawf resume report" in done.err
+    assert said == (kind == "nobody")
 
 
 def test_signal_without_resume(cli: Cli) -> None:

@@ -250,6 +250,28 @@ async def test_threads_that_still_work_are_known() -> None:
     assert ended.outcomes == []
 
 
+async def test_limits_count_from_when_there_is_a_thread() -> None:
+    """What queues has none; who looks at limits is woken as it begins."""
+    begun = asyncio.Event()
+    ended = Ended(on_begun=begun.set)
+    first, last = threading.Event(), threading.Event()
+    for seq in (1, 2):
+        ended.start(lambda: first.wait(10) and None, seq)
+    ended.start(lambda: last.wait(10) and None, 3, timeout=timedelta(milliseconds=1))
+    await asyncio.sleep(0.05)
+    assert ended.runner.next_limit() is None
+    first.set()
+    async with asyncio.timeout(10):
+        await begun.wait()
+        while (ended.runner.next_limit() or 0) > SystemClock().now():
+            await asyncio.sleep(0.001)
+    ended.runner.expire(SystemClock().now())
+    last.set()
+    await ended.next(3)
+    statuses = {outcome.seq: outcome.status for outcome in ended.outcomes}
+    assert statuses == {1: "completed", 2: "completed", 3: "timed_out"}
+
+
 async def test_a_timeout_is_told_once_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next attempt of an isolated activity does not begin beside what is left of this one."""
     # FINDINGS A2

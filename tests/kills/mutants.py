@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from belugawf.host import children
-from belugawf.local.drive.committing import Committer
 from belugawf.local.drive.presence import Presence
+from belugawf.local.drive.processing import TurnProcessor
 from belugawf.local.drive.turns import OwnedTurn
 from belugawf.local.store.rows import Message
 from belugawf.local.store.store import Store
@@ -17,9 +17,9 @@ from belugawf.model import events as e
 
 def effects_before_commit() -> None:
     """Attempts begin before ActivityScheduled is on record."""
-    commit = Committer.commit
+    commit = TurnProcessor.commit
 
-    async def early(self: Committer, turns: Sequence[OwnedTurn], *more: Any) -> None:
+    async def early(self: TurnProcessor, turns: Sequence[OwnedTurn], *more: Any) -> None:
         queue = self._table.queue
         for turn in turns:
             scheduled = [x.seq for x in turn.events if isinstance(x, e.ActivityScheduled)]
@@ -30,7 +30,7 @@ def effects_before_commit() -> None:
         await asyncio.get_running_loop().run_in_executor(None, lambda: None)
         await commit(self, turns, *more)
 
-    Committer.commit = early  # type: ignore[method-assign]
+    TurnProcessor.commit = early  # type: ignore[method-assign]
 
 
 def nobody_lives() -> None:

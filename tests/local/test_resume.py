@@ -441,6 +441,8 @@ async def test_of_two_that_work_one_goes_on_alone(tmp_path: Path) -> None:
         second = asyncio.create_task(executor.work())
         while (engine := executor._engine) is None or len(engine.demand._requests) < 3:
             await asyncio.sleep(0.01)
+        while [owner.role for owner in executor._store.owners()] != ["worker"]:
+            await asyncio.sleep(0.01)
         first.cancel()
         await asyncio.wait([first])
         assert [owner.role for owner in executor._store.owners()] == ["worker"]

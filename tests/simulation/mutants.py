@@ -18,10 +18,9 @@ from unittest import mock
 from belugawf.host.launcher import AttemptLauncher
 from belugawf.local.drive.attempts import AttemptQueue
 from belugawf.local.drive.cache import ReplayCache
-from belugawf.local.drive.committing import Committer
-from belugawf.local.drive.deciding import Decider
 from belugawf.local.drive.demand import Demand
 from belugawf.local.drive.polling import Poller
+from belugawf.local.drive.processing import TurnProcessor
 from belugawf.local.drive.table import RunTable
 from belugawf.local.drive.turns import TurnBuilder
 from belugawf.local.file.database import Database
@@ -73,10 +72,10 @@ MUTANTS = (
         "effects come after their commit",
         "began before it was on record",
         Change(
-            Committer,
+            TurnProcessor,
             "commit",
-            "starts = self._starts.wanted()\n",
-            "starts = self._starts.wanted()\n"
+            "starts = self._starts.take()\n",
+            "starts = self._starts.take()\n"
             "    for turn in turns:\n"
             "        for x in turn.events:\n"
             "            if isinstance(x, e.ActivityScheduled):\n"
@@ -132,7 +131,7 @@ MUTANTS = (
         "a fenced run is dropped",
         "began before it was on record|without its AttemptStarted|and the run is",
         Change(
-            Committer,
+            TurnProcessor,
             "_settle",
             "self._table.retire(turn.owned, Exit.LOST)",
             "self._act(turn)",
@@ -184,7 +183,7 @@ MUTANTS = (
         "messages and due timers are read under the lock",
         "came in time",
         Change(
-            Decider,
+            TurnProcessor,
             "_read_messages",
             "locked=True",
             "locked=False",
@@ -211,7 +210,7 @@ MUTANTS = (
     Mutant(
         "an outcome that is used counts once",
         "began|ended with|a bug in belugawf|failed at attempts|does not end|ran again",
-        Change(Committer, "_act", "self._table.queue.close(slot)", "pass"),
+        Change(TurnProcessor, "_act", "self._table.queue.close(slot)", "pass"),
     ),
     Mutant(
         "a claim whose commit seemed to fail is not forgotten",

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    session: Session,
-    runs: options.OptionalRuns = None,
-    reason: options.Reason = None,
+    session: Session, runs: options.OptionalRuns = None, reason: options.Reason = None
 ) -> None:
     """Ask runs to stop and clean up.
 

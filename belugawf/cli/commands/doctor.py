@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 _STYLES = {OK: "green", WARN: "yellow", FAIL: "red"}
 
 
-def command(
-    session: Session,
-) -> None:
+def command(session: Session) -> None:
     """Check configuration, modules, database and environment.
 
     Each line says OK, WARN or FAIL, with the fix. Ends with 0 unless one of them is FAIL.

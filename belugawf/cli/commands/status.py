@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 _NO_RUNS = Summary(counts={}, waits=(), waits_total=0, next_due_at=None, attention=())
 
 
-def command(
-    session: Session,
-    run: options.OptionalRun = None,
-) -> None:
+def command(session: Session, run: options.OptionalRun = None) -> None:
     """Show where things are, and what moves them on.
 
     Without RUN: how many runs there are, who is waited for, what is due next. With RUN: where it

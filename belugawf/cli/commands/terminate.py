@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    session: Session,
-    runs: options.Runs,
-    reason: options.Reason = None,
-    yes: options.Yes = False,
+    session: Session, runs: options.Runs, reason: options.Reason = None, yes: options.Yes = False
 ) -> None:
     """End runs at once, without running their code.
 

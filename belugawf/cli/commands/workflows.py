@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from belugawf.authoring.workflow import WorkflowDefinition
 
 
-def command(
-    session: Session,
-) -> None:
+def command(session: Session) -> None:
     """List the workflows, and the modules that fail to import.
 
     With their parameters, first paragraphs, and where they are defined.

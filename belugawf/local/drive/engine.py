@@ -34,13 +34,12 @@ from belugawf.host.attempts import AttemptRunner
 from belugawf.host.clock import Clock
 from belugawf.local.drive.attempts import AttemptQueue
 from belugawf.local.drive.cache import ReplayCache
-from belugawf.local.drive.committing import Committer
-from belugawf.local.drive.deciding import Decider
 from belugawf.local.drive.demand import Demand, Request, Stop
 from belugawf.local.drive.hooks import TurnHooks
 from belugawf.local.drive.polling import Poller
 from belugawf.local.drive.presence import Presence
 from belugawf.local.drive.problems import Refused
+from belugawf.local.drive.processing import TurnProcessor
 from belugawf.local.drive.ready import ReadyQueue
 from belugawf.local.drive.run import Exit, OwnedRun, Phase, SlotPhase
 from belugawf.local.drive.starts import Starts
@@ -112,19 +111,17 @@ class Engine:
             demand=self.demand,
             left=self._on_exit,
         )
-        self._decider = Decider(store, writer, presence.id, options, clock, self.table)
-        self._committer = Committer(
+        self._processor = TurnProcessor(
             store,
             writer,
             presence.id,
+            options,
             clock,
             table=self.table,
-            decider=self._decider,
             demand=self.demand,
             starts=self._starts,
             attempts=self.attempts,
             hooks=self._hooks,
-            notifier=self._notifier,
         )
         self._ticker = Ticker(
             clock,
@@ -343,8 +340,9 @@ class Engine:
             turns: list[OwnedTurn] = []
             refused: Refused = {}
             if held:
-                turns, refused = await self._decider.decide(held, now)
-            await self._committer.commit(turns, refused)
+                turns, refused = await self._processor.decide(held, now)
+            if await self._processor.commit(turns, refused):
+                self._notifier.notify()
             await self.table.refuse(refused)
             leaving = [run for run in ready if run.phase is Phase.LEAVING]
             await self.table.leave([run for run in leaving if run.key not in refused])

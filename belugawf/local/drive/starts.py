@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
 from belugawf.local.store.rows import RunRow, Start, Started
 from belugawf.model.values import frozen
@@ -42,18 +41,12 @@ class Starts:
         self._asked.append(Asked(start, idle_wait_ns, answered))
         return answered
 
-    def wanted(self) -> list[Asked]:
-        """Those whose askers have not gone away."""
-        self._asked = [asked for asked in self._asked if not asked.answered.done()]
-        return self._asked[:]
-
-    def drop(self, taken: Sequence[Asked]) -> None:
-        """These were in a commit; those that were asked for meanwhile come with the next one."""
-        done = {id(asked) for asked in taken}
-        self._asked = [asked for asked in self._asked if id(asked) not in done]
+    def take(self) -> list[Asked]:
+        """Those whose askers have not gone away; the next ones come with the next commit."""
+        asked, self._asked = self._asked, []
+        return [one for one in asked if not one.answered.done()]
 
     def refuse(self, error: Exception) -> None:
         """Nothing is started here any more."""
-        asked, self._asked = self._asked, []
-        for one in asked:
+        for one in self.take():
             one.answer(error)

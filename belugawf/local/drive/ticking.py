@@ -10,7 +10,6 @@ from typing import Any
 
 from belugawf.host.border import log
 from belugawf.host.clock import Clock
-from belugawf.local.drive.steps import Steps
 from belugawf.model.durations import SECOND_NS
 from belugawf.model.errors import (
     BelugaError,
@@ -129,6 +128,36 @@ class Ticker:
         if self._ended is not None and not self._ended.done():
             self._on_end()
             self._ended.set_result(None)
+
+
+class Steps:
+    """Runs a coroutine in synchronous steps on the loop, and not as a task.
+
+    A task could be cancelled by user code that cancels all tasks of the loop, and would be seen as
+    the current one by what it calls. `ended` is told how it ended, `None` for well.
+    """
+
+    def __init__(
+        self,
+        work: Coroutine[Any, None, None],
+        ended: Callable[[BaseException | None], None],
+        context: Context,
+    ) -> None:
+        self._work = work
+        self._ended = ended
+        self._context = context
+
+    def step(self, _: object = None) -> None:
+        """Run on until it waits for a future, or to its end."""
+        try:
+            awaited = self._work.send(None)
+        except StopIteration:
+            self._ended(None)
+        except BaseException as error:
+            self._ended(error)
+        else:
+            awaited._asyncio_future_blocking = False
+            awaited.add_done_callback(self.step, context=self._context)
 
 
 class Pacer:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from belugawf.local.drive.pending import PendingFact, PendingFacts
 from belugawf.local.drive.run import OwnedRun, Slot, SlotPhase
@@ -23,7 +22,6 @@ from belugawf.model.history import OpenActivity, record
 from belugawf.model.outcomes import (
     Outcome,
     died_with_it,
-    failure_text,
     interrupted,
     next_attempt_at,
     out_of_time,
@@ -249,18 +247,7 @@ class TurnBuilder:
             return
         match outcome.status:
             case "completed":
-                position, time = self._next()
-                self._apply(
-                    e.ActivityCompleted(
-                        position=position,
-                        time=time,
-                        seq=outcome.seq,
-                        payload=outcome.payload,
-                        at=outcome.at,
-                        attempt=outcome.attempt,
-                        started_at=outcome.started_at,
-                    )
-                )
+                self._apply(outcome.as_event(e.ActivityCompleted, *self._next()))
             case "interrupted":
                 self._note_interruption(activity, "shutdown", activity.crashes)
             case "failed" | "timed_out":
@@ -274,44 +261,16 @@ class TurnBuilder:
         retry_at = next_attempt_at(outcome, activity.options, failures, chance)
         if retry_at is not None:
             if activity.expires_at is None or retry_at < activity.expires_at:
-                self._note_failure(outcome, retry_at)
+                self._append(outcome.as_event(e.AttemptFailed, *self._next(), retry_at=retry_at))
                 return
             outcome = out_of_time(outcome, activity.options)
         self._fail_activity(activity, outcome, failures)
-
-    def _note_failure(self, outcome: Outcome, retry_at: int) -> None:
-        position, time = self._next()
-        self._append(
-            e.AttemptFailed(
-                position=position,
-                time=time,
-                seq=outcome.seq,
-                payload=outcome.payload,
-                at=outcome.at,
-                attempt=outcome.attempt,
-                retry_at=retry_at,
-                started_at=outcome.started_at,
-            )
-        )
 
     def _fail_activity(self, activity: OpenActivity, outcome: Outcome, failures: int) -> None:
         assert outcome.failure is not None
         attempts = max(failures, 1)
         failure = replace(outcome.failure, activity=activity.scheduled.name, attempts=attempts)
-        position, time = self._next()
-        fields: dict[str, Any] = {
-            "position": position,
-            "time": time,
-            "seq": outcome.seq,
-            "payload": failure_text(failure),
-            "at": outcome.at,
-            "attempt": outcome.attempt,
-            "started_at": outcome.started_at,
-        }
-        if outcome.limit:
-            self._apply(e.ActivityTimedOut(limit=outcome.limit, **fields))
-        else:
-            self._apply(e.ActivityFailed(**fields))
+        self._apply(replace(outcome, failure=failure).end(*self._next()))
 
     def _expire_waiting(self) -> None:
         """Activities whose `total_timeout` passed while no attempt of them was running."""
@@ -320,8 +279,7 @@ class TurnBuilder:
             if expires_at is None or self._run.in_flight(seq) or seq in self._ended:
                 continue
             if expires_at <= self._turn.now:
-                outcome = _expired(activity)
-                self._pending.add_end(outcome)
+                self._pending.add_end(_expired(activity))
 
     # -- crashes ---------------------------------------------------------------------------------
 

@@ -1,0 +1,282 @@
+"""The turns of a tick: decided, committed in one transaction, and only then acted upon.
+
+A turn that does not come to be on disk is forgotten: what happened is kept, and the run is read
+again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+
+from belugawf.executor.options import EngineOptions
+from belugawf.host import test_hooks
+from belugawf.host.attempts import AttemptRunner
+from belugawf.host.border import log
+from belugawf.host.clock import Clock
+from belugawf.local.drive.demand import Demand, Stop
+from belugawf.local.drive.hooks import TurnHooks
+from belugawf.local.drive.problems import BugError, Refused, is_of_the_disk, unwritable
+from belugawf.local.drive.run import Exit, OwnedRun, Phase, SlotPhase
+from belugawf.local.drive.starts import Starts
+from belugawf.local.drive.table import RunTable
+from belugawf.local.drive.turns import OwnedTurn, TurnBuilder
+from belugawf.local.file.writer import Writer
+from belugawf.local.store.rows import AppendOutcome, Message, RunRow
+from belugawf.local.store.store import Store
+from belugawf.model import events as e
+from belugawf.model.errors import BelugaError
+from belugawf.model.shortage import shortage
+
+# What leaves an activity that can be started, now or later.
+_STARTABLE = (e.ActivityScheduled, e.AttemptFailed, e.AttemptInterrupted)
+# What ends one, whether its attempt has ended or not.
+_ENDS = (
+    e.ActivityCompleted,
+    e.ActivityFailed,
+    e.ActivityTimedOut,
+    e.ActivityCancelRequested,
+)
+
+
+class TurnProcessor:
+    """Takes the turns of one engine's runs, and its starts."""
+
+    def __init__(
+        self,
+        store: Store,
+        writer: Writer,
+        owner: str,
+        options: EngineOptions,
+        clock: Clock,
+        *,
+        table: RunTable,
+        demand: Demand,
+        starts: Starts,
+        attempts: AttemptRunner,
+        hooks: TurnHooks,
+    ) -> None:
+        self._store = store
+        self._writer = writer
+        self._owner = owner
+        self._options = options
+        self._clock = clock
+        self._table = table
+        self._demand = demand
+        self._starts = starts
+        self._attempts = attempts
+        self._hooks = hooks
+
+    # -- deciding: nothing is written, and nothing takes effect ----------------------------------
+
+    async def _read_messages(
+        self, ready: Sequence[OwnedRun], now: int
+    ) -> tuple[dict[int, list[Message]], int]:
+        """The unread messages of these runs, and the time.
+
+        If something is due by that time, they are read under the lock: see `Store.read_inbox`.
+        """
+        asked = [run.key for run in ready if run.has_mail]
+        rows: Sequence[Message] = ()
+        read_at = now
+        if asked and not any(run.may_be_due(now) for run in ready):
+            rows, read_at = self._store.read_inbox(asked, locked=False)
+        if any(run.may_be_due(read_at) for run in ready):
+            keys = [run.key for run in ready]
+            rows, read_at = await self._writer.write(
+                lambda: self._store.read_inbox(keys, locked=True), size=len(keys)
+            )
+        messages: dict[int, list[Message]] = {}
+        for row in rows:
+            messages.setdefault(row.run, []).append(row)
+        return messages, read_at
+
+    async def decide(self, ready: Sequence[OwnedRun], now: int) -> tuple[list[OwnedTurn], Refused]:
+        """The turns of these runs, and why some cannot be taken. Raises what the disk says."""
+        messages, now = await self._read_messages(ready, now)
+        turns: list[OwnedTurn] = []
+        refused: Refused = {}
+        try:
+            for run in ready:
+                taken = self._take_turn(run, messages.get(run.key, []), now)
+                if isinstance(taken, OwnedTurn):
+                    turns.append(taken)
+                elif taken is not None:
+                    refused[run.key] = taken, run.length
+        except BaseException:
+            # The disk refuses: no turn that was made is written, so none may stay in memory.
+            for turn in turns:
+                self._forget(turn)
+            raise
+        return turns, refused
+
+    def _take_turn(
+        self, run: OwnedRun, messages: Sequence[Message], now: int
+    ) -> OwnedTurn | BelugaError | None:
+        """The run's turn, or why it cannot be taken; `None` where it is not ours any more.
+
+        Raises what the disk says.
+        """
+        interrupted = run.interrupted
+        try:
+            # Let go, or ended, by a commit that seemed to fail: what it has open is not ours.
+            if run.state is None:
+                if not self._table.cache.load(run, self._owner):
+                    self._table.retire(run, Exit.LOST)
+                    return None
+                self._table.queue.reopen(run)
+            return self._build(run, messages, now)
+        except BelugaError as error:
+            reason = error
+        except Exception as error:
+            short = shortage(error)
+            if short is None:
+                log(logging.ERROR, "a bug in belugawf: run %s", run.row.workflow_id, error=error)
+            reason = short or BugError(f"a bug in belugawf: {error!r}")
+        except BaseException:  # a person's Ctrl-C: what is in memory may be ahead of the history
+            self._table.set_back(run, interrupted)
+            raise
+        self._table.set_back(run, interrupted)
+        if is_of_the_disk(reason):
+            raise reason
+        return reason
+
+    def _build(self, run: OwnedRun, messages: Sequence[Message], now: int) -> OwnedTurn:
+        assert run.state is not None
+        builder = TurnBuilder(
+            run,
+            messages,
+            now,
+            max_crashes=self._options.max_crashes,
+            starting=not self._table.queue.stopped,
+        )
+        turn = self._table.cache.watched(run.state.replayer, builder.build)
+        scheduled = [event.seq for event in turn.events if type(event) is e.ActivityScheduled]
+        self._table.cache.check_functions(run, scheduled)
+        return turn
+
+    def _finish(self, turn: OwnedTurn) -> None:
+        """Settle what is written beside its events. After a stop a run rests as soon as it can."""
+        run, state = turn.owned, turn.owned.state
+        assert state is not None
+        now = self._clock.now()
+        moments = run.moments(now)
+        due_at = state.due_now(now) if state.runnable() else min(moments, default=None)
+        # What has fallen due since the turn was built is the next turn's, so `now` does not count.
+        run.expect(min((moment for moment in moments if moment > turn.now), default=None))
+        self._table.ready.schedule(run)
+        rests = not state.runnable() and (
+            self._demand.stop > Stop.NO or due_at is None or due_at > now + run.idle_wait_ns
+        )
+        # Also what this turn cancels: it is stopped after it, and may take its time.
+        needed = (rests or state.work.closed) and self._table.is_needed(run)
+        progress = state.replayer.take_progress()
+        turn.finish(
+            due_at=due_at,
+            rests=rests,
+            needed=needed,
+            progress=None if progress is None else json.dumps(progress),
+        )
+
+    def _forget(self, turn: OwnedTurn) -> None:
+        """The turn is not on disk: forget it, keep what happened, and read the run again."""
+        self._table.set_back(turn.owned, turn.interrupted)
+
+    # -- committing, and acting -------------------------------------------------------------------
+
+    async def commit(self, built: Sequence[OwnedTurn], refused: Refused) -> bool:
+        """Write these turns, and the runs that are to start; what cannot be is `refused` too.
+
+        Returns whether there was anything to write.
+        """
+        turns = []
+        for turn in built:
+            self._finish(turn)
+            if turn.is_empty:
+                self._consume(turn)
+                self._table.queue.queue(turn.owned, turn.now)
+            else:
+                turns.append(turn)
+        starts = self._starts.take()
+        if not turns and not starts:
+            return False
+        new = [asked.start for asked in starts]
+        try:
+            started = await self._writer.write(
+                lambda: self._store.commit(turns, self._owner, new), size=len(turns) + len(new)
+            )
+        except Exception as error:
+            for turn in turns:
+                self._forget(turn)
+            for asked in starts:
+                asked.answer(error)
+            raise
+        for turn in turns:
+            trouble = self._settle(turn)
+            if trouble is not None:
+                refused[turn.run] = trouble, turn.owned.length
+        for asked, one in zip(starts, started, strict=True):
+            if not isinstance(one, Exception) and one[1] is not None:
+                self._adopt(one[0], one[1], asked.idle_wait_ns)
+            asked.answer(one)
+        return True
+
+    def _adopt(self, row: RunRow, started: e.WorkflowStarted, idle_wait_ns: int) -> None:
+        """Drive a run that was created as ours."""
+        self._demand.own.name(row.key, idle_wait_ns)
+        run = self._table.add(row, self._clock.now(), interrupted=None)
+        self._table.cache.begin(run, started)
+        self._hooks.hook("on_workflow_start", row)
+
+    def _settle(self, turn: OwnedTurn) -> BelugaError | None:
+        """Act on what became of the turn; returns why the run cannot go on, if it cannot."""
+        match turn.outcome:
+            case AppendOutcome.COMMITTED | AppendOutcome.RELEASED:
+                self._act(turn)
+            case AppendOutcome.FENCED:
+                self._table.retire(turn.owned, Exit.LOST)
+            case AppendOutcome.OVERTAKEN:
+                self._forget(turn)
+            case AppendOutcome.UNWRITABLE:
+                self._forget(turn)
+                return unwritable(turn.owned.row, turn.reason)
+        return None
+
+    def _act(self, turn: OwnedTurn) -> None:
+        run, state = turn.owned, turn.owned.state
+        assert state is not None
+        run.commit(turn.length + len(turn.events), turn.due_at)
+        test_hooks.step("before effects")
+        self._hooks.turn(run.row, state.replayer, turn.events)
+        for event in turn.events:
+            if isinstance(event, _STARTABLE):
+                run.open(event.seq)
+            elif isinstance(event, _ENDS) and (slot := run.slots.get(event.seq)) is not None:
+                if slot.phase is SlotPhase.RUNNING:
+                    self._attempts.cancel(run.key, event.seq)
+                self._table.queue.close(slot)
+        self._consume(turn)
+        if turn.outcome is AppendOutcome.RELEASED:
+            if run.has_mail and not turn.closes:
+                self._demand.see(run.key)
+            exit = Exit.CLOSED if turn.closes else Exit.RELEASED
+            self._table.retire(run, exit, kept=turn.keep)
+            return
+        for slot in turn.begun:
+            if slot.phase is SlotPhase.RECORDING:
+                self._table.queue.launch(slot)
+        self._table.queue.queue(run, self._clock.now())
+        if turn.release:
+            run.receive()
+            self._table.ready.mark(run)
+        self._table.cache.trim(run)
+
+    def _consume(self, turn: OwnedTurn) -> None:
+        """The turn has come true: its run may rest, and the ends in it are used."""
+        run = turn.owned
+        if turn.pins and not run.has_mail:
+            run.move(Phase.PINNED)
+        for slot in turn.consumed:
+            if slot.phase is SlotPhase.ENDED:  # and it was on record already
+                slot.move(SlotPhase.WAITING if run.is_open(slot.seq) else SlotPhase.GONE)
