@@ -187,6 +187,35 @@ def test_one_row_that_cannot_be_written(store: Store) -> None:
     assert len(store.history(other)) == 2
 
 
+@pytest.mark.parametrize(
+    "edit",
+    ["sent_at = 'soon'", "sent_at = 7", "payload = '{'", "name = NULL", "kind = 'attempt'"],
+)
+def test_a_message_that_was_edited(store: Store, edit: str) -> None:
+    """It is read, and no run acts on it."""
+    run = new_run(store)
+    store.send(run, "signal", name="go", payload="1")
+    (message,), _ = store.read_inbox([run], locked=False)
+    assert message.sound
+    with store.database.write() as db:
+        db.execute(f"UPDATE inbox SET {edit}")
+    (message,), _ = store.read_inbox([run], locked=False)
+    assert not message.sound
+
+
+def test_half_a_turn_is_not_written(store: Store) -> None:
+    """If the database refuses a turn's second event, the first one is not kept either."""
+    run = new_run(store)
+    with store.database.write() as db:
+        db.execute(
+            "CREATE TRIGGER no BEFORE INSERT ON events WHEN new.position = 3 "
+            "BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+        )
+    ended = e.WaitEnded(position=3, time=0, seq=1)
+    assert outcome(store, turn(run, waits(), ended), OWNER) is AppendOutcome.UNWRITABLE
+    assert len(store.history(run)) == 1
+
+
 def test_claim_only_from_whom_it_was(store: Store) -> None:
     """A run is taken over only from the owner that was found dead."""
     run = new_run(store)

@@ -141,6 +141,30 @@ def test_reordered_activities(recorded: Run) -> None:
     assert (caught.value.recorded, caught.value.requested) == ("activity 'a'", "activity 'b'")
 
 
+def test_what_is_cancelled_is_compared() -> None:
+    """By its number: the order and the kinds of what is asked for are as they were."""
+
+    async def cancels(ctx: WorkflowContext, which: int) -> None:
+        tasks = [ctx.start_activity("work") for _ in range(2)]
+        await asyncio.sleep(0)
+        tasks[which].cancel()
+        await ctx.wait_for_signal("go")
+
+    async def old(ctx: WorkflowContext) -> None:
+        await cancels(ctx, 0)
+
+    async def new(ctx: WorkflowContext) -> None:
+        await cancels(ctx, 1)
+
+    run = Run(old)
+    with pytest.raises(NondeterminismError) as caught:
+        run.replay(code=new)
+    assert (caught.value.recorded, caught.value.requested) == (
+        "cancelling activity number 1",
+        "cancelling activity number 2",
+    )
+
+
 def test_what_may_change(recorded: Run) -> None:
     """Limits, delays, prompts and the code between the steps are not compared."""
 
