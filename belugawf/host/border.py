@@ -194,7 +194,7 @@ class _Handler:
 def interrupts() -> Iterator[None]:
     """Meanwhile a real SIGINT can be told from a KeyboardInterrupt that code raises.
 
-    For the main thread: in others nothing happens, nor where no function of Python's handles
+    For the main thread: in others nothing happens, nor if no function of Python's handles
     SIGINT. The handler that was found is put back at the end, unless somebody has set another.
     """
     handler = _install()
@@ -230,7 +230,7 @@ def _in_main_thread() -> bool:
 def _was_interrupted(delivered: int, raised: bool) -> bool:
     """Whether a real SIGINT has come since so many were delivered.
 
-    `raised`: a KeyboardInterrupt was. Where another handler than ours was set meanwhile, it may
+    `raised`: a KeyboardInterrupt was. If another handler than ours was set meanwhile, it may
     have raised it; asyncio's for `add_signal_handler` never does.
     """
     if not _in_main_thread():

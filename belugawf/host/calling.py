@@ -49,7 +49,7 @@ def is_found_elsewhere(function: Callable[..., Any]) -> bool:
 def positional(function: Callable[..., Any], arguments: str, name: str) -> list[Any]:
     """The arguments of a JSON array, decoded by the function's annotations.
 
-    Raises an `ApplicationError` that is not retried where they do not fit.
+    Raises an `ApplicationError` that is not retried if they do not fit.
     """
     annotations, rest, _ = annotations_of(function)
     values = codec.decode(arguments, what=f"arguments of {name}")
@@ -72,7 +72,7 @@ def positional(function: Callable[..., Any], arguments: str, name: str) -> list[
 def encode_result(function: Callable[..., Any], value: Any, name: str, limit: int) -> str:
     """The result as JSON text, which fits the function's return annotation.
 
-    Raises an `ApplicationError` that is not retried where it has no JSON form, does not fit, or
+    Raises an `ApplicationError` that is not retried if it has no JSON form, does not fit, or
     is larger than `limit` bytes: the next attempt would return the same.
     """
     annotation = annotations_of(function)[2]
@@ -88,7 +88,7 @@ def encode_result(function: Callable[..., Any], value: Any, name: str, limit: in
 def failure_of(error: BaseException) -> tuple[Failure, str | None]:
     """An exception that left an activity, as data, and the delay that it asks for.
 
-    Never raises: where the exception cannot be described, and its code is the user's, there is a
+    Never raises: if the exception cannot be described, and its code is the user's, there is a
     plain text in its place.
     """
     try:
@@ -107,7 +107,7 @@ def _type_name(error: BaseException) -> str:
 def requested_retry_delay(error: BaseException) -> str | None:
     """The delay that an exception asks for as `retry_after`, as text.
 
-    `None` where it has none, or one that isn't a duration: exceptions of libraries have such too.
+    `None` if it has none, or one that isn't a duration: exceptions of libraries have such too.
     """
     requested = attribute(error, "retry_after")
     try:

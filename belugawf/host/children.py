@@ -48,11 +48,11 @@ class IsolatedChild:
     def run(self, task: str, keep: Collection[int]) -> Iterator[dict[str, Any]]:
         """Start the attempt that `task` (one line) names, and yield what is said of it.
 
-        It is over when nothing is left of what it has started; where somebody has killed the
+        It is over when nothing is left of what it has started; if somebody has killed the
         reaper, what is left of its session is killed here. The descriptors in `keep` stay open
         until then, out of reach of the activity's code. To be called in a thread of its own, which
         blocks the signals that end processes: what is started inherits that until it has handlers.
-        Raises OSError where no process can be started.
+        Raises OSError if no process can be started.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
         ours, theirs = socket.socketpair()

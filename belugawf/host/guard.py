@@ -4,7 +4,7 @@ A turn has used up its time after 2 seconds of its thread's processor time, or a
 counted in ticks of the watching thread. Both stand still while the process does: one that was
 stopped, or whose machine slept, has not blocked anything. Then the stack is noted, and an exception
 is thrown into the code, once a tick until it is out. A call that does not come back cannot be
-ended: its line goes to stderr, also where it keeps Python's lock, and ours waits for it.
+ended: its line goes to stderr, also if it keeps Python's lock, and ours waits for it.
 
 A long replay is no long turn: each fact that is applied starts the time anew.
 """
@@ -198,7 +198,7 @@ class TurnGuard:
 
 
 def _processor_time(thread: int) -> float:
-    """The processor time of a thread in seconds; where the system has no such clock, of all."""
+    """The processor time of a thread in seconds; if the system has no such clock, of all."""
     if sys.platform == "linux":
         return time.clock_gettime(time.pthread_getcpuclockid(thread))
     return time.process_time()

@@ -35,7 +35,7 @@ def emit(logger: logging.Logger, records: Iterable[logging.LogRecord]) -> None:
 
 
 def _hand_over(record: logging.LogRecord) -> None:
-    target = logging.getLogger(record.name)  # of the user's class, where one was set
+    target = logging.getLogger(record.name)  # of the user's class, if one was set
     if target.isEnabledFor(record.levelno):
         target.handle(record)
 

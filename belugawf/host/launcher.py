@@ -27,14 +27,14 @@ from belugawf.model.outcomes import Outcome, died_with_it
 
 # The attribute of an activity's function that says whether it is an `async def`.
 _ASYNC = "__belugawf_async__"
-# How long it is until a thread is asked for again where the system gave none, in seconds.
+# How long it is until a thread is asked for again if the system gave none, in seconds.
 _NO_THREAD_S = 1.0
 
 
 class AttemptLauncher:
     """Runs the code of attempts, each in a copy of `context`.
 
-    `ended` is told on the loop, once of each, how it did; also of one that was stopped. Where the
+    `ended` is told on the loop, once of each, how it did; also of one that was stopped. If the
     loop is closed by then, only what was stopped is told, on its own thread. `begun` is told on the
     loop of one that has found a thread, if it has limits.
     """
@@ -145,7 +145,7 @@ class AttemptLauncher:
     def _report_end(
         self, loop: asyncio.AbstractEventLoop, attempt: Attempt, outcome: Outcome
     ) -> None:
-        """Tell the loop, from a thread, how it ended; where that is closed, who was left since."""
+        """Tell the loop, from a thread, how it ended; if that is closed, who was left since."""
         if not _call_on(loop, self._ended, attempt, outcome) and attempt.stopped:
             with self._late:
                 self._ended(attempt, outcome)
@@ -228,7 +228,7 @@ def _is_async(function: Callable[..., Any]) -> bool:
 
 
 def _call_on(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *args: Any) -> bool:
-    """Call that on the loop soon, from any thread; false where it is closed."""
+    """Call that on the loop soon, from any thread; false if it is closed."""
     try:
         loop.call_soon_threadsafe(callback, *args)
     except RuntimeError:

@@ -69,7 +69,7 @@ class _Protected(asyncio.tasks.Task[Any]):
 def run_until_done(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T]) -> T:
     """Run the loop until this task of it is done, and return its result, or raise its exception.
 
-    The loop is entered again where something else has ended it. Not after Ctrl-C: where nobody
+    The loop is entered again if something else has ended it. Not after Ctrl-C: if nobody
     handles SIGINT, KeyboardInterrupt goes on.
     """
     task.add_done_callback(_stop)

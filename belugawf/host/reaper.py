@@ -12,7 +12,7 @@ One is started for each isolated attempt (`children.py`). Its life:
    ends. Only then the owner's lock can be free: nobody starts the activity again beside what is
    left of it.
 
-Where orphans cannot be adopted (macOS), the activity's process group is killed instead.
+If orphans cannot be adopted (macOS), the activity's process group is killed instead.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ENDING_SIGNALS = tuple(
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _CHILDREN = Path("/proc/thread-self/children")
-# How often it is asked whether our parent lives, where the kernel does not tell, in milliseconds.
+# How often it is asked whether our parent lives, if the kernel does not say so, in milliseconds.
 _POLL_INTERVAL_MS = 1_000
 # How long what was killed is waited for until the next look, in seconds, doubling.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.001, 0.05
@@ -95,7 +95,7 @@ def _be_the_activity(reaper: int, keep: Sequence[int]) -> NoReturn:
 
 
 def _wait(activity: int, parent: int) -> int | None:
-    """The wait status of the activity's process; `None` where it is to be ended."""
+    """The wait status of the activity's process; `None` if it is to be ended."""
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.signal(signal.SIGCHLD, do_nothing)

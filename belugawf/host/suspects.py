@@ -40,7 +40,7 @@ def manner_of(
 
 
 class Order:
-    """Which attempts go first, where `room` is for so many at a time.
+    """Which attempts go first, if there is room for so many at a time.
 
     At most `most_isolated` run in processes of their own; 0: whatever is by itself runs alone.
     """
@@ -61,7 +61,7 @@ class Order:
         by_themselves, others = waiting["alone"], waiting["shared"]
         if self.most_isolated:
             others += waiting["isolated"]
-        else:  # where there is room for one, whatever runs is alone
+        else:  # if there is room for one, whatever runs is alone
             by_themselves += waiting["isolated"]
             manner = "alone" if manner == "isolated" else manner
         if not by_themselves:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 
 def number(name: str, default: float) -> float:
-    """The variable's value, or the default where it is not set."""
+    """The variable's value, or the default if it is not set."""
     text = os.environ.get(name)
     return float(text) if text else default
 

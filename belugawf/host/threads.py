@@ -35,7 +35,7 @@ class DaemonPool:
     def submit(self, job: Job) -> bool:
         """Run the job as soon as a thread is free. It must not raise.
 
-        False where there is no thread, and the system gives none: the job waits until `grow`.
+        False if there is no thread, and the system gives none: the job waits until `grow`.
         """
         with self._lock:
             if self._idle > 0:
@@ -57,7 +57,7 @@ class DaemonPool:
         return self._threads - len(self._abandonn)
 
     def _add_thread(self) -> None:
-        # Where the system has no more of them, the job waits for one of those that there are.
+        # If the system has no more of them, the job waits for one of those that there are.
         with suppress(RuntimeError):
             threading.Thread(target=self._work, name="belugawf-activity", daemon=True).start()
             self._threads += 1
@@ -65,7 +65,7 @@ class DaemonPool:
     def abandon(self, job: Job) -> bool:
         """Nobody waits for that job any more: if it runs, another thread takes its place.
 
-        False where jobs wait and the system gives no thread: they do until `grow`.
+        False if jobs wait and the system gives no thread: they do until `grow`.
         """
         with self._lock:
             if job in self._running:

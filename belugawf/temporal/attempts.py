@@ -122,7 +122,7 @@ class ExclusiveGate:
 class ActivityHost:
     """Runs the attempts that the server hands to this worker.
 
-    `isolates`: suspects run in processes of their own, where that is possible.
+    `isolates`: suspects run in processes of their own, if that is possible.
     """
 
     def __init__(
@@ -288,7 +288,7 @@ class ActivityHost:
 
         The SDK may hold a heartbeat back, and send it when it says what is true no more. So it is
         told as well: what it holds back is always the last that it was told. Raises
-        `CancelledError` where nobody waits for the attempt any more.
+        `CancelledError` if nobody waits for the attempt any more.
         """
         running.report()
         if await self._record(running.info.task_token, running.payloads()):

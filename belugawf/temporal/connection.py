@@ -50,7 +50,7 @@ def _runtime() -> Runtime:
 
 
 async def connect(settings: TemporalSettings) -> Client:
-    """A connected client. Raises `UnavailableError` within seconds where nobody answers."""
+    """A connected client. Raises `UnavailableError` within seconds if nobody answers."""
     tls = _tls(settings)
     try:
         async with asyncio.timeout(CONNECT_S):

@@ -36,7 +36,7 @@ class Driving:
         return self.worker is not None and not self.worker.done
 
     def begun(self) -> TemporalWorker:
-        """The worker; a new one where the last one has stopped."""
+        """The worker; a new one if the last one has stopped."""
         if self.worker is None or self.worker.done:
             self.worker = self._make_worker()
             self._leaving.enter_context(interrupts())

@@ -36,7 +36,7 @@ def make_executor(
 ) -> TemporalExecutor:
     """See `belugawf.new_executor` and `TemporalExecutor`.
 
-    Raises `ConfigurationError` for an option that does not exist, `UnavailableError` where the
+    Raises `ConfigurationError` for an option that does not exist, `UnavailableError` if the
     extra is not installed.
     """
     unknown = sorted(options.keys() - {*_PLACE, *_DRIVING})

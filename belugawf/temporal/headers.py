@@ -38,7 +38,7 @@ def header(data: Mapping[str, Any]) -> dict[str, Payload]:
 
 
 def read_header(headers: Mapping[str, Payload]) -> dict[str, Any]:
-    """What `header` wrote; empty where others sent the message, or wrote something else there."""
+    """What `header` wrote; empty if others sent the message, or wrote something else there."""
     payload = headers.get(HEADER)
     try:
         data = None if payload is None else json.loads(to_text(payload))

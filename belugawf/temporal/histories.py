@@ -308,7 +308,7 @@ def _attempts(seq: int, attempts: Iterable[Mapping[str, Any]]) -> Iterable[Made]
 
 
 def _options(data: Mapping[str, Any], attributes: Any) -> dict[str, Any]:
-    """The limits as `ActivityScheduled` has them; the server's own where others scheduled it."""
+    """The limits as `ActivityScheduled` has them; the server's own if others scheduled it."""
     if "max_attempts" not in data:
         return {"max_attempts": attributes.retry_policy.maximum_attempts}
     fields = {k: v for k, v in data.items() if k not in ("max_crashes", "id", "function")}

@@ -214,7 +214,7 @@ class Instance(NumberingLoop, _WorkflowInstanceImpl):
     # -- comparing -------------------------------------------------------------------------------
 
     def _new_matcher(self) -> Matcher | None:
-        """What the replay is compared with; the SDK compares alone where it cannot be had soon."""
+        """What the replay is compared with; the SDK compares alone if it cannot be had soon."""
         history = self.environment.history(self._info.workflow_id, self._info.run_id)
         if history is None:
             return None
@@ -224,7 +224,7 @@ class Instance(NumberingLoop, _WorkflowInstanceImpl):
     def _compared(
         self, act: WorkflowActivation, completion: WorkflowActivationCompletion
     ) -> WorkflowActivationCompletion:
-        """The completion; one that fails the turn where the code differs from the history."""
+        """The completion; one that fails the turn if the code differs from the history."""
         matcher = self._matcher
         if matcher is None or not matcher.covers(act.history_length):
             self._matcher = None
@@ -279,7 +279,7 @@ class Instance(NumberingLoop, _WorkflowInstanceImpl):
         return handle
 
     def check_may_ask(self) -> None:
-        """Raise where the code may ask for nothing: as `check`, or because a query only reads."""
+        """Raise if the code may ask for nothing: as `check`, or because a query only reads."""
         self.check()
         if self._read_only:
             raise only_reads()

@@ -49,7 +49,7 @@ class AttemptLedger:
 
     @classmethod
     def read(cls, details: Sequence[Any]) -> AttemptLedger:
-        """The ledger in the details of a heartbeat; empty where others wrote them."""
+        """The ledger in the details of a heartbeat; empty if others wrote them."""
         data = details[1] if len(details) > 1 else None
         if not isinstance(data, dict):
             return cls()

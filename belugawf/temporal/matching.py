@@ -111,7 +111,7 @@ class Matcher:
             self._asked, self._length = [], length
         self._asked.extend(asked)
         self._compare()
-        # Where an activity is cancelled, the SDK lets the code run once more in the same task.
+        # If an activity is cancelled, the SDK lets the code run once more in the same task.
         if not any(step.kind == "cancel_activity" for step in asked):
             self._finish()
 
@@ -168,7 +168,7 @@ class Matcher:
 
 
 def _opening(step: Step) -> tuple[str, int] | None:
-    """What a step cancels; `None` where it cancels nothing."""
+    """What a step cancels; `None` if it cancels nothing."""
     kinds = {"cancel_timer": "timer", "cancel_activity": "activity"}
     kind = kinds.get(step.kind)
     return None if kind is None else (kind, step.seq)

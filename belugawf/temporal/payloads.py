@@ -59,7 +59,7 @@ def to_payload(text: str, **metadata: bytes) -> Payload:
 
 
 def to_text(payload: Payload) -> str:
-    """A payload's JSON text. Raises `PayloadTypeError` where it holds something else."""
+    """A payload's JSON text. Raises `PayloadTypeError` if it holds something else."""
     encoding = payload.metadata.get("encoding", b"")
     if encoding == b"binary/null":
         return "null"
@@ -84,7 +84,7 @@ def split(array: str) -> list[RawValue]:
 
 
 def one(payloads: Sequence[Payload]) -> str | None:
-    """A message's JSON text: `None` where it has none, an array where others sent several."""
+    """A message's JSON text: `None` if it has none, an array if others sent several."""
     if not payloads:
         return None
     return to_text(payloads[0]) if len(payloads) == 1 else join(payloads)

@@ -170,7 +170,7 @@ def _asked_of_server(
 
 
 def import_path(function: Callable[..., Any]) -> str | None:
-    """How another worker finds a function, as "module:name"; `None` where it cannot."""
+    """How another worker finds a function, as "module:name"; `None` if it cannot."""
     qualname = function.__qualname__
     return None if "<" in qualname else f"{function.__module__}:{qualname}"
 

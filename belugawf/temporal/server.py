@@ -97,7 +97,7 @@ class RunName:
 
 
 class Server:
-    """Calls to the server. All raise `UnavailableError` where it does not answer."""
+    """Calls to the server. All raise `UnavailableError` if it does not answer."""
 
     def __init__(self, client: Client, settings: TemporalSettings) -> None:
         self.client = client
@@ -109,7 +109,7 @@ class Server:
 
     @classmethod
     async def connected(cls, settings: TemporalSettings) -> Server:
-        """Raises `UnavailableError` within seconds where nobody answers."""
+        """Raises `UnavailableError` within seconds if nobody answers."""
         return cls(await connect(settings), settings)
 
     @property
@@ -278,7 +278,7 @@ class Server:
     # -- messages --------------------------------------------------------------------------------
 
     async def start(self, new: NewRun, *, replace: bool) -> RunName | None:
-        """Start a run; `None` where one with that id is stored and is not to be replaced.
+        """Start a run; `None` if one with that id is stored and is not to be replaced.
 
         Sending the same request again, as the SDK does after a lost answer, starts nothing more.
         """

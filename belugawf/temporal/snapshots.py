@@ -44,7 +44,7 @@ _SILENCE_S = 1.0
 _REFUSED_S = 30.0
 # A task that no worker has taken for so long, though some polled lately: they are gone.
 _POLLED_LATELY_S = 12.0
-# The same where none polled lately.
+# The same if none polled lately.
 _UNPOLLED_S = 3.0
 _SCHEDULED = PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_SCHEDULED
 
@@ -60,7 +60,7 @@ class Snapshot:
     recorded: Problem | None
 
     def goes_on(self, idle_wait_ns: int, *, ignoring_problem: bool = False) -> bool:
-        """Whether it will move within `idle_wait_ns`, where workers are there.
+        """Whether it will move within `idle_wait_ns`, if workers are there.
 
         `ignoring_problem`: with code that may have been mended since it could not.
         """
@@ -79,7 +79,7 @@ class Snapshot:
         return not info.waiting_for
 
     def with_news(self, before: Snapshot | None) -> RunInfo:
-        """The run with its problem marked as new, where it had no such problem before."""
+        """The run with its problem marked as new, if it had no such problem before."""
         problem = self.info.problem
         if problem is None:
             return self.info
@@ -275,7 +275,7 @@ def _owner(described: DescribeWorkflowExecutionResponse) -> Owner | None:
 
 
 def memo_of(info: WorkflowExecutionInfo, key: str) -> Any:
-    """A value of the run's memo, `None` where it has none."""
+    """A value of the run's memo, `None` if it has none."""
     payload = info.memo.fields.get(key)
     if payload is None:
         return None

@@ -122,7 +122,7 @@ class TemporalWorker:
         return self._running.done()
 
     def raise_if_broken(self) -> None:
-        """Raise `UnavailableError` where it stopped by itself, as without permission to poll."""
+        """Raise `UnavailableError` if it stopped by itself, as without permission to poll."""
         if self._running.done() and not self._running.cancelled():
             error = self._running.exception()
             if error is not None:
