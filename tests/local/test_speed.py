@@ -102,8 +102,11 @@ async def test_what_ends_together_is_one_commit(tmp_path: Path) -> None:
         assert commits.count - before <= 12
 
 
-async def test_a_quick_disk_needs_no_thread(tmp_path: Path) -> None:
+async def test_a_quick_disk_needs_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Small commits are made on the loop; beside another writer they are made off it."""
+    monkeypatch.setattr("belugawf.local.file.writer._QUICK_S", 60)  # however busy the machine is
     async with open_executor(tmp_path) as executor:
         commits = Commits(executor)
         handle = await executor.execute(sequence, input=5)
