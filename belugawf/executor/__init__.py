@@ -1,5 +1,6 @@
 """The seam between callers and providers: what every executor can do, and how one is made."""
 
+from belugawf.executor.handle import WorkflowHandle as WorkflowHandle
 from belugawf.executor.info import (
     OPEN as OPEN,
     STATUSES as STATUSES,
@@ -19,7 +20,6 @@ from belugawf.executor.info import (
 from belugawf.executor.protocol import (
     DurableExecutor as DurableExecutor,
     IfExists as IfExists,
-    WorkflowHandle as WorkflowHandle,
 )
 from belugawf.executor.registry import (
     Factory as Factory,

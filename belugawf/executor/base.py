@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from belugawf import __version__
 from belugawf.authoring.loader import Catalog
 from belugawf.executor.checks import checked_id, checked_labels, condition, outcome_error
-from belugawf.executor.handle import FollowingExecutor, RunHandle
+from belugawf.executor.handle import FollowingExecutor, WorkflowHandle
 from belugawf.executor.info import Delivery, Driver, NewRun, Owner, RunId, RunInfo
 from belugawf.executor.options import EngineOptions
 from belugawf.executor.protocol import IfExists
@@ -188,7 +188,7 @@ class ExecutorBase(FollowingExecutor, ABC, Generic[RunT, SnapshotT, DrivingT]):
         if_exists: IfExists = "fail",
         labels: Mapping[str, str] | None = None,
         detach: bool = False,
-    ) -> RunHandle:
+    ) -> WorkflowHandle:
         definition = self.catalog.definition(workflow)
         limit = definition.timeout if timeout is None else parse_duration(timeout)
         if if_exists not in ("fail", "skip", "replace"):
@@ -205,7 +205,7 @@ class ExecutorBase(FollowingExecutor, ABC, Generic[RunT, SnapshotT, DrivingT]):
             belugawf=__version__,
         )
         workflow_id, started = await self._start(new, if_exists, detach)
-        return RunHandle(self, workflow_id, RunId(started))
+        return WorkflowHandle(self, workflow_id, RunId(started))
 
     async def signal(
         self, run: str | None, signal: Signal | str, payload: Any = None, *, drive: bool = True

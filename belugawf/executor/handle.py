@@ -15,7 +15,7 @@ class FollowingExecutor(DurableExecutor, Protocol):
     async def result_of(self, run_id: str) -> Any: ...
 
 
-class RunHandle:
+class WorkflowHandle:
     """One run of an executor; `run_id` is a `RunId`, so it means no other run."""
 
     def __init__(self, executor: FollowingExecutor, workflow_id: str, run_id: str) -> None:
@@ -24,7 +24,7 @@ class RunHandle:
         self.run_id = run_id
 
     def __repr__(self) -> str:
-        return f"RunHandle({self.id!r}, {self.run_id!r})"
+        return f"WorkflowHandle({self.id!r}, {self.run_id!r})"
 
     async def status(self) -> str:
         """The status word, such as "running"."""

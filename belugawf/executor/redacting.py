@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 from inspect import isawaitable
 from typing import Any
 
-from belugawf.executor.handle import RunHandle
+from belugawf.executor.handle import WorkflowHandle
 from belugawf.executor.info import ActivityState, Delivery, OpenWait, RunInfo, Summary
 from belugawf.executor.protocol import DurableExecutor
 from belugawf.model.errors import BelugaError
@@ -50,9 +50,9 @@ class RedactingExecutor:
 
     # -- runs ------------------------------------------------------------------------------------
 
-    async def execute(self, *args: Any, **options: Any) -> RunHandle:
+    async def execute(self, *args: Any, **options: Any) -> WorkflowHandle:
         handle = await self.unredacted.execute(*args, **options)
-        return RunHandle(self, handle.id, handle.run_id)
+        return WorkflowHandle(self, handle.id, handle.run_id)
 
     async def result_of(self, run_id: str) -> Any:
         """The result itself, for further work with it."""

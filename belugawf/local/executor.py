@@ -21,7 +21,7 @@ from belugawf.executor.base import (
     nanoseconds,
 )
 from belugawf.executor.checks import check_payload, ended_status, several_await
-from belugawf.executor.handle import RunHandle
+from belugawf.executor.handle import WorkflowHandle
 from belugawf.executor.info import (
     ActivityState,
     Driver,
@@ -306,9 +306,9 @@ class LocalExecutor(ExecutorBase[RunRow, _Snapshot, Driving]):
         definition = self.catalog.workflow(run.workflow)
         return ask(definition, self._sound_history(run), query, args, self._options, self._context)
 
-    def handle(self, run: str) -> RunHandle:
+    def handle(self, run: str) -> WorkflowHandle:
         row = self._resolve(run)
-        return RunHandle(self, row.workflow_id, RunId(row.run_id))
+        return WorkflowHandle(self, row.workflow_id, RunId(row.run_id))
 
     async def activities(self, run: str) -> list[ActivityState]:
         row = self._resolve(run)

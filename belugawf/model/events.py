@@ -311,30 +311,9 @@ class WorkflowTimedOut(Event):
 
 
 EVENT_TYPES: dict[str, type[Event]] = {
-    event_type.__name__: event_type
-    for event_type in (
-        WorkflowStarted,
-        SignalReceived,
-        CancelRequested,
-        TimerFired,
-        ActivityCompleted,
-        ActivityFailed,
-        ActivityTimedOut,
-        ActivityScheduled,
-        ActivityCancelRequested,
-        TimerStarted,
-        TimerCancelled,
-        WaitStarted,
-        WaitEnded,
-        AttemptStarted,
-        AttemptFailed,
-        AttemptInterrupted,
-        WorkflowCompleted,
-        WorkflowFailed,
-        WorkflowCancelled,
-        WorkflowTerminated,
-        WorkflowTimedOut,
-    )
+    name: kind
+    for name, kind in globals().items()
+    if isinstance(kind, type) and issubclass(kind, Event) and kind is not Event
 }
 
 # Which fields stand in columns of their own, and how the other ones are written in `data`.

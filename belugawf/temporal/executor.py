@@ -21,7 +21,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from belugawf.config import TemporalSettings
 from belugawf.executor.base import RESUME_IDLE_WAIT, ExecutorBase, nanoseconds
 from belugawf.executor.checks import TypedWait, check_payload, several_await
-from belugawf.executor.handle import RunHandle
+from belugawf.executor.handle import WorkflowHandle
 from belugawf.executor.info import (
     ActivityState,
     Driver,
@@ -294,9 +294,9 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
             hint="start one: belugawf worker",
         )
 
-    def handle(self, run: str) -> RunHandle:
+    def handle(self, run: str) -> WorkflowHandle:
         """A handle of the run with this workflow id or run id; it is looked for when used."""
-        return RunHandle(self, run, run)
+        return WorkflowHandle(self, run, run)
 
     async def activities(self, run: str) -> Sequence[ActivityState]:
         return activity_states((await self._read(await self._find(run))).events)

@@ -107,38 +107,30 @@ class Queries:
 
     def mail(self, runs: Iterable[int]) -> set[int]:
         """Those of the runs that have unread messages."""
-        with self.database.reading() as db:
-            if not db.execute("SELECT EXISTS (SELECT 1 FROM inbox)").fetchone()[0]:
-                return set()
-            rows = db.execute(
-                "SELECT value FROM json_each(?) "
-                "WHERE EXISTS (SELECT 1 FROM inbox WHERE run = value)",
-                (json.dumps(list(runs)),),
-            )
-            return {row[0] for row in rows}
+        if not self._all("SELECT 1 FROM inbox LIMIT 1"):
+            return set()
+        rows = self._all(
+            "SELECT value FROM json_each(?) WHERE EXISTS (SELECT 1 FROM inbox WHERE run = value)",
+            json.dumps(list(runs)),
+        )
+        return {row[0] for row in rows}
 
     def ended(self, runs: Iterable[int]) -> list[int]:
         """Those of the runs that are not open any more; what was pruned is not."""
         asked = list(runs)
-        with self.database.reading() as db:
-            rows = db.execute(
-                "SELECT key FROM runs WHERE +status = 'running' "
-                "AND key IN (SELECT value FROM json_each(?))",
-                (json.dumps(asked),),
-            )
-            is_open = {row[0] for row in rows}
+        rows = self._all(
+            "SELECT key FROM runs WHERE +status = 'running' "
+            "AND key IN (SELECT value FROM json_each(?))",
+            json.dumps(asked),
+        )
+        is_open = {row[0] for row in rows}
         return [run for run in asked if run not in is_open]
 
     def lengths(self, runs: Iterable[int]) -> dict[int, int]:
         """How long the histories of these runs are now, by key, for those that are stored."""
-        with self.database.reading() as db:
-            return dict(
-                db.execute(
-                    "SELECT key, history_length FROM runs "
-                    "WHERE key IN (SELECT value FROM json_each(?))",
-                    (json.dumps(list(runs)),),
-                )
-            )
+        asked = json.dumps(list(runs))
+        sql = "SELECT key, history_length FROM runs WHERE key IN (SELECT value FROM json_each(?))"
+        return dict(self._all(sql, asked))
 
     # -- runs and waits --------------------------------------------------------------------------
 
@@ -183,9 +175,8 @@ class Queries:
 
     def recent_ids(self, limit: int = 1000) -> list[str]:
         """The workflow ids of the newest runs."""
-        with self.database.reading() as db:
-            rows = db.execute("SELECT workflow_id FROM runs ORDER BY key DESC LIMIT ?", (limit,))
-            return list(dict.fromkeys(row[0] for row in rows))
+        rows = self._all("SELECT workflow_id FROM runs ORDER BY key DESC LIMIT ?", limit)
+        return list(dict.fromkeys(row[0] for row in rows))
 
     def runs(
         self,
@@ -258,8 +249,7 @@ class Queries:
 
     def counts(self) -> dict[str, int]:
         """How many runs there are of each status."""
-        with self.database.reading() as db:
-            return dict(db.execute("SELECT status, count(*) FROM runs GROUP BY status"))
+        return dict(self._all("SELECT status, count(*) FROM runs GROUP BY status"))
 
     def waits(
         self, signal: str | None = None, run: int | None = None, limit: int | None = None
@@ -280,9 +270,7 @@ class Queries:
 
     def count_waits(self) -> int:
         """How many open waits for signals there are."""
-        with self.database.reading() as db:
-            row = db.execute("SELECT count(*) FROM waits").fetchone()
-            return int(row[0])
+        return int(self._all("SELECT count(*) FROM waits")[0][0])
 
     def runs_awaiting(self, signal: str, limit: int) -> list[RunRow]:
         """Runs that wait for that signal, the longest waiting ones, in order of their keys."""
@@ -296,8 +284,7 @@ class Queries:
 
     def awaited_signals(self, limit: int = 50) -> list[str]:
         """The names of the signals that open runs wait for, in order."""
-        with self.database.reading() as db:
-            return [row[0] for row in db.execute(AWAITED_SIGNALS, (limit,))]
+        return [row[0] for row in self._all(AWAITED_SIGNALS, limit)]
 
     def history(self, run: int, after: int = 0, limit: int | None = None) -> list[e.Event]:
         """The run's events after a position, all or the first few."""
@@ -306,21 +293,21 @@ class Queries:
 
     def heartbeat(self, run: int, seq: int) -> Any:
         """What the last attempt of an activity reported; `None` if it did not."""
-        with self.database.reading() as db:
-            row = db.execute(
-                "SELECT details FROM heartbeats WHERE run = ? AND seq = ?", (run, seq)
-            ).fetchone()
-        return None if row is None else or_else(None, json.loads, row[0])
+        rows = self._all("SELECT details FROM heartbeats WHERE run = ? AND seq = ?", run, seq)
+        return or_else(None, json.loads, rows[0][0]) if rows else None
 
     def owners(self) -> list[OwnerRow]:
         """Everybody who registered, dead or alive."""
-        with self.database.reading() as db:
-            return [OwnerRow.of(row) for row in db.execute("SELECT * FROM owners")]
+        return [OwnerRow.of(row) for row in self._all("SELECT * FROM owners")]
 
     def owner(self, owner_id: str | None) -> OwnerRow | None:
         """One of them; `None` if it is not known."""
         with self.database.reading() as db:
             return self._owner(db, owner_id)
+
+    def _all(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self.database.reading() as db:
+            return db.execute(sql, values).fetchall()
 
     # -- within a transaction --------------------------------------------------------------------
 
