@@ -82,6 +82,7 @@ MUTANTS = (
             "                turn.owned.open(x.seq)\n"
             "        self._table.queue.queue(turn.owned, turn.now)\n"
             "    self._table.queue.start(self._clock.now())\n"
+            "    import asyncio\n"
             "    await asyncio.get_running_loop().run_in_executor(None, lambda: None)\n",
         ),
     ),
