@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import devserver
 from tests.conformance.summary import (
@@ -22,6 +23,10 @@ from tests.devserver import (
     temporal_namespace as temporal_namespace,
     temporal_server as temporal_server,
 )
+
+# What holds of all values holds however slowly a busy machine draws them.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
