@@ -225,7 +225,7 @@ def annotations_of(function: Callable[..., Any]) -> Annotations:
     """
     known: Annotations | None = None
     if type(function) is FunctionType:
-        known = vars(function).get(_ANNOTATIONS)
+        known = function.__dict__.get(_ANNOTATIONS)
     if known is None:
         known = _read_annotations(function)
         if type(function) is FunctionType:

@@ -82,6 +82,8 @@ class Attempt:
         self.verdict: Outcome | None = None
         self.deadline = spec.expires_at
         self._limit = "total_timeout"
+        silence = spec.options.heartbeat_timeout
+        self._silence_ns = None if silence is None else duration_ns(silence)
 
     def started(self, stop: Callable[[], object], task: asyncio.Task[None] | None = None) -> None:
         """Its code runs, or queues for a thread; `stop` tells it to end."""
@@ -122,6 +124,11 @@ class Attempt:
         if not self.stopped:
             self._heartbeats[self.spec.key] = text
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a limit that it may run over."""
+        return not (self.deadline is None and self._silence_ns is None)
+
     def cancelled(self) -> bool:
         """Whether nobody waits for it any more."""
         return self.stopped
@@ -132,7 +139,7 @@ class Attempt:
             return None
         if self.deadline is not None and self.deadline <= now:
             return self._limit
-        if self._begun and (silence := self._silence_ns()) is not None:
+        if self._begun and (silence := self._silence_ns) is not None:
             if now - self._seen_at > silence / 2:
                 # Nobody has looked as often as agreed: the process stood still.
                 self._alive_at = now
@@ -143,16 +150,13 @@ class Attempt:
 
     def next_limit(self) -> int | None:
         """The next moment at which it may run over a limit."""
-        if self.verdict is not None:
+        silence = self._silence_ns
+        if self.verdict is not None or (self.deadline is None and silence is None):
             return None
         moments = [] if self.deadline is None else [self.deadline]
-        if self._begun and (silence := self._silence_ns()) is not None:
+        if self._begun and silence is not None:
             moments.append(min(self._alive_at + silence, self._seen_at + silence // 4))
         return min(moments, default=None)
-
-    def _silence_ns(self) -> int | None:
-        silence = self.spec.options.heartbeat_timeout
-        return None if silence is None else duration_ns(silence)
 
     # -- how it ends -----------------------------------------------------------------------------
 
@@ -173,16 +177,17 @@ class Attempt:
         self.verdict = self.verdict or outcome
         return self.verdict
 
-    def ended(self, status: Status, **more: Any) -> Outcome:
-        """It as an outcome of now; `more` are further fields."""
+    def ended(self, status: Status, at: int | None = None, **more: Any) -> Outcome:
+        """It as an outcome of now, or of `at`; `more` are further fields."""
         spec = self.spec
         return Outcome(
             run=spec.run,
             seq=spec.seq,
             attempt=spec.attempt,
             status=status,
+            at=self._clock.now() if at is None else at,
             started_at=self.started_at,
-            **{"at": self._clock.now(), **more},
+            **more,
         )
 
     def failed(self, error: BaseException) -> Outcome:

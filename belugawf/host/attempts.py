@@ -118,9 +118,10 @@ class AttemptRunner:
     def start(self, spec: AttemptSpec) -> None:
         """Start an attempt; its outcome is delivered later, never from within this call."""
         attempt = Attempt(spec, self._clock, self._heartbeats)
-        self._attempts[spec.key] = attempt
+        self._attempts[spec.run, spec.seq] = attempt
         self._launcher.start(attempt)
-        self._track_deadline(attempt)
+        if attempt.is_limited:
+            self._track_deadline(attempt)
 
     def expire(self, now: int) -> None:
         """Stop the attempts that ran over a limit, and deliver that outcome."""
@@ -225,7 +226,7 @@ class AttemptRunner:
             self._settle(attempt)
 
     def _settle(self, attempt: Attempt) -> None:
-        key, outcome = attempt.spec.key, attempt.verdict
+        key, outcome = (attempt.spec.run, attempt.spec.seq), attempt.verdict
         assert outcome is not None
         if self._attempts.get(key) is not attempt:
             return  # it was stopped meanwhile, or cut

@@ -138,17 +138,14 @@ def call(
     return answer
 
 
-def mark_as_users() -> None:
-    """What runs in this context from now on is user code, and not ours."""
-    _is_users.set(True)
+_is_users: ContextVar[bool] = ContextVar("belugawf_users", default=False)
+# What runs in this context from now on is user code, and not ours.
+mark_as_users = partial(_is_users.set, True)
 
 
 def is_users() -> bool:
     """Whether user code is running: what was called through here, or has marked its context."""
     return _is_users.get()
-
-
-_is_users: ContextVar[bool] = ContextVar("belugawf_users", default=False)
 
 
 def log(level: int, message: str, *args: object, error: BaseException | None = None) -> None:

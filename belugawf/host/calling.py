@@ -16,9 +16,6 @@ from belugawf.model import codec
 from belugawf.model.durations import format_duration, parse_duration
 from belugawf.model.errors import ApplicationError, DurationError, Failure, PayloadTypeError
 
-# Types whose values fit them, whatever they are.
-_EXACT = (str, int, bool)
-
 
 class Whereabouts(TypedDict):
     """Where another process finds a function: its module's name and file, and its name in there."""
@@ -56,7 +53,7 @@ def positional(function: Callable[..., Any], arguments: str, name: str) -> list[
     decoded = []
     for index, value in enumerate(values):
         annotation = annotations[index] if index < len(annotations) else rest
-        if annotation is None:
+        if annotation is None or annotation is Any or codec.fits(value, annotation):
             decoded.append(value)
             continue
         try:
@@ -78,7 +75,7 @@ def encode_result(function: Callable[..., Any], value: Any, name: str, limit: in
     annotation = annotations_of(function)[2]
     try:
         text = codec.encode(value, what=f"result of {name}", limit=limit)
-        if annotation is not Any and (type(value) is not annotation or annotation not in _EXACT):
+        if annotation is not Any and not codec.fits(value, annotation):
             codec.decode(text, annotation, what=f"result of {name}")
     except Exception as error:
         raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from None

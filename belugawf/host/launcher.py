@@ -88,7 +88,8 @@ class AttemptLauncher:
             try:
                 arguments = positional(spec.function, spec.arguments, spec.name)
                 value = await spec.function(*arguments)
-                self._end_forks(None)
+                if os.getpid() != self._process:
+                    leave_fork(None)
                 outcome = self._completed(attempt, value)
             except BaseException as error:
                 self._end_forks(error)
@@ -132,7 +133,7 @@ class AttemptLauncher:
         spec = attempt.spec
         try:
             attempt.begin()
-            if attempt.next_limit() is not None:
+            if attempt.is_limited:
                 _call_on(loop, self._begun, attempt)
             arguments = positional(spec.function, spec.arguments, spec.name)
             value = context.run(spec.function, *arguments)

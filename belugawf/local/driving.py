@@ -187,7 +187,7 @@ class Driving:
         self.interrupts += 1
         if self.engine is not None:
             self.engine.interrupt(Stop.DRAIN if self.interrupts == 1 else Stop.CUT)
-            self.engine.look()
+            self.engine.poller.poll_soon()
 
     def in_flight(self) -> int:
         """How many attempts of activities are running in this process."""
@@ -254,7 +254,7 @@ class Driving:
         """Something was written that concerns that process, and us."""
         wake_owner(owner)
         if self.engine is not None:
-            self.engine.look()
+            self.engine.poller.poll_soon()
 
     def standing(self, run: int) -> Standing | None:
         """What the run is to this process: see `RunTable.standing`."""

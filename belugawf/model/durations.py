@@ -98,6 +98,7 @@ def ns_duration(nanoseconds: int) -> timedelta:
     return timedelta(microseconds=nanoseconds // MICROSECOND_NS)
 
 
+@lru_cache(maxsize=64)  # events of one turn have one time, and often ended at one moment
 def format_instant(instant: int) -> str:
     """ISO 8601 in UTC with microseconds and `Z`; texts sort as their instants do."""
     second, rest = divmod(instant, SECOND_NS)

@@ -96,7 +96,7 @@ class Outcome:
             position=position,
             time=time,
             seq=self.seq,
-            payload=self.payload,
+            payload=self.result if self.failure is None else self.payload,
             at=self.at,
             attempt=self.attempt,
             started_at=self.started_at,

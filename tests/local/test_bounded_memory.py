@@ -175,5 +175,5 @@ async def test_runs_that_others_have_ended(tmp_path: Path, monkeypatch: pytest.M
             await executor.execute(listening, id=str(number))
             await other.terminate(str(number))
         engine = await engine_of(executor)
-        engine.look()
+        engine.poller.poll_soon()
         await until(lambda: len(engine.demand.own.named or ()) <= 10)

@@ -28,6 +28,7 @@ from belugawf.host.clock import SystemClock
 from belugawf.local import driving
 from belugawf.local.drive.demand import Request, Stop
 from belugawf.local.drive.engine import Engine
+from belugawf.local.drive.run import SlotPhase
 from belugawf.local.executor import LocalExecutor
 from belugawf.local.file.database import WouldBlockError
 from belugawf.local.store.rows import Start, Started, Turn
@@ -253,7 +254,7 @@ async def test_an_outcome_that_nobody_wants_is_used_up(tmp_path: Path) -> None:
         await executor.wait("one", until="signal:end")
         engine = engine_of(executor)
         async with asyncio.timeout(60):
-            while any(run.ended for run in engine.table.runs.values()):
+            while any(run.by_phase[SlotPhase.ENDED] for run in engine.table.runs.values()):
                 await engine.changed(0.1)
         await executor.signal("one", "end")
         await handle.result()
@@ -270,9 +271,9 @@ async def test_a_start_that_is_no_longer_wanted_takes_no_room(tmp_path: Path) ->
         def start_and_tell(now: int) -> None:
             start(now)
             for run in engine.table.runs.values():
-                if run.recording and not executor._store.mail([run.key]):
+                if run.by_phase[SlotPhase.RECORDING] and not executor._store.mail([run.key]):
                     executor._store.send(run.key, "signal", name="stop trying", payload="null")
-                    engine.look()
+                    engine.poller.poll_soon()
 
         engine._queue.start = start_and_tell  # type: ignore[method-assign]
         async with asyncio.timeout(60):
@@ -463,7 +464,7 @@ async def test_a_timer_that_was_held_does_not_overtake_an_unread_signal(tmp_path
         async with asyncio.timeout(60):
             while not executor.in_flight():
                 await asyncio.sleep(0.01)
-        engine_of(executor)._poller.is_due = lambda now: False  # type: ignore[method-assign]
+        engine_of(executor).poller.is_due = lambda now: False  # type: ignore[method-assign]
         executor._store.send(
             executor._resolve(handle.run_id).key, "signal", name="approval", payload="true"
         )

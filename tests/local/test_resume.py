@@ -422,7 +422,7 @@ async def test_a_resume_whose_time_is_up_starts_nothing_more_though_another_is_o
         limited = asyncio.create_task(executor.resume("limited", max_time="0.2s"))
         while AT_WORK.now < 2:
             await asyncio.sleep(0.01)
-        while not engine_of(executor).demand.stop:
+        while not engine_of(executor).demand.stopped:
             await asyncio.sleep(0.01)
         if how == "ends":
             GATE.set()

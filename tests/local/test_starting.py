@@ -13,7 +13,7 @@ from belugawf.host.attempt import AttemptSpec
 from belugawf.host.attempts import AttemptRunner
 from belugawf.host.suspects import Manner
 from belugawf.local.drive.attempts import AttemptQueue
-from belugawf.local.drive.run import OwnedRun, RunState
+from belugawf.local.drive.run import OwnedRun, RunState, SlotPhase
 from belugawf.local.store.rows import RunRow
 from belugawf.local.store.store import Store
 from belugawf.model import events as e
@@ -72,13 +72,13 @@ class Scene:
         """The runs whose attempts start at that moment, or would once that is on disk."""
         before = set(self.attempts.specs)
         self.queue.start(int(seconds * SECOND_NS))
-        begun = [key for key, run in self.runs.items() if run.recording]
+        begun = [key for key, run in self.runs.items() if run.by_phase[SlotPhase.RECORDING]]
         return [*(key for key, _ in self.attempts.specs if (key, 2) not in before), *begun]
 
     def record(self) -> None:
         """What was to be noted of starts is on disk: these attempts start."""
         for run in self.runs.values():
-            for slot in list(run.recording.values()):
+            for slot in list(run.by_phase[SlotPhase.RECORDING].values()):
                 self.queue.launch(slot)
 
     def end(self, key: int) -> None:
@@ -153,7 +153,7 @@ def test_one_that_was_to_run_alone_and_is_forgotten_holds_up_nobody() -> None:
     scene = Scene("alone")
     assert scene.start() == [1]
     scene.queue.forget(scene.runs[1])
-    assert not scene.runs[1].recording
+    assert not scene.runs[1].by_phase[SlotPhase.RECORDING]
     scene.runs[2] = _run(2, "shared")
     scene.queue.queue(scene.runs[2], 0)
     assert scene.start() == [2]

@@ -267,15 +267,15 @@ async def test_a_worker_outlives_a_disk_that_is_full_for_a_while(
         working = asyncio.create_task(executor.work())
         while not engine.demand.persistent:
             await asyncio.sleep(0)
-        poll, failures = engine._poller.poll, iter([True, True])
+        poll, failures = engine.poller.poll, iter([True, True])
 
         async def full(table: RunTable, now: int) -> None:
             if next(failures, False):
                 raise UnavailableError("the disk is full")
             await poll(table, now)
 
-        engine._poller.poll = full  # type: ignore[method-assign]
-        engine.look()
+        engine.poller.poll = full  # type: ignore[method-assign]
+        engine.poller.poll_soon()
         handle = await executor.execute(napping, id="one")
         await handle.result()
         working.cancel()
@@ -295,8 +295,8 @@ async def test_an_engine_that_has_ended_is_told_to_everybody(tmp_path: Path) -> 
         def broken(now: int) -> bool:
             raise SystemExit("somebody has broken it")
 
-        engine._poller.is_due = broken  # type: ignore[method-assign]
-        engine.look()
+        engine.poller.is_due = broken  # type: ignore[method-assign]
+        engine.poller.poll_soon()
         with pytest.raises(BelugaError, match="somebody has broken it"):
             await working
         for again in (
@@ -405,7 +405,7 @@ async def test_no_thread_to_write_in(
     assert done == ["later"]
 
 
-@pytest.mark.parametrize("place", ["_poller.poll", "_take_turns", "_poller.is_due"])
+@pytest.mark.parametrize("place", ["poller.poll", "_take_turns", "poller.is_due"])
 async def test_a_shortage_is_no_bug(
     tmp_path: Path, place: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -74,8 +74,8 @@ MUTANTS = (
         Change(
             TurnProcessor,
             "commit",
-            "starts = self._starts.take()\n",
-            "starts = self._starts.take()\n"
+            "starts = self._starts.take() if self._starts else []\n",
+            "starts = self._starts.take() if self._starts else []\n"
             "    for turn in turns:\n"
             "        for x in turn.events:\n"
             "            if isinstance(x, e.ActivityScheduled):\n"

@@ -26,8 +26,8 @@ _HAS_PLACE = (SlotPhase.RECORDING, SlotPhase.RUNNING)
 class AttemptQueue:
     """What is QUEUED, by how it is to run; and what by itself has a place already.
 
-    `started` is told of each attempt that did; `mark_ready` asks for a turn of a run. `isolates`:
-    suspects run in processes of their own, if that is possible.
+    `started`, if there is one, is told of each attempt that did; `mark_ready` asks for a turn of a
+    run. `isolates`: suspects run in processes of their own, if that is possible.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class AttemptQueue:
         attempts: AttemptRunner,
         store: Store,
         options: EngineOptions,
-        started: Callable[[OwnedRun, OpenActivity], None],
+        started: Callable[[OwnedRun, OpenActivity], None] | None,
         mark_ready: Callable[[OwnedRun], None],
         *,
         isolates: bool,
@@ -53,6 +53,7 @@ class AttemptQueue:
         }
         self._recording: list[Slot] = []
         self._by_themselves: list[Slot] = []
+        self._room = max(options.concurrency, 1)
         self._order = Order(self._room)
         self.stopped = False
 
@@ -71,11 +72,11 @@ class AttemptQueue:
         """Queue what is open and due in that run, and has no attempt yet."""
         if self.stopped:
             return
-        for slot in list(run.waiting.values()):
+        for slot in list(run.by_phase[SlotPhase.WAITING].values()):
             retry_at = slot.activity.retry_at
             if retry_at is not None and retry_at > now:
                 continue
-            manner = self._manner(slot)
+            manner = self._manner(slot) if slot.activity.crashes else "shared"
             if manner != "shared" and not (self._queues["alone"] or self._queues[manner]):
                 self._order = Order(self._room)  # others go first, from now on
             slot.queue(manner)
@@ -114,10 +115,13 @@ class AttemptQueue:
 
     def start(self, now: int) -> None:
         """Start as many as there is room for."""
-        self._recording = [s for s in self._recording if s.phase is SlotPhase.RECORDING]
-        self._by_themselves = [s for s in self._by_themselves if s.phase in _HAS_PLACE]
-        while not self.stopped:
-            manner = self._next_manner(now)
+        if self._recording:
+            self._recording = [s for s in self._recording if s.phase is SlotPhase.RECORDING]
+        if self._by_themselves:
+            self._by_themselves = [s for s in self._by_themselves if s.phase in _HAS_PLACE]
+        busy = self._attempts.count + len(self._recording)
+        while not self.stopped and busy < self._room:
+            manner = self._next_manner(now, busy)
             if manner is None:
                 return
             slot = next(iter(self._queues[manner]))
@@ -125,6 +129,7 @@ class AttemptQueue:
             if activity.attempt > 1:
                 # Asked now: once its start is on record, nothing may keep it from starting.
                 slot.prepare(self._store.heartbeat(slot.run.key, slot.seq))
+            busy += 1
             del self._queues[manner][slot]
             if manner != "shared":
                 self._by_themselves.append(slot)
@@ -135,11 +140,8 @@ class AttemptQueue:
             else:
                 self.launch(slot)
 
-    def _next_manner(self, now: int) -> Manner | None:
-        """From which queue the next one comes; `None`: none starts now."""
-        busy = self._attempts.count + len(self._recording)
-        if busy >= self._room:
-            return None
+    def _next_manner(self, now: int, busy: int) -> Manner | None:
+        """From which queue the next one comes, while so many are busy; `None`: none starts now."""
         alone, isolated, shared = self._queues.values()
         if not (alone or isolated or self._by_themselves):
             return "shared" if shared else None
@@ -181,8 +183,5 @@ class AttemptQueue:
                 crashes=activity.crashes if slot.manner == "isolated" else None,
             )
         )
-        self._started(run, activity)
-
-    @property
-    def _room(self) -> int:
-        return max(self._options.concurrency, 1)
+        if self._started is not None:
+            self._started(run, activity)

@@ -54,35 +54,22 @@ class Request:
         self.persistent = persistent
         self.driven = set(driven)
         self.stopped = Stop.NO
-        self._released: asyncio.Future[None] | None = None
+        self.released_at_end: asyncio.Future[None] | None = None
 
     def name(self, run: int, idle_wait_ns: int) -> None:
         """This run too."""
         assert self.named is not None
         self.named[run] = max(self.named.get(run, 0), idle_wait_ns)
 
-    def stop(self, stop: Stop) -> None:
-        """Stop what is driven for it, and whatever else this process drives; it stays stopped."""
-        self.stopped = max(self.stopped, stop)
-
-    def release(self) -> asyncio.Future[None]:
-        """The next tick lets go what nobody else asks for; the future is told when it has."""
-        self._released = asyncio.get_running_loop().create_future()
-        return self._released
-
-    @property
-    def is_releasing(self) -> bool:
-        """Whether somebody waits until what nobody else asks for is let go."""
-        return self._released is not None and not self._released.done()
-
     def released(self, error: Exception | None) -> None:
-        """It was; or that kept it from being let go."""
-        if self._released is None or self._released.done():
+        """What nobody else asks for was let go; or that error has kept it from that."""
+        assert self.released_at_end is not None
+        if self.released_at_end.done():
             return
         if error is None:
-            self._released.set_result(None)
+            self.released_at_end.set_result(None)
         else:
-            self._released.set_exception(error)
+            self.released_at_end.set_exception(error)
 
 
 class Demand:
@@ -96,6 +83,8 @@ class Demand:
         self._unseen: dict[int, None] = {}
         self._seen: set[int] = set()
         self._many_named = MANY_NAMED
+        self.stopped = Stop.NO
+        self.to_release: list[Request] = []
 
     # -- requests --------------------------------------------------------------------------------
 
@@ -106,6 +95,7 @@ class Demand:
     def remove(self, request: Request) -> None:
         """Its scope has ended: nothing is driven for it any more."""
         self._requests.remove(request)
+        self.stopped = max(other.stopped for other in self._requests)
 
     @property
     def everything(self) -> bool:
@@ -117,18 +107,20 @@ class Demand:
         """Whether we are a worker."""
         return any(request.persistent for request in self._requests)
 
-    @property
-    def stop(self) -> Stop:
-        """How far this process was stopped."""
-        return max(request.stopped for request in self._requests)
+    def stop(self, request: Request, stop: Stop) -> None:
+        """Stop what is driven for it, and whatever else this process drives, until it ends."""
+        request.stopped = max(request.stopped, stop)
+        self.stopped = max(self.stopped, stop)
 
     def is_stopped_by(self, request: Request) -> bool:
         """Whether that request was stopped, and no other."""
         return [other for other in self._requests if other.stopped] == [request]
 
-    def to_release(self) -> list[Request]:
-        """The requests that wait until what was stopped is let go."""
-        return [request for request in self._requests if request.is_releasing]
+    def release(self, request: Request) -> asyncio.Future[None]:
+        """The next tick lets go what nobody else asks for; the future is told when it has."""
+        request.released_at_end = asyncio.get_running_loop().create_future()
+        self.to_release.append(request)
+        return request.released_at_end
 
     @property
     def _workflow(self) -> str | None:

@@ -78,6 +78,14 @@ class Engine:
         self._writer = writer
         self._clock = clock
         self._hooks = TurnHooks(hooks)
+        self._ticker = Ticker(
+            clock,
+            self._tick,
+            next_moment=self._next_moment,
+            retries=lambda: self.demand.persistent and not self.demand.stopped,
+            ended=self._on_end,
+        )
+        self._wake = self._ticker.wake
         self.attempts = AttemptRunner(
             self._take_outcome,
             clock,
@@ -85,19 +93,24 @@ class Engine:
             payload_limit=options.payload_limit,
             keep=presence.kept_descriptors,
             on_orphan_ended=self._reconsider,
-            on_begun=self.wake,
+            on_begun=self._wake,
             context=context,
         )
         self.demand = Demand(store, presence)
         self._starts = Starts()
         self._notifier = Notifier()
-        self._poller = Poller(
-            store, writer, presence, catalog, clock, demand=self.demand, wake=self.wake
+        self.poller = Poller(
+            store, writer, presence, catalog, clock, demand=self.demand, wake=self._wake
         )
         runs: dict[int, OwnedRun] = {}
         ready = ReadyQueue(runs)
         self._queue = AttemptQueue(
-            self.attempts, store, options, self._on_start, ready.mark, isolates=own_process
+            self.attempts,
+            store,
+            options,
+            self._on_start if hooks else None,
+            ready.mark,
+            isolates=own_process,
         )
         self.table = RunTable(
             store,
@@ -123,20 +136,13 @@ class Engine:
             attempts=self.attempts,
             hooks=self._hooks,
         )
-        self._ticker = Ticker(
-            clock,
-            self._tick,
-            next_moment=self._next_moment,
-            retries=lambda: self.demand.persistent and not self.demand.stop,
-            ended=self._on_end,
-        )
 
     # -- what the executor asks ------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to tick, if it does not yet."""
         if self._ticker.start():
-            self._poller.listen()
+            self.poller.listen()
 
     @asynccontextmanager
     async def request(
@@ -162,24 +168,24 @@ class Engine:
         try:
             for run in request.named or ():
                 self.table.want(run, idle_wait_ns)
-            self._poller.poll_soon()
+            self.poller.poll_soon()
             yield request
             # While somebody else has stopped it too, that is theirs to do.
             if self.demand.is_stopped_by(request):
                 self.check()
-                released = request.release()
-                self.wake()
+                released = self.demand.release(request)
+                self._wake()
                 await asyncio.shield(released)
         finally:
             self.demand.remove(request)
             if request.stopped:
-                self._poller.poll_soon()
+                self.poller.poll_soon()
 
     def want(self, run: int, idle_wait_ns: int) -> None:
         """Drive this run from now on, and sleep through waits of up to `idle_wait_ns`."""
         self.demand.own.name(run, idle_wait_ns)
         self.table.want(run, idle_wait_ns)
-        self._poller.poll_soon()
+        self.poller.poll_soon()
 
     async def create(self, new: NewRun, if_exists: IfExists, idle_wait_ns: int) -> RunRow:
         """Record a run of ours with the next commit, and drive it if it is a new one.
@@ -188,24 +194,16 @@ class Engine:
         """
         self.check()
         started = self._starts.ask(Start(new, if_exists), idle_wait_ns)
-        self.wake()
+        self._wake()
         return await started
-
-    def look(self) -> None:
-        """Something may have come from outside: look at the database with the next tick."""
-        self._poller.poll_soon()
-
-    def wake(self) -> None:
-        """Tick soon."""
-        self._ticker.wake()
 
     def stop(self, request: Request, stop: Stop) -> None:
         """Claim and start nothing, whoever asks for it, until the request's scope has ended."""
-        request.stop(stop)
+        self.demand.stop(request, stop)
         self._queue.stop()
         if stop is Stop.CUT:
             self.attempts.cut()
-        self.wake()
+        self._wake()
 
     def interrupt(self, stop: Stop) -> None:
         """A signal ends this process: what fails from now on was interrupted."""
@@ -215,7 +213,7 @@ class Engine:
     @property
     def idle(self) -> bool:
         """Whether nothing is driven, and the last poll found nothing to claim."""
-        if self._ticker.failure is not None or not self._poller.idle:
+        if self._ticker.failure is not None or not self.poller.idle:
             return False
         if self.demand.unseen or self._starts:
             return False
@@ -226,7 +224,8 @@ class Engine:
         """Whether nothing is in flight and everything that ended is recorded."""
         if self.attempts.count:
             return False
-        return not any(run.ended or run.recording for run in self.table.runs.values())
+        runs, phases = self.table.runs.values(), (SlotPhase.ENDED, SlotPhase.RECORDING)
+        return not any(run.by_phase[phase] for run in runs for phase in phases)
 
     async def changed(self, timeout_s: float) -> None:
         """Until something was committed, a run was let go or refused; or the time is up.
@@ -258,7 +257,7 @@ class Engine:
         self.stop(self.demand.own, Stop.DRAIN)
         try:
             while self._ticker.started and not self.drained and self._ticker.failure is None:
-                self.wake()
+                self._wake()
                 await self.changed(0.1)
             await self._ticker.close()
             await self.attempts.close()
@@ -271,7 +270,7 @@ class Engine:
         finally:
             self._ticker.stop()
             if self._ticker.started:
-                self._poller.close()
+                self.poller.close()
             self.table.cache.close()
 
     def evict_all(self) -> None:
@@ -284,7 +283,7 @@ class Engine:
         failure = self._ticker.failure
         left = UsageError("the executor was left", hint="start runs inside it")
         self._starts.refuse(failure or left)
-        for request in self.demand.to_release():
+        for request in self.demand.to_release:
             request.released(failure or left)
         self._notifier.notify_all()
 
@@ -292,27 +291,30 @@ class Engine:
 
     async def _tick(self) -> None:
         try:
-            await self._release()
-            if self._queue.stopped and not self.demand.stop:
+            if self.demand.to_release:
+                await self._release()
+            if self._queue.stopped and not self.demand.stopped:
                 self._start_again()
-            await self.table.free_ended()
+            if self.table.ended_at_work:
+                await self.table.free_ended()
             now = self._clock.now()
-            if self._poller.is_due(now):
+            if self.poller.is_due(now):
                 await self._save_heartbeats()
-                await self._poller.poll(self.table, now)
+                await self.poller.poll(self.table, now)
                 self._notifier.notify()
             self.attempts.expire(now)
             await self._take_turns(now)
         except BaseException:
-            self._poller.poll_soon()
+            self.poller.poll_soon()
             raise
         self._queue.start(now)
-        if self.demand.stop is Stop.CUT:
+        if self.demand.stopped is Stop.CUT:
             self.attempts.cut()  # what was on record as started before that
 
     async def _release(self) -> None:
         """Let go what could not be started, for requests that were stopped."""
-        for request in self.demand.to_release():
+        while self.demand.to_release:
+            request = self.demand.to_release.pop()
             is_kept = self.demand.kept(request)
             left = [run for key, run in self.table.runs.items() if not is_kept(key)]
             try:
@@ -333,7 +335,7 @@ class Engine:
     async def _take_turns(self, now: int) -> None:
         ready = self.table.ready.take(now)
         try:
-            if any(run.ended for run in ready):
+            if any(run.by_phase[SlotPhase.ENDED] for run in ready):
                 # An attempt has ended: what it reported last is for the next one.
                 await self._save_heartbeats()
             held = [run for run in ready if run.phase is not Phase.LEAVING]
@@ -343,9 +345,11 @@ class Engine:
                 turns, refused = await self._processor.decide(held, now)
             if await self._processor.commit(turns, refused):
                 self._notifier.notify()
-            await self.table.refuse(refused)
-            leaving = [run for run in ready if run.phase is Phase.LEAVING]
-            await self.table.leave([run for run in leaving if run.key not in refused])
+            if refused:
+                await self.table.refuse(refused)
+            if len(held) < len(ready):
+                leaving = [run for run in ready if run.phase is Phase.LEAVING]
+                await self.table.leave([run for run in leaving if run.key not in refused])
         except BaseException:
             for run in ready:
                 self.table.ready.mark(run)
@@ -365,7 +369,7 @@ class Engine:
         """The next moment at which something is due."""
         if self.table.ready:
             return 0
-        moment = self._poller.next_moment()
+        moment = self.poller.next_moment()
         for other in (self.attempts.next_limit(), self.table.ready.next_moment()):
             if other is not None:
                 moment = min(moment, other)
@@ -376,7 +380,7 @@ class Engine:
     def _on_exit(self, run: int, exit: Exit | None) -> None:
         """That run is not driven here any more; `exit` is `None` if it is LEAVING only."""
         if exit is not None:
-            self._poller.on_exit(exit)
+            self.poller.on_exit(exit)
         self._notifier.notify(run)
         self._notifier.notify()
 
@@ -384,22 +388,18 @@ class Engine:
         name = activity.scheduled.name
         self._hooks.hook("on_activity_start", run.row, activity=name, attempt=activity.attempt)
 
-    def _mark_ready(self, run: OwnedRun) -> None:
-        self.table.ready.mark(run)
-        self.wake()
-
     def _take_outcome(self, outcome: Outcome) -> None:
         run = self.table.runs.get(outcome.run)
         slot = None if run is None else run.slots.get(outcome.seq)
         if run is not None and slot is not None and slot.phase is SlotPhase.RUNNING:
             slot.end(outcome)
-            self._mark_ready(run)
+            self.table.ready.mark(run)
+            self._wake()
 
     def _reconsider(self, key: int) -> None:
         """What nobody waited for has ended at last: its run may be let go now."""
         run = self.table.runs.get(key)
         if run is not None:
             run.receive()
-            self._mark_ready(run)
-        else:
-            self.wake()
+            self.table.ready.mark(run)
+        self._wake()

@@ -19,12 +19,13 @@ class TurnHooks:
     """Calls loggers and hooks. A hook that raises is logged, and touches no run."""
 
     def __init__(self, hooks: Sequence[Hooks]) -> None:
+        self._has_hooks = bool(hooks)
         self._hooks = HookCaller(hooks, logger)
 
     def turn(self, row: RunRow, replayer: Replayer, events: Iterable[e.Event]) -> None:
         """A turn of that run was committed with these events."""
         emit(logger, replayer.take_logs())
-        if self._hooks:
+        if self._has_hooks:
             for event in events:
                 self._event(row, replayer, event)
 
@@ -47,7 +48,7 @@ class TurnHooks:
 
     def hook(self, name: str, row: RunRow, **details: Any) -> None:
         """Call every hook of that name."""
-        if not self._hooks:
+        if not self._has_hooks:
             return
         told = {
             "workflow_id": row.workflow_id,

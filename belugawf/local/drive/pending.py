@@ -40,13 +40,12 @@ class PendingFacts:
         if run.deadline is not None and run.deadline <= now:
             self._push(run.deadline, _DEADLINE, 0, None)
 
-    def add_message(self, message: Message) -> None:
-        """That was sent to the run."""
-        self._push(message.sent_at, _MESSAGE, message.id, message)
-
-    def add_end(self, outcome: Outcome) -> None:
-        """An attempt of it has ended."""
-        self._push(outcome.at, _ACTIVITY, outcome.seq, outcome)
+    def add(self, fact: Message | Outcome) -> None:
+        """That was sent to the run, or an attempt of it has ended."""
+        if isinstance(fact, Message):
+            self._push(fact.sent_at, _MESSAGE, fact.id, fact)
+        else:
+            self._push(fact.at, _ACTIVITY, fact.seq, fact)
 
     def add_timer(self, timer: e.TimerStarted) -> None:
         """That timer, if it is due."""
@@ -67,7 +66,7 @@ class PendingFacts:
             if not self._heap:
                 return
             entry = heapq.heappop(self._heap)
-            if self._is_held(entry):
+            if self._work.late and self._is_held(entry):
                 self._held.append(entry)
             else:
                 yield entry[-1]
@@ -78,7 +77,7 @@ class PendingFacts:
 
     def _is_held(self, entry: _Entry) -> bool:
         due_at, fact = entry[0], entry[-1]
-        if isinstance(fact, (Message, Outcome)) or not self._work.late:
+        if isinstance(fact, (Message, Outcome)):
             return False
         if not self._run.is_late(due_at) or (
             fact is not None and fact.seq not in self._work.timers

@@ -104,7 +104,7 @@ class Poller:
             for key in self._store.ended(table.runs):
                 table.retire(table.runs[key], Exit.LOST)
         self._next_due = None
-        if not self._demand.stop:
+        if not self._demand.stopped:
             await self._claim(table, now)
             self._next_due = self._demand.next_due(now)
 

@@ -77,12 +77,14 @@ class TurnProcessor:
 
         If something is due by that time, they are read under the lock: see `Store.read_inbox`.
         """
-        asked = [run.key for run in ready if run.has_mail]
         rows: Sequence[Message] = ()
-        read_at = now
-        if asked and not any(run.may_be_due(now) for run in ready):
+        read_at, due = now, False
+        for run in ready:
+            due = due or run.may_be_due(now)
+        if not due and (asked := [run.key for run in ready if run.has_mail]):
             rows, read_at = self._store.read_inbox(asked, locked=False)
-        if any(run.may_be_due(read_at) for run in ready):
+            due = any(run.may_be_due(read_at) for run in ready)
+        if due:
             keys = [run.key for run in ready]
             rows, read_at = await self._writer.write(
                 lambda: self._store.read_inbox(keys, locked=True), size=len(keys)
@@ -167,7 +169,7 @@ class TurnProcessor:
         run.expect(min((moment for moment in moments if moment > turn.now), default=None))
         self._table.ready.schedule(run)
         rests = not state.runnable() and (
-            self._demand.stop > Stop.NO or due_at is None or due_at > now + run.idle_wait_ns
+            self._demand.stopped > Stop.NO or due_at is None or due_at > now + run.idle_wait_ns
         )
         # Also what this turn cancels: it is stopped after it, and may take its time.
         needed = (rests or state.work.closed) and self._table.is_needed(run)
@@ -198,7 +200,7 @@ class TurnProcessor:
                 self._table.queue.queue(turn.owned, turn.now)
             else:
                 turns.append(turn)
-        starts = self._starts.take()
+        starts = self._starts.take() if self._starts else []
         if not turns and not starts:
             return False
         new = [asked.start for asked in starts]

@@ -34,6 +34,7 @@ are RECORDING, RUNNING or ENDED stay, and the others are made anew from its hist
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -125,7 +126,6 @@ _NEXT = {
     SlotPhase.ENDED: {SlotPhase.WAITING, SlotPhase.GONE},
     SlotPhase.GONE: set[SlotPhase](),
 }
-_KEPT = {SlotPhase.RECORDING, SlotPhase.RUNNING, SlotPhase.ENDED}
 _IN_FLIGHT = {SlotPhase.RUNNING, SlotPhase.ENDED}
 
 
@@ -147,27 +147,17 @@ class Slot:
     outcome: Outcome | None = None
 
     def move(self, to: SlotPhase) -> None:
-        """Go on to that phase; the run's lists of slots follow."""
+        """Go on to that phase, also in the run's index of them."""
         assert to in _NEXT[self.phase], f"{self.phase} -> {to}"
         run = self.run
-        match self.phase:
-            case SlotPhase.WAITING:
-                del run.waiting[self.seq]
-            case SlotPhase.RECORDING:
-                del run.recording[self.seq]
-            case SlotPhase.ENDED:
-                run.ended.remove(self)
+        del run.by_phase[self.phase][self.seq]
         self.phase = to
-        match to:
-            case SlotPhase.WAITING:
-                run.waiting[self.seq] = self
-                self.outcome = None
-            case SlotPhase.RECORDING:
-                run.recording[self.seq] = self
-            case SlotPhase.ENDED:
-                run.ended.append(self)
-            case SlotPhase.GONE:
-                del run.slots[self.seq]
+        if to is SlotPhase.GONE:
+            del run.slots[self.seq]
+            return
+        run.by_phase[to][self.seq] = self
+        if to is SlotPhase.WAITING:
+            self.outcome = None
 
     def queue(self, manner: Manner) -> None:
         """It is due, and runs in that manner once there is room."""
@@ -234,7 +224,8 @@ class OwnedRun:
     `claimed_at` is when it was claimed; `interrupted` says how the last owner ended ("crash",
     "reboot") until that has been noted. `state` is `None` while the disk is to be read, or memory
     is short. `has_mail`: its inbox is to be read; `next_at` is when something is due, `wake_at`
-    when the engine looks for that. `refused` is why it is LEAVING, if it was refused.
+    when the engine looks for that. `refused` is why it is LEAVING, if it was refused. `deadline` is
+    when it times out, in nanoseconds since 1970, `None` for never.
     """
 
     row: RunRow
@@ -244,22 +235,17 @@ class OwnedRun:
     phase: Phase = Phase.CLAIMING
     state: RunState | None = None
     slots: dict[int, Slot] = field(default_factory=dict)
-    waiting: dict[int, Slot] = field(default_factory=dict)
-    recording: dict[int, Slot] = field(default_factory=dict)
-    ended: list[Slot] = field(default_factory=list)
+    by_phase: dict[SlotPhase, dict[int, Slot]] = field(default_factory=lambda: defaultdict(dict))
     refused: BelugaError | None = None
     has_mail: bool = True
     next_at: int | None = None
     wake_at: int | None = None
     key: int = field(init=False)
+    deadline: int | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.key = self.row.key
-
-    @property
-    def deadline(self) -> int | None:
-        """When it times out, in nanoseconds since 1970; `None`: never."""
-        return None if self.row.deadline is None else parse_instant(self.row.deadline)
+        self.deadline = None if self.row.deadline is None else parse_instant(self.row.deadline)
 
     @property
     def length(self) -> int:
@@ -357,7 +343,8 @@ class OwnedRun:
         slot = self.slots.get(seq)
         if slot is None:
             function = self.state.replayer.functions[seq]
-            slot = self.slots[seq] = self.waiting[seq] = Slot(self, seq, activity, function)
+            slot = self.slots[seq] = Slot(self, seq, activity, function)
+            self.by_phase[slot.phase][seq] = slot
         elif slot.phase is not SlotPhase.WAITING:
             slot.move(SlotPhase.WAITING)
 
@@ -381,7 +368,7 @@ class OwnedRun:
 
     def is_running(self) -> bool:
         """Whether an attempt is in flight."""
-        return any(slot.phase is SlotPhase.RUNNING for slot in self.slots.values())
+        return bool(self.by_phase[SlotPhase.RUNNING])
 
     def leave(self, reason: BelugaError | None) -> None:
         """It is not driven any more, and kept until nothing is at work for it."""
@@ -391,13 +378,14 @@ class OwnedRun:
 
     def stored(self, ends: Collection[Slot]) -> None:
         """How these ended is in its inbox now."""
-        for slot in [slot for slot in self.ended if slot in ends]:
+        for slot in [slot for slot in ends if slot.run is self and slot.phase is SlotPhase.ENDED]:
             slot.move(SlotPhase.GONE)
 
     def is_ready(self, now: int) -> bool:
         """Whether something has happened to it, or falls due."""
-        happened = self.has_mail or self.ended or self.recording
-        return bool(happened) or (self.next_at is not None and self.next_at <= now)
+        if self.has_mail or (self.next_at is not None and self.next_at <= now):
+            return True
+        return bool(self.by_phase[SlotPhase.ENDED] or self.by_phase[SlotPhase.RECORDING])
 
     def may_be_due(self, now: int) -> bool:
         """Whether a timer or a limit may be applied: then its messages are read under the lock.
@@ -408,14 +396,16 @@ class OwnedRun:
             return True
         if self.next_at is not None and self.next_at <= now:
             return True
-        return any(timer.due_at <= now for timer in self.state.work.timers.values())
+        timers = self.state.work.timers
+        return bool(timers) and any(timer.due_at <= now for timer in timers.values())
 
     def moments(self, now: int) -> list[int]:
         """When something will be due; what is held back counts as due when it is let go."""
         assert self.state is not None
-        work = self.state.work
+        work, deadline = self.state.work, self.deadline
+        if not (work.timers or work.delayed or work.expiring or deadline):
+            return []
         limits = [(t.due_at, t.due_at - duration_ns(t.delay)) for t in work.timers.values()]
-        deadline = self.deadline
         if deadline is not None:
             limits.append((deadline, parse_instant(self.row.created_at)))
         held = bool(work.late)  # overdue timers are held back for an activity of the catch-up
@@ -445,10 +435,11 @@ class OwnedRun:
         for seq, slot in self.slots.items():
             assert (slot.run, slot.seq) == (self, seq)
             assert slot.phase is not SlotPhase.GONE
-            assert (seq in self.waiting) is (slot.phase is SlotPhase.WAITING)
-            assert (seq in self.recording) is (slot.phase is SlotPhase.RECORDING)
-            assert (slot in self.ended) is (slot.phase is SlotPhase.ENDED)
+            assert [phase for phase, of in self.by_phase.items() if seq in of] == [slot.phase]
             assert (slot.outcome is not None) is (slot.phase is SlotPhase.ENDED)
             assert (seq in in_flight) is (slot.phase is SlotPhase.RUNNING)
             assert self.phase is not Phase.LEAVING or slot.in_flight
-        assert self.slots.keys() >= {*in_flight, *self.waiting, *self.recording}
+        assert self.slots.keys() >= {
+            *in_flight,
+            *(seq for of in self.by_phase.values() for seq in of),
+        }

@@ -75,7 +75,7 @@ class RunTable:
         self._demand = demand
         self._left = left
         self._refused: dict[int, Refusal] = {}
-        self._ended_at_work: set[int] = set()
+        self.ended_at_work: set[int] = set()
 
     def add(self, row: RunRow, now: int, *, interrupted: str | None) -> OwnedRun:
         """That run is about to be ours; `interrupted` says how its last owner ended."""
@@ -147,7 +147,7 @@ class RunTable:
         for run in runs:
             run.begin_commit()
         kept = {run.key for run in runs if self.is_needed(run)}
-        ended = [slot for run in runs for slot in run.ended]
+        ended = [slot for run in runs for slot in run.by_phase[SlotPhase.ENDED].values()]
         ends = [slot.outcome for slot in ended if slot.outcome is not None]
         problems = {key: (problem_of(why), length) for key, (why, length) in reasons.items()}
         try:
@@ -192,7 +192,7 @@ class RunTable:
             self.queue.forget(run)
             run.leave(run.refused)
         free = [run for run in runs if not self.is_needed(run)]
-        ended = [slot for run in runs for slot in run.ended]
+        ended = [slot for run in runs for slot in run.by_phase[SlotPhase.ENDED].values()]
         ends = [slot.outcome for slot in ended if slot.outcome is not None]
         if not free and not ends:
             return
@@ -226,7 +226,7 @@ class RunTable:
         else:
             self.cache.evict(run)
         if rule.frees or kept:
-            self._ended_at_work.add(run.key)
+            self.ended_at_work.add(run.key)
         self._left(run.key, exit)
 
     def check(self) -> None:
@@ -244,13 +244,13 @@ class RunTable:
 
     async def free_ended(self) -> None:
         """Runs that have ended are nobody's any more, once nothing is at work for them."""
-        free = [key for key in self._ended_at_work if not self._attempts.at_work(key)]
+        free = [key for key in self.ended_at_work if not self._attempts.at_work(key)]
         if free:
             await self._writer.write(
                 lambda: self._store.free_ended(free, self._owner), size=len(free)
             )
-            self._ended_at_work.difference_update(free)
+            self.ended_at_work.difference_update(free)
 
     def lingering(self) -> list[int]:
         """The runs that stay ours, because something cannot be stopped that works for them."""
-        return [key for key in (*self.runs, *self._ended_at_work) if self._attempts.at_work(key)]
+        return [key for key in (*self.runs, *self.ended_at_work) if self._attempts.at_work(key)]

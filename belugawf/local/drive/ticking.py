@@ -48,6 +48,7 @@ class Ticker:
         # Nothing that user code sets in a context variable is seen in here.
         self._context = Context()
         self._pacer = Pacer(clock, self._begin, self._context)
+        self.wake = self._pacer.wake
         self._ended: asyncio.Future[None] | None = None
         self._closing = False
         self._pause_s = _FIRST_PAUSE_S
@@ -58,18 +59,13 @@ class Ticker:
         if self._ended is not None:
             return False
         self._ended = asyncio.get_running_loop().create_future()
-        self._pacer.wake()
+        self._pacer.start()
         return True
 
     @property
     def started(self) -> bool:
         """Whether it has begun."""
         return self._ended is not None
-
-    def wake(self) -> None:
-        """Tick soon."""
-        if self._ended is not None:
-            self._pacer.wake()
 
     def check(self) -> None:
         """Raise why it does not tick any more, if that is so."""
@@ -171,10 +167,15 @@ class Pacer:
         self._clock = clock
         self._tick = tick
         self._context = context
-        self._ticking = False
+        self._ticking = True  # until it is started
         self._woken = False
         self._soon: asyncio.Handle | None = None
         self._alarm: tuple[int, asyncio.TimerHandle] | None = None
+
+    def start(self) -> None:
+        """Tick soon, and from now on."""
+        self._ticking = False
+        self.wake()
 
     def wake(self) -> None:
         """Tick soon; once more, if a tick goes on."""

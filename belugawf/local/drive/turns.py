@@ -103,7 +103,7 @@ class TurnBuilder:
             now=now,
             interrupted=run.interrupted,
             first=not run.state.code_started,
-            consumed=list(run.ended),
+            consumed=list(run.by_phase[SlotPhase.ENDED].values()),
         )
         self._ended: set[int] = set()
         self._pending = PendingFacts(run, self._work, now)
@@ -113,8 +113,8 @@ class TurnBuilder:
             if message.kind == "attempt":
                 self._add_end(message.outcome())
             else:
-                self._pending.add_message(message)
-        for slot in run.ended:
+                self._pending.add(message)
+        for slot in self._turn.consumed:
             assert slot.outcome is not None
             self._add_end(slot.outcome)
 
@@ -151,7 +151,7 @@ class TurnBuilder:
         if activity is None or activity.attempt != outcome.attempt or outcome.seq in self._ended:
             return
         self._ended.add(outcome.seq)
-        self._pending.add_end(outcome)
+        self._pending.add(outcome)
 
     # -- facts -----------------------------------------------------------------------------------
 
@@ -279,7 +279,7 @@ class TurnBuilder:
             if expires_at is None or self._run.in_flight(seq) or seq in self._ended:
                 continue
             if expires_at <= self._turn.now:
-                self._pending.add_end(_expired(activity))
+                self._pending.add(_expired(activity))
 
     # -- crashes ---------------------------------------------------------------------------------
 
@@ -305,7 +305,8 @@ class TurnBuilder:
         """What may run only once began under an owner who has let the run go: it is over."""
         run = self._run
         for seq, activity in list(self._work.once.items()):
-            ours = seq in self._ended or seq in run.recording or run.in_flight(seq)
+            recording = seq in run.by_phase[SlotPhase.RECORDING]
+            ours = seq in self._ended or recording or run.in_flight(seq)
             if activity.begun and not ours:
                 self._note_interruption(activity, "shutdown", activity.crashes)
 
@@ -342,13 +343,13 @@ class TurnBuilder:
             started_at=activity.scheduled.time,
             failure=failure,
         )
-        self._pending.add_end(outcome)
+        self._pending.add(outcome)
 
     # -- starts ----------------------------------------------------------------------------------
 
     def _begin_attempts(self) -> None:
         """Note the starts that must be on disk before they happen."""
-        for slot in list(self._run.recording.values()):
+        for slot in list(self._run.by_phase[SlotPhase.RECORDING].values()):
             activity = self._work.activities.get(slot.seq)
             if activity is None:
                 continue

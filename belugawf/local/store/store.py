@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -177,9 +176,11 @@ class Store(Queries):
         What is refused of it leaves the rest as it is. Each turn knows its outcome then; what
         became of the starts is returned.
         """
-        with suppress(_RefusedError), self.database.write() as db:
-            return self._commit_all(db, turns, owner, starts)
-        # Something was refused, which is rare: once more, each in a savepoint of its own.
+        try:
+            with self.database.write() as db:
+                return self._commit_all(db, turns, owner, starts)
+        except _RefusedError:
+            pass  # which is rare: once more, each in a savepoint of its own
         with self.database.write() as db:
             for turn in turns:
                 outcome = _alone(db, partial(self._append, db, turn, owner))
@@ -195,15 +196,17 @@ class Store(Queries):
     ) -> Sequence[Started]:
         try:
             for turn in turns:
-                turn.settle(self._append(db, turn, owner))
-            started = [self._create(db, start.new, start.if_exists) for start in starts]
+                outcome = self._append(db, turn, owner)
+                turn.settle(outcome)
+                if outcome not in _WRITTEN:
+                    raise _RefusedError
+            return [self._create(db, start.new, start.if_exists) for start in starts]
+        except _RefusedError:
+            raise
         except Exception as error:
             if _concerns_all(error):
                 raise
             raise _RefusedError from error
-        if not all(turn.outcome in _WRITTEN for turn in turns):
-            raise _RefusedError
-        return started
 
     def _append(self, db: Connection, turn: Turn, owner: str) -> AppendOutcome:
         found = db.execute(

@@ -10,7 +10,7 @@ One direction is `encode`: values to text. The other has two steps: text to JSON
 """
 
 from belugawf.model.codec._encode import encode
-from belugawf.model.codec._hints import convert, describe, schema
+from belugawf.model.codec._hints import convert, describe, fits, schema
 from belugawf.model.codec._schema import check
 from belugawf.model.codec._text import decode, listen, parse_json, same
 
@@ -20,6 +20,7 @@ __all__ = [
     "decode",
     "describe",
     "encode",
+    "fits",
     "listen",
     "parse_json",
     "same",

@@ -34,6 +34,15 @@ _MOST_SHAPES = 4096
 _shapes: dict[int, tuple[Any, Shape]] = {}
 
 
+# Types whose values fit them, whatever they are.
+_EXACT = frozenset({str, int, bool})
+
+
+def fits(value: Any, annotation: Any) -> bool:
+    """Whether it is a value of that very type, of those that JSON gives back as they were."""
+    return type(value) is annotation and annotation in _EXACT
+
+
 def convert(data: Any, annotation: Any, *, path: str = "value") -> Any:
     """JSON data as a value of the type `annotation`; `path` names the data in messages.
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from belugawf.model.codec._hints import convert
+from belugawf.model.codec._hints import convert, fits
 from belugawf.model.codec._path import DEEPEST
 from belugawf.model.errors import UsageError
 
@@ -96,7 +96,9 @@ def decode(text: str, annotation: Any = Any, *, what: str = "value") -> Any:
         data = parse_json(text, what=what)
     if _listener is not None:
         _listener(data)
-    return data if annotation is Any else convert(data, annotation, path=what)
+    if annotation is Any or fits(data, annotation):
+        return data
+    return convert(data, annotation, path=what)
 
 
 def same(a: str, b: str) -> bool:
