@@ -13,7 +13,7 @@ from belugawf.host.attempt import AttemptSpec
 from belugawf.host.attempts import AttemptRunner
 from belugawf.host.suspects import Manner
 from belugawf.local.drive.attempts import AttemptQueue
-from belugawf.local.drive.run import OwnedRun, RunState, SlotPhase
+from belugawf.local.drive.run import NOT_STARTED, OwnedRun, RunState, SlotPhase
 from belugawf.local.store.rows import RunRow
 from belugawf.local.store.store import Store
 from belugawf.model import events as e
@@ -140,7 +140,7 @@ def test_one_that_runs_alone_does_so_until_its_end() -> None:
     scene.end(2)
     assert scene.start() == [1]
     scene.record()
-    scene.queue.forget(scene.runs[1])
+    scene.queue.close_all(scene.runs[1], NOT_STARTED)
     scene.runs[3] = _run(3, "shared")
     scene.queue.queue(scene.runs[3], 0)
     assert scene.start() == []
@@ -152,7 +152,7 @@ def test_one_that_was_to_run_alone_and_is_forgotten_holds_up_nobody() -> None:
     """Its start was to be noted, and is not."""
     scene = Scene("alone")
     assert scene.start() == [1]
-    scene.queue.forget(scene.runs[1])
+    scene.queue.close_all(scene.runs[1], NOT_STARTED)
     assert not scene.runs[1].by_phase[SlotPhase.RECORDING]
     scene.runs[2] = _run(2, "shared")
     scene.queue.queue(scene.runs[2], 0)

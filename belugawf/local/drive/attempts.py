@@ -9,7 +9,7 @@ in the history (`SlotPhase.RECORDING`), so that whoever finds the run knows that
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from belugawf.executor.options import EngineOptions
 from belugawf.host.attempt import AttemptSpec
@@ -90,22 +90,11 @@ class AttemptQueue:
             self.close(slot)
         run.open_all()
 
-    def unqueue(self, run: OwnedRun) -> None:
-        """That run is read again from the disk, and so is what it has open."""
-        for slot in list(run.slots.values()):
-            if slot.phase in (SlotPhase.WAITING, SlotPhase.QUEUED):
+    def close_all(self, run: OwnedRun, phases: Iterable[SlotPhase] = SlotPhase) -> None:
+        """Nothing more is done about what that run has in one of these phases."""
+        for phase in phases:
+            for slot in list(run.by_phase[phase].values()):
                 self.close(slot)
-
-    def forget(self, run: OwnedRun) -> None:
-        """Nothing of that run is to be started any more; what is in flight for it may go on."""
-        for slot in list(run.slots.values()):
-            if not slot.in_flight:
-                self.close(slot)
-
-    def retire(self, run: OwnedRun) -> None:
-        """That run is not driven any more."""
-        for slot in list(run.slots.values()):
-            self.close(slot)
 
     def close(self, slot: Slot) -> None:
         """That activity has ended, or somebody else sees to it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from belugawf.local.drive.presence import Presence
@@ -31,6 +32,7 @@ class Stop(IntEnum):
     CUT = 2  # attempts in flight are interrupted too
 
 
+@dataclass(eq=False, kw_only=True)
 class Request:
     """Somebody wants runs driven, and waits of up to `idle_wait_ns` slept through.
 
@@ -39,22 +41,13 @@ class Request:
     the named runs, and those that came to be driven, or were refused, meanwhile.
     """
 
-    def __init__(
-        self,
-        idle_wait_ns: int = 0,
-        named: Mapping[int, int] | None = None,
-        *,
-        workflow: str | None = None,
-        persistent: bool = False,
-        driven: Iterable[int] = (),
-    ) -> None:
-        self.idle_wait_ns = idle_wait_ns
-        self.named = None if named is None else dict(named)
-        self.workflow = workflow
-        self.persistent = persistent
-        self.driven = set(driven)
-        self.stopped = Stop.NO
-        self.released_at_end: asyncio.Future[None] | None = None
+    idle_wait_ns: int = 0
+    named: dict[int, int] | None = None
+    workflow: str | None = None
+    persistent: bool = False
+    driven: set[int] = field(default_factory=set)
+    stopped: Stop = Stop.NO
+    released_at_end: asyncio.Future[None] | None = None
 
     def name(self, run: int, idle_wait_ns: int) -> None:
         """This run too."""

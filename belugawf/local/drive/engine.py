@@ -159,11 +159,16 @@ class Engine:
         stopped, what could not be started is let go in the end, and then others start again.
         """
         if named is None:
-            request = Request(idle_wait_ns, workflow=workflow, persistent=persistent)
-            request.driven.update(self.table.runs)
+            request = Request(
+                idle_wait_ns=idle_wait_ns,
+                workflow=workflow,
+                persistent=persistent,
+                driven=set(self.table.runs),
+            )
             self.table.forget_refusals()
         else:
-            request = Request(named=dict.fromkeys(named, idle_wait_ns), driven=named)
+            asked = dict.fromkeys(named, idle_wait_ns)
+            request = Request(named=asked, driven=set(asked))
         self.demand.add(request)
         try:
             for run in request.named or ():

@@ -127,6 +127,7 @@ _NEXT = {
     SlotPhase.GONE: set[SlotPhase](),
 }
 _IN_FLIGHT = {SlotPhase.RUNNING, SlotPhase.ENDED}
+NOT_STARTED = (SlotPhase.WAITING, SlotPhase.QUEUED, SlotPhase.RECORDING)
 
 
 @dataclass(slots=True, eq=False)

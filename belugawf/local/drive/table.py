@@ -19,7 +19,7 @@ from belugawf.local.drive.cache import ReplayCache
 from belugawf.local.drive.demand import Demand
 from belugawf.local.drive.problems import Refused, problem_of
 from belugawf.local.drive.ready import ReadyQueue
-from belugawf.local.drive.run import EXITS, Exit, OwnedRun, Phase, SlotPhase
+from belugawf.local.drive.run import EXITS, NOT_STARTED, Exit, OwnedRun, Phase, SlotPhase
 from belugawf.local.file.writer import Writer
 from belugawf.local.store.rows import RunRow
 from belugawf.local.store.store import Store
@@ -118,7 +118,7 @@ class RunTable:
         """Its turn is not on disk: the run is read again; what has happened to it is kept."""
         run.doubt(interrupted)
         self.cache.evict(run)
-        self.queue.unqueue(run)
+        self.queue.close_all(run, (SlotPhase.WAITING, SlotPhase.QUEUED))
         self.ready.mark(run)
 
     # -- refusals --------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ class RunTable:
             self._left(key, None)
         for run in runs:
             run.stored(ended)
-            self.queue.forget(run)
+            self.queue.close_all(run, NOT_STARTED)
             self.cache.evict(run)
             asked = run.has_mail
             if run.key not in kept:
@@ -187,9 +187,8 @@ class RunTable:
         for run in runs:
             if run.refused is None:
                 self._attempts.cancel_run(run.key)
-                for slot in [s for s in run.slots.values() if s.phase is SlotPhase.RUNNING]:
-                    self.queue.close(slot)
-            self.queue.forget(run)
+                self.queue.close_all(run, (SlotPhase.RUNNING,))
+            self.queue.close_all(run, NOT_STARTED)
             run.leave(run.refused)
         free = [run for run in runs if not self.is_needed(run)]
         ended = [slot for run in runs for slot in run.by_phase[SlotPhase.ENDED].values()]
@@ -218,7 +217,7 @@ class RunTable:
         self.runs.pop(run.key, None)
         run.move(Phase.GONE)
         self._attempts.cancel_run(run.key)
-        self.queue.retire(run)
+        self.queue.close_all(run)
         if rule.forgotten:
             self._demand.forget((run.key,))
         if rule.cached:
