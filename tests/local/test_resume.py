@@ -25,7 +25,7 @@ from belugawf.local.executor import LocalExecutor
 from belugawf.local.file.database import WouldBlockError
 from belugawf.local.store.rows import RunRow, Start, Started, Turn
 from belugawf.model import events as e
-from belugawf.model.errors import WorkflowBlockedError
+from belugawf.model.errors import BelugaError, WorkflowBlockedError
 from belugawf.model.outcomes import Outcome
 
 BLOCKING: list[bool] = []
@@ -517,3 +517,20 @@ def test_what_is_kept_for_a_thread_is_free_when_that_has_ended(
     else:
         asyncio.run(begin())
         asyncio.run(end())
+
+
+async def test_a_fault_while_runs_are_let_go_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever waits for the end of a resume that came to its limit does not wait for ever."""
+
+    async def broken(runs: object) -> None:
+        raise RuntimeError("broken")
+
+    async with open_executor(tmp_path) as executor, asyncio.timeout(20):
+        await executor.execute(working, id="one", input="loop", detach=True)
+        engine = await executor._driving.begun()
+        engine.table.leave = broken  # type: ignore[method-assign]
+        with pytest.raises(BelugaError, match="broken"):
+            await executor.resume("one", max_time=0.1, grace=0)
+    assert "a bug in belugawf" in caplog.text

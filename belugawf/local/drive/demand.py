@@ -129,13 +129,15 @@ class Demand:
                 named = named | {k: max(ns, named.get(k, 0)) for k, ns in request.named.items()}
         return named
 
-    def names(self, run: int) -> bool:
-        """Whether somebody here asks for this very run."""
-        return any(request.named and run in request.named for request in self._requests)
-
     def follows(self, run: int) -> bool:
         """Whether the run is driven here when it can move."""
-        return self.everything or self.names(run)
+        return self.everything or any(r.named and run in r.named for r in self._requests)
+
+    def extend_idle_wait(self, run: int, idle_wait_ns: int) -> None:
+        """Sleep through longer waits of that run, for as long as it is asked for by name."""
+        for request in self._requests:
+            if request.named and run in request.named:
+                request.name(run, idle_wait_ns)
 
     def kept(self, request: Request) -> Callable[[int], bool]:
         """Whether a run is asked for by any request but that one."""

@@ -319,7 +319,7 @@ class Engine:
     async def _release(self) -> None:
         """Let go what could not be started, for requests that were stopped."""
         while self.demand.to_release:
-            request = self.demand.to_release.pop()
+            request = self.demand.to_release[-1]
             is_kept = self.demand.kept(request)
             left = [run for key, run in self.table.runs.items() if not is_kept(key)]
             try:
@@ -329,6 +329,7 @@ class Engine:
                 request.released(error)
             else:
                 request.released(None)
+            self.demand.to_release.remove(request)
 
     def _start_again(self) -> None:
         """Nobody stops us any more. Not within a commit: what it writes is in memory already."""

@@ -109,8 +109,7 @@ class RunTable:
 
     def extend_idle_wait(self, key: int, idle_wait_ns: int) -> None:
         """Sleep through longer waits of a run that is driven here."""
-        if self._demand.names(key):
-            self._demand.own.name(key, idle_wait_ns)
+        self._demand.extend_idle_wait(key, idle_wait_ns)
         if key in self.runs:
             self.runs[key].extend_idle_wait(idle_wait_ns)
 
