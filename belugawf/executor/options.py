@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import field, replace
+from typing import Any
 
 from belugawf.host import test_hooks
 from belugawf.model.errors import UsageError
@@ -24,6 +26,20 @@ class EngineOptions:
     concurrency: int = 100
     threads: int = 64
     cache_runs: int = test_hooks.CACHE_RUNS
+
+    @classmethod
+    def of(cls, settings: Any, given: Mapping[str, Any]) -> EngineOptions:
+        """Those of a `config.Settings`, if there is one, but for what was given by name."""
+        read: dict[str, Any] = {}
+        if settings is not None:
+            read = {
+                "defaults": settings.activity_defaults,
+                "payload_limit": settings.payload_limit,
+                "max_crashes": settings.max_crashes,
+                "concurrency": settings.worker_concurrency,
+                "threads": settings.threads,
+            }
+        return cls(**{**read, **given})
 
     def with_concurrency(self, concurrency: int) -> EngineOptions:
         """These, with so many attempts at once. Raises `UsageError` for less than one."""

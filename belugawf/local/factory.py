@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextvars import Context
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -44,18 +44,10 @@ def make_executor(
             hint=f"it has db, workflows, durability, {', '.join(known)}",
         )
     clock = options.pop("clock", None)
-    engine = EngineOptions()
     if settings is not None:
         db = settings.db if db is None else db
         workflows = settings.workflows if workflows is None else workflows
         durability = durability or settings.durability
-        engine = EngineOptions(
-            defaults=settings.activity_defaults,
-            payload_limit=settings.payload_limit,
-            max_crashes=settings.max_crashes,
-            concurrency=settings.worker_concurrency,
-            threads=settings.threads,
-        )
     if db is None:
         from belugawf.config.trust import Trust
 
@@ -66,7 +58,7 @@ def make_executor(
     return LocalExecutor(
         Path(db),
         workflows,
-        options=replace(engine, **options),
+        options=EngineOptions.of(settings, options),
         durability=durability or "full",
         create=create,
         own_process=own_process,

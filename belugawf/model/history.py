@@ -49,14 +49,6 @@ def is_recorded_command(event: e.Event) -> bool:
 _ENDS_BY_CODE = (e.WorkflowCompleted, e.WorkflowFailed, e.WorkflowCancelled)
 
 
-def status(history: Iterable[e.Event]) -> str:
-    """The status that a history adds up to."""
-    for event in history:
-        if event.kind is e.Kind.CLOSING:
-            return STATUS_OF[type(event)]
-    return "running"
-
-
 def record(
     command: c.Command, position: int, time: int, *, clock: int, late: bool = False
 ) -> e.Event:

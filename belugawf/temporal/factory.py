@@ -54,18 +54,11 @@ def make_executor(
             "provider 'temporal' needs the Temporal SDK, which is not installed",
             hint="pip install 'belugawf[temporal]'",
         ) from None
-    driving = EngineOptions()
     place = temporal_settings() if settings is None else settings.temporal
     if settings is not None:
         workflows = settings.workflows if workflows is None else workflows
-        driving = EngineOptions(
-            defaults=settings.activity_defaults,
-            payload_limit=settings.payload_limit,
-            max_crashes=settings.max_crashes,
-            concurrency=settings.worker_concurrency,
-            threads=settings.threads,
-        )
-    driving = replace(driving, **{name: options[name] for name in _DRIVING if name in options})
+    given = {name: options[name] for name in _DRIVING if name in options}
+    driving = EngineOptions.of(settings, given)
     driving = replace(driving, payload_limit=min(driving.payload_limit, _LARGEST_PAYLOAD))
     if isinstance(workflows, str):
         workflows = Path(workflows)

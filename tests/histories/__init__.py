@@ -4,3 +4,18 @@ Today's code must replay and open each of them. `python -m tests.histories recor
 more, `... database` today's schema. None of the recorded files is ever edited or recorded anew: a
 change that one of them does not survive strands runs of users.
 """
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from belugawf.model import events as e
+from belugawf.model.history import STATUS_OF
+
+
+def status(history: Iterable[e.Event]) -> str:
+    """The status that a history adds up to."""
+    for event in history:
+        if event.kind is e.Kind.CLOSING:
+            return STATUS_OF[type(event)]
+    return "running"

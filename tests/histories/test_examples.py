@@ -15,8 +15,9 @@ import pytest
 from belugawf import NondeterminismError
 from belugawf.authoring.loader import Catalog
 from belugawf.model import events as e
-from belugawf.model.history import OpenWork, status
+from belugawf.model.history import OpenWork
 from belugawf.replay.replayer import Replayer
+from tests.histories import status
 
 ROOT = Path(__file__).parents[2]
 HISTORIES = Path(__file__).parent / "examples"

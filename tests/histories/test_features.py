@@ -12,10 +12,10 @@ import pytest
 from belugawf import NondeterminismError
 from belugawf.authoring.workflow import WorkflowDefinition
 from belugawf.model import events as e
-from belugawf.model.history import OpenWork, status
+from belugawf.model.history import OpenWork
 from belugawf.model.soundness import check_history
 from belugawf.replay.replayer import Replayer
-from tests.histories import changed, features
+from tests.histories import changed, features, status
 from tests.histories.scenarios import SCENARIOS
 
 RECORDED = Path(__file__).parent / "recorded"

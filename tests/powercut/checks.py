@@ -20,7 +20,8 @@ from belugawf.local.file.database import Database
 from belugawf.model import events as e
 from belugawf.model.codec import decode, encode
 from belugawf.model.durations import format_instant
-from belugawf.model.history import STATUS_OF, OpenWork, activity_id_of, status
+from belugawf.model.history import STATUS_OF, OpenWork, activity_id_of
+from tests.histories import status
 from tests.powercut.record import Mark, State
 from tests.powercut.workload import DATABASE
 
