@@ -11,7 +11,7 @@ import pytest
 
 from belugawf import WorkflowContext, activity, workflow
 from belugawf.executor.options import EngineOptions
-from belugawf.local.drive import cache, demand, ready
+from belugawf.local.drive import cache, demand, table
 from belugawf.local.drive.engine import Engine
 from belugawf.local.executor import LocalExecutor
 from belugawf.model import events as e
@@ -154,7 +154,7 @@ async def test_alarms_of_runs_that_are_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that ended leaves no alarm for its deadline, which may be months away."""
-    monkeypatch.setattr(ready, "_MANY_MOMENTS", 10)
+    monkeypatch.setattr(table, "_MANY_MOMENTS", 10)
     GATES["open"] = asyncio.Event()
     GATES["open"].set()
     async with LocalExecutor(tmp_path / "state.db", [working]) as executor:

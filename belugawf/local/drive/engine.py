@@ -34,16 +34,14 @@ from belugawf.host.attempts import AttemptRunner
 from belugawf.host.clock import Clock
 from belugawf.local.drive.attempts import AttemptQueue
 from belugawf.local.drive.cache import ReplayCache
-from belugawf.local.drive.demand import Demand, Request, Stop
+from belugawf.local.drive.demand import Demand, Request, Starts, Stop
 from belugawf.local.drive.hooks import TurnHooks
 from belugawf.local.drive.polling import Poller
 from belugawf.local.drive.presence import Presence
 from belugawf.local.drive.problems import Refused
 from belugawf.local.drive.processing import TurnProcessor
-from belugawf.local.drive.ready import ReadyQueue
 from belugawf.local.drive.run import Exit, OwnedRun, Phase, SlotPhase
-from belugawf.local.drive.starts import Starts
-from belugawf.local.drive.table import RunTable
+from belugawf.local.drive.table import ReadyQueue, RunTable
 from belugawf.local.drive.ticking import Notifier, Ticker
 from belugawf.local.drive.turns import OwnedTurn
 from belugawf.local.file.writer import Writer

@@ -15,11 +15,10 @@ from belugawf.host import test_hooks
 from belugawf.host.attempts import AttemptRunner
 from belugawf.host.border import log
 from belugawf.host.clock import Clock
-from belugawf.local.drive.demand import Demand, Stop
+from belugawf.local.drive.demand import Demand, Starts, Stop
 from belugawf.local.drive.hooks import TurnHooks
 from belugawf.local.drive.problems import BugError, Refused, is_of_the_disk, unwritable
 from belugawf.local.drive.run import Exit, OwnedRun, Phase, SlotPhase
-from belugawf.local.drive.starts import Starts
 from belugawf.local.drive.table import RunTable
 from belugawf.local.drive.turns import OwnedTurn, TurnBuilder
 from belugawf.local.file.writer import Writer
