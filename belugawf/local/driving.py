@@ -64,7 +64,7 @@ class Driving:
             async with self._beginning:
                 await self._begin()
         assert self.engine is not None
-        self.engine.check()
+        self.engine.ticker.check()
         return self.engine
 
     async def _begin(self) -> None:

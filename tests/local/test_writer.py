@@ -263,7 +263,7 @@ async def test_a_worker_outlives_a_disk_that_is_full_for_a_while(
     monkeypatch.setattr("belugawf.local.drive.ticking._FIRST_PAUSE_S", 0.01)
     async with LocalExecutor(tmp_path / "state.db", WORKFLOWS) as executor, asyncio.timeout(20):
         engine = await executor._driving.begun()
-        engine._ticker._pause_s = 0.01
+        engine.ticker._pause_s = 0.01
         working = asyncio.create_task(executor.work())
         while not engine.demand.persistent:
             await asyncio.sleep(0)

@@ -48,7 +48,6 @@ from belugawf.local.file.writer import Writer
 from belugawf.local.store.rows import RunRow, Start
 from belugawf.local.store.store import Store
 from belugawf.model.errors import BusyError, UnavailableError, UsageError
-from belugawf.model.history import OpenActivity
 from belugawf.model.outcomes import Outcome
 
 
@@ -76,14 +75,14 @@ class Engine:
         self._writer = writer
         self._clock = clock
         self._hooks = TurnHooks(hooks)
-        self._ticker = Ticker(
+        self.ticker = Ticker(
             clock,
             self._tick,
             next_moment=self._next_moment,
             retries=lambda: self.demand.persistent and not self.demand.stopped,
             ended=self._on_end,
         )
-        self._wake = self._ticker.wake
+        self._wake = self.ticker.wake
         self.attempts = AttemptRunner(
             self._take_outcome,
             clock,
@@ -106,7 +105,7 @@ class Engine:
             self.attempts,
             store,
             options,
-            self._on_start if hooks else None,
+            self._hooks.attempt_started if hooks else None,
             ready.mark,
             isolates=own_process,
         )
@@ -139,7 +138,7 @@ class Engine:
 
     def start(self) -> None:
         """Begin to tick, if it does not yet."""
-        if self._ticker.start():
+        if self.ticker.start():
             self.poller.listen()
 
     @asynccontextmanager
@@ -175,7 +174,7 @@ class Engine:
             yield request
             # While somebody else has stopped it too, that is theirs to do.
             if self.demand.is_stopped_by(request):
-                self.check()
+                self.ticker.check()
                 released = self.demand.release(request)
                 self._wake()
                 await asyncio.shield(released)
@@ -195,7 +194,7 @@ class Engine:
 
         Raises as `Store.create`, and what the disk says.
         """
-        self.check()
+        self.ticker.check()
         started = self._starts.ask(Start(new, if_exists), idle_wait_ns)
         self._wake()
         return await started
@@ -216,7 +215,7 @@ class Engine:
     @property
     def idle(self) -> bool:
         """Whether nothing is driven, and the last poll found nothing to claim."""
-        if self._ticker.failure is not None or not self.poller.idle:
+        if self.ticker.failure is not None or not self.poller.idle:
             return False
         if self.demand.unseen or self._starts:
             return False
@@ -235,22 +234,18 @@ class Engine:
 
         Raises what the disk says, if the engine gave up.
         """
-        self.check()
+        self.ticker.check()
         await self._notifier.wait(None, timeout_s)
-        self.check()
+        self.ticker.check()
 
     async def settled(self, run: int, timeout_s: float) -> None:
         """Until this process drives the run no longer, or has come to it; or the time is up.
 
         Raises what the disk says, if the engine gave up.
         """
-        self.check()
+        self.ticker.check()
         await self._notifier.wait(run if run in self.table.runs else None, timeout_s)
-        self.check()
-
-    def check(self) -> None:
-        """Raise why nothing is driven here any more, if that is so."""
-        self._ticker.check()
+        self.ticker.check()
 
     async def close(self) -> None:
         """Stop ticking, let all runs go, end everything that was started here.
@@ -259,10 +254,10 @@ class Engine:
         """
         self.stop(self.demand.own, Stop.DRAIN)
         try:
-            while self._ticker.started and not self.drained and self._ticker.failure is None:
+            while self.ticker.started and not self.drained and self.ticker.failure is None:
                 self._wake()
                 await self.changed(0.1)
-            await self._ticker.close()
+            await self.ticker.close()
             await self.attempts.close()
             await self._hooks.close()
         except BaseException:
@@ -271,8 +266,8 @@ class Engine:
                 self.attempts.cancel_run(key)
             raise
         finally:
-            self._ticker.stop()
-            if self._ticker.started:
+            self.ticker.stop()
+            if self.ticker.started:
                 self.poller.close()
             self.table.cache.close()
 
@@ -283,7 +278,7 @@ class Engine:
 
     def _on_end(self) -> None:
         """No tick comes any more: whoever waits is told why."""
-        failure = self._ticker.failure
+        failure = self.ticker.failure
         left = UsageError("the executor was left", hint="start runs inside it")
         self._starts.refuse(failure or left)
         for request in self.demand.to_release:
@@ -387,10 +382,6 @@ class Engine:
             self.poller.on_exit(exit)
         self._notifier.notify(run)
         self._notifier.notify()
-
-    def _on_start(self, run: OwnedRun, activity: OpenActivity) -> None:
-        name = activity.scheduled.name
-        self._hooks.hook("on_activity_start", run.row, activity=name, attempt=activity.attempt)
 
     def _take_outcome(self, outcome: Outcome) -> None:
         run = self.table.runs.get(outcome.run)

@@ -8,8 +8,10 @@ from typing import Any
 
 from belugawf.executor import Hooks, RunId
 from belugawf.host.hooks import HookCaller, emit
+from belugawf.local.drive.run import OwnedRun
 from belugawf.local.store.rows import RunRow
 from belugawf.model import events as e
+from belugawf.model.history import OpenActivity
 from belugawf.replay.replayer import Replayer
 
 logger = logging.getLogger("belugawf.engine")
@@ -45,6 +47,11 @@ class TurnHooks:
                 self.hook("on_workflow_fail", row, event=type(event).__name__)
             case _:
                 pass
+
+    def attempt_started(self, run: OwnedRun, activity: OpenActivity) -> None:
+        """An attempt of that activity has started."""
+        name = activity.scheduled.name
+        self.hook("on_activity_start", run.row, activity=name, attempt=activity.attempt)
 
     def hook(self, name: str, row: RunRow, **details: Any) -> None:
         """Call every hook of that name."""
