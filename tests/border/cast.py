@@ -124,8 +124,13 @@ async def odd_async(row: str) -> Any:
     return await _awaited(misbehave(row, activity.info().workflow_id))
 
 
-@activity(name="odd_thread", timeout=1.5)
+@activity(name="odd_thread", timeout=5)
 def odd_thread(row: str) -> Any:
+    return misbehave(row, activity.info().workflow_id)
+
+
+@activity(name="odd_long_thread", timeout=0.3)
+def odd_long_thread(row: str) -> Any:
     return misbehave(row, activity.info().workflow_id)
 
 
@@ -137,6 +142,11 @@ def odd_process(row: str) -> Any:
 @activity(name="odd_long_process", isolation="process", timeout=0.3)
 def odd_long_process(row: str) -> Any:
     return misbehave(row, activity.info().workflow_id)
+
+
+def _is_long(row: str) -> bool:
+    """Whether it only ends by its limit."""
+    return row.startswith(("an endless loop", "naps"))
 
 
 async def _said_of(ctx: WorkflowContext, function: Any, row: str) -> str:
@@ -154,13 +164,12 @@ async def in_async_activity(ctx: WorkflowContext, row: str) -> str:
 
 @workflow(name="thread activity")
 async def in_thread_activity(ctx: WorkflowContext, row: str) -> str:
-    return await _said_of(ctx, odd_thread, row)
+    return await _said_of(ctx, odd_long_thread if _is_long(row) else odd_thread, row)
 
 
 @workflow(name="process activity")
 async def in_process_activity(ctx: WorkflowContext, row: str) -> str:
-    short = row.startswith(("an endless loop", "naps"))
-    return await _said_of(ctx, odd_long_process if short else odd_process, row)
+    return await _said_of(ctx, odd_long_process if _is_long(row) else odd_process, row)
 
 
 @workflow(name="eviction")
