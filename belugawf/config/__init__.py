@@ -1,20 +1,10 @@
 """The configuration: its keys (`keys`), the file (`file`), and what wins (`settings`)."""
 
-from belugawf.config.keys import KEYS, ConfigFileError
+from belugawf.config.keys import KEYS as KEYS, ConfigFileError as ConfigFileError
 from belugawf.config.settings import (
-    Settings,
-    TemporalSettings,
-    TlsFiles,
-    load_settings,
-    temporal_settings,
+    Settings as Settings,
+    TemporalSettings as TemporalSettings,
+    TlsFiles as TlsFiles,
+    load_settings as load_settings,
+    temporal_settings as temporal_settings,
 )
-
-__all__ = [
-    "KEYS",
-    "ConfigFileError",
-    "Settings",
-    "TemporalSettings",
-    "TlsFiles",
-    "load_settings",
-    "temporal_settings",
-]

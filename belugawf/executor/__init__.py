@@ -28,5 +28,4 @@ from belugawf.executor.registry import (
     new_executor as new_executor,
     register_provider as register_provider,
 )
-from belugawf.model.hooks import Hook as Hook, Hooks as Hooks
-from belugawf.model.messages import UNSET as UNSET, Signal as Signal
+from belugawf.model.messages import UNSET as UNSET, Hook as Hook, Hooks as Hooks, Signal as Signal

@@ -17,16 +17,15 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from belugawf import __version__
 from belugawf.authoring.loader import Catalog
 from belugawf.executor.checks import checked_id, checked_labels, condition, outcome_error
-from belugawf.executor.handle import FollowingExecutor, WorkflowHandle
+from belugawf.executor.handle import WorkflowHandle
 from belugawf.executor.info import Delivery, Driver, NewRun, Owner, RunId, RunInfo
 from belugawf.executor.options import EngineOptions
-from belugawf.executor.protocol import IfExists
+from belugawf.executor.protocol import DurableExecutor, IfExists
 from belugawf.model import codec
 from belugawf.model.durations import SECOND_NS, Duration, duration_ns, parse_duration
 from belugawf.model.errors import UsageError, WaitExpiredError
 from belugawf.model.history import python_version
-from belugawf.model.hooks import Hooks
-from belugawf.model.messages import UNSET, Signal
+from belugawf.model.messages import UNSET, Hooks, Signal
 from belugawf.model.shell import command_line
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
 DrivingT = TypeVar("DrivingT", bound=Driving)
 
 
-class ExecutorBase(FollowingExecutor, ABC, Generic[RunT, SnapshotT, DrivingT]):
+class ExecutorBase(DurableExecutor, ABC, Generic[RunT, SnapshotT, DrivingT]):
     """The half of `DurableExecutor` that knows no provider.
 
     `own_process`: the process is the command line's, and ends by `os._exit` right after this
@@ -270,8 +269,8 @@ class ExecutorBase(FollowingExecutor, ABC, Generic[RunT, SnapshotT, DrivingT]):
                 )
             await self._pause(snapshot, seconds_until(now, end))
 
-    async def result_of(self, run_id: str) -> Any:
-        found = await self._find(run_id)
+    async def result_of(self, run: str) -> Any:
+        found = await self._find(run)
         info = await self._ended(found)
         if info.status != "completed":
             raise outcome_error(info)

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 from belugawf.executor.info import Delivery, RunInfo
 from belugawf.executor.protocol import DurableExecutor
 from belugawf.model.messages import Signal
 
 
-class FollowingExecutor(DurableExecutor, Protocol):
-    """An executor that follows a run to its result."""
-
-    async def result_of(self, run_id: str) -> Any: ...
-
-
 class WorkflowHandle:
     """One run of an executor; `run_id` is a `RunId`, so it means no other run."""
 
-    def __init__(self, executor: FollowingExecutor, workflow_id: str, run_id: str) -> None:
+    def __init__(self, executor: DurableExecutor, workflow_id: str, run_id: str) -> None:
         self._executor = executor
         self.id = workflow_id
         self.run_id = run_id

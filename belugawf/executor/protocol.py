@@ -119,6 +119,9 @@ class DurableExecutor(Protocol):
 
     async def describe(self, run: str) -> RunInfo: ...
 
+    async def result_of(self, run: str) -> Any:
+        """See `WorkflowHandle.result`."""
+
     async def activities(self, run: str) -> Sequence[ActivityState]:
         """The run's activities in the order they were scheduled, for live views."""
 

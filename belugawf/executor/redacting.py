@@ -54,9 +54,9 @@ class RedactingExecutor:
         handle = await self.unredacted.execute(*args, **options)
         return WorkflowHandle(self, handle.id, handle.run_id)
 
-    async def result_of(self, run_id: str) -> Any:
+    async def result_of(self, run: str) -> Any:
         """The result itself, for further work with it."""
-        return await self.unredacted.handle(run_id).result()
+        return await self.unredacted.result_of(run)
 
     # -- parts of runs ---------------------------------------------------------------------------
 

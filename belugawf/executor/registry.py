@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from belugawf.executor.protocol import DurableExecutor
 from belugawf.model.errors import ConfigurationError, UnavailableError
-from belugawf.model.hooks import Hooks
+from belugawf.model.messages import Hooks
 
 Middleware: TypeAlias = Callable[[DurableExecutor], DurableExecutor]
 Factory: TypeAlias = Callable[..., DurableExecutor]

@@ -12,7 +12,7 @@ from typing import Any
 
 from belugawf.host.border import Raised, call, is_interrupt, mark_as_users
 from belugawf.host.calling import failure_of
-from belugawf.model.hooks import Hooks
+from belugawf.model.messages import Hooks
 
 # How long hooks that are still running are waited for, and what was cancelled then, in seconds.
 _LONGEST_S, _FAREWELL_S = 5.0, 1.0

@@ -126,15 +126,14 @@ class Driving:
         engine = await self.begun()
 
         def done() -> bool:
+            if not named:
+                return engine.idle
             return not any(engine.table.standing(run) == "driven" for run in named)
-
-        def idle() -> bool:
-            return engine.idle
 
         async with engine.request(
             named or None, nanoseconds(patience), workflow=workflow
         ) as request:
-            await self._drive_until(engine, request, done if named else idle, max_time, grace)
+            await self._drive_until(engine, request, done, max_time, grace)
             yield request.driven
 
     async def work(self, workflows: Collection[str], grace: Duration | None) -> None:
@@ -199,7 +198,7 @@ class Driving:
 
     def is_news(self, run: int) -> bool:
         """Whether this process was the first to see the run's problem."""
-        refusal = None if self.engine is None else self.engine.table.refusal(run)
+        refusal = None if self.engine is None else self.engine.table.refused.get(run)
         return refusal is not None and refusal.is_news
 
     @property
@@ -222,7 +221,7 @@ class Driving:
         while row.status == "running":
             driver = self.driver(row)
             if driver.why is not None:
-                refused = self.engine is not None and self.engine.table.refusal(row.key) is not None
+                refused = self.engine is not None and row.key in self.engine.table.refused
                 if refused or not knows(row.workflow):
                     raise driver.why
                 (await self.begun()).want(row.key, nanoseconds(DEFAULT_IDLE_WAIT))
@@ -272,7 +271,7 @@ class Driving:
         workers = () if ours or row.problem is not None else self.workers(row.workflow)
         if workers:
             return Driver("worker", self.viewer.process(workers[0]))
-        refusal = None if self.engine is None else self.engine.table.refusal(row.key)
+        refusal = None if self.engine is None else self.engine.table.refused.get(row.key)
         if refusal is not None:
             return Driver("nobody", why=refusal.reason)
         if ours or self.standing(row.key) is not None:

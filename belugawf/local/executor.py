@@ -56,8 +56,7 @@ from belugawf.model.errors import (
     SignalNotAwaitedError,
     UsageError,
 )
-from belugawf.model.hooks import Hooks
-from belugawf.model.messages import Signal
+from belugawf.model.messages import Hooks, Signal
 from belugawf.model.soundness import UNREADABLE, check_history
 from belugawf.model.values import frozen
 

@@ -26,14 +26,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 # What reading data of another form may raise; DurationError is a UsageError.
 UNREADABLE = (
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    AssertionError,
-    RecursionError,
-    UsageError,
+    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
+    *(AssertionError, RecursionError, UsageError),
 )
 
 

@@ -46,8 +46,7 @@ from belugawf.model.errors import (
     UnavailableError,
     UsageError,
 )
-from belugawf.model.hooks import Hooks
-from belugawf.model.messages import Signal
+from belugawf.model.messages import Hooks, Signal
 from belugawf.model.values import frozen
 from belugawf.temporal.connection import query_error, server_error
 from belugawf.temporal.driving import Driving

@@ -253,7 +253,7 @@ MUTANTS = (
     Mutant(
         "a refusal does not outlive its reason",
         "does not end",
-        Change(RunTable, "still_refused", "if length != self._refused[key].length:", "if False:"),
+        Change(RunTable, "still_refused", "if length != self.refused[key].length:", "if False:"),
     ),
     Mutant(
         "a run retires by its own row of the table",

@@ -139,7 +139,7 @@ class RunTable:
         self.cache = cache
         self._demand = demand
         self._left = left
-        self._refused: dict[int, Refusal] = {}
+        self.refused: dict[int, Refusal] = {}
         self.ended_at_work: set[int] = set()
 
     def add(self, row: RunRow, now: int, *, interrupted: str | None) -> OwnedRun:
@@ -156,7 +156,7 @@ class RunTable:
 
     def want(self, key: int, idle_wait_ns: int) -> None:
         """Somebody asks for that run: it is driven, or taken over if it can be had."""
-        self._refused.pop(key, None)
+        self.refused.pop(key, None)
         run = self.runs.get(key)
         if run is not None and run.want(idle_wait_ns):
             self.ready.mark(run)
@@ -187,21 +187,17 @@ class RunTable:
 
     # -- refusals --------------------------------------------------------------------------------
 
-    def refusal(self, run: int) -> Refusal | None:
-        """Why that run is not driven here; `None` if there is no reason."""
-        return self._refused.get(run)
-
     def forget_refusals(self) -> None:
         """Somebody asks for all runs."""
-        self._refused.clear()
+        self.refused.clear()
 
     def still_refused(self) -> set[int]:
         """The runs that are refused; not those that somebody else has moved on since."""
-        if self._refused:
-            for key, length in self._store.lengths(self._refused).items():
-                if length != self._refused[key].length:
-                    del self._refused[key]
-        return set(self._refused)
+        if self.refused:
+            for key, length in self._store.lengths(self.refused).items():
+                if length != self.refused[key].length:
+                    del self.refused[key]
+        return set(self.refused)
 
     async def refuse(self, reasons: Refused) -> None:
         """These runs cannot be moved on here."""
@@ -225,9 +221,9 @@ class RunTable:
                 run.receive()
             raise
         for key, (reason, length) in reasons.items():
-            before = self._refused.get(key)
+            before = self.refused.get(key)
             is_news = key in news or (before is not None and before.is_news)
-            self._refused[key] = Refusal(reason, length, is_news)
+            self.refused[key] = Refusal(reason, length, is_news)
             self._demand.note(key)
             self._left(key, None)
         for run in runs:

@@ -9,20 +9,17 @@ One direction is `encode`: values to text. The other has two steps: text to JSON
 `check` needs only the schema, so that a process without the user's code is just as strict.
 """
 
-from belugawf.model.codec._encode import encode
-from belugawf.model.codec._hints import convert, describe, fits, schema
-from belugawf.model.codec._schema import check
-from belugawf.model.codec._text import decode, listen, parse_json, same
-
-__all__ = [
-    "check",
-    "convert",
-    "decode",
-    "describe",
-    "encode",
-    "fits",
-    "listen",
-    "parse_json",
-    "same",
-    "schema",
-]
+from belugawf.model.codec._encode import encode as encode
+from belugawf.model.codec._hints import (
+    convert as convert,
+    describe as describe,
+    fits as fits,
+    schema as schema,
+)
+from belugawf.model.codec._schema import check as check
+from belugawf.model.codec._text import (
+    decode as decode,
+    listen as listen,
+    parse_json as parse_json,
+    same as same,
+)
