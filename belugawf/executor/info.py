@@ -16,12 +16,7 @@ from belugawf.model.values import frozen
 
 OPEN = "running"
 STATUSES = (
-    "running",
-    "completed",
-    "failed",
-    "cancelled",
-    "terminated",
-    "timed_out",
+    *("running", "completed", "failed", "cancelled", "terminated", "timed_out"),
     "continued_as_new",
 )
 

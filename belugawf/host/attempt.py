@@ -124,11 +124,6 @@ class Attempt:
         if not self.stopped:
             self._heartbeats[self.spec.key] = text
 
-    @property
-    def is_limited(self) -> bool:
-        """Whether there is a limit that it may run over."""
-        return not (self.deadline is None and self._silence_ns is None)
-
     def cancelled(self) -> bool:
         """Whether nobody waits for it any more."""
         return self.stopped

@@ -120,7 +120,7 @@ class AttemptRunner:
         attempt = Attempt(spec, self._clock, self._heartbeats)
         self._attempts[spec.run, spec.seq] = attempt
         self._launcher.start(attempt)
-        if attempt.is_limited:
+        if attempt.deadline is not None or spec.options.heartbeat_timeout is not None:
             self._track_deadline(attempt)
 
     def expire(self, now: int) -> None:

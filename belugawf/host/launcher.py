@@ -133,7 +133,7 @@ class AttemptLauncher:
         spec = attempt.spec
         try:
             attempt.begin()
-            if attempt.is_limited:
+            if attempt.next_limit() is not None:
                 _call_on(loop, self._begun, attempt)
             arguments = positional(spec.function, spec.arguments, spec.name)
             value = context.run(spec.function, *arguments)

@@ -19,7 +19,8 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
+from operator import attrgetter
 from typing import Any, ClassVar, TypeAlias
 
 from belugawf.model.durations import (
@@ -346,16 +347,29 @@ _DATA_FIELDS: dict[type[Event], tuple[tuple[str, Any, Callable[[Any], str]], ...
 }
 
 
+def _write_data(event_type: type[Event], *values: Any) -> str | None:
+    """The fields that say something, as JSON."""
+    fields = zip(_DATA_FIELDS[event_type], values, strict=True)
+    data = ",".join(
+        [f'"{name}":{write(value)}' for (name, default, write), value in fields if value != default]
+    )
+    return f"{{{data}}}" if data else None
+
+
+# All activities of one kind have the same options: they are written once, and parsed once.
+_write_scheduled = lru_cache(maxsize=256, typed=True)(partial(_write_data, ActivityScheduled))
+# What gets the values of these fields, after two that make it always a tuple.
+_VALUES_OF = {
+    event_type: attrgetter("position", "time", *(name for name, _, _ in fields))
+    for event_type, fields in _DATA_FIELDS.items()
+}
+
+
 def to_row(event: Event) -> Row:
     """The event as the store writes it."""
     event_type = type(event)
-    data = ",".join(
-        [
-            f'"{name}":{write(value)}'
-            for name, default, write in _DATA_FIELDS[event_type]
-            if (value := getattr(event, name)) != default
-        ]
-    )
+    values = _VALUES_OF[event_type](event)[2:]
+    repeats = event_type is ActivityScheduled
     return (
         event.position,
         event_type.__name__,
@@ -363,7 +377,7 @@ def to_row(event: Event) -> Row:
         getattr(event, "seq", None),
         getattr(event, "name", None),
         getattr(event, "payload", None),
-        f"{{{data}}}" if data else None,
+        _write_scheduled(*values) if repeats else _write_data(event_type, *values),
     )
 
 

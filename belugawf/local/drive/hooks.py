@@ -45,8 +45,6 @@ class TurnHooks:
                 self.hook("on_workflow_complete", row)
             case e.WorkflowFailed() | e.WorkflowTimedOut() | e.WorkflowCancelled():
                 self.hook("on_workflow_fail", row, event=type(event).__name__)
-            case _:
-                pass
 
     def attempt_started(self, run: OwnedRun, activity: OpenActivity) -> None:
         """An attempt of that activity has started."""

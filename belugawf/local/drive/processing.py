@@ -77,9 +77,8 @@ class TurnProcessor:
         If something is due by that time, they are read under the lock: see `Store.read_inbox`.
         """
         rows: Sequence[Message] = ()
-        read_at, due = now, False
-        for run in ready:
-            due = due or run.may_be_due(now)
+        read_at = now
+        due = any(run.may_be_due(now) for run in ready)
         if not due and (asked := [run.key for run in ready if run.has_mail]):
             rows, read_at = self._store.read_inbox(asked, locked=False)
             due = any(run.may_be_due(read_at) for run in ready)

@@ -87,11 +87,8 @@ def shape_of(annotation: Any) -> Shape:
 
 _ANYTHING = Anything()
 _LISTS = (
-    list,
-    collections.abc.Sequence,
-    collections.abc.MutableSequence,
-    collections.abc.Iterable,
-    collections.abc.Collection,
+    *(list, collections.abc.Sequence, collections.abc.MutableSequence),
+    *(collections.abc.Iterable, collections.abc.Collection),
 )
 _SETS = (set, collections.abc.Set, collections.abc.MutableSet)
 _TABLES = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
