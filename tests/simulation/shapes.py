@@ -30,6 +30,8 @@ def _told(value: Any) -> str:
         return value.name
     if value is None or isinstance(value, bool):
         return str(value)
+    if isinstance(value, dict) and any(isinstance(key, Enum) for key in value):
+        return "+".join(sorted(key.name for key, what in value.items() if what)) or "empty"
     if isinstance(value, (dict, list, set)):
         return "some" if value else "empty"
     return "set"
