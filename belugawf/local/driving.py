@@ -141,9 +141,10 @@ class Driving:
         engine, here = await self.begun(), self.presence
         assert here is not None
         idle_wait_ns = nanoseconds(RESUME_IDLE_WAIT)
+        # Before anything is claimed: if the disk refuses this, nothing has begun.
+        await self.lane.write(lambda: here.announce("worker", workflows))
         try:
             async with engine.request(None, idle_wait_ns, persistent=True) as request:
-                await self.lane.write(lambda: here.announce("worker", workflows))
                 await self._drive_until(engine, request, lambda: False, None, grace)
         finally:
             # If the executor was left meanwhile, there is nothing to say.

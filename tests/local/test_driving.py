@@ -45,7 +45,7 @@ def open_executor(tmp_path: Path, *workflows: object) -> LocalExecutor:
 async def at_work(executor: LocalExecutor) -> AsyncIterator[None]:
     """While this lasts it is a worker."""
     work = asyncio.create_task(executor.work())
-    while not any(owner.role == "worker" for owner in executor._store.owners()):
+    while (engine := executor._engine) is None or not engine.demand.persistent:
         await asyncio.sleep(0.01)
     yield
     work.cancel()
