@@ -534,3 +534,25 @@ async def test_a_fault_while_runs_are_let_go_is_told(
         with pytest.raises(BelugaError, match="broken"):
             await executor.resume("one", max_time=0.1, grace=0)
     assert "a bug in belugawf" in caplog.text
+
+
+async def test_a_worker_that_cannot_say_so_begins_nothing(tmp_path: Path) -> None:
+    """If the disk refuses that it is a worker, it ends, and no activity has begun for it."""
+    async with open_executor(tmp_path) as executor, asyncio.timeout(20):
+        await executor.execute(simple, id="one", detach=True)
+        await executor._driving.begun()
+        here = executor._driving.presence
+        assert here is not None
+
+        def refused(role: str, workflows: object) -> None:
+            if asyncio._get_running_loop() is not None:
+                raise WouldBlockError  # so that it is made off the loop, which goes on meanwhile
+            raise UnavailableError("the disk is full")
+
+        here.announce = refused  # type: ignore[method-assign]
+        with pytest.raises(UnavailableError, match="the disk is full"):
+            await executor.work()
+        for _ in range(30):
+            await asyncio.sleep(0.01)
+        assert STARTED == []
+        here.announce = lambda role, workflows: None  # type: ignore[method-assign]
