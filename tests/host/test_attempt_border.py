@@ -768,7 +768,7 @@ def test_an_activity_survives_a_stop_of_its_process(tmp_path: Path) -> None:
     assert child.stdout is not None
     assert child.stdout.readline() == "begun\n"
     child.send_signal(signal.SIGSTOP)
-    time.sleep(6)
+    time.sleep(6)  # longer than its heartbeat timeout, by real clocks: it is stopped meanwhile
     child.send_signal(signal.SIGCONT)
     out, _ = child.communicate(timeout=30)
     assert out == "1\n"

@@ -337,7 +337,7 @@ def test_a_stopped_process_has_blocked_nothing() -> None:
     assert child.stdout is not None
     assert child.stdout.readline() == "begun\n"
     child.send_signal(signal.SIGSTOP)
-    time.sleep(6)
+    time.sleep(6)  # longer than the limit, by real clocks: it is stopped meanwhile
     child.send_signal(signal.SIGCONT)
     out, err = child.communicate(timeout=30)
     assert out == "done\n", err

@@ -18,7 +18,7 @@ from belugawf.model.errors import NondeterminismError
 
 @activity
 async def hang() -> None:
-    await asyncio.sleep(3600)
+    await asyncio.Event().wait()
 
 
 @workflow
@@ -33,7 +33,7 @@ async def asking(ctx: WorkflowContext) -> bool:
 
 @workflow(name="asking")
 async def changed(ctx: WorkflowContext) -> bool:
-    await ctx.sleep(1)
+    await ctx.execute_activity(hang)
     return False
 
 

@@ -69,7 +69,7 @@ STOPPED: list[int] = []
 @activity
 async def endless(number: int) -> None:
     try:
-        await asyncio.sleep(3600)
+        await asyncio.Event().wait()
     except asyncio.CancelledError:
         STOPPED.append(number)
         raise

@@ -12,7 +12,15 @@ from hypothesis import given, strategies as st
 
 from belugawf.model import events
 from belugawf.model.durations import MICROSECOND_NS
-from belugawf.model.events import EVENT_TYPES, Event, Kind, from_row, to_json, to_row
+from belugawf.model.events import (
+    EVENT_TYPES,
+    ActivityScheduled,
+    Event,
+    Kind,
+    from_row,
+    to_json,
+    to_row,
+)
 
 INSTANTS = st.integers(0, 4_000_000_000 * 1_000_000).map(lambda us: us * MICROSECOND_NS)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -174,3 +182,12 @@ def test_unknown_type() -> None:
     """A row of a type from a later version is refused by name."""
     with pytest.raises(ValueError, match="event 4 has the unknown type 'Teleported'"):
         from_row((4, "Teleported", "1970-01-01T00:00:00.000000Z", None, None, None, None))
+
+
+def test_options_that_are_equal_and_written_otherwise_are_kept_apart() -> None:
+    """The options of activities are written once; 3 and 3.0 are not the same text."""
+    for coefficient in (3, 3.0, 3):
+        scheduled = ActivityScheduled(
+            position=1, time=0, seq=1, name="work", backoff_coefficient=coefficient
+        )
+        assert to_row(scheduled)[6] == f'{{"backoff_coefficient":{coefficient}}}'
