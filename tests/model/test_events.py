@@ -188,6 +188,6 @@ def test_options_that_are_equal_and_written_otherwise_are_kept_apart() -> None:
     """The options of activities are written once; 3 and 3.0 are not the same text."""
     for coefficient in (3, 3.0, 3):
         scheduled = ActivityScheduled(
-            position=1, time=0, seq=1, name="work", backoff_coefficient=coefficient
+            position=1, time=0, seq=1, name="x", payload="[]", backoff_coefficient=coefficient
         )
         assert to_row(scheduled)[6] == f'{{"backoff_coefficient":{coefficient}}}'
