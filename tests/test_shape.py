@@ -79,6 +79,7 @@ SQL_FILES = {
         *("store.store", "store.writing", "store.queries", "store.pruning", "store.probe"),
     )
 }
+DECODING = ("belugawf.local.store.", "belugawf.local.view", "belugawf.model.soundness")
 SQL = re.compile(
     r"\s*(SELECT|INSERT|REPLACE|UPDATE|DELETE|CREATE|DROP|ALTER|PRAGMA|BEGIN|COMMIT|ROLLBACK|"
     r"SAVEPOINT|RELEASE|ATTACH|VACUUM|WITH)(\s|;|$)"
@@ -247,6 +248,17 @@ def sql_elsewhere(sources: Sources) -> list[str]:
     return complaints
 
 
+def decoding_elsewhere(sources: Sources) -> list[str]:
+    """Readers of what may be damaged, outside of the store and of what shows its rows."""
+    return [
+        f"{module} imports {name}"
+        for module, source in sources.items()
+        if not module.startswith(DECODING)
+        for name in imported(source)
+        if name.rpartition(".")[2] in ("UNREADABLE", "reading", "or_else", "check_history")
+    ]
+
+
 def printing(sources: Sources) -> list[str]:
     """Calls of print outside of the command line."""
     return [
@@ -298,6 +310,7 @@ RULES = (
     worldly,
     temporal_elsewhere,
     sql_elsewhere,
+    decoding_elsewhere,
     printing,
     too_large,
     writing_into_others,
@@ -334,6 +347,11 @@ def test_the_package_keeps_the_rule(package: Sources, rule: Callable[[Sources], 
         (sql_elsewhere, "belugawf.local.drive.engine", "import sqlite3"),
         (sql_elsewhere, "belugawf.local.drive.engine", "x.execute('SELECT * FROM runs')"),
         (sql_elsewhere, "belugawf.cli.tables", "x.execute(f'''\n  UPDATE {table} SET y=1''')"),
+        (
+            decoding_elsewhere,
+            "belugawf.local.drive.cache",
+            "from belugawf.local.store.damage import reading",
+        ),
         (printing, "belugawf.local.drive.engine", "print('turn')"),
         (too_large, "belugawf.local.drive.table", "\n" * 501),
         (too_large, "belugawf.cli.commands.run", "\n" * 201),

@@ -42,22 +42,19 @@ from belugawf.local.driving import Driving
 from belugawf.local.file import ownership
 from belugawf.local.file.database import Database
 from belugawf.local.file.writer import Writer
-from belugawf.local.store.damage import damaged, reading
-from belugawf.local.store.rows import RunRow, WaitRow
+from belugawf.local.store.rows import RunRow
 from belugawf.local.store.store import Store
 from belugawf.local.view import Viewer, open_wait
 from belugawf.model import events as e
 from belugawf.model.durations import Duration, format_instant
 from belugawf.model.errors import (
     AmbiguousRunError,
-    BelugaError,
     BusyError,
     RunNotFoundError,
     SignalNotAwaitedError,
     UsageError,
 )
 from belugawf.model.messages import Hooks, Signal
-from belugawf.model.soundness import UNREADABLE, check_history
 from belugawf.model.values import frozen
 
 if TYPE_CHECKING:
@@ -203,14 +200,6 @@ class LocalExecutor(ExecutorBase[RunRow, _Snapshot, Driving]):
     # -- messages --------------------------------------------------------------------------------
 
     async def _send(self, run: RunRow, message: Signal, payload: str) -> RunRow | None:
-        def check(waits: Sequence[WaitRow]) -> None:
-            try:
-                check_payload(message.name, payload, waits)
-            except BelugaError:
-                raise
-            except UNREADABLE as error:
-                raise damaged(run.workflow_id, error) from error
-
         store = self._store
         row, _, duplicate = await self._driving.lane.write(
             lambda: store.send(
@@ -220,7 +209,7 @@ class LocalExecutor(ExecutorBase[RunRow, _Snapshot, Driving]):
                 payload=payload,
                 sender=message.sender,
                 key=message.key,
-                check=check,
+                check=lambda waits: check_payload(message.name, payload, waits),
             )
         )
         return None if duplicate else row
@@ -303,7 +292,8 @@ class LocalExecutor(ExecutorBase[RunRow, _Snapshot, Driving]):
         from belugawf.local.querying import ask
 
         definition = self.catalog.workflow(run.workflow)
-        return ask(definition, self._sound_history(run), query, args, self._options, self._context)
+        history = self._store.sound_history(run.key)
+        return ask(definition, history, query, args, self._options, self._context)
 
     def handle(self, run: str) -> WorkflowHandle:
         row = self._resolve(run)
@@ -311,8 +301,7 @@ class LocalExecutor(ExecutorBase[RunRow, _Snapshot, Driving]):
 
     async def activities(self, run: str) -> list[ActivityState]:
         row = self._resolve(run)
-        with reading(row.workflow_id):
-            return activity_states(self._store.history(row.key))
+        return activity_states(self._store.sound_history(row.key))
 
     async def list(
         self,
@@ -382,17 +371,8 @@ class LocalExecutor(ExecutorBase[RunRow, _Snapshot, Driving]):
 
     async def history(self, run: str, *, after: int | None = None) -> Sequence[e.Event]:
         row = self._resolve(run)
-        if not after:
-            return self._sound_history(row)
-        with reading(row.workflow_id):
-            return self._store.history(row.key, after)
-
-    def _sound_history(self, row: RunRow) -> Sequence[e.Event]:
-        """The run's whole history, for whoever looks closely. Raises `DamagedError`."""
-        with reading(row.workflow_id):
-            history = self._store.history(row.key)
-            check_history(history)
-            return history
+        store = self._store
+        return store.history(row.key, after) if after else store.sound_history(row.key)
 
     # -- finding runs ----------------------------------------------------------------------------
 

@@ -34,7 +34,7 @@ class Viewer:
 
     def run_info(self, row: RunRow, *, new_problem: bool = False) -> RunInfo:
         """The run as it is now. Raises `DamagedError`."""
-        with reading(row.workflow_id):
+        with reading(lambda: row.workflow_id):
             return self._run_info(row, new_problem)
 
     def listed(self, row: RunRow, *, new_problem: bool = False) -> RunInfo:

@@ -24,6 +24,8 @@ EDITS = {
     "no events": "DELETE FROM events WHERE run = (SELECT key FROM runs WHERE workflow_id = 'a')",
     "first event": "DELETE FROM events WHERE position = 1 AND run = (SELECT key FROM runs WHERE "
     "workflow_id = 'a')",
+    "last event": "DELETE FROM events WHERE run = 1 AND type = 'WaitStarted'",
+    "wait's schema": "UPDATE waits SET schema = '{' WHERE run = 1",
     "inbox time": "UPDATE inbox SET sent_at = '0' WHERE run = 1",
     "inbox payload": "UPDATE inbox SET payload = '{' WHERE run = 1",
     "inbox kind": "UPDATE inbox SET kind = 'wish' WHERE run = 1",

@@ -19,14 +19,13 @@ from belugawf.executor.options import EngineOptions
 from belugawf.host.border import Border
 from belugawf.local.drive.problems import unknown_activity
 from belugawf.local.drive.run import OwnedRun, RunState
-from belugawf.local.store.damage import reading
+from belugawf.local.store.damage import check_row
 from belugawf.local.store.rows import RunRow
 from belugawf.local.store.store import Store
 from belugawf.model import events as e
 from belugawf.model.durations import parse_instant
 from belugawf.model.errors import BelugaError, DamagedError
 from belugawf.model.history import OpenWork, is_fact
-from belugawf.model.soundness import check_history
 from belugawf.replay.replayer import Replayer
 
 T = TypeVar("T")
@@ -85,47 +84,26 @@ class ReplayCache:
         replayer: Replayer | None = None
         work = OpenWork()
         last: e.Event | None = None
-        with reading(row.workflow_id):
-            due_at = None if row.due_at is None else parse_instant(row.due_at)
+        check_row(row)
+        due_at = None if row.due_at is None else parse_instant(row.due_at)
         try:
-            for piece in self._sound_pieces(row, work):
-                last = piece[-1]
+            for piece in pieces(self._store, row.key, row.history_length):
+                for last in piece:
+                    work.fold(last)
                 if replayer is None:
                     replayer = self._new(row, piece[0])
                 if row.begun:
                     # Only replay is watched: a slow disk is not the workflow's fault.
                     self._border.turn(replayer, partial(replayer.replay, piece))
+            assert replayer is not None
+            assert last is not None
         except BaseException as error:
             if replayer is not None:
                 self._border.evict(replayer)
             if not isinstance(error, DamagedError):
-                # Before the code is blamed, or we are.
-                with reading(row.workflow_id):
-                    check_history(self._store.history(row.key))
+                self._store.sound_history(row.key)  # before the code is blamed, or we are
             raise
-        assert replayer is not None
-        assert last is not None
         return RunState(replayer, work, row.history_length, last.time, due_at, bool(row.begun))
-
-    def _sound_pieces(self, row: RunRow, work: OpenWork) -> Iterator[list[e.Event]]:
-        """The run's history, folded into `work`. Raises `DamagedError` where events are missing."""
-        position = 0
-        unread = pieces(self._store, row.key, row.history_length)
-        while True:
-            with reading(row.workflow_id):
-                piece = next(unread, [])
-                for event in piece:
-                    position += 1
-                    if event.position != position or (
-                        position == 1 and not isinstance(event, e.WorkflowStarted)
-                    ):
-                        raise ValueError(f"event {position} is missing")
-                    work.fold(event)
-                if not piece and position != row.history_length:
-                    raise ValueError(f"event {position + 1} is missing")
-            if not piece:
-                return
-            yield piece
 
     def begin(self, run: OwnedRun, started: e.WorkflowStarted) -> None:
         """A run that was just created has no more history than that; its code runs later.
@@ -224,8 +202,11 @@ def pieces(store: Store, run: int, length: int) -> Iterator[list[e.Event]]:
     read: list[e.Event] = []
     position = 0
     while position < length:
-        read += store.history(run, after=position, limit=min(_PIECE, length - position))
-        position += _PIECE
+        wanted = min(_PIECE, length - position)
+        read += store.history(run, after=position, limit=wanted)
+        position += wanted
+        if not read or read[-1].position != position:
+            raise ValueError("the history is shorter than its run says")
         facts = (i for i in range(len(read) - 1, 0, -1) if is_fact(read[i]))
         cut = len(read) if position >= length else next(facts, 0)
         if cut:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, Unpack
 
 from belugawf.executor import Problem, RunId, RunInfo
 from belugawf.model.durations import parse_instant
-from belugawf.model.errors import BelugaError, DamagedError, UsageError
+from belugawf.model.errors import BelugaError, DamagedError, DurationError
 from belugawf.model.soundness import UNREADABLE
 
 if TYPE_CHECKING:
@@ -28,14 +28,17 @@ _HINT = (
 
 
 @contextmanager
-def reading(run: str) -> Iterator[None]:
-    """Raise `DamagedError` if the body cannot make sense of what is stored of that run."""
+def reading(name: Callable[[], str]) -> Iterator[None]:
+    """Raise `DamagedError` if the body cannot make sense of what is stored of the run of that name.
+
+    Every row is decoded within this, `or_else`, or with a mark of its own (`Message.sound`).
+    """
     try:
         yield
     except UNREADABLE as error:
-        if isinstance(error, BelugaError) and not isinstance(error, UsageError):
+        if isinstance(error, BelugaError) and not isinstance(error, DurationError):
             raise
-        raise damaged(run, error) from error
+        raise damaged(name(), error) from error
 
 
 def or_else(default: D, decode: Callable[[Unpack[_Ts]], T], *stored: *_Ts) -> T | D:
@@ -56,7 +59,7 @@ def damaged(run: str, error: BaseException) -> DamagedError:
 
 def check_row(row: RunRow) -> None:
     """Raise `DamagedError` if a run's own moments cannot be read."""
-    with reading(row.workflow_id):
+    with reading(lambda: row.workflow_id):
         for text in (row.created_at, row.deadline, row.due_at):
             if text is not None:
                 parse_instant(text)

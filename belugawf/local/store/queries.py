@@ -21,6 +21,7 @@ from belugawf.local.store.rows import Message, OwnerRow, RunRow, WaitRow
 from belugawf.model import events as e
 from belugawf.model.durations import format_instant, parse_instant
 from belugawf.model.errors import RunNotFoundError
+from belugawf.model.soundness import check_history
 
 Connection: TypeAlias = sqlite3.Connection
 
@@ -287,9 +288,20 @@ class Queries:
         return [row[0] for row in self._all(AWAITED_SIGNALS, limit)]
 
     def history(self, run: int, after: int = 0, limit: int | None = None) -> list[e.Event]:
-        """The run's events after a position, all or the first few."""
+        """The run's events after a position, all or the first few. Raises `DamagedError`."""
         with self.database.reading() as db:
             return self._events(db, run, after, limit)
+
+    def sound_history(self, run: int) -> list[e.Event]:
+        """The run's whole history, each event as we have written it, else `DamagedError`."""
+        with self.database.reading() as db:
+            row = self._by_key(db, run)
+            with reading(lambda: row.workflow_id):
+                history = self._events(db, run)
+                check_history(history)
+                if len(history) != row.history_length:
+                    raise ValueError(f"event {len(history) + 1} is missing")
+            return history
 
     def heartbeat(self, run: int, seq: int) -> Any:
         """What the last attempt of an activity reported; `None` if it did not."""
@@ -322,7 +334,12 @@ class Queries:
             "ORDER BY position LIMIT ?",
             (run, after, -1 if limit is None else limit),
         )
-        return [e.from_row(row) for row in rows]
+        with reading(lambda: self._by_key(db, run).workflow_id):
+            history = [e.from_row(row) for row in rows]
+            for position, event in enumerate(history, after + 1):
+                if event.position != position:
+                    raise ValueError(f"event {position} is missing")
+            return history
 
     def _by_key(self, db: Connection, run: int) -> RunRow:
         rows = self._rows(db, "WHERE r.key = ?", (run,))
@@ -345,11 +362,7 @@ class Queries:
             f"WHERE {where} ORDER BY w.since, w.run, w.seq LIMIT ?",
             (*values, -1 if limit is None else limit),
         )
-        waits = []
-        for row in rows:
-            with reading(row[1]):
-                waits.append(WaitRow.of(row))
-        return waits
+        return [WaitRow.of(row) for row in rows]
 
     def _owner(self, db: Connection, owner_id: str | None) -> OwnerRow | None:
         if owner_id is None:

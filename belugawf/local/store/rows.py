@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from belugawf.executor import IfExists
 from belugawf.executor.info import NewRun
-from belugawf.local.store.damage import or_else
+from belugawf.local.store.damage import or_else, reading
 from belugawf.model import events as e
 from belugawf.model.durations import format_instant, parse_instant
 from belugawf.model.history import OpenWork
@@ -128,9 +128,10 @@ class WaitRow:
 
     @classmethod
     def of(cls, columns: Sequence[Any]) -> WaitRow:
-        """The wait of a row of `waits` with its run's names."""
+        """The wait of a row of `waits` with its run's names. Raises `DamagedError`."""
         run, workflow_id, run_id, workflow, signal, since, until, *rest = columns
-        moments = (parse_instant(since), None if until is None else parse_instant(until))
+        with reading(lambda: workflow_id):
+            moments = (parse_instant(since), None if until is None else parse_instant(until))
         return cls(run, workflow_id, run_id, workflow, signal, *moments, *rest)
 
 

@@ -17,6 +17,7 @@ from belugawf.executor import IfExists
 from belugawf.executor.info import NewRun
 from belugawf.host.clock import Clock
 from belugawf.local.file.database import Database
+from belugawf.local.store.damage import reading
 from belugawf.local.store.queries import Connection, Queries
 from belugawf.local.store.rows import (
     AppendOutcome,
@@ -113,7 +114,9 @@ class Store(Queries):
                     hint=f"look at it: {command_line('status', row.workflow_id)}",
                 )
             if check is not None:
-                check(self._waits(db, "w.run = ? AND +w.signal = ?", (run, name)))
+                waits = self._waits(db, "w.run = ? AND +w.signal = ?", (run, name))
+                with reading(lambda: row.workflow_id):  # the schemas in them
+                    check(waits)
             sent_at = self._stamp(db, row)
             if key is not None:
                 db.execute(
