@@ -76,7 +76,14 @@ SQL_FILES = {
     f"belugawf.local.{name}"
     for name in (
         *("file.database", "file.migrations", "file.checkup"),
-        *("store.store", "store.writing", "store.queries", "store.pruning", "store.probe"),
+        *(
+            "store.store",
+            "store.appending",
+            "store.writing",
+            "store.queries",
+            "store.pruning",
+            "store.probe",
+        ),
     )
 }
 DECODING = ("belugawf.local.store.", "belugawf.local.view", "belugawf.model.soundness")

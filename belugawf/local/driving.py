@@ -25,7 +25,7 @@ from belugawf.local.file.writer import Writer
 from belugawf.local.store.rows import OwnerRow, RunRow
 from belugawf.local.store.store import Store
 from belugawf.local.view import Viewer
-from belugawf.model.durations import Duration, format_instant
+from belugawf.model.durations import Duration
 from belugawf.model.errors import NotFinishedError, RunEndedError, UsageError
 from belugawf.model.shell import command_line
 
@@ -319,14 +319,14 @@ class Driving:
             return True
         if engine is None or row.due_at is None or (row.owner is not None and not rests_here):
             return False
-        if row.due_at > format_instant(self._clock.now() + patience):
+        if row.due_at > self._clock.now() + patience:
             return False
         engine.want(row.key, patience)
         return True
 
     def _has_work(self, row: RunRow) -> bool:
         """Whether there is something to do for the run, which nobody has come to yet."""
-        due = row.due_at is not None and row.due_at <= format_instant(self._clock.now())
+        due = row.due_at is not None and row.due_at <= self._clock.now()
         return due or row.key in self.store.mail([row.key])
 
 

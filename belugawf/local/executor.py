@@ -46,7 +46,7 @@ from belugawf.local.store.rows import RunRow
 from belugawf.local.store.store import Store
 from belugawf.local.view import Viewer, open_wait
 from belugawf.model import events as e
-from belugawf.model.durations import Duration, format_instant
+from belugawf.model.durations import Duration
 from belugawf.model.errors import (
     AmbiguousRunError,
     BusyError,
@@ -345,7 +345,7 @@ class LocalExecutor(ExecutorBase[RunRow, _Snapshot, Driving]):
     ) -> Pruned:
         from belugawf.local.store.pruning import Pruner, Selection
 
-        before = format_instant(self._clock.now() - nanoseconds(older_than))
+        before = self._clock.now() - nanoseconds(older_than)
         selection = Selection(before=before, status=ended_status(status), workflow=workflow)
         pruner = Pruner(self._store.database, selection, self._driving.lane)
         if dry_run:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import suppress
 
 from belugawf.executor import STATUSES, OpenWait, Owner, Problem, RunId, RunInfo
 from belugawf.executor.views import waiting_for
 from belugawf.local.file import ownership
-from belugawf.local.store.damage import placeholder, reading
+from belugawf.local.store.damage import check_row, placeholder, reading
 from belugawf.local.store.rows import OwnerRow, RunRow, WaitRow
 from belugawf.local.store.store import Store
-from belugawf.model.durations import parse_instant
 from belugawf.model.errors import DamagedError, Failure
 from belugawf.model.history import OpenWork
 
@@ -34,6 +32,7 @@ class Viewer:
 
     def run_info(self, row: RunRow, *, new_problem: bool = False) -> RunInfo:
         """The run as it is now. Raises `DamagedError`."""
+        check_row(row)
         with reading(lambda: row.workflow_id):
             return self._run_info(row, new_problem)
 
@@ -58,10 +57,10 @@ class Viewer:
             error=None if row.error is None else Failure.from_json(json.loads(row.error)),
             waiting_for=tuple(waiting_for(work)),
             problem=_problem(row.problem, new_problem),
-            created_at=parse_instant(row.created_at),
-            updated_at=parse_instant(row.updated_at),
-            closed_at=_instant(row.closed_at),
-            deadline=_instant(row.deadline),
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+            closed_at=row.closed_at,
+            deadline=row.deadline,
             owner=self.owner(row) if row.status == "running" else None,
             provider=PROVIDER,
             labels=dict(json.loads(row.labels)),
@@ -89,16 +88,13 @@ class Viewer:
             return None
         return self.process(known, since=row.owned_since)
 
-    def process(self, known: OwnerRow, *, since: str | None = None) -> Owner:
+    def process(self, known: OwnerRow, *, since: int | None = None) -> Owner:
         """A registered process, as the kernel sees it now."""
         alive = self._is_alive(known.id)
-        began = parse_instant(known.since)
-        with suppress(ValueError):  # no history, and no reason to hide the run
-            began = parse_instant(since or known.since)
         return Owner(
             pid=known.pid,
             host=known.host,
-            since=began,
+            since=known.since if since is None else since,
             alive=alive,
             frozen=alive and ownership.is_frozen(known.pid),
         )
@@ -134,7 +130,3 @@ def _problem(text: str | None, new: bool) -> Problem | None:
 
 def _loads(text: str | None) -> object:
     return None if text is None else json.loads(text)
-
-
-def _instant(text: str | None) -> int | None:
-    return None if text is None else parse_instant(text)

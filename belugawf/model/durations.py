@@ -128,6 +128,23 @@ def _second_ns(text: str) -> int:
     return datetime_ns(datetime.fromisoformat(f"{text}Z"))
 
 
+def to_micros(instant: int | None) -> int | None:
+    """The instant as the database has it, in microseconds: they reach beyond the year 9999."""
+    return None if instant is None else instant // MICROSECOND_NS
+
+
+def from_micros(stored: int | None) -> int | None:
+    """The inverse of `to_micros`. Raises `ValueError` for what is before 1970 or beyond 9999."""
+    if stored is None:
+        return None
+    if not 0 <= stored < _END_MICROS:
+        raise ValueError(f"{stored} is no time")
+    return stored * MICROSECOND_NS
+
+
+_END_MICROS = 253_402_300_800_000_000  # the year 10000
+
+
 def datetime_ns(moment: datetime) -> int:
     """The instant of a timezone-aware datetime. Raises `ValueError` for a naive one."""
     if moment.tzinfo is None:

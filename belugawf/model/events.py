@@ -4,12 +4,12 @@ Three kinds (`Kind`): *facts* tell the workflow that something happened, *comman
 its code asked for, *notes* are kept for people and for the engine and skipped by replay. The
 *closing* event ends the history; if it answers a command it is both.
 
-As a row an event is `(position, type, time, seq, name, payload, data)`: `payload` is the one
-JSON text an event carries (arguments, result, signal payload, failure), `data` a JSON object of
-its remaining fields, without those that have their default value.
+As a row an event is `(position, type, time, at, started_at, seq, name, data, payload)`: `payload`
+is the one JSON text an event carries (arguments, result, signal payload, failure), `data` a JSON
+object of its remaining fields, without those that have their default value.
 
-Instants are nanoseconds since 1970 in UTC. `at` is when a fact happened outside (its order key),
-`time` when it was applied: never before the previous event's.
+Instants are nanoseconds since 1970 in UTC, and in the columns of a row microseconds. `at` is when
+a fact happened outside (its order key), `time` when it was applied: never before the event before.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ from operator import attrgetter
 from typing import Any, ClassVar, TypeAlias
 
 from belugawf.model.durations import (
+    MICROSECOND_NS,
     format_duration,
     format_instant,
+    from_micros,
     parse_duration,
     parse_instant,
+    to_micros,
 )
 from belugawf.model.values import frozen
 
@@ -41,7 +44,17 @@ class Kind(Enum):
     CLOSING = "closing"
 
 
-Row: TypeAlias = tuple[int, str, str, int | None, str | None, str | None, str | None]
+Row: TypeAlias = tuple[
+    int,
+    str,
+    int,
+    int | None,
+    int | None,
+    int | None,
+    str | None,
+    str | None,
+    str | None,
+]
 
 
 @frozen(kw_only=True)
@@ -318,7 +331,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
 }
 
 # Which fields stand in columns of their own, and how the other ones are written in `data`.
-_COLUMNS = frozenset({"position", "time", "seq", "name", "payload"})
+_COLUMNS = frozenset({"position", "time", "at", "started_at", "seq", "name", "payload"})
 _INSTANTS = frozenset({"at", "due_at", "started_at", "retry_at", "until", "deadline"})
 _DURATIONS = frozenset(
     {"delay", "timeout", "total_timeout", "heartbeat_timeout", "initial_delay", "max_delay"}
@@ -373,21 +386,30 @@ def to_row(event: Event) -> Row:
     return (
         event.position,
         event_type.__name__,
-        format_instant(event.time),
+        event.time // MICROSECOND_NS,
+        to_micros(getattr(event, "at", None)),
+        to_micros(getattr(event, "started_at", None)),
         getattr(event, "seq", None),
         getattr(event, "name", None),
-        getattr(event, "payload", None),
         _write_scheduled(*values) if repeats else _write_data(event_type, *values),
+        getattr(event, "payload", None),
     )
 
 
 def from_row(row: Row) -> Event:
-    """The inverse of `to_row`. Raises `ValueError` for an event type that is not known."""
-    position, type_name, time, seq, name, payload, data = row
+    """The inverse of `to_row`.
+
+    Raises `ValueError` for an event type that is not known, and for a time that is none.
+    """
+    position, type_name, time, at, started_at, seq, name, data, payload = row
     event_type = EVENT_TYPES.get(type_name)
     if event_type is None:
         raise ValueError(f"event {position} has the unknown type {type_name!r}")
-    fields: dict[str, Any] = {"position": position, "time": parse_instant(time)}
+    fields: dict[str, Any] = {"position": position, "time": from_micros(time)}
+    if at is not None:
+        fields["at"] = from_micros(at)
+    if started_at is not None:
+        fields["started_at"] = from_micros(started_at)
     if seq is not None:
         fields["seq"] = seq
     if name is not None:
@@ -434,14 +456,21 @@ def to_json(event: Event) -> dict[str, Any]:
     Beside `position`, `type` and `time` it has the event's own fields that say something; the
     payload stands under its own name: `input`, `arguments`, `result`, `payload` or `error`.
     """
-    _, type_name, time, seq, name, payload, data = to_row(event)
-    shown: dict[str, Any] = {"position": event.position, "type": type_name, "time": time}
-    if seq is not None:
-        shown["seq"] = seq
-    if name is not None:
-        shown["name"] = name
-    if payload is not None:
+    shown: dict[str, Any] = {
+        "position": event.position,
+        "type": type(event).__name__,
+        "time": format_instant(event.time),
+    }
+    for name in ("seq", "name"):
+        if (value := getattr(event, name, None)) is not None:
+            shown[name] = value
+    if (payload := getattr(event, "payload", None)) is not None:
         shown[event.payload_key] = json.loads(payload)
-    if data is not None:
-        shown.update(json.loads(data))
+    for field in dataclasses.fields(event):
+        value = getattr(event, field.name)
+        if field.name not in _SHOWN_FIRST and value != field.default:
+            shown[field.name] = json.loads(_writer(field.name)(value))
     return shown
+
+
+_SHOWN_FIRST = ("position", "time", "seq", "name", "payload")

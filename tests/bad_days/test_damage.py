@@ -10,14 +10,14 @@ from tests.conformance.harness import Project
 EDITS = {
     "labels": "UPDATE runs SET labels = '{' WHERE workflow_id = 'a'",
     "input": "UPDATE runs SET input = '[1' WHERE workflow_id = 'a'",
-    "created_at": "UPDATE runs SET created_at = 'yesterday' WHERE workflow_id = 'a'",
-    "deadline": "UPDATE runs SET deadline = 'x' WHERE workflow_id = 'a'",
-    "due_at": "UPDATE runs SET due_at = 'x' WHERE workflow_id = 'a'",
+    "created_at": f"UPDATE runs SET created_at = {2**63 - 1} WHERE workflow_id = 'a'",
+    "deadline": f"UPDATE runs SET deadline = {2**63 - 1} WHERE workflow_id = 'a'",
+    "due_at": f"UPDATE runs SET due_at = {-(2**63)} WHERE workflow_id = 'a'",
     "problem": "UPDATE live SET problem = '0' WHERE run = (SELECT key FROM runs WHERE "
     "workflow_id = 'a')",
     "event type": "UPDATE events SET type = 'Nothing' WHERE type = 'WaitStarted' AND run = (SELECT "
     "key FROM runs WHERE workflow_id = 'a')",
-    "event time": "UPDATE events SET time = '0' WHERE type = 'WaitStarted' AND run = (SELECT key "
+    "event time": "UPDATE events SET time = -1 WHERE type = 'WaitStarted' AND run = (SELECT key "
     "FROM runs WHERE workflow_id = 'a')",
     "event data": "UPDATE events SET data = '{\"due_at\": 5}' WHERE type = 'TimerStarted' AND "
     "run = (SELECT key FROM runs WHERE workflow_id = 'a')",
@@ -26,7 +26,7 @@ EDITS = {
     "workflow_id = 'a')",
     "last event": "DELETE FROM events WHERE run = 1 AND type = 'WaitStarted'",
     "wait's schema": "UPDATE waits SET schema = '{' WHERE run = 1",
-    "inbox time": "UPDATE inbox SET sent_at = '0' WHERE run = 1",
+    "inbox time": "UPDATE inbox SET sent_at = -1 WHERE run = 1",
     "inbox payload": "UPDATE inbox SET payload = '{' WHERE run = 1",
     "inbox kind": "UPDATE inbox SET kind = 'wish' WHERE run = 1",
 }
@@ -96,8 +96,8 @@ def test_owners_may_be_lost(project: Project) -> None:
     project.cli("run", "asking", "--id", "a")
     project.change_db(
         "INSERT INTO owners (id, pid, host, boot_id, since, role, workflows) VALUES "
-        "('x', 99999999999, 'h', 'b', 'never', 'worker', '{'); "
-        "UPDATE live SET owner = 'x', owned_since = 'never'"
+        "('x', 99999999999, 'h', 'b', -5, 'worker', '{'); "
+        "UPDATE live SET owner = 'x', owned_since = -5"
     )
     project.cli("status", "a", check=None).no_traceback()
     project.cli("signal", "approval", "a", "--text", "on")

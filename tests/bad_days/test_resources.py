@@ -200,11 +200,12 @@ def lengthen(project: Project) -> None:
             WHERE position > {last};
         {waves}
         INSERT INTO events
-            SELECT run, position + k * {2 * WAVE}, type, time, seq + k * {WAVE}, name, payload, data
+            SELECT run, position + k * {2 * WAVE}, type, time, at, started_at,
+                seq + k * {WAVE}, name, data, payload
             FROM events, wave WHERE position BETWEEN 2 AND {last};
         UPDATE events SET payload = '{WAVES}' WHERE position = 1;
         UPDATE waits SET seq = seq + {shift * WAVE};
-        UPDATE runs SET input = '{WAVES}', history_length = history_length + {shift * 2 * WAVE};
+        UPDATE runs SET input = '{WAVES}';
         COMMIT;
         """
     )

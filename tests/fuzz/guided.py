@@ -60,7 +60,7 @@ def row(text: str) -> None:
         cells = json.loads(text)
     except (ValueError, RecursionError):
         return
-    if not isinstance(cells, list) or len(cells) != 7:
+    if not isinstance(cells, list) or len(cells) != 9:
         return
     with contextlib.suppress(*UNREADABLE):
         event = e.from_row((2, *cells[1:]))

@@ -356,15 +356,13 @@ _COLUMNS = {
         "error",
         "labels",
         "created_at",
-        "updated_at",
         "closed_at",
         "deadline",
         "due_at",
         "begun",
-        "history_length",
         "last_sent_at",
     ],
-    "events": ["position", "type", "time", "seq", "name", "payload", "data"],
+    "events": ["position", "type", "time", "at", "started_at", "seq", "name", "data", "payload"],
     "waits": ["seq", "signal", "since", "until", "prompt", "expected", "schema"],
     "inbox": ["kind", "name", "payload", "sender", "message_key", "sent_at"],
     "owners": ["id", "pid", "host", "boot_id", "since", "socket", "role", "workflows"],
@@ -380,6 +378,7 @@ _CELLS = st.one_of(
             1,
             -1,
             2,
+            10**15,
             10**18,
             1.5,
             b"\xff\xfe",
@@ -449,8 +448,7 @@ def _edit(db: Path, changes: list[tuple[str, str, int, Any]]) -> None:
         # Hand-made, with a tool that minds nothing.
         connection.execute("PRAGMA ignore_check_constraints = ON")
         connection.execute(
-            "INSERT OR IGNORE INTO owners VALUES ('o', 1, 'host', 'boot', "
-            "'2026-01-01T00:00:00.000000Z', NULL, 'worker', '[]')"
+            "INSERT OR IGNORE INTO owners VALUES ('o', 1, 'host', 'boot', 1, NULL, 'worker', '[]')"
         )
         for table, column, number, value in changes:
             keys = _keys(connection, table)

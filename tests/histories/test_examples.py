@@ -7,7 +7,6 @@ they are for ever. A change that breaks one of them strands the open runs of eve
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from belugawf.model import events as e
 from belugawf.model.history import OpenWork
 from belugawf.replay.replayer import Replayer
 from tests.histories import status
+from tests.histories.rows import recorded
 
 ROOT = Path(__file__).parents[2]
 HISTORIES = Path(__file__).parent / "examples"
@@ -68,7 +68,7 @@ def examples() -> Catalog:
 
 
 def load(path: Path) -> list[e.Event]:
-    return [e.from_row(tuple(row)) for row in json.loads(path.read_text())]
+    return [e.from_row(row) for row in recorded(path)]
 
 
 def replayer_of(examples: Catalog, history: list[e.Event]) -> Replayer:
@@ -99,9 +99,9 @@ def test_recorded_histories_replay(examples: Catalog, name: str) -> None:
 
 @pytest.mark.parametrize("name", STATUSES)
 def test_rows_are_written_as_they_were(name: str) -> None:
-    """Reading and writing changes no row: files of today open in the version before."""
-    rows = json.loads((HISTORIES / f"{name}.json").read_text())
-    assert [list(e.to_row(event)) for event in load(HISTORIES / f"{name}.json")] == rows
+    """Reading and writing changes no row."""
+    path = HISTORIES / f"{name}.json"
+    assert [e.to_row(event) for event in load(path)] == recorded(path)
 
 
 @pytest.mark.parametrize("name", MISMATCHES)

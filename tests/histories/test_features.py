@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from belugawf.model.history import OpenWork
 from belugawf.model.soundness import check_history
 from belugawf.replay.replayer import Replayer
 from tests.histories import changed, features, status
+from tests.histories.rows import recorded
 from tests.histories.scenarios import SCENARIOS
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -32,7 +32,7 @@ CHANGED = {
 
 
 def load(name: str) -> list[e.Event]:
-    return [e.from_row(tuple(row)) for row in json.loads((RECORDED / f"{name}.json").read_text())]
+    return [e.from_row(row) for row in recorded(RECORDED / f"{name}.json")]
 
 
 def replayer_of(module: Any, history: list[e.Event]) -> Replayer:
@@ -66,9 +66,8 @@ def test_recorded_histories_replay(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_rows_are_written_as_they_were(name: str) -> None:
-    """Reading and writing changes no row: files of today open in the version before."""
-    rows = json.loads((RECORDED / f"{name}.json").read_text())
-    assert [list(e.to_row(event)) for event in load(name)] == rows
+    """Reading and writing changes no row."""
+    assert [e.to_row(event) for event in load(name)] == recorded(RECORDED / f"{name}.json")
 
 
 def test_every_kind_of_event_is_recorded() -> None:

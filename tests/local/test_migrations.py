@@ -184,8 +184,7 @@ def test_a_live_process_of_the_old_schema(db: Path, upgraded: None) -> None:
     folder.mkdir(mode=0o700)
     with OwnerLock.acquire(folder) as lock, closing(sqlite3.connect(db)) as connection:
         connection.execute(
-            "INSERT INTO owners VALUES (?, 4711, 'h', 'b', '2026-01-01T00:00:00.000000Z', NULL, "
-            "'worker', '[]')",
+            "INSERT INTO owners VALUES (?, 4711, 'h', 'b', 7, NULL, 'worker', '[]')",
             (lock.id,),
         )
         connection.commit()

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,12 @@ from belugawf.local.store import pruning
 from belugawf.local.store.pruning import Pruner, Selection
 from belugawf.local.store.store import Store
 from belugawf.model import events as e
+from belugawf.model.durations import datetime_ns, to_micros
 from tests.local.processes import Child
 from tests.local.test_store import OWNER, new_run, turn, waits
 
-OLD, NEW = "2020-01-01T00:00:00.000000Z", "2020-02-01T00:00:00.000000Z"
-BETWEEN = "2020-01-15T00:00:00.000000Z"
+OLD, NEW = (datetime_ns(datetime(2020, month, 1, tzinfo=UTC)) for month in (1, 2))
+BETWEEN = datetime_ns(datetime(2020, 1, 15, tzinfo=UTC))
 # Every table in which a run leaves rows.
 TABLES = ("runs", "events", "waits", "inbox", "message_keys", "labels", "live", "heartbeats")
 
@@ -38,7 +40,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
     database.close()
 
 
-def ended_run(store: Store, name: str, at: str, status: str = "completed", **more: Any) -> int:
+def ended_run(store: Store, name: str, at: int, status: str = "completed", **more: Any) -> int:
     """A run with a label, a message with a key and a wait behind it, that ended at that moment."""
     run = new_run(store, name, labels={"team": "red"}, **more)
     store.send(run, "signal", name="go", payload="1", key="k")
@@ -49,16 +51,16 @@ def ended_run(store: Store, name: str, at: str, status: str = "completed", **mor
     with store.database.write() as db:
         db.execute(
             "UPDATE runs SET created_at = ?, closed_at = ?, status = ? WHERE key = ?",
-            (at, at, status, run),
+            (to_micros(at), to_micros(at), status, run),
         )
     return run
 
 
-def pruner_of(store: Store, before: str = BETWEEN, **chosen: Any) -> Pruner:
+def pruner_of(store: Store, before: int = BETWEEN, **chosen: Any) -> Pruner:
     return Pruner(store.database, Selection(before=before, **chosen), Writer(store.database))
 
 
-def prune(store: Store, before: str = BETWEEN, **chosen: Any) -> Pruned:
+def prune(store: Store, before: int = BETWEEN, **chosen: Any) -> Pruned:
     return asyncio.run(pruner_of(store, before, **chosen).prune())
 
 
@@ -93,7 +95,7 @@ def test_what_stays(store: Store) -> None:
     }
     with store.database.write() as db:
         for name in ("open", "long"):
-            db.execute("UPDATE runs SET created_at = ? WHERE key = ?", (OLD, keys[name]))
+            db.execute("UPDATE runs SET created_at = ? WHERE key = ?", (to_micros(OLD), keys[name]))
 
     def stored() -> set[str]:
         found = {row.key for row in store.by_keys(keys.values())}
@@ -108,7 +110,7 @@ def test_what_stays(store: Store) -> None:
     assert stored() == {"old", "young", "long", "open"}
     assert prune(store).runs == 1
     assert stored() == {"young", "long", "open"}
-    assert prune(store, before="9").runs == 2
+    assert prune(store, before=datetime_ns(datetime(9000, 1, 1, tzinfo=UTC))).runs == 2
     assert stored() == {"open"}
 
 
@@ -120,7 +122,7 @@ def test_message_keys_go_with_the_last_run_of_a_chain(store: Store) -> None:
         db.execute("UPDATE runs SET chain_id = ? WHERE key = ?", (chain, last))
     assert prune(store).runs == 1
     assert left(store)["message_keys"] == 2  # one of them is what `b` had as a chain of its own
-    assert prune(store, before="9").runs == 1
+    assert prune(store, before=datetime_ns(datetime(9000, 1, 1, tzinfo=UTC))).runs == 1
     with store.database.reading() as db:
         assert db.execute(
             "SELECT count(*) FROM message_keys WHERE chain_id = ?", (chain,)
@@ -186,7 +188,7 @@ PRUNER = """
 
     pruning._HOLD_S = 0.0
     database = Database(Path(sys.argv[1]))
-    selection = pruning.Selection(before=sys.argv[2])
+    selection = pruning.Selection(before=int(sys.argv[2]))
     asyncio.run(pruning.Pruner(database, selection, Writer(database)).prune())
 """
 

@@ -17,7 +17,7 @@ from belugawf.local.drive.run import NOT_STARTED, OwnedRun, RunState, SlotPhase
 from belugawf.local.store.rows import RunRow
 from belugawf.local.store.store import Store
 from belugawf.model import events as e
-from belugawf.model.durations import SECOND_NS, format_instant
+from belugawf.model.durations import SECOND_NS
 from belugawf.model.history import OpenWork
 from belugawf.model.outcomes import Outcome
 from belugawf.replay.replayer import Replayer
@@ -97,13 +97,12 @@ def _run(key: int, manner: Manner) -> OwnedRun:
             e.AttemptInterrupted(position=3, time=0, seq=2, attempt=1, reason="crash", crashes=2)
         )
     work = OpenWork.of(history)
-    now = format_instant(0)
     run = OwnedRun(
         row=RunRow(
             **dict.fromkeys(("parent_run_id", "input", "result", "error", "closed_at")),
             **dict.fromkeys(("owned_since", "problem", "progress", "due_at", "deadline")),
             **dict.fromkeys(("run_id", "chain_id", "workflow_id", "owner", "workflow"), "r"),
-            **dict.fromkeys(("created_at", "updated_at"), now),
+            **dict.fromkeys(("created_at", "updated_at"), 0),
             key=key,
             status="running",
             labels="{}",

@@ -20,7 +20,7 @@ from belugawf.local.drive.run import OwnedRun, RunState, SlotPhase
 from belugawf.local.drive.turns import TurnBuilder
 from belugawf.local.store.rows import Message, RunRow
 from belugawf.model import events as e
-from belugawf.model.durations import SECOND_NS, format_instant
+from belugawf.model.durations import SECOND_NS
 from belugawf.model.errors import Failure
 from belugawf.model.history import OpenWork, is_recorded_command
 from belugawf.model.outcomes import Outcome
@@ -230,17 +230,16 @@ class Held:
         replayer = new_replayer(example)
         if begun:
             replayer.replay(example.history)
-        created_at = format_instant(START_NS)
         self._run = OwnedRun(
             row=RunRow(
                 **dict.fromkeys(("parent_run_id", "input", "result", "error", "closed_at")),
                 **dict.fromkeys(("owned_since", "problem", "progress", "due_at")),
                 **dict.fromkeys(("run_id", "chain_id", "workflow_id", "owner", "workflow"), "r"),
-                **dict.fromkeys(("created_at", "updated_at"), created_at),
+                **dict.fromkeys(("created_at", "updated_at"), START_NS),
                 key=1,
                 status="running",
                 labels="{}",
-                deadline=None if deadline is None else format_instant(deadline),
+                deadline=deadline,
                 begun=begun,
                 history_length=len(example.history),
             ),

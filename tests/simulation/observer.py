@@ -168,7 +168,8 @@ class Observer:
 
     def _compare(self, process: Process) -> None:
         rows = self._db.execute(
-            "SELECT r.key, r.run_id, r.workflow_id, r.history_length, r.status, l.owner, l.problem "
+            "SELECT r.key, r.run_id, r.workflow_id, "
+            "(SELECT max(position) FROM events WHERE run = r.key), r.status, l.owner, l.problem "
             "FROM runs r LEFT JOIN live l ON l.run = r.key"
         )
         now = {key: Run(*columns) for key, *columns in rows.fetchall()}
@@ -198,7 +199,7 @@ class Observer:
         if run.length == len(history):
             return []
         rows = self._db.execute(
-            "SELECT position, type, time, seq, name, payload, data FROM events "
+            "SELECT position, type, time, at, started_at, seq, name, data, payload FROM events "
             "WHERE run = ? AND position > ? ORDER BY position",
             (key, len(history)),
         )

@@ -77,6 +77,7 @@ class SimDatabase(Database):
         self.path = storage.path
         self.folder = storage.path.parent
         self.durability = "full"
+        self.commits = 0
         self.lock = _WriteLock(process)  # type: ignore[assignment]
         self.of_thread = _OfThread(process)
         self._process = process

@@ -19,11 +19,9 @@ from belugawf.executor.options import EngineOptions
 from belugawf.host.border import Border
 from belugawf.local.drive.problems import unknown_activity
 from belugawf.local.drive.run import OwnedRun, RunState
-from belugawf.local.store.damage import check_row
 from belugawf.local.store.rows import RunRow
 from belugawf.local.store.store import Store
 from belugawf.model import events as e
-from belugawf.model.durations import parse_instant
 from belugawf.model.errors import BelugaError, DamagedError
 from belugawf.model.history import OpenWork, is_fact
 from belugawf.replay.replayer import Replayer
@@ -84,8 +82,6 @@ class ReplayCache:
         replayer: Replayer | None = None
         work = OpenWork()
         last: e.Event | None = None
-        check_row(row)
-        due_at = None if row.due_at is None else parse_instant(row.due_at)
         try:
             for piece in pieces(self._store, row.key, row.history_length):
                 for last in piece:
@@ -103,7 +99,7 @@ class ReplayCache:
             if not isinstance(error, DamagedError):
                 self._store.sound_history(row.key)  # before the code is blamed, or we are
             raise
-        return RunState(replayer, work, row.history_length, last.time, due_at, bool(row.begun))
+        return RunState(replayer, work, row.history_length, last.time, row.due_at, bool(row.begun))
 
     def begin(self, run: OwnedRun, started: e.WorkflowStarted) -> None:
         """A run that was just created has no more history than that; its code runs later.

@@ -16,7 +16,7 @@ from typing import TypeAlias
 from belugawf.local.drive.run import OwnedRun
 from belugawf.local.store.rows import Message
 from belugawf.model import events as e
-from belugawf.model.durations import duration_ns, parse_instant
+from belugawf.model.durations import duration_ns
 from belugawf.model.history import OpenWork
 from belugawf.model.outcomes import Outcome
 
@@ -83,8 +83,6 @@ class PendingFacts:
             fact is not None and fact.seq not in self._work.timers
         ):
             return False
-        if fact is None:
-            started_at = parse_instant(self._run.row.created_at)
-        else:
-            started_at = due_at - duration_ns(fact.delay)
+        created_at = self._run.row.created_at
+        started_at = created_at if fact is None else due_at - duration_ns(fact.delay)
         return self._now < self._run.held_until(due_at, started_at)

@@ -15,7 +15,6 @@ from belugawf.local.file.wakeup import WakeSocket, wake
 from belugawf.local.file.writer import Writer
 from belugawf.local.store.rows import OwnerRow
 from belugawf.local.store.store import Store
-from belugawf.model.durations import format_instant
 from belugawf.model.errors import BelugaError
 
 # What a datagram says: look at the database.
@@ -28,7 +27,7 @@ class Presence:
     def __init__(self, store: Store, folder: Path, clock: Clock) -> None:
         self._store = store
         self._folder = folder
-        self._since = format_instant(clock.now())
+        self._since = clock.now()
         self._lock = OwnerLock.acquire(folder)
         try:
             self._socket = WakeSocket.bind(folder, self._lock.id)

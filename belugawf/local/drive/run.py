@@ -43,7 +43,7 @@ from typing import Any
 from belugawf.host.suspects import Manner
 from belugawf.local.store.rows import RunRow
 from belugawf.model import events as e
-from belugawf.model.durations import duration_ns, parse_instant
+from belugawf.model.durations import duration_ns
 from belugawf.model.errors import BelugaError
 from belugawf.model.history import OpenActivity, OpenWork
 from belugawf.model.outcomes import Outcome
@@ -246,7 +246,7 @@ class OwnedRun:
 
     def __post_init__(self) -> None:
         self.key = self.row.key
-        self.deadline = None if self.row.deadline is None else parse_instant(self.row.deadline)
+        self.deadline = self.row.deadline
 
     @property
     def length(self) -> int:
@@ -408,7 +408,7 @@ class OwnedRun:
             return []
         limits = [(t.due_at, t.due_at - duration_ns(t.delay)) for t in work.timers.values()]
         if deadline is not None:
-            limits.append((deadline, parse_instant(self.row.created_at)))
+            limits.append((deadline, self.row.created_at))
         held = bool(work.late)  # overdue timers are held back for an activity of the catch-up
         moments = [
             self.held_until(due_at, started_at) if held and self.is_late(due_at) else due_at

@@ -54,22 +54,16 @@ class OwnedTurn(Turn):
         `needed`: something that works for it keeps it ours.
         """
         self.due_at, self.progress = due_at, progress
+        state = self.owned.state
+        self.moves = self.first or state is None or due_at != state.due_at
         self.release, self.keep, self.pins = rests and not needed, needed, needed
 
     @property
     def is_empty(self) -> bool:
         """Whether it has nothing to write and nothing to begin, as most retries that fall due."""
-        state = self.owned.state
-        return not (
-            self.events
-            or self.begun
-            or self.read_to
-            or self.release
-            or self.progress is not None
-            or self.first
-            or state is None
-            or self.due_at != state.due_at
-        )
+        if self.events or self.begun or self.read_to or self.release or self.moves:
+            return False
+        return self.progress is None
 
 
 class TurnBuilder:

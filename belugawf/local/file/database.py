@@ -36,7 +36,7 @@ from belugawf.model.errors import (
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 # "bwfw" in ASCII: tells `file` and us whose database this is.
 APPLICATION_ID = 0x62776677
 
@@ -66,6 +66,8 @@ class Database:
         """
         self.path = path if memory else real_path(path)
         self.durability = durability
+        # How many writing transactions have ended, well or not.
+        self.commits = 0
         self._reader: sqlite3.Connection | None = None
         self.of_thread = _OfThread()
         self._memory = memory
@@ -348,6 +350,7 @@ class _Write:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: object
     ) -> None:
+        self._database.commits += 1
         try:
             if error is None:
                 test_hooks.step("before commit")

@@ -2,17 +2,18 @@
 
 Imported only when a file is new or older: it costs more than everything else that `status` needs.
 
-A next schema needs one more function below, and SCHEMA_VERSION one more. All steps that a file
-lacks are one transaction under the write lock, together with its version: whoever is killed leaves
-the old schema or the new one, and of two processes that open it at once one migrates. Before that,
-a copy of the old file is kept beside it.
+A new file gets today's schema at once. A next schema needs one more function below, which leaves a
+file alone that has it already, and SCHEMA_VERSION one more. All steps that a file lacks are one
+transaction under the write lock, together with its version: whoever is killed leaves the old schema
+or the new one, and of two processes that open it at once one migrates. Before that, a copy of the
+old file is kept beside it.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from importlib.resources import files
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from sqlite_utils import Migrations
 from belugawf.host import test_hooks
 from belugawf.local.file import ownership
 from belugawf.local.file.filesystem import private_umask, state_folder
+from belugawf.model.durations import MICROSECOND_NS, parse_instant
 from belugawf.model.errors import BusyError
 
 migrations = Migrations("belugawf")
@@ -36,6 +38,106 @@ def m001_initial(db: sqlite_utils.Database) -> None:
         db.execute(statement)
 
 
+@migrations()
+def m002_integer_times(db: sqlite_utils.Database) -> None:
+    """Times become integers, and those of a fact and of its attempt columns; payloads stand last.
+
+    What a person has added to the tables, indexes and triggers, is made again where it can be.
+    """
+    if "history_length" not in db["runs"].columns_dict:
+        return
+    connection = db.conn
+    connection.create_function("micros", 1, _micros, deterministic=True)
+    added = connection.execute(
+        "SELECT type, name, tbl_name, sql FROM sqlite_schema "
+        "WHERE type IN ('index', 'trigger') AND sql IS NOT NULL"
+    ).fetchall()
+    for kind, name, table, _ in added:
+        if table in _COPIES:
+            connection.execute(f'DROP {kind} "{name}"')
+    for view in ("runs_view", "waiting_view", "events_view", "activities_view"):
+        connection.execute(f"DROP VIEW IF EXISTS {view}")
+    for table in _COPIES:
+        connection.execute(f"ALTER TABLE {table} RENAME TO old_{table}")
+    for statement in _statements(_SCHEMA):
+        connection.execute(statement)
+    for table, columns in _COPIES.items():
+        names, values = zip(*columns, strict=True)
+        connection.execute(
+            f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(values)} FROM old_{table}"
+        )
+    for table in _COPIES:
+        # A key that was given once is never given again.
+        connection.execute("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
+        connection.execute(
+            "UPDATE sqlite_sequence SET name = ? WHERE name = ?", (table, f"old_{table}")
+        )
+        connection.execute(f"DROP TABLE old_{table}")
+    for *_, sql in added:
+        with suppress(sqlite3.OperationalError):  # ours are there already
+            connection.execute(sql)
+
+
+def _micros(text: str | None) -> int | None:
+    """A time of the first schema; -1, which is none, for what a hand or a bad disk has left."""
+    try:
+        return None if text is None else parse_instant(text) // MICROSECOND_NS
+    except ValueError:
+        return -1
+
+
+def _as_they_are(*names: str) -> list[tuple[str, str]]:
+    return [(name, name) for name in names]
+
+
+def _times(*names: str) -> list[tuple[str, str]]:
+    return [(name, f"micros({name})") for name in names]
+
+
+def _moved(name: str) -> tuple[str, str]:
+    """A time that stood among an event's other fields; what is not JSON is left as it is."""
+    return name, f"CASE WHEN json_valid(data) THEN micros(json_extract(data, '$.{name}')) END"
+
+
+# The columns of each table, and what they are of the first schema's.
+_COPIES: dict[str, list[tuple[str, str]]] = {
+    "runs": [
+        *_as_they_are("key", "run_id", "workflow_id", "chain_id", "parent_run_id", "parent_close"),
+        *_as_they_are("workflow", "status", "input", "result", "error", "labels", "begun"),
+        *_times("created_at", "closed_at", "deadline", "due_at", "last_sent_at"),
+    ],
+    "events": [
+        *_as_they_are("run", "position", "type", "seq", "name", "payload"),
+        *_times("time"),
+        *(_moved("at"), _moved("started_at")),
+        (
+            "data",
+            "CASE WHEN json_valid(data) THEN "
+            "nullif(json_remove(data, '$.at', '$.started_at'), '{}') ELSE data END",
+        ),
+    ],
+    "waits": [
+        *_as_they_are("run", "seq", "signal", "prompt", "expected", "schema"),
+        *_times("since", "until"),
+    ],
+    "inbox": [
+        *_as_they_are("id", "run", "kind", "name", "payload", "sender", "message_key"),
+        *_times("sent_at"),
+    ],
+    "message_keys": [*_as_they_are("chain_id", "message_key"), *_times("sent_at")],
+    "labels": _as_they_are("name", "value", "run"),
+    "owners": [
+        *_as_they_are("id", "pid", "host", "boot_id", "socket", "role", "workflows"),
+        *_times("since"),
+    ],
+    "live": [
+        *_as_they_are("run", "owner", "problem", "progress"),
+        *_times("owned_since"),
+    ],
+    "heartbeats": [*_as_they_are("run", "seq", "details"), *_times("at")],
+}
+
+
 def migrate(
     connection: sqlite3.Connection, path: Path | None, *, version: int, application_id: int
 ) -> None:
@@ -44,6 +146,9 @@ def migrate(
     `path` is its file, `None` in memory. Raises `BusyError` if a live process still works with
     the older schema, and what SQLite raises; the database is then as it was.
     """
+    # Tables are made anew under their names: what refers to them, or follows a deletion, stays.
+    connection.execute("PRAGMA foreign_keys = OFF")
+    connection.execute("PRAGMA legacy_alter_table = ON")
     connection.execute("BEGIN IMMEDIATE")
     try:
         (found,) = connection.execute("PRAGMA user_version").fetchone()
@@ -63,6 +168,9 @@ def migrate(
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+    finally:
+        connection.execute("PRAGMA legacy_alter_table = OFF")
+        connection.execute("PRAGMA foreign_keys = ON")
 
 
 def copy_name(path: Path, version: int) -> Path:

@@ -6,7 +6,8 @@
 -- it. `events` is the only truth: `runs` and `waits` are projections of it, written in the same
 -- transaction; `live` and `owners` may be lost.
 --
--- Times are ISO 8601 in UTC with microseconds, so that texts sort as times do. Payloads are JSON.
+-- Times are microseconds since 1970 in UTC; the views show them as ISO 8601. Payloads are JSON, and
+-- stand last: what is before them is read without them.
 
 CREATE TABLE runs (
     key            INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again after a run was pruned
@@ -19,18 +20,16 @@ CREATE TABLE runs (
     status         TEXT NOT NULL DEFAULT 'running' CHECK (status IN (
                        'running', 'completed', 'failed', 'cancelled', 'terminated', 'timed_out',
                        'continued_as_new')),
+    created_at     INTEGER NOT NULL,
+    closed_at      INTEGER,
+    deadline       INTEGER,
+    due_at         INTEGER,                -- when it can move without a message; NULL: never
+    begun          INTEGER NOT NULL DEFAULT 0, -- whether its first turn was taken
+    last_sent_at   INTEGER,                -- of its newest message: the next one is never before it
+    labels         TEXT NOT NULL DEFAULT '{}',
     input          TEXT,
     result         TEXT,
-    error          TEXT,
-    labels         TEXT NOT NULL DEFAULT '{}',
-    created_at     TEXT NOT NULL,
-    updated_at     TEXT NOT NULL,
-    closed_at      TEXT,
-    deadline       TEXT,
-    due_at         TEXT,                   -- when it can move without a message; NULL: never
-    begun          INTEGER NOT NULL DEFAULT 0, -- whether its first turn was taken
-    history_length INTEGER NOT NULL,
-    last_sent_at   TEXT                    -- of its newest message: the next one is never before it
+    error          TEXT
 ) STRICT;
 
 CREATE UNIQUE INDEX runs_open ON runs (workflow_id) WHERE status = 'running';
@@ -46,11 +45,13 @@ CREATE TABLE events (
     run      INTEGER NOT NULL REFERENCES runs (key) ON DELETE CASCADE,
     position INTEGER NOT NULL,
     type     TEXT NOT NULL,
-    time     TEXT NOT NULL,
+    time     INTEGER NOT NULL,             -- when it was applied
+    at       INTEGER,                      -- when it happened outside
+    started_at INTEGER,                    -- of an attempt that has ended
     seq      INTEGER,                      -- links a command to its answer
     name     TEXT,                         -- of the activity, signal or workflow
-    payload  TEXT,                         -- arguments, result, signal payload or failure
     data     TEXT,                         -- the other fields, without defaults
+    payload  TEXT,                         -- arguments, result, signal payload or failure
     PRIMARY KEY (run, position)
 ) STRICT, WITHOUT ROWID;
 
@@ -58,8 +59,8 @@ CREATE TABLE waits (
     run      INTEGER NOT NULL REFERENCES runs (key) ON DELETE CASCADE,
     seq      INTEGER NOT NULL,
     signal   TEXT NOT NULL,
-    since    TEXT NOT NULL,
-    until    TEXT,
+    since    INTEGER NOT NULL,
+    until    INTEGER,
     prompt   TEXT,
     expected TEXT,                         -- the payload's type, for people
     schema   TEXT,                         -- and for senders, as JSON schema
@@ -72,12 +73,12 @@ CREATE INDEX waits_by_age ON waits (since);
 CREATE TABLE inbox (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
     run         INTEGER NOT NULL REFERENCES runs (key) ON DELETE CASCADE,
-    kind        TEXT NOT NULL,             -- signal, cancel
+    kind        TEXT NOT NULL,             -- signal, cancel, attempt
     name        TEXT,
     payload     TEXT,
     sender      TEXT,
     message_key TEXT,
-    sent_at     TEXT NOT NULL
+    sent_at     INTEGER NOT NULL
 ) STRICT;
 
 CREATE INDEX inbox_by_run ON inbox (run);
@@ -85,7 +86,7 @@ CREATE INDEX inbox_by_run ON inbox (run);
 CREATE TABLE message_keys (
     chain_id    TEXT NOT NULL,
     message_key TEXT NOT NULL,
-    sent_at     TEXT NOT NULL,
+    sent_at     INTEGER NOT NULL,
     PRIMARY KEY (chain_id, message_key)
 ) STRICT, WITHOUT ROWID;
 
@@ -103,7 +104,7 @@ CREATE TABLE owners (
     pid       INTEGER NOT NULL,
     host      TEXT NOT NULL,
     boot_id   TEXT NOT NULL,
-    since     TEXT NOT NULL,
+    since     INTEGER NOT NULL,
     socket    TEXT,
     role      TEXT NOT NULL,               -- worker: drives everything it knows; guest: its own
     workflows TEXT NOT NULL                -- JSON array of the names it knows
@@ -112,7 +113,7 @@ CREATE TABLE owners (
 CREATE TABLE live (
     run         INTEGER PRIMARY KEY REFERENCES runs (key) ON DELETE CASCADE,
     owner       TEXT,
-    owned_since TEXT,
+    owned_since INTEGER,
     problem     TEXT,
     progress    TEXT
 ) STRICT;
@@ -124,7 +125,7 @@ CREATE TABLE heartbeats (
     run     INTEGER NOT NULL REFERENCES runs (key) ON DELETE CASCADE,
     seq     INTEGER NOT NULL,
     details TEXT NOT NULL,
-    at      TEXT NOT NULL,
+    at      INTEGER NOT NULL,
     PRIMARY KEY (run, seq)
 ) STRICT, WITHOUT ROWID;
 
@@ -133,19 +134,43 @@ SELECT r.workflow_id, r.run_id, r.workflow, r.status,
        (SELECT group_concat(w.signal, ', ') FROM waits w WHERE w.run = r.key) AS waiting_for,
        json_extract(l.problem, '$.message') AS problem,
        r.input, r.result, json_extract(r.error, '$.message') AS error,
-       r.created_at, r.updated_at, r.closed_at, r.deadline, r.due_at,
-       o.pid AS owner_pid, o.host AS owner_host, l.progress, r.labels, r.history_length
+       strftime('%Y-%m-%dT%H:%M:%S', r.created_at / 1000000, 'unixepoch')
+           || printf('.%06dZ', r.created_at % 1000000) AS created_at,
+       strftime('%Y-%m-%dT%H:%M:%S', z.time / 1000000, 'unixepoch')
+           || printf('.%06dZ', z.time % 1000000) AS updated_at,
+       strftime('%Y-%m-%dT%H:%M:%S', r.closed_at / 1000000, 'unixepoch')
+           || printf('.%06dZ', r.closed_at % 1000000) AS closed_at,
+       strftime('%Y-%m-%dT%H:%M:%S', r.deadline / 1000000, 'unixepoch')
+           || printf('.%06dZ', r.deadline % 1000000) AS deadline,
+       strftime('%Y-%m-%dT%H:%M:%S', r.due_at / 1000000, 'unixepoch')
+           || printf('.%06dZ', r.due_at % 1000000) AS due_at,
+       o.pid AS owner_pid, o.host AS owner_host, l.progress, r.labels,
+       z.position AS history_length
 FROM runs r
+LEFT JOIN events z ON z.run = r.key
+    AND z.position = (SELECT max(position) FROM events WHERE run = r.key)
 LEFT JOIN live l ON l.run = r.key
 LEFT JOIN owners o ON o.id = l.owner;
 
 CREATE VIEW waiting_view AS
-SELECT r.workflow_id, w.signal, w.prompt, w.expected, w.since, w.until, r.workflow, r.run_id
+SELECT r.workflow_id, w.signal, w.prompt, w.expected,
+       strftime('%Y-%m-%dT%H:%M:%S', w.since / 1000000, 'unixepoch')
+           || printf('.%06dZ', w.since % 1000000) AS since,
+       strftime('%Y-%m-%dT%H:%M:%S', w.until / 1000000, 'unixepoch')
+           || printf('.%06dZ', w.until % 1000000) AS until,
+       r.workflow, r.run_id
 FROM waits w JOIN runs r ON r.key = w.run
 ORDER BY w.since;
 
 CREATE VIEW events_view AS
-SELECT r.workflow_id, r.run_id, e.position, e.type, e.time, e.seq, e.name, e.payload, e.data
+SELECT r.workflow_id, r.run_id, e.position, e.type,
+       strftime('%Y-%m-%dT%H:%M:%S', e.time / 1000000, 'unixepoch')
+           || printf('.%06dZ', e.time % 1000000) AS time,
+       strftime('%Y-%m-%dT%H:%M:%S', e.at / 1000000, 'unixepoch')
+           || printf('.%06dZ', e.at % 1000000) AS at,
+       strftime('%Y-%m-%dT%H:%M:%S', e.started_at / 1000000, 'unixepoch')
+           || printf('.%06dZ', e.started_at % 1000000) AS started_at,
+       e.seq, e.name, e.payload, e.data
 FROM events e JOIN runs r ON r.key = e.run;
 
 CREATE VIEW activities_view AS
@@ -155,7 +180,11 @@ SELECT r.workflow_id, r.run_id, a.seq, a.activity,
            ELSE CASE WHEN r.status = 'running' THEN 'open' ELSE 'abandoned' END END AS state,
        a.failed_attempts + a.interrupted_attempts
            + (a.ended IS NULL OR a.ended <> 'ActivityCancelRequested') AS attempts,
-       a.arguments, a.outcome, a.scheduled_at, a.ended_at
+       a.arguments, a.outcome,
+       strftime('%Y-%m-%dT%H:%M:%S', a.scheduled_at / 1000000, 'unixepoch')
+           || printf('.%06dZ', a.scheduled_at % 1000000) AS scheduled_at,
+       strftime('%Y-%m-%dT%H:%M:%S', a.ended_at / 1000000, 'unixepoch')
+           || printf('.%06dZ', a.ended_at % 1000000) AS ended_at
 FROM (
     SELECT run, seq,
            max(name) FILTER (WHERE type = 'ActivityScheduled') AS activity,

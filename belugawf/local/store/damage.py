@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, Unpack
 
 from belugawf.executor import Problem, RunId, RunInfo
-from belugawf.model.durations import parse_instant
+from belugawf.model.durations import from_micros, to_micros
 from belugawf.model.errors import BelugaError, DamagedError, DurationError
 from belugawf.model.soundness import UNREADABLE
 
@@ -58,16 +58,14 @@ def damaged(run: str, error: BaseException) -> DamagedError:
 
 
 def check_row(row: RunRow) -> None:
-    """Raise `DamagedError` if a run's own moments cannot be read."""
+    """Raise `DamagedError` if a run's own moments make no sense."""
     with reading(lambda: row.workflow_id):
-        for text in (row.created_at, row.deadline, row.due_at):
-            if text is not None:
-                parse_instant(text)
+        for moment in (row.created_at, row.updated_at, row.closed_at, row.deadline, row.due_at):
+            from_micros(to_micros(moment))
 
 
 def placeholder(row: RunRow, error: DamagedError, provider: str) -> RunInfo:
     """What lists show of a run that cannot be read."""
-    created = or_else(0, parse_instant, row.created_at)
     return RunInfo(
         workflow_id=row.workflow_id,
         run_id=RunId(row.run_id),
@@ -80,9 +78,9 @@ def placeholder(row: RunRow, error: DamagedError, provider: str) -> RunInfo:
         problem=Problem(
             code=error.code, message=error.message, hint=error.hint, exit_code=error.exit_code
         ),
-        created_at=created,
-        updated_at=or_else(created, parse_instant, row.updated_at),
-        closed_at=None if row.closed_at is None else or_else(None, parse_instant, row.closed_at),
+        created_at=_or_0(row.created_at),
+        updated_at=_or_0(row.updated_at),
+        closed_at=None if row.closed_at is None else _or_0(row.closed_at),
         deadline=None,
         owner=None,
         provider=provider,
@@ -91,3 +89,7 @@ def placeholder(row: RunRow, error: DamagedError, provider: str) -> RunInfo:
         progress=None,
         history_length=row.history_length,
     )
+
+
+def _or_0(moment: int) -> int:
+    return or_else(0, from_micros, to_micros(moment)) or 0

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from belugawf.model.durations import format_instant
+from belugawf.model.durations import to_micros
 from belugawf.probe import Finding, Probe
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class LocalProbe(Probe):
         """Not if the database cannot be read, so that the caller finds out why."""
         if self.nothing_stored(settings):
             return True
-        return _column(settings.db, _BUSY, (format_instant(now),)) == [0]
+        return _column(settings.db, _BUSY, (to_micros(now),)) == [0]
 
     def run_ids(self, settings: Place, prefix: str) -> Iterable[str]:
         """200 at most."""

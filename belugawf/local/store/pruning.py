@@ -19,6 +19,8 @@ from typing import TypeAlias, TypeVar
 from belugawf.executor import Pruned
 from belugawf.local.file.database import Database
 from belugawf.local.file.writer import Writer
+from belugawf.local.store.queries import LENGTH
+from belugawf.model.durations import to_micros
 from belugawf.model.values import frozen
 
 T = TypeVar("T")
@@ -29,10 +31,11 @@ _HOLD_S = 0.01
 _AT_ONCE = 1_000
 
 # Key, chain, length of the history, and `created_at`, in which order they are looked for.
-Ended: TypeAlias = tuple[int, str, int, str]
+Ended: TypeAlias = tuple[int, str, int, int]
 
 # What has ended long ago was created before that: the young ones are not even looked at.
-_ENDED = """SELECT key, chain_id, history_length, created_at FROM runs INDEXED BY runs_by_age
+_ENDED = f"""SELECT key, chain_id, {LENGTH.format("key")}, created_at
+    FROM runs INDEXED BY runs_by_age
     WHERE created_at < :before AND (created_at, key) > (:created_at, :key)
     AND status <> 'running' AND closed_at < :before
     AND (:status IS NULL OR status = :status) AND (:workflow IS NULL OR workflow = :workflow)
@@ -41,9 +44,9 @@ _ENDED = """SELECT key, chain_id, history_length, created_at FROM runs INDEXED B
 
 @frozen(kw_only=True)
 class Selection:
-    """Which ended runs: closed before that moment (ISO 8601), of that status and workflow."""
+    """Which ended runs: closed before that instant, of that status and workflow."""
 
-    before: str
+    before: int
     status: str | None = None
     workflow: str | None = None
 
@@ -91,10 +94,10 @@ class Pruner:
     def _ended(self) -> Iterator[list[Ended]]:
         """The runs of the selection, oldest first, some at a time."""
         chosen = self._selection
-        key, created_at = 0, ""
+        key, created_at = 0, -1
         while True:
             values = {
-                "before": chosen.before,
+                "before": to_micros(chosen.before),
                 "status": chosen.status,
                 "workflow": chosen.workflow,
                 "created_at": created_at,

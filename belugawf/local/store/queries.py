@@ -19,18 +19,22 @@ from belugawf.local.store.damage import or_else, reading
 from belugawf.local.store.probe import AWAITED_SIGNALS
 from belugawf.local.store.rows import Message, OwnerRow, RunRow, WaitRow
 from belugawf.model import events as e
-from belugawf.model.durations import format_instant, parse_instant
+from belugawf.model.durations import MICROSECOND_NS, from_micros, to_micros
 from belugawf.model.errors import RunNotFoundError
 from belugawf.model.soundness import check_history
 
 Connection: TypeAlias = sqlite3.Connection
 
+# How many events a run has, whose key is in that column.
+LENGTH = "coalesce((SELECT max(position) FROM events WHERE run = {}), 0)"
 RUN_COLUMNS = (
-    "r.key, r.run_id, r.workflow_id, r.chain_id, r.parent_run_id, r.workflow, r.status, r.input, "
-    "r.result, r.error, r.labels, r.created_at, r.updated_at, r.closed_at, r.deadline, r.due_at, "
-    "r.begun, r.history_length, l.owner, l.owned_since, l.problem, l.progress"
+    "r.key, r.run_id, r.workflow_id, r.chain_id, r.parent_run_id, r.workflow, r.status, r.begun, "
+    "r.labels, r.input, r.result, r.error, l.owner, l.problem, l.progress, "
+    f"{LENGTH.format('r.key')}, r.created_at, "
+    "(SELECT time FROM events WHERE run = r.key ORDER BY position DESC LIMIT 1), "
+    "r.closed_at, r.deadline, r.due_at, l.owned_since"
 )
-EVENT_COLUMNS = "position, type, time, seq, name, payload, data"
+EVENT_COLUMNS = "position, type, time, at, started_at, seq, name, data, payload"
 _RUNS = f"SELECT {RUN_COLUMNS} FROM runs r LEFT JOIN live l ON l.run = r.key"
 
 # Which of the runs that can move are looked for; each ends at its limit without sorting.
@@ -79,7 +83,7 @@ class Queries:
         """
         skipped = set(excluding)
         values = {
-            "now": format_instant(now),
+            "now": to_micros(now),
             "limit": limit,
             "skipped": json.dumps(list(skipped)),
             "workflow": workflow,
@@ -88,23 +92,21 @@ class Queries:
         with self.database.reading() as db:
             if among is not None:
                 values["chosen"] = json.dumps([run for run in among if run not in skipped])
-                return [RunRow(*row) for row in db.execute(_MOVABLE_AMONG, values)]
+                return [RunRow.of(row) for row in db.execute(_MOVABLE_AMONG, values)]
             rows = [db.execute(query, values).fetchall() for query in (_WITH_MESSAGE, _DUE)]
         # In turn, so that neither many messages nor many timers keep the others waiting.
         both = {row[0]: row for pair in zip_longest(*rows) for row in pair if row is not None}
-        return [RunRow(*row) for row in islice(both.values(), limit)]
+        return [RunRow.of(row) for row in islice(both.values(), limit)]
 
     def next_due(self, after: int) -> int | None:
         """The next moment after `after` at which any open run is due."""
         with self.database.reading() as db:
-            rows = db.execute(
-                "SELECT due_at FROM runs INDEXED BY runs_due "
-                "WHERE status = 'running' AND due_at > ? ORDER BY due_at",
-                (format_instant(after),),
-            )
-            # The first, but for what a hand has left there.
-            moments = (or_else(None, parse_instant, row[0]) for row in rows)
-            return next((moment for moment in moments if moment is not None), None)
+            row = db.execute(
+                "SELECT min(due_at) FROM runs INDEXED BY runs_due "
+                "WHERE status = 'running' AND due_at > ?",
+                (to_micros(after),),
+            ).fetchone()
+            return from_micros(row[0])
 
     def mail(self, runs: Iterable[int]) -> set[int]:
         """Those of the runs that have unread messages."""
@@ -130,8 +132,8 @@ class Queries:
     def lengths(self, runs: Iterable[int]) -> dict[int, int]:
         """How long the histories of these runs are now, by key, for those that are stored."""
         asked = json.dumps(list(runs))
-        sql = "SELECT key, history_length FROM runs WHERE key IN (SELECT value FROM json_each(?))"
-        return dict(self._all(sql, asked))
+        which = "WHERE key IN (SELECT value FROM json_each(?))"
+        return dict(self._all(f"SELECT key, {LENGTH.format('key')} FROM runs {which}", asked))
 
     # -- runs and waits --------------------------------------------------------------------------
 
@@ -204,7 +206,7 @@ class Queries:
                 values.append(text)
         with self.database.reading() as db:
             if since is not None:
-                moment = format_instant(since)
+                moment = since // MICROSECOND_NS
                 # A clock that was set back leaves older runs between: `created_at` decides.
                 clauses += ["r.key >= ?", "r.created_at >= ?"]
                 values += [self._first_since(db, moment), moment]
@@ -226,9 +228,9 @@ class Queries:
                 f"WHERE {' AND '.join(clauses) or '1'} ORDER BY {key} DESC LIMIT ?",
                 (*values, -1 if limit is None else limit),
             )
-            return [RunRow(*row) for row in rows]
+            return [RunRow.of(row) for row in rows]
 
-    def _first_since(self, db: Connection, moment: str) -> int:
+    def _first_since(self, db: Connection, moment: int) -> int:
         """The lowest key of the runs that were created at or after that moment."""
         row = db.execute(
             "SELECT min(key) FROM runs INDEXED BY runs_by_age WHERE created_at >= ?", (moment,)
@@ -324,7 +326,7 @@ class Queries:
     # -- within a transaction --------------------------------------------------------------------
 
     def _rows(self, db: Connection, tail: str, values: Sequence[Any] = ()) -> list[RunRow]:
-        return [RunRow(*row) for row in db.execute(f"{_RUNS} {tail}", tuple(values))]
+        return [RunRow.of(row) for row in db.execute(f"{_RUNS} {tail}", tuple(values))]
 
     def _events(
         self, db: Connection, run: int, after: int = 0, limit: int | None = None

@@ -12,17 +12,18 @@ from belugawf.executor import IfExists
 from belugawf.executor.info import NewRun
 from belugawf.local.store.damage import or_else, reading
 from belugawf.model import events as e
-from belugawf.model.durations import format_instant, parse_instant
+from belugawf.model.durations import MICROSECOND_NS, from_micros
 from belugawf.model.history import OpenWork
 from belugawf.model.outcomes import Outcome
 from belugawf.model.values import frozen
 
-_LONG_AGO = format_instant(0)
-
 
 @frozen()
 class RunRow:
-    """A run as it is stored: times and JSON are still texts."""
+    """A run as it is stored. Times are nanoseconds since 1970; what is JSON is still text.
+
+    `history_length` and `updated_at` are those of its last event.
+    """
 
     key: int
     run_id: str
@@ -31,21 +32,39 @@ class RunRow:
     parent_run_id: str | None
     workflow: str
     status: str
+    begun: int
+    labels: str
     input: str | None
     result: str | None
     error: str | None
-    labels: str
-    created_at: str
-    updated_at: str
-    closed_at: str | None
-    deadline: str | None
-    due_at: str | None
-    begun: int
-    history_length: int
     owner: str | None
-    owned_since: str | None
     problem: str | None
     progress: str | None
+    history_length: int
+    created_at: int
+    updated_at: int
+    closed_at: int | None
+    deadline: int | None
+    due_at: int | None
+    owned_since: int | None
+
+    @classmethod
+    def of(cls, columns: Sequence[Any]) -> RunRow:
+        """The run of a row of `RUN_COLUMNS`."""
+        *texts, length, created, updated, closed, deadline, due, owned = columns
+        values = (
+            *texts,
+            length,
+            *map(_instant, (created, created if updated is None else updated)),
+            *map(_instant, (closed, deadline, due)),
+            or_else(None, from_micros, owned),
+        )
+        return cls(*values)
+
+
+def _instant(stored: int | None) -> int | None:
+    """Whatever is there: a row that makes no sense is shown all the same, with a problem."""
+    return None if stored is None else stored * MICROSECOND_NS
 
 
 @frozen()
@@ -71,7 +90,7 @@ class Message:
     def of(cls, columns: Sequence[Any]) -> Message:
         """The message of a row of `inbox`."""
         id, run, kind, name, payload, sender, key, sent_at = columns
-        at = or_else(None, parse_instant, sent_at)
+        at = or_else(None, from_micros, sent_at)
         message = cls(id, run, kind, name, payload, sender, key, at or 0)
         sound = at is not None and or_else(False, message._is_sound)
         return message if sound else replace(message, sound=False)
@@ -95,7 +114,7 @@ class OwnerRow:
     pid: int
     host: str
     boot_id: str
-    since: str
+    since: int
     socket: str | None
     role: str
     workflows: frozenset[str]
@@ -105,10 +124,9 @@ class OwnerRow:
         """The owner of a row of `owners`."""
         id, pid, host, boot_id, since, socket, role, workflows = columns
         # No history: whoever edited it, it may be lost. What counts is the lock of that id.
-        if or_else(None, parse_instant, since) is None:
-            since = _LONG_AGO
         names: frozenset[str] = or_else(frozenset(), lambda: frozenset(json.loads(workflows)))
-        return cls(id, pid, host, boot_id, since, socket, role, names)
+        began = or_else(None, from_micros, since) or 0
+        return cls(id, pid, host, boot_id, began, socket, role, names)
 
 
 @frozen()
@@ -131,7 +149,7 @@ class WaitRow:
         """The wait of a row of `waits` with its run's names. Raises `DamagedError`."""
         run, workflow_id, run_id, workflow, signal, since, until, *rest = columns
         with reading(lambda: workflow_id):
-            moments = (parse_instant(since), None if until is None else parse_instant(until))
+            moments = (from_micros(since) or 0, from_micros(until))
         return cls(run, workflow_id, run_id, workflow, signal, *moments, *rest)
 
 
@@ -151,10 +169,10 @@ class Turn:
     """What one turn of one run writes, and what became of that.
 
     `length` is the history's length before, `read_to` the last inbox message that it took in.
-    `due_at` is when the run can move again without a message (`None`: never). `release` lets the
-    run go, unless something has come meanwhile. `keep`: it stays ours even if it ends, because a
-    thread that cannot be stopped works for it. `progress` is JSON, `None` if it is unchanged.
-    `reason` is what the database said of an unwritable one.
+    `due_at` is when the run can move again without a message (`None`: never); `moves` if that is to
+    be stored. `release` lets the run go, unless something has come meanwhile. `keep`: it stays ours
+    even if it ends, because a thread that cannot be stopped works for it. `progress` is JSON,
+    `None` if it is unchanged. `reason` is what the database said of an unwritable one.
     """
 
     run: int
@@ -162,6 +180,7 @@ class Turn:
     events: list[e.Event] = field(default_factory=list)
     read_to: int = 0
     due_at: int | None = None
+    moves: bool = True
     release: bool = False
     keep: bool = False
     progress: str | None = None

@@ -17,6 +17,7 @@ from belugawf.executor import IfExists
 from belugawf.executor.info import NewRun
 from belugawf.host.clock import Clock
 from belugawf.local.file.database import Database
+from belugawf.local.store.appending import Appender
 from belugawf.local.store.damage import reading
 from belugawf.local.store.queries import Connection, Queries
 from belugawf.local.store.rows import (
@@ -32,7 +33,7 @@ from belugawf.local.store.rows import (
 )
 from belugawf.local.store.writing import (
     HAS_ENDED,
-    close_run,
+    close_runs,
     free_ended,
     insert_events,
     insert_run,
@@ -40,10 +41,9 @@ from belugawf.local.store.writing import (
     last_time,
     let_go,
     mark_problem,
-    project_waits,
 )
 from belugawf.model import events as e
-from belugawf.model.durations import format_instant
+from belugawf.model.durations import MICROSECOND_NS, to_micros
 from belugawf.model.errors import AlreadyExistsError, RunEndedError
 from belugawf.model.history import OpenWork
 from belugawf.model.outcomes import Outcome
@@ -58,6 +58,7 @@ class Store(Queries):
     def __init__(self, database: Database, clock: Clock) -> None:
         self.database = database
         self.clock = clock
+        self._appender = Appender(database)
 
     # -- callers ---------------------------------------------------------------------------------
 
@@ -84,7 +85,9 @@ class Store(Queries):
                 )
             if found.status == "running":
                 self._terminate(db, found, "replaced by a new run", None)
-        return insert_run(db, new, self.clock.now())
+        created = insert_run(db, new, self.clock.now())
+        self._appender.born(created[0].key)
+        return created
 
     def send(
         self,
@@ -130,10 +133,10 @@ class Store(Queries):
             )
             return row, self._owner(db, row.owner), False
 
-    def _stamp(self, db: Connection, row: RunRow) -> str:
+    def _stamp(self, db: Connection, row: RunRow) -> int:
         """When a message to the run is sent: never before the run's previous one."""
         last = db.execute("SELECT last_sent_at FROM runs WHERE key = ?", (row.key,)).fetchone()[0]
-        sent_at = max(format_instant(self.clock.now()), last or "")
+        sent_at: int = max(self.clock.now() // MICROSECOND_NS, last or 0)
         db.execute("UPDATE runs SET last_sent_at = ? WHERE key = ?", (sent_at, row.key))
         return sent_at
 
@@ -163,11 +166,12 @@ class Store(Queries):
         ends = any(message.kind == "attempt" for message in inbox)
         work = OpenWork.of(self._events(db, row.key)) if ends else OpenWork()
         notes = unread_notes(inbox, work, row.history_length, time)
-        length = row.history_length + len(notes) + 1
-        end = e.WorkflowTerminated(position=length, time=time, reason=reason, sender=sender)
-        insert_events(db, row.key, [*notes, end])
+        position = row.history_length + len(notes) + 1
+        end = e.WorkflowTerminated(position=position, time=time, reason=reason, sender=sender)
+        insert_events(db, [(row.key, event) for event in (*notes, end)])
         # Its owner may have something at work for it, and frees it when that has ended.
-        close_run(db, row.key, end, length, keep=row.owner is not None)
+        close_runs(db, [(row.key, end, row.owner is not None)])
+        self._appender.forget(row.key)
 
     # -- the owner of runs -----------------------------------------------------------------------
 
@@ -181,28 +185,27 @@ class Store(Queries):
         """
         try:
             with self.database.write() as db:
-                return self._commit_all(db, turns, owner, starts)
+                started = self._commit_all(db, turns, owner, starts)
+            self._appender.committed()
+            return started
         except _RefusedError:
             pass  # which is rare: once more, each in a savepoint of its own
         with self.database.write() as db:
+            self._appender.begin(db, owner)
             for turn in turns:
-                outcome = _alone(db, partial(self._append, db, turn, owner))
-                if isinstance(outcome, Exception):
-                    turn.settle(AppendOutcome.UNWRITABLE, str(outcome))
-                else:
-                    turn.settle(outcome)
+                error = _alone(db, partial(self._appender.append, db, [turn]))
+                if isinstance(error, Exception):
+                    turn.settle(AppendOutcome.UNWRITABLE, str(error))
             started = [_alone(db, partial(self._create, db, x.new, x.if_exists)) for x in starts]
         return [self.database.explain(x) if isinstance(x, sqlite3.Error) else x for x in started]
 
     def _commit_all(
         self, db: Connection, turns: Sequence[Turn], owner: str, starts: Sequence[Start]
     ) -> Sequence[Started]:
+        self._appender.begin(db, owner)
         try:
-            for turn in turns:
-                outcome = self._append(db, turn, owner)
-                turn.settle(outcome)
-                if outcome not in _WRITTEN:
-                    raise _RefusedError
+            if not self._appender.append(db, turns):
+                raise _RefusedError
             return [self._create(db, start.new, start.if_exists) for start in starts]
         except _RefusedError:
             raise
@@ -210,48 +213,6 @@ class Store(Queries):
             if _concerns_all(error):
                 raise
             raise _RefusedError from error
-
-    def _append(self, db: Connection, turn: Turn, owner: str) -> AppendOutcome:
-        found = db.execute(
-            "SELECT l.owner, l.problem, (SELECT max(id) FROM inbox WHERE run = r.key) "
-            "FROM runs r JOIN live l ON l.run = r.key "
-            "WHERE r.key = ? AND r.history_length = ? AND r.status = 'running'",
-            (turn.run, turn.length),
-        ).fetchone()
-        if found is None or found[0] != owner:
-            return AppendOutcome.FENCED
-        problem, newest = found[1:]
-        newer = newest is not None and newest > turn.read_to
-        if turn.closes and newer:
-            return AppendOutcome.OVERTAKEN
-        insert_events(db, turn.run, turn.events)
-        if turn.read_to:
-            db.execute("DELETE FROM inbox WHERE run = ? AND id <= ?", (turn.run, turn.read_to))
-        length = turn.length + len(turn.events)
-        if turn.closes:
-            close_run(db, turn.run, turn.events[-1], length, keep=turn.keep)
-            return AppendOutcome.RELEASED
-        db.execute(
-            "UPDATE runs SET history_length = ?, updated_at = coalesce(?, updated_at), due_at = ?, "
-            "begun = 1 WHERE key = ?",
-            (
-                length,
-                format_instant(turn.events[-1].time) if turn.events else None,
-                None if turn.due_at is None else format_instant(turn.due_at),
-                turn.run,
-            ),
-        )
-        project_waits(db, turn.run, turn.events)
-        if problem is not None or turn.progress is not None:
-            # Who takes a turn has no problem any more.
-            db.execute(
-                "UPDATE live SET problem = NULL, progress = coalesce(?, progress) WHERE run = ?",
-                (turn.progress, turn.run),
-            )
-        if turn.release and not newer:
-            let_go(db, turn.run)
-            return AppendOutcome.RELEASED
-        return AppendOutcome.COMMITTED
 
     def abandon(self, runs: Sequence[int], owner: str, ends: Sequence[Outcome] = ()) -> None:
         """Release runs, even with unread messages: this process will not drive them.
@@ -261,8 +222,7 @@ class Store(Queries):
         with self.database.write() as db:
             keep_ends(db, ends, owner)
             free_ended(db, runs, owner)
-            for run in runs:
-                let_go(db, run, owner)
+            let_go(db, runs, owner)
 
     def free_ended(self, runs: Iterable[int], owner: str) -> None:
         """Drop our ownership of those of the runs that have ended."""
@@ -293,13 +253,12 @@ class Store(Queries):
                     news.add(run)
             free = [run for run in problems if run not in keep]
             free_ended(db, free, owner)
-            for run in free:
-                let_go(db, run, owner)
+            let_go(db, free, owner)
         return news
 
     def save_heartbeats(self, beats: Sequence[tuple[int, int, str]]) -> None:
         """Save what attempts reported, as (run, seq, JSON): the last report of each activity."""
-        at = format_instant(self.clock.now())
+        at = to_micros(self.clock.now())
         with self.database.write() as db:
             db.executemany(
                 "INSERT INTO heartbeats (run, seq, details, at) SELECT ?, ?, ?, ? "
@@ -334,7 +293,7 @@ class Store(Queries):
                     owner.pid,
                     owner.host,
                     owner.boot_id,
-                    owner.since,
+                    to_micros(owner.since),
                     owner.socket,
                     owner.role,
                     json.dumps(sorted(owner.workflows)),
@@ -384,7 +343,7 @@ class Store(Queries):
 
         Returns the runs that still had that owner, as they are now, with the old one as `owner`.
         """
-        now = format_instant(self.clock.now())
+        now = to_micros(self.clock.now())
         with self.database.write() as db:
             self.database.places.check(at_once=True)
             claimed = []
@@ -406,10 +365,6 @@ _DISK_TROUBLE = (
     *("SQLITE_BUSY", "SQLITE_CANTOPEN", "SQLITE_CORRUPT", "SQLITE_FULL", "SQLITE_IOERR"),
     *("SQLITE_NOMEM", "SQLITE_NOTADB", "SQLITE_READONLY"),
 )
-
-
-# The outcomes of turns that are part of the transaction.
-_WRITTEN = (AppendOutcome.COMMITTED, AppendOutcome.RELEASED)
 
 
 class _RefusedError(Exception):

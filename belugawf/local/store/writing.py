@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from belugawf.executor.info import NewRun
-from belugawf.local.store.damage import or_else
-from belugawf.local.store.queries import EVENT_COLUMNS, Connection
+from belugawf.local.store.queries import EVENT_COLUMNS, LENGTH, Connection
 from belugawf.local.store.rows import RunRow
 from belugawf.model import events as e
 from belugawf.model.codec import encode
-from belugawf.model.durations import format_instant, parse_instant
+from belugawf.model.durations import MICROSECOND_NS, to_micros
 from belugawf.model.history import STATUS_OF
 from belugawf.model.outcomes import Outcome
 
@@ -21,29 +20,17 @@ HAS_ENDED = "(SELECT status FROM runs WHERE key = live.run) <> 'running'"
 
 
 _NEW_RUN = """INSERT INTO runs (run_id, workflow_id, chain_id, workflow, input, labels, created_at,
-        updated_at, deadline, due_at, history_length)
-    VALUES (:run_id, :workflow_id, :chain_id, :workflow, :input, :labels, :created_at,
-        :updated_at, :deadline, :due_at, :history_length)"""
+        deadline, due_at) VALUES (?,?,?,?,?,?,?,?,?)"""
 
 
 def insert_run(db: Connection, new: NewRun, now: int) -> tuple[RunRow, e.WorkflowStarted]:
     """A new run, with its first event."""
     deadline = None if new.timeout_ns is None else now + new.timeout_ns
-    text = format_instant(now)
-    stored: dict[str, Any] = {
-        "run_id": new.run_id,
-        "workflow_id": new.workflow_id,
-        "chain_id": new.run_id,
-        "workflow": new.workflow,
-        "input": new.input,
-        "labels": json.dumps(dict(new.labels), ensure_ascii=False),
-        "created_at": text,
-        "updated_at": text,
-        "deadline": None if deadline is None else format_instant(deadline),
-        "due_at": text,
-        "history_length": 1,
-    }
-    key = db.execute(_NEW_RUN, stored).lastrowid
+    created_at = now // MICROSECOND_NS
+    labels = json.dumps(dict(new.labels), ensure_ascii=False)
+    texts = (new.run_id, new.workflow_id, new.run_id, new.workflow, new.input, labels)
+    moments = (created_at, to_micros(deadline), created_at)
+    key = db.execute(_NEW_RUN, (*texts, *moments)).lastrowid
     assert key is not None
     started = e.WorkflowStarted(
         position=1,
@@ -56,29 +43,39 @@ def insert_run(db: Connection, new: NewRun, now: int) -> tuple[RunRow, e.Workflo
         python=new.python,
         belugawf=new.belugawf,
     )
-    insert_events(db, key, [started])
+    insert_events(db, [(key, started)])
     if new.labels:
         db.executemany(
             "INSERT INTO labels (name, value, run) VALUES (?,?,?)",
             [(name, value, key) for name, value in new.labels.items()],
         )
-    owned_since = text if new.owner else None
     db.execute(
-        "INSERT INTO live (run, owner, owned_since) VALUES (?,?,?)", (key, new.owner, owned_since)
+        "INSERT INTO live (run, owner, owned_since) VALUES (?,?,?)",
+        (key, new.owner, created_at if new.owner else None),
     )
     row = RunRow(
-        **stored,
         key=key,
+        run_id=new.run_id,
+        workflow_id=new.workflow_id,
+        chain_id=new.run_id,
         parent_run_id=None,
+        workflow=new.workflow,
         status="running",
+        begun=0,
+        labels=labels,
+        input=new.input,
         result=None,
         error=None,
-        closed_at=None,
-        begun=0,
         owner=new.owner,
-        owned_since=owned_since,
         problem=None,
         progress=None,
+        history_length=started.position,
+        created_at=now,
+        updated_at=now,
+        closed_at=None,
+        deadline=deadline,
+        due_at=now,
+        owned_since=now if new.owner else None,
     )
     return row, started
 
@@ -88,58 +85,67 @@ def last_time(db: Connection, run: int) -> int:
     row = db.execute(
         "SELECT time FROM events WHERE run = ? ORDER BY position DESC LIMIT 1", (run,)
     ).fetchone()
-    return or_else(0, lambda: parse_instant(row[0]))
+    return 0 if row is None else row[0] * MICROSECOND_NS
 
 
-def insert_events(db: Connection, run: int, events: Sequence[e.Event]) -> None:
-    """Append to a history."""
+def insert_events(db: Connection, events: Iterable[tuple[int, e.Event]]) -> None:
+    """Append to the histories of runs."""
     db.executemany(
-        f"INSERT INTO events (run, {EVENT_COLUMNS}) VALUES (?,?,?,?,?,?,?,?)",
-        [(run, *e.to_row(event)) for event in events],
+        f"INSERT INTO events (run, {EVENT_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)",
+        [(run, *e.to_row(event)) for run, event in events],
     )
 
 
-def project_waits(db: Connection, run: int, events: Sequence[e.Event]) -> None:
+def project_waits(db: Connection, events: Iterable[tuple[int, e.Event]]) -> None:
     """Update the table of open waits."""
-    for event in events:
+    began: dict[tuple[int, int], Sequence[Any]] = {}
+    ended: list[tuple[int, int]] = []
+    for run, event in events:
         if isinstance(event, e.WaitStarted):
-            db.execute(
-                "INSERT INTO waits (run, seq, signal, since, until, prompt, expected, schema) "
-                "VALUES (?,?,?,?,?,?,?,?)",
-                (
-                    run,
-                    event.seq,
-                    event.name,
-                    format_instant(event.time),
-                    None if event.until is None else format_instant(event.until),
-                    event.prompt,
-                    event.expected,
-                    event.schema,
-                ),
+            began[run, event.seq] = (
+                run,
+                event.seq,
+                event.name,
+                to_micros(event.time),
+                to_micros(event.until),
+                event.prompt,
+                event.expected,
+                event.schema,
             )
-        elif isinstance(event, e.WaitEnded):
-            db.execute("DELETE FROM waits WHERE run = ? AND seq = ?", (run, event.seq))
+        elif isinstance(event, e.WaitEnded) and began.pop((run, event.seq), None) is None:
+            ended.append((run, event.seq))
+    if began:
+        db.executemany(
+            "INSERT INTO waits (run, seq, signal, since, until, prompt, expected, schema) "
+            "VALUES (?,?,?,?,?,?,?,?)",
+            began.values(),
+        )
+    if ended:
+        db.executemany("DELETE FROM waits WHERE run = ? AND seq = ?", ended)
 
 
-def close_run(db: Connection, run: int, closing: e.Event, length: int, *, keep: bool) -> None:
-    """End a run with its last event, number `length`. `keep`: its owner keeps it."""
+def close_runs(db: Connection, closed: Sequence[tuple[int, e.Event, bool]]) -> None:
+    """End runs, each with its last event. If the third is true its owner keeps it."""
+    db.executemany(
+        "UPDATE runs SET status = ?, result = ?, error = ?, closed_at = ?, due_at = NULL, "
+        "begun = 1 WHERE key = ?",
+        [_closed(run, closing) for run, closing, _ in closed],
+    )
+    keys = [(run,) for run, _, _ in closed]
+    for table in ("waits", "inbox", "heartbeats"):
+        db.executemany(f"DELETE FROM {table} WHERE run = ?", keys)
+    kept = [(run,) for run, _, keep in closed if keep]
+    db.executemany("UPDATE live SET problem = NULL, progress = NULL WHERE run = ?", kept)
+    freed = [(run,) for run, _, keep in closed if not keep]
+    db.executemany("DELETE FROM live WHERE run = ?", freed)
+
+
+def _closed(run: int, closing: e.Event) -> tuple[Any, ...]:
     result = closing.payload if isinstance(closing, e.WorkflowCompleted) else None
     error = closing.payload if isinstance(closing, e.WorkflowFailed) else None
     if isinstance(closing, e.WorkflowTerminated) and closing.reason:
         error = encode({"type": "Terminated", "message": closing.reason})
-    time = format_instant(closing.time)
-    db.execute(
-        "UPDATE runs SET status = ?, result = ?, error = ?, updated_at = ?, closed_at = ?, "
-        "due_at = NULL, begun = 1, history_length = ? WHERE key = ?",
-        (STATUS_OF[type(closing)], result, error, time, time, length, run),
-    )
-    db.execute("DELETE FROM waits WHERE run = ?", (run,))
-    db.execute("DELETE FROM inbox WHERE run = ?", (run,))
-    if keep:
-        db.execute("UPDATE live SET problem = NULL, progress = NULL WHERE run = ?", (run,))
-    else:
-        db.execute("DELETE FROM live WHERE run = ?", (run,))
-    db.execute("DELETE FROM heartbeats WHERE run = ?", (run,))
+    return STATUS_OF[type(closing)], result, error, to_micros(closing.time), run
 
 
 def keep_ends(db: Connection, ends: Sequence[Outcome], owner: str) -> None:
@@ -156,7 +162,7 @@ def keep_ends(db: Connection, ends: Sequence[Outcome], owner: str) -> None:
                 "run": end.run,
                 "seq": str(end.seq),
                 "payload": text,
-                "at": format_instant(end.at),
+                "at": to_micros(end.at),
                 "owner": owner,
             },
         )
@@ -172,18 +178,18 @@ def mark_problem(
         return False
     marked = db.execute(
         f"UPDATE live SET problem = ? WHERE run = ? AND NOT {HAS_ENDED} "
-        "AND (owner = ? OR (SELECT history_length FROM runs WHERE key = live.run) = ?)",
+        f"AND (owner = ? OR {LENGTH.format('live.run')} = ?)",
         (text, run, owner, length),
     )
     return old is None or marked.rowcount > 0
 
 
-def let_go(db: Connection, run: int, owner: str | None = None) -> None:
-    """Release a run from that owner, by default from any."""
-    db.execute(
+def let_go(db: Connection, runs: Iterable[int], owner: str | None = None) -> None:
+    """Release runs from that owner, by default from any."""
+    db.executemany(
         "UPDATE live SET owner = NULL, owned_since = NULL "
-        "WHERE run = ? AND (? IS NULL OR owner = ?)",
-        (run, owner, owner),
+        "WHERE run = ?1 AND (?2 IS NULL OR owner = ?2)",
+        [(run, owner) for run in runs],
     )
 
 
