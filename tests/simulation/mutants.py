@@ -24,6 +24,7 @@ from belugawf.local.drive.processing import TurnProcessor
 from belugawf.local.drive.table import RunTable
 from belugawf.local.drive.turns import TurnBuilder
 from belugawf.local.file.database import Database
+from belugawf.local.store.appending import Appender
 from belugawf.local.store.store import Store
 from tests.simulation.world import Faults
 
@@ -111,7 +112,7 @@ MUTANTS = (
         "only the owner drives a run, and appends to it",
         "appended to|and the run is|while it was running",
         Change(ReplayCache, "load", "row.owner != owner", "False"),
-        Change(Store, "_append", "found is None or found[0] != owner", "found is None"),
+        Change(Appender, "_judge", "found is None or found[0] != self._owner", "found is None"),
         faults=Faults(commit_unknown=0.2, preempted=0.1),
     ),
     Mutant(
@@ -147,13 +148,13 @@ MUTANTS = (
     Mutant(
         "no run is let go with a message unread",
         "left a message unread",
-        Change(Store, "_append", "if turn.release and not newer:", "if turn.release:"),
+        Change(Appender, "_judge", "elif turn.release and not newer:", "elif turn.release:"),
         faults=Faults(held=0.3, preempted=0.2),
     ),
     Mutant(
         "no run ends over a message unread",
         "is gone unrecorded",
-        Change(Store, "_append", "if turn.closes and newer:", "if False:"),
+        Change(Appender, "_judge", "AppendOutcome.OVERTAKEN if newer", "None if False"),
     ),
     Mutant(
         "no run is taken from an owner who lives",
@@ -166,8 +167,39 @@ MUTANTS = (
         Change(
             Store,
             "_stamp",
-            'max(format_instant(self.clock.now()), last or "")',
-            "format_instant(self.clock.now())",
+            "max(self.clock.now() // MICROSECOND_NS, last or 0)",
+            "self.clock.now() // MICROSECOND_NS",
+        ),
+    ),
+    Mutant(
+        "what is known of a run is forgotten when somebody else has committed",
+        "is gone unrecorded",
+        Change(Appender, "begin", "self._known.clear()", "pass"),
+    ),
+    Mutant(
+        "whether somebody else has committed is asked within the transaction",
+        "is gone unrecorded",
+        Change(
+            Appender,
+            "committed",
+            "self._seen = self._owner, self._version, self._commits + 1",
+            "self._database._process.pause()\n"
+            "    try:\n"
+            "        version, = self._database.writer.execute('PRAGMA data_version').fetchone()\n"
+            "    except Exception:\n"
+            "        return\n"
+            "    self._seen = self._owner, version, self._database.commits",
+        ),
+        faults=Faults(preempted=0.5, lost=0.9),
+    ),
+    Mutant(
+        "a turn without events is checked too",
+        "left a message unread|contradicts itself",
+        Change(
+            Appender,
+            "_judge",
+            "turn.read_to or not turn.events or self._known",
+            "turn.events and self._known",
         ),
     ),
     Mutant(
