@@ -220,7 +220,7 @@ class WorkflowContext:
         request = ActivityRequest(
             mark=mark,
             function=function,
-            arguments=codec.encode(list(args), what=f"arguments of {mark.name}", limit=limit),
+            arguments=codec.encode(args, what=f"arguments of {mark.name}", limit=limit),
             activity_id=id,
             location=_caller(sys._getframe(1)),
         )
