@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from belugawf.authoring.activity import ActivityMark
-from belugawf.authoring.context import ActivityRequest, SignalWait, WorkflowInfo
+from belugawf.authoring.context import SignalWait, WorkflowInfo
 from belugawf.model import commands as c
 from belugawf.model.durations import SECOND_NS
 from belugawf.model.policy import ActivityDefaults, ActivityOptions
@@ -176,22 +176,29 @@ class ReplayRuntime:
         self._check_alive()
         return self._cancel_requested
 
-    def schedule_activity(self, request: ActivityRequest) -> asyncio.Future[str]:
+    def schedule_activity(
+        self,
+        mark: ActivityMark,
+        function: Callable[..., Any] | None,
+        arguments: str,
+        activity_id: str | None,
+        location: str,
+    ) -> asyncio.Future[str]:
         seq = self._next_seq()
         self.commands.append(
             c.ScheduleActivity(
                 seq=seq,
-                name=request.mark.name,
-                arguments=request.arguments,
-                activity_id=request.activity_id or str(seq),
-                options=self._options.of(request.mark),
-                function=request.function,
-                location=request.location,
+                name=mark.name,
+                arguments=arguments,
+                activity_id=activity_id or str(seq),
+                options=self._options.of(mark),
+                function=function,
+                location=location,
             )
         )
-        self.activity_names[seq] = request.mark.name
-        if request.function is not None:
-            self.functions[seq] = request.function
+        self.activity_names[seq] = mark.name
+        if function is not None:
+            self.functions[seq] = function
         result = _Result(loop=self.loop)
         result.seq = seq
         self.results[seq] = result
