@@ -111,10 +111,10 @@ class ReplayRuntime:
 
     # -- what the replayer calls -----------------------------------------------------------------
 
-    def begin_turn(self, now: int) -> list[c.Command]:
+    def begin_turn(self, now: int, *, after_timer: bool) -> list[c.Command]:
         """A fact of that time comes next; returns what will hold the commands of its turn."""
         self._now = now
-        self.loop.begin_turn(now / SECOND_NS)
+        self.loop.begin_turn(now / SECOND_NS, after_timer=after_timer)
         self.commands = []
         return self.commands
 
@@ -199,7 +199,7 @@ class ReplayRuntime:
         self.activity_names[seq] = mark.name
         if function is not None:
             self.functions[seq] = function
-        result = _Result(loop=self.loop)
+        result = self.loop.new_future(_Result)
         result.seq = seq
         self.results[seq] = result
         return result
