@@ -64,7 +64,7 @@ class NumberingLoop(asyncio.AbstractEventLoop):
 
     def __init__(self) -> None:
         self.unhandled = []
-        self._unasked: list[weakref.ref[asyncio.Task[Any]]] = []
+        self._unasked: dict[int, weakref.ref[asyncio.Task[Any]]] = {}
 
     def check(self) -> None:
         """Raise `RunEvicted` once the run is let go, `WorkflowCodeError` outside of a turn."""
@@ -124,11 +124,12 @@ class NumberingLoop(asyncio.AbstractEventLoop):
     def note_done(self, task: asyncio.Task[Any]) -> None:
         """It has ended, and we forget it; somebody may still ask for its exception."""
         if task._log_traceback:
-            self._unasked.append(weakref.ref(task))
+            number, unasked = hash(task), self._unasked
+            unasked[number] = weakref.ref(task, lambda _: unasked.pop(number, None))
 
     def end(self) -> None:
         """The run has ended: errors of its tasks that nobody has asked for go to `unhandled`."""
-        for reference in self._unasked:
+        for reference in list(self._unasked.values()):
             task: Any = reference()
             if task is not None and task._log_traceback:
                 self.call_exception_handler(

@@ -75,7 +75,6 @@ class Replayer:
         )
         self._loop = self._runtime.loop
         self.functions = self._runtime.functions
-        self.activity_names = self._runtime.activity_names
         self._signals = SignalBuffer()
         self._queries: dict[str, Callable[..., Any]] = {}
         self._main: asyncio.Task[str] | None = None

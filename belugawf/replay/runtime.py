@@ -100,7 +100,6 @@ class ReplayRuntime:
         self.timers: dict[int, DurableTimer] = {}
         self.results: dict[int, _Result] = {}
         self.functions: dict[int, Callable[..., Any]] = {}
-        self.activity_names: dict[int, str] = {}
         self.conditions: OrderedDict[asyncio.Future[None], Condition] = OrderedDict()
         self.output = Output()
         self.loop = DeterministicLoop(self, context)  # type: ignore[abstract]
@@ -121,9 +120,6 @@ class ReplayRuntime:
     def pop_result(self, seq: int) -> _Result | None:
         """What waits for that activity; `None` if nothing does."""
         self.functions.pop(seq, None)
-        if self.output.replaying:
-            # Nobody is told of it any more, and a history may have a hundred thousand.
-            self.activity_names.pop(seq, None)
         return self.results.pop(seq, None)
 
     def request_cancel(self) -> bool:
@@ -196,7 +192,6 @@ class ReplayRuntime:
                 location=location,
             )
         )
-        self.activity_names[seq] = mark.name
         if function is not None:
             self.functions[seq] = function
         result = self.loop.new_future(_Result)

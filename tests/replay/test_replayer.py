@@ -649,7 +649,6 @@ def test_functions_are_those_of_open_activities() -> None:
 
     run = Run(code)
     assert run.replayer.functions == {1: work}
-    assert run.replayer.activity_names == {1: "work", 2: "by name"}
     run.complete(1)
     assert run.replayer.functions == {}
 
