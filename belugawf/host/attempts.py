@@ -129,8 +129,12 @@ class AttemptRunner:
 
         For the callback that has started these attempts, in its end. User code runs in this call.
         """
-        started = (self._attempts.get(key) for key in keys)
-        step_now([attempt.task for attempt in started if attempt and attempt.task])
+        tasks = []
+        for key in keys:
+            attempt = self._attempts.get(key)
+            if attempt is not None and attempt.task is not None:
+                tasks.append(attempt.task)
+        step_now(tasks)
 
     def expire(self, now: int) -> None:
         """Stop the attempts that ran over a limit, and deliver that outcome."""

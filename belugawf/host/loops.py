@@ -84,7 +84,9 @@ def step_now(tasks: Sequence[asyncio.Task[Any]]) -> None:
             return
     except BaseException:  # it may be a callable of the user's
         return
-    steps = [ready.pop() for _ in tasks]
+    steps: list[asyncio.Handle] = []
+    while len(steps) < len(tasks):
+        steps.append(ready.pop())
     while steps:
         step = steps.pop()
         try:
