@@ -98,7 +98,9 @@ class Replayer:
         self.applied += 1
         commands = self._runtime.begin_turn(fact.time, after_timer=type(fact) is e.TimerFired)
         self._apply_fact(fact)
-        self._runtime.settle()
+        self._loop.run_ready()
+        if self._runtime.conditions:
+            self._runtime.check_conditions()
         main = self._main
         if main is not None and (main.done() or self._loop.exit is not None) and not self.closed:
             commands.append(self._ending(main))

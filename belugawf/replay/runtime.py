@@ -127,13 +127,12 @@ class ReplayRuntime:
         first, self._cancel_requested = not self._cancel_requested, True
         return first
 
-    def settle(self) -> None:
-        """Run until nothing is ready and no condition has come true."""
-        self.loop.run_ready()
-        while self.conditions and self.loop.exit is None and self._check_conditions():
+    def check_conditions(self) -> None:
+        """Nothing is ready: look at the conditions, and run until none has come true."""
+        while self.conditions and self.loop.exit is None and self._wake_one():
             self.loop.run_ready()
 
-    def _check_conditions(self) -> bool:
+    def _wake_one(self) -> bool:
         """Wake whoever has waited longest of those whose condition holds: it may change that.
 
         Whether there is something to run now; a condition that does not hold may have seen to that.
