@@ -221,6 +221,7 @@ Annotations: TypeAlias = tuple[tuple[Any, ...], Any, Any]
 def annotations_of(function: Callable[..., Any]) -> Annotations:
     """The annotations of the positional parameters, of `*args` (or None), and of the result.
 
+    What has none is `Any`, which nothing has to be converted to.
     They are kept with the function: a closure lives no longer than its run, with all it holds.
     """
     known: Annotations | None = None
@@ -238,10 +239,14 @@ def _read_annotations(function: Callable[..., Any]) -> Annotations:
     positional, rest = [], None
     for parameter in signature.parameters.values():
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-            positional.append(parameter.annotation)
+            positional.append(_or_any(parameter.annotation))
         elif parameter.kind is parameter.VAR_POSITIONAL:
-            rest = parameter.annotation
-    return tuple(positional), rest, signature.return_annotation
+            rest = _or_any(parameter.annotation)
+    return tuple(positional), rest, _or_any(signature.return_annotation)
+
+
+def _or_any(annotation: Any) -> Any:
+    return Any if annotation is inspect.Parameter.empty else annotation
 
 
 # -- direct calls --------------------------------------------------------------------------------

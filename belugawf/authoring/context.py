@@ -16,7 +16,7 @@ from functools import cached_property
 from random import Random
 from typing import Any, Protocol, TypeVar
 
-from belugawf.authoring.activity import ActivityMark, annotations_of, mark_of
+from belugawf.authoring.activity import MARK, ActivityMark, annotations_of, mark_of
 from belugawf.authoring.failures import describe_failure, in_one_line
 from belugawf.authoring.signals import SignalBuffer
 from belugawf.model import codec
@@ -48,20 +48,6 @@ class WorkflowInfo:
 
 
 @frozen(kw_only=True)
-class ActivityRequest:
-    """An activity that workflow code asks for; limits that it does not name are `None`.
-
-    `arguments` is a JSON array. `function` is the callable if one was passed.
-    """
-
-    mark: ActivityMark
-    function: Callable[..., Any] | None
-    arguments: str
-    activity_id: str | None
-    location: str
-
-
-@frozen(kw_only=True)
 class SignalWait:
     """A wait for a signal, for those who look from outside."""
 
@@ -84,8 +70,18 @@ class Runtime(Protocol):
         """Whether somebody asked the run to stop."""
         ...
 
-    def schedule_activity(self, request: ActivityRequest) -> asyncio.Future[str]:
-        """Schedule it; the future has the result's JSON text, or an `ActivityError`."""
+    def schedule_activity(
+        self,
+        mark: ActivityMark,
+        function: Callable[..., Any] | None,
+        arguments: str,
+        activity_id: str | None,
+        location: str,
+    ) -> asyncio.Future[str]:
+        """Schedule it; the future has the result's JSON text, or an `ActivityError`.
+
+        `function` is the callable if one was passed, `arguments` is a JSON array.
+        """
         ...
 
     def cancel_activity(self, result: asyncio.Future[str]) -> None:
@@ -212,29 +208,28 @@ class WorkflowContext:
         Raises `ActivityError` (or `ActivityTimeoutError`, `ActivityInterruptedError`) when it has
         failed for good, `PayloadEncodeError` if an argument has no JSON form.
         """
-        mark, function = _activity(activity)
+        mark: Any = getattr(activity, MARK, None)
+        function: Any = activity
+        if not isinstance(mark, ActivityMark):
+            mark, function = _activity(activity)
         limits = (retry, timeout, total_timeout, heartbeat_timeout, at_most_once)
         if limits != _NOTHING_GIVEN:
             mark = _overridden(mark, *limits)
         limit = self._runtime.payload_limit
-        request = ActivityRequest(
-            mark=mark,
-            function=function,
-            arguments=codec.encode(list(args), what=f"arguments of {mark.name}", limit=limit),
-            activity_id=id,
-            location=_caller(sys._getframe(1)),
-        )
-        return self._await_activity(request)
+        arguments = codec.encode(args, what=f"arguments of {mark.name}", limit=limit)
+        return self._await_activity(mark, function, arguments, id, _caller(sys._getframe(1)))
 
-    async def _await_activity(self, request: ActivityRequest) -> Any:
-        result = self._runtime.schedule_activity(request)
+    async def _await_activity(
+        self, mark: ActivityMark, function: Callable[..., Any] | None, *asked: Any
+    ) -> Any:
+        result = self._runtime.schedule_activity(mark, function, *asked)
         try:
             text = await result
         except asyncio.CancelledError:
             self._runtime.cancel_activity(result)
             raise
-        annotation = Any if request.function is None else annotations_of(request.function)[2]
-        return codec.decode(text, annotation, what=f"result of {request.mark.name}")
+        annotation = Any if function is None else annotations_of(function)[2]
+        return codec.decode(text, annotation, what=f"result of {mark.name}")
 
     def start_activity(
         self, activity: Callable[..., Any] | str, *args: Any, **options: Any

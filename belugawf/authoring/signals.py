@@ -31,6 +31,10 @@ class _Queue:
         self.waiters: deque[asyncio.Future[None]] = deque()
         self.woken = 0
 
+    @property
+    def is_empty(self) -> bool:
+        return not (self.items or self.waiters or self.woken)
+
     def wake_next(self) -> None:
         while self.waiters and len(self.items) > self.woken:
             waiter = self.waiters.popleft()
@@ -56,9 +60,16 @@ class SignalBuffer:
     ) -> BufferedSignal:
         """The next signal of that name, waiting for it on a future of `new_waiter`."""
         queue = self._queue(name)
-        if len(queue.items) > queue.woken and not queue.waiters:
+        try:
+            if len(queue.items) <= queue.woken or queue.waiters:
+                await self._wait(queue, new_waiter())
             return queue.items.popleft()
-        waiter = new_waiter()
+        finally:
+            # A run may wait for a thousand names, one after the other.
+            if queue.is_empty and self._queues.get(name) is queue:
+                del self._queues[name]
+
+    async def _wait(self, queue: _Queue, waiter: asyncio.Future[None]) -> None:
         queue.waiters.append(waiter)
         try:
             await waiter
@@ -66,7 +77,6 @@ class SignalBuffer:
             self._leave(queue, waiter)
             raise
         queue.woken -= 1
-        return queue.items.popleft()
 
     def _leave(self, queue: _Queue, waiter: asyncio.Future[None]) -> None:
         if waiter in queue.waiters:

@@ -89,9 +89,10 @@ class Attempt:
         """Its code runs, or queues for a thread; `stop` tells it to end."""
         self._stop, self.task = stop, task
 
-    def begin(self) -> None:
+    def begin(self, *, queued: bool = False) -> None:
         """It starts now: its limits count from here, not from when it began to queue."""
-        now, timeout = self._clock.now(), self.spec.options.timeout
+        now = self._clock.now() if queued else self.started_at
+        timeout = self.spec.options.timeout
         self.started_at = self._alive_at = self._seen_at = now
         if timeout is not None:
             end = now + duration_ns(timeout)

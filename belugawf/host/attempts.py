@@ -14,12 +14,13 @@ import asyncio
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import Context
 
 from belugawf.host.attempt import Attempt, AttemptSpec, Key
 from belugawf.host.clock import Clock
 from belugawf.host.launcher import AttemptLauncher
+from belugawf.host.loops import step_now
 from belugawf.model.outcomes import Outcome
 
 # How long an attempt that was told to stop may take to do so when the process ends, in seconds.
@@ -122,6 +123,18 @@ class AttemptRunner:
         self._launcher.start(attempt)
         if attempt.deadline is not None or spec.options.heartbeat_timeout is not None:
             self._track_deadline(attempt)
+
+    def step_now(self, keys: Iterable[Key]) -> None:
+        """Let what was just started on the loop run, up to where it waits for something.
+
+        For the callback that has started these attempts, in its end. User code runs in this call.
+        """
+        tasks = []
+        for key in keys:
+            attempt = self._attempts.get(key)
+            if attempt is not None and attempt.task is not None:
+                tasks.append(attempt.task)
+        step_now(tasks)
 
     def expire(self, now: int) -> None:
         """Stop the attempts that ran over a limit, and deliver that outcome."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypedDict
 
-from belugawf.authoring.activity import annotations_of
+from belugawf.authoring.activity import Annotations
 from belugawf.authoring.failures import attribute, describe_failure
 from belugawf.model import codec
 from belugawf.model.durations import format_duration, parse_duration
@@ -43,16 +43,16 @@ def is_found_elsewhere(function: Callable[..., Any]) -> bool:
     return found is function
 
 
-def positional(function: Callable[..., Any], arguments: str, name: str) -> list[Any]:
-    """The arguments of a JSON array, decoded by the function's annotations.
+def positional(annotations: Annotations, arguments: str, name: str) -> list[Any]:
+    """The arguments of a JSON array, decoded by a function's annotations.
 
     Raises an `ApplicationError` that is not retried if they do not fit.
     """
-    annotations, rest, _ = annotations_of(function)
+    hints, rest, _ = annotations
     values = codec.decode(arguments, what=f"arguments of {name}")
     decoded = []
     for index, value in enumerate(values):
-        annotation = annotations[index] if index < len(annotations) else rest
+        annotation = hints[index] if index < len(hints) else rest
         if annotation is None or annotation is Any or codec.fits(value, annotation):
             decoded.append(value)
             continue
@@ -66,13 +66,12 @@ def positional(function: Callable[..., Any], arguments: str, name: str) -> list[
     return decoded
 
 
-def encode_result(function: Callable[..., Any], value: Any, name: str, limit: int) -> str:
-    """The result as JSON text, which fits the function's return annotation.
+def encode_result(annotation: Any, value: Any, name: str, limit: int) -> str:
+    """The result as JSON text, which fits a function's return annotation.
 
     Raises an `ApplicationError` that is not retried if it has no JSON form, does not fit, or
     is larger than `limit` bytes: the next attempt would return the same.
     """
-    annotation = annotations_of(function)[2]
     try:
         text = codec.encode(value, what=f"result of {name}", limit=limit)
         if annotation is not Any and not codec.fits(value, annotation):

@@ -34,8 +34,7 @@ _hooked = False
 
 
 def begin() -> None:
-    """From here on this thread runs workflow code."""
-    _install_hooks()
+    """From here on this thread runs workflow code. The hooks must have been installed."""
     _deciding.add(threading.get_ident())
 
 
@@ -44,7 +43,8 @@ def end() -> None:
     _deciding.discard(threading.get_ident())
 
 
-def _install_hooks() -> None:
+def install_hooks() -> None:
+    """Refuse from now on, in this process, what workflow code may not do."""
     global _hooked
     if _hooked:
         return

@@ -125,6 +125,7 @@ class TurnGuard:
         forbidding.begin()
 
     def _start_watcher(self) -> None:
+        forbidding.install_hooks()
         with self._lock:
             if self._watcher is None:
                 watcher = threading.Thread(target=self._watch, name="belugawf-guard", daemon=True)

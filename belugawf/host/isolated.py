@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from belugawf.authoring.activity import ActivityInfo, current_attempt
+from belugawf.authoring.activity import ActivityInfo, annotations_of, current_attempt
 from belugawf.authoring.loader import import_file
 from belugawf.host.calling import Whereabouts, encode_result, failure_of, positional
 from belugawf.host.leaving import leave, leave_fork
@@ -85,11 +85,12 @@ def _run(task: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> str:
         deadline=None if deadline is None else datetime.fromisoformat(deadline),
     )
     current_attempt.set(_IsolatedAttempt(info, report))
-    arguments = positional(function, task["arguments"], info.activity)
+    annotations = annotations_of(function)
+    arguments = positional(annotations, task["arguments"], info.activity)
     value = function(*arguments)
     if inspect.isawaitable(value):
         value = asyncio.run(_awaited(value))
-    return encode_result(function, value, info.activity, task["limit"])
+    return encode_result(annotations[2], value, info.activity, task["limit"])
 
 
 async def _awaited(value: Any) -> Any:

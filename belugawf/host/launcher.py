@@ -13,7 +13,7 @@ from contextvars import Context
 from dataclasses import fields
 from typing import Any
 
-from belugawf.authoring.activity import current_attempt
+from belugawf.authoring.activity import annotations_of, current_attempt
 from belugawf.host import masking
 from belugawf.host.attempt import Attempt
 from belugawf.host.border import is_interrupt, mark_as_users
@@ -86,11 +86,13 @@ class AttemptLauncher:
 
         async def work() -> None:
             try:
-                arguments = positional(spec.function, spec.arguments, spec.name)
+                annotations = annotations_of(spec.function)
+                arguments = positional(annotations, spec.arguments, spec.name)
                 value = await spec.function(*arguments)
                 if os.getpid() != self._process:
                     leave_fork(None)
-                outcome = self._completed(attempt, value)
+                text = encode_result(annotations[2], value, spec.name, self._payload_limit)
+                outcome = attempt.ended("completed", result=text)
             except BaseException as error:
                 self._end_forks(error)
                 if is_interrupt(error):
@@ -132,13 +134,15 @@ class AttemptLauncher:
             return attempt.ended("interrupted")
         spec = attempt.spec
         try:
-            attempt.begin()
+            attempt.begin(queued=True)
             if attempt.next_limit() is not None:
                 _call_on(loop, self._begun, attempt)
-            arguments = positional(spec.function, spec.arguments, spec.name)
+            annotations = annotations_of(spec.function)
+            arguments = positional(annotations, spec.arguments, spec.name)
             value = context.run(spec.function, *arguments)
             self._end_forks(None)
-            return self._completed(attempt, value)
+            text = encode_result(annotations[2], value, spec.name, self._payload_limit)
+            return attempt.ended("completed", result=text)
         except BaseException as error:
             self._end_forks(error)
             return attempt.failed(error)
@@ -211,11 +215,6 @@ class AttemptLauncher:
             died = f"signal {-code}" if code < 0 else f"exit code {code}"
         failure = Failure("ProcessDied", f"the child process of the activity died: {died}")
         return attempt.failed_as(failure)
-
-    def _completed(self, attempt: Attempt, value: Any) -> Outcome:
-        spec = attempt.spec
-        text = encode_result(spec.function, value, spec.name, self._payload_limit)
-        return attempt.ended("completed", result=text)
 
 
 def _is_async(function: Callable[..., Any]) -> bool:

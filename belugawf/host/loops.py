@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Coroutine
+from collections import deque
+from collections.abc import Coroutine, Sequence
 from contextvars import Context, ContextVar
 from typing import Any, TypeVar
 
@@ -64,6 +65,41 @@ _protected: ContextVar[bool] = ContextVar("belugawf_protected", default=False)
 class _Protected(asyncio.tasks.Task[Any]):
     def cancel(self, msg: Any = None) -> bool:
         return not is_users() and super().cancel(msg)
+
+
+def step_now(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Let tasks take their first step now, and not after a turn of the loop.
+
+    For a callback of the running loop that has just made them, as the last thing that it does. Only
+    if their steps are the last callbacks in the loop's own queue: it has counted those that were
+    there before this callback. A loop that has no such queue, or debugs, takes them later, as ever.
+    Nothing is raised: what would end the loop ends it next.
+    """
+    loop = asyncio.get_running_loop()
+    ready = getattr(loop, "_ready", None)
+    if not isinstance(ready, deque) or not 0 < len(tasks) <= len(ready) or loop.get_debug():
+        return
+    try:
+        if ready[-len(tasks)]._callback.__self__ is not tasks[0]:
+            return
+    except BaseException:  # it may be a callable of the user's
+        return
+    steps: list[asyncio.Handle] = []
+    while len(steps) < len(tasks):
+        steps.append(ready.pop())
+    while steps:
+        step = steps.pop()
+        try:
+            if not step._cancelled:
+                step._run()
+        except BaseException as error:
+            loop.call_soon(_raise, error)
+            ready.extend(reversed(steps))
+            return
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 def run_until_done(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T]) -> T:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from asyncio import events
+from asyncio import events, format_helpers
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
@@ -30,7 +30,7 @@ from belugawf.model.errors import (
     WorkflowBlockedError,
 )
 from belugawf.replay.locating import location, standing
-from belugawf.replay.numbering import CountedFuture, CountedTask, NumberingLoop, is_kept, task_of
+from belugawf.replay.numbering import CountedTask, NumberingLoop, is_kept, task_of
 from belugawf.replay.unwinding import Generators, abandon, unwind
 
 # So many callbacks that get nowhere, without waiting for anything, are a loop that never ends. They
@@ -46,6 +46,11 @@ _NEVER_S = 36_525 * 86_400.0
 # So many tasks are looked at after each turn: whether they are done.
 _FEW = 16
 
+
+# From Python 3.12 on it is a function in C.
+_current_task: Callable[[asyncio.AbstractEventLoop], asyncio.Task[Any] | None] = (
+    asyncio.current_task if sys.version_info >= (3, 12) else asyncio.tasks._current_tasks.get  # type: ignore[attr-defined]
+)
 
 T = TypeVar("T")
 _Ts = TypeVarTuple("_Ts")
@@ -89,8 +94,7 @@ class _Tasks(dict[int, CountedTask]):
 
     def prune(self) -> None:
         """Drop those that are done, if it is time to look."""
-        # One alone is the workflow's own, whose end is looked at in any case.
-        if 1 < len(self) <= _FEW or len(self) > self._prune_at:
+        if len(self) <= _FEW or len(self) > self._prune_at:
             self.drop_done()
 
     def drop_done(self) -> None:
@@ -134,21 +138,24 @@ class DeterministicLoop(NumberingLoop):
 
     # -- what the driver calls -------------------------------------------------------------------
 
-    def begin_turn(self, seconds: float) -> None:
-        """Set what `time()` returns, in seconds since 1970; callbacks are counted anew."""
+    def begin_turn(self, seconds: float, *, after_timer: bool = False) -> None:
+        """Set what `time()` returns, in seconds since 1970; callbacks are counted anew.
+
+        So are empty timers, unless a timer has fired: `fire` knows which.
+        """
         self._now = seconds
+        if not after_timer:
+            self._empty_timers = 0
         self._budget = MAX_CALLBACKS
         self._asked_before = self._driver.asked
         self._created_before = self._created
 
     def fire(self, timer: DurableTimer) -> None:
         """The timer is due: its callback runs with the next `run_ready`."""
+        if not timer.empty:
+            self._empty_timers = 0
         if not timer.cancelled():
             self._ready.append(timer)
-
-    def rested(self) -> None:
-        """Something else than an empty timer happened: their count starts anew."""
-        self._empty_timers = 0
 
     @property
     def has_ready(self) -> bool:
@@ -163,7 +170,8 @@ class DeterministicLoop(NumberingLoop):
         """
         while (self._ready or self._due) and self.exit is None:
             self._run_callbacks()
-            self._tasks.prune()
+            if len(self._tasks) > 1:  # one alone is the workflow's own: its end is looked at anyway
+                self._tasks.prune()
 
     def within(self, work: Callable[[Unpack[_Ts]], T], *args: *_Ts) -> T:
         """What `work` returns, with this loop as the thread's running one, in its context.
@@ -174,7 +182,7 @@ class DeterministicLoop(NumberingLoop):
         outer = events._get_running_loop()
         if outer is self:
             return work(*args)
-        outer_task = None if outer is None else asyncio.current_task(outer)
+        outer_task = None if outer is None else _current_task(outer)
         if outer is not None and outer_task is not None:
             asyncio.tasks._leave_task(outer, outer_task)
         hooks = sys.get_asyncgen_hooks()
@@ -209,7 +217,13 @@ class DeterministicLoop(NumberingLoop):
                 if handle._cancelled:
                     continue
                 try:
-                    handle._run()
+                    try:
+                        # As `handle._run()` does it.
+                        handle._context.run(handle._callback, *handle._args)  # type: ignore[attr-defined]
+                    except (SystemExit, KeyboardInterrupt):
+                        raise
+                    except BaseException as error:
+                        self._report(error, handle)
                 except (SystemExit, KeyboardInterrupt) as error:
                     if self._ends_with(error, handle):
                         return
@@ -223,10 +237,18 @@ class DeterministicLoop(NumberingLoop):
                 # when.
                 del handle
 
+    def _report(self, error: BaseException, handle: events.Handle) -> None:
+        """As asyncio says it of a callback that raises."""
+        callback: Any = handle
+        source = format_helpers._format_callback_source(callback._callback, callback._args)
+        self.call_exception_handler(
+            {"message": f"Exception in callback {source}", "exception": error}
+        )
+
     def _ends_with(self, error: BaseException, handle: events.Handle) -> bool:
         """A program would end here. Whether the run does."""
         self.interrupted |= is_a(error, KeyboardInterrupt)
-        if is_kept(error, handle):
+        if is_kept(error, handle, frames=1):
             return False
         self.exit = error
         self._ready.clear()
@@ -238,7 +260,7 @@ class DeterministicLoop(NumberingLoop):
         ended = sum(n <= self._created_before and task.done() for n, task in self._tasks.items())
         if self._driver.asked - self._asked_before + ended >= _LEAST_PROGRESS:
             self._tasks.drop_done()
-            self.begin_turn(self._now)
+            self.begin_turn(self._now, after_timer=True)  # empty timers count on
             return
         raise WorkflowBlockedError(
             f"the workflow ran {MAX_CALLBACKS:,} steps without waiting for anything"
@@ -346,9 +368,6 @@ class DeterministicLoop(NumberingLoop):
         # Outside of a turn, only the collector cancels timers: nobody hears of it.
         if self.open and isinstance(handle, DurableTimer) and handle.seq >= 0:
             self._driver.cancel_timer(handle)
-
-    def create_future(self) -> asyncio.Future[Any]:
-        return CountedFuture(loop=self)
 
     def create_task(
         self,

@@ -15,11 +15,13 @@ from asyncio import events
 from collections.abc import Coroutine, Iterable
 from contextvars import Context
 from types import FunctionType
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 from belugawf.authoring.failures import describe_failure, in_one_line, is_a, own_attribute
 from belugawf.model.errors import RunEvicted, WorkflowCodeError
 from belugawf.replay.locating import location
+
+F = TypeVar("F", bound="CountedFuture")
 
 # A loop that swallows RunEvicted at every call, without awaiting, would spin for ever. After so
 # many, calls go through, unheard: its next await stands still, and it is left there.
@@ -62,7 +64,7 @@ class NumberingLoop(asyncio.AbstractEventLoop):
 
     def __init__(self) -> None:
         self.unhandled = []
-        self._unasked: list[weakref.ref[asyncio.Task[Any]]] = []
+        self._unasked: dict[int, weakref.ref[asyncio.Task[Any]]] = {}
 
     def check(self) -> None:
         """Raise `RunEvicted` once the run is let go, `WorkflowCodeError` outside of a turn."""
@@ -85,6 +87,18 @@ class NumberingLoop(asyncio.AbstractEventLoop):
             self.check()
         self._created += 1
         return self._created
+
+    def new_future(self, kind: type[F]) -> F:
+        """A future of a counted kind."""
+        if not self.open:
+            self.check()
+        self._created += 1
+        future = kind(loop=self)
+        future._number = self._created
+        return future
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return self.new_future(CountedFuture)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Remember what plain asyncio would log, as text: an error would keep objects alive."""
@@ -110,11 +124,12 @@ class NumberingLoop(asyncio.AbstractEventLoop):
     def note_done(self, task: asyncio.Task[Any]) -> None:
         """It has ended, and we forget it; somebody may still ask for its exception."""
         if task._log_traceback:
-            self._unasked.append(weakref.ref(task))
+            number, unasked = hash(task), self._unasked
+            unasked[number] = weakref.ref(task, lambda _: unasked.pop(number, None))
 
     def end(self) -> None:
         """The run has ended: errors of its tasks that nobody has asked for go to `unhandled`."""
-        for reference in self._unasked:
+        for reference in list(self._unasked.values()):
             task: Any = reference()
             if task is not None and task._log_traceback:
                 self.call_exception_handler(
@@ -151,14 +166,16 @@ def task_of(handle: events.Handle) -> asyncio.Task[Any] | None:
     return owner if is_a(owner, asyncio.Task) else None
 
 
-def is_kept(error: BaseException, handle: events.Handle) -> bool:
+def is_kept(error: BaseException, handle: events.Handle, frames: int) -> bool:
     """What would end a program was raised in that handle: whether a task keeps it as its exception.
 
     Such a task has it for whoever awaits it; a bare callback belongs to nobody.
     """
-    # Without our frame and Handle's, which hold the task that holds the error.
-    ours = own_attribute(error, "__traceback__")
-    BaseException.with_traceback(error, ours and ours.tb_next and ours.tb_next.tb_next)
+    # Without so many frames of its loop, which hold the task that holds the error.
+    left = own_attribute(error, "__traceback__")
+    for _ in range(frames):
+        left = left and left.tb_next
+    BaseException.with_traceback(error, left)
     return task_of(handle) is not None
 
 
@@ -175,11 +192,7 @@ class _Counted:
 
 
 class CountedFuture(_Counted, asyncio.Future[Any]):
-    """A future whose hash is its creation number."""
-
-    def __init__(self, *, loop: NumberingLoop) -> None:
-        self._number = loop.next_number()
-        super().__init__(loop=loop)
+    """A future whose hash is its creation number, which its loop gives it."""
 
 
 class CountedTask(_Counted, asyncio.Task[Any]):

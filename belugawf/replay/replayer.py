@@ -20,7 +20,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextvars import Context
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from belugawf.authoring.context import WorkflowContext, WorkflowInfo
 from belugawf.authoring.failures import describe_failure, is_a
@@ -28,14 +28,18 @@ from belugawf.authoring.signals import BufferedSignal, SignalBuffer
 from belugawf.authoring.workflow import WorkflowDefinition
 from belugawf.model import codec, commands as c, events as e
 from belugawf.model.durations import ns_datetime
-from belugawf.model.errors import Failure, QueryNotFoundError, TurnError, failure_error
+from belugawf.model.errors import (
+    Failure,
+    NondeterminismError,
+    QueryNotFoundError,
+    TurnError,
+    failure_error,
+)
 from belugawf.model.history import is_fact, is_recorded_command
 from belugawf.model.policy import ActivityDefaults
 from belugawf.replay.calling import answer, input_of, unhandled_record
 from belugawf.replay.matching import Matcher
 from belugawf.replay.runtime import ReplayRuntime
-
-T = TypeVar("T")
 
 
 class Replayer:
@@ -71,7 +75,6 @@ class Replayer:
         )
         self._loop = self._runtime.loop
         self.functions = self._runtime.functions
-        self.activity_names = self._runtime.activity_names
         self._signals = SignalBuffer()
         self._queries: dict[str, Callable[..., Any]] = {}
         self._main: asyncio.Task[str] | None = None
@@ -93,12 +96,14 @@ class Replayer:
 
     def _apply(self, fact: e.Event) -> list[c.Command]:
         self.applied += 1
-        commands = self._runtime.begin_turn(fact.time)
+        commands = self._runtime.begin_turn(fact.time, after_timer=type(fact) is e.TimerFired)
         self._apply_fact(fact)
-        self._runtime.settle()
-        ending = self._ending()
-        if ending is not None:
-            commands.append(ending)
+        self._loop.run_ready()
+        if self._runtime.conditions:
+            self._runtime.check_conditions()
+        main = self._main
+        if main is not None and (main.done() or self._loop.exit is not None) and not self.closed:
+            commands.append(self._ending(main))
             self.closed = True
         return commands
 
@@ -184,7 +189,9 @@ class Replayer:
     def _apply_fact(self, fact: e.Event) -> None:
         match fact:
             case e.ActivityCompleted():  # first, because most facts are
-                result = self._awaited(fact, self._runtime.pop_result(fact.seq))
+                result = self._runtime.pop_result(fact.seq)
+                if result is None:
+                    raise self._unasked(fact)
                 if not result.done():
                     result.set_result(fact.payload)
             case e.WorkflowStarted():
@@ -195,26 +202,24 @@ class Replayer:
                 if self._runtime.request_cancel() and self._main is not None:
                     self._main.cancel()
             case e.TimerFired():
-                timer = self._awaited(fact, self._runtime.timers.pop(fact.seq, None))
-                if not timer.empty:
-                    self._loop.rested()
+                timer = self._runtime.timers.pop(fact.seq, None)
+                if timer is None:
+                    raise self._unasked(fact)
                 self._loop.fire(timer)
-                return
             case e.ActivityFailed() | e.ActivityTimedOut():
-                result = self._awaited(fact, self._runtime.pop_result(fact.seq))
+                result = self._runtime.pop_result(fact.seq)
+                if result is None:
+                    raise self._unasked(fact)
                 if not result.done():
                     failure = Failure.from_json(codec.parse_json(fact.payload))
                     result.set_exception(failure_error(failure))
             case _:
                 raise AssertionError(f"{fact} is no fact")
-        self._loop.rested()
 
-    def _awaited(self, fact: Any, waiter: T | None) -> T:
-        """What waits for a fact; the code must have asked for it."""
-        if waiter is None:
-            recorded = f"an answer to number {fact.seq}"
-            raise self._matcher().mismatch(fact.position, recorded, "nothing")
-        return waiter
+    def _unasked(self, fact: Any) -> NondeterminismError:
+        """The error for an answer to what the code has not asked for."""
+        recorded = f"an answer to number {fact.seq}"
+        return self._matcher().mismatch(fact.position, recorded, "nothing")
 
     def _start(self) -> None:
         arguments = input_of(self._definition, self.started.payload, self.info.workflow)
@@ -225,15 +230,10 @@ class Replayer:
         result = await self._definition.function(context, **arguments)
         return codec.encode(result, what="result", limit=self._runtime.payload_limit)
 
-    def _ending(self) -> c.Command | None:
-        main = self._main
-        if self.closed or main is None:
-            return None
+    def _ending(self, main: asyncio.Task[str]) -> c.Command:
         ending: c.Command
         if self._loop.exit is not None:
             ending = c.FailWorkflow(failure=describe_failure(self._loop.exit))
-        elif not main.done():
-            return None
         elif main.cancelled() and self._runtime.cancel_requested:
             ending = c.CancelWorkflow()
         elif main.cancelled():

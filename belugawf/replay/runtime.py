@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from belugawf.authoring.activity import ActivityMark
-from belugawf.authoring.context import ActivityRequest, SignalWait, WorkflowInfo
+from belugawf.authoring.context import SignalWait, WorkflowInfo
 from belugawf.model import commands as c
 from belugawf.model.durations import SECOND_NS
 from belugawf.model.policy import ActivityDefaults, ActivityOptions
@@ -100,7 +100,6 @@ class ReplayRuntime:
         self.timers: dict[int, DurableTimer] = {}
         self.results: dict[int, _Result] = {}
         self.functions: dict[int, Callable[..., Any]] = {}
-        self.activity_names: dict[int, str] = {}
         self.conditions: OrderedDict[asyncio.Future[None], Condition] = OrderedDict()
         self.output = Output()
         self.loop = DeterministicLoop(self, context)  # type: ignore[abstract]
@@ -111,19 +110,16 @@ class ReplayRuntime:
 
     # -- what the replayer calls -----------------------------------------------------------------
 
-    def begin_turn(self, now: int) -> list[c.Command]:
+    def begin_turn(self, now: int, *, after_timer: bool) -> list[c.Command]:
         """A fact of that time comes next; returns what will hold the commands of its turn."""
         self._now = now
-        self.loop.begin_turn(now / SECOND_NS)
+        self.loop.begin_turn(now / SECOND_NS, after_timer=after_timer)
         self.commands = []
         return self.commands
 
     def pop_result(self, seq: int) -> _Result | None:
         """What waits for that activity; `None` if nothing does."""
         self.functions.pop(seq, None)
-        if self.output.replaying:
-            # Nobody is told of it any more, and a history may have a hundred thousand.
-            self.activity_names.pop(seq, None)
         return self.results.pop(seq, None)
 
     def request_cancel(self) -> bool:
@@ -131,13 +127,12 @@ class ReplayRuntime:
         first, self._cancel_requested = not self._cancel_requested, True
         return first
 
-    def settle(self) -> None:
-        """Run until nothing is ready and no condition has come true."""
-        self.loop.run_ready()
-        while self.conditions and self.loop.exit is None and self._check_conditions():
+    def check_conditions(self) -> None:
+        """Nothing is ready: look at the conditions, and run until none has come true."""
+        while self.conditions and self.loop.exit is None and self._wake_one():
             self.loop.run_ready()
 
-    def _check_conditions(self) -> bool:
+    def _wake_one(self) -> bool:
         """Wake whoever has waited longest of those whose condition holds: it may change that.
 
         Whether there is something to run now; a condition that does not hold may have seen to that.
@@ -176,23 +171,29 @@ class ReplayRuntime:
         self._check_alive()
         return self._cancel_requested
 
-    def schedule_activity(self, request: ActivityRequest) -> asyncio.Future[str]:
+    def schedule_activity(
+        self,
+        mark: ActivityMark,
+        function: Callable[..., Any] | None,
+        arguments: str,
+        activity_id: str | None,
+        location: str,
+    ) -> asyncio.Future[str]:
         seq = self._next_seq()
         self.commands.append(
             c.ScheduleActivity(
                 seq=seq,
-                name=request.mark.name,
-                arguments=request.arguments,
-                activity_id=request.activity_id or str(seq),
-                options=self._options.of(request.mark),
-                function=request.function,
-                location=request.location,
+                name=mark.name,
+                arguments=arguments,
+                activity_id=activity_id or str(seq),
+                options=self._options.of(mark),
+                function=function,
+                location=location,
             )
         )
-        self.activity_names[seq] = request.mark.name
-        if request.function is not None:
-            self.functions[seq] = request.function
-        result = _Result(loop=self.loop)
+        if function is not None:
+            self.functions[seq] = function
+        result = self.loop.new_future(_Result)
         result.seq = seq
         self.results[seq] = result
         return result

@@ -41,7 +41,6 @@ from belugawf.model.errors import BelugaError, NondeterminismError, QueryFailedE
 from belugawf.replay.calling import Condition, only_reads
 from belugawf.replay.locating import user_location
 from belugawf.replay.numbering import (
-    CountedFuture,
     CountedTask,
     NumberingLoop,
     is_kept,
@@ -72,7 +71,7 @@ class _Callback(asyncio.Handle):
         try:
             super()._run()
         except (SystemExit, KeyboardInterrupt) as error:
-            if not is_kept(error, self):
+            if not is_kept(error, self, frames=2):
                 raise
 
 
@@ -350,9 +349,6 @@ class Instance(NumberingLoop, _WorkflowInstanceImpl):
     def _forget_task(self, task: asyncio.Task[Any]) -> None:
         self._in_order.pop(task, None)
         self.note_done(task)
-
-    def create_future(self) -> asyncio.Future[Any]:
-        return CountedFuture(loop=self)
 
     def create_task(
         self,

@@ -17,12 +17,7 @@ from temporalio import workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 
-from belugawf.authoring.context import (
-    ActivityRequest,
-    SignalWait,
-    WorkflowContext,
-    WorkflowInfo,
-)
+from belugawf.authoring.context import SignalWait, WorkflowContext, WorkflowInfo
 from belugawf.authoring.failures import describe_failure, is_a
 from belugawf.authoring.signals import BufferedSignal, SignalBuffer
 from belugawf.host.hooks import emit
@@ -80,6 +75,7 @@ class TemporalRuntime:
         self._keys: set[str] = set()
         self._queries: dict[str, Callable[..., Any]] = {}
         self._activities = Activities(instance)
+        self.schedule_activity = self._activities.schedule
         self._tokens = 0
         self._waits: dict[int, dict[str, Any]] = {}
         self._published: list[dict[str, Any]] = []
@@ -177,9 +173,6 @@ class TemporalRuntime:
         """Whether somebody asked this run to stop."""
         self._instance.check()
         return self._instance.workflow_cancellation_reason() is not None
-
-    def schedule_activity(self, request: ActivityRequest) -> asyncio.Future[str]:
-        return self._activities.schedule(request)
 
     def cancel_activity(self, result: asyncio.Future[str]) -> None:
         self._activities.cancel(result)

@@ -24,7 +24,7 @@ from temporalio import workflow
 from temporalio.common import Priority, RawValue, RetryPolicy as TemporalRetryPolicy
 from temporalio.worker import StartActivityInput
 
-from belugawf.authoring.context import ActivityRequest
+from belugawf.authoring.activity import ActivityMark
 from belugawf.host.test_hooks import number
 from belugawf.model.durations import format_duration, parse_duration
 from belugawf.model.errors import TurnError
@@ -64,11 +64,18 @@ class Activities:
         self._count = 0
         self._ids: set[str] = set()
 
-    def schedule(self, request: ActivityRequest) -> asyncio.Future[str]:
+    def schedule(
+        self,
+        mark: ActivityMark,
+        function: Callable[..., Any] | None,
+        arguments: str,
+        activity_id: str | None,
+        location: str,
+    ) -> asyncio.Future[str]:
         instance, functions = self._instance, self._environment.functions
         instance.check_may_ask()
-        options = request.mark.options(self._environment.options.defaults)
-        name, function = request.mark.name, request.function
+        options = mark.options(self._environment.options.defaults)
+        name = mark.name
         self._know(name, function)
         result: asyncio.Future[str] = instance.create_future()
         if not instance.open:
@@ -76,16 +83,16 @@ class Activities:
         path = None if function is None else import_path(function) or ""
         fields = {
             **options_header(options, self._environment.options.max_crashes),
-            "id": request.activity_id,
+            "id": activity_id,
             "function": path,
         }
-        activity_id = self._unique(request.activity_id)
-        own = f"{instance.workflow_info().run_id}:{activity_id}"
+        unique_id = self._unique(activity_id)
+        own = f"{instance.workflow_info().run_id}:{unique_id}"
         if function is not None:
             functions[path or own] = function
         handle = instance.start_activity(
-            _asked_of_server(name, request.arguments, activity_id, options, fields),
-            request.location,
+            _asked_of_server(name, arguments, unique_id, options, fields),
+            location,
         )
         self._handles[result] = handle
 

@@ -75,9 +75,7 @@ class Clock:
         entry = min(self._waiting, key=lambda waiting: waiting[:2])
         self._waiting.remove(entry)
         due, _, timer = entry
-        self.loop.begin_turn(max(due, self.loop.time()))
-        if not timer.empty:
-            self.loop.rested()
+        self.loop.begin_turn(max(due, self.loop.time()), after_timer=True)
         self.loop.fire(timer)
         self.run_ready()
         return True

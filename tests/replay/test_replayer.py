@@ -591,6 +591,37 @@ def test_timers_of_no_length_are_limited_over_turns() -> None:
             run.fire()
 
 
+@pytest.mark.parametrize("between", ["an activity", "a signal", "a second"])
+def test_timers_of_no_length_with_something_between_them_are_not_limited(between: str) -> None:
+    """Whatever else happens, their count starts anew."""
+
+    async def code(ctx: WorkflowContext) -> None:
+        other = asyncio.create_task(wait(ctx))
+        for number in range(1200):
+            await asyncio.sleep(4e-7)
+            if number == 600:
+                await other
+
+    async def wait(ctx: WorkflowContext) -> None:
+        if between == "an activity":
+            await ctx.execute_activity("work")
+        elif between == "a signal":
+            await ctx.wait_for_signal("go")
+        else:
+            await asyncio.sleep(1)
+
+    run = Run(code)
+    for number in range(1200):
+        run.fire()
+        if number == 600 and between == "an activity":
+            run.complete(2)
+        elif number == 600 and between == "a signal":
+            run.signal("go")
+        elif number == 600:
+            run.fire()
+    assert run.replayer.closed
+
+
 def test_an_answer_nobody_waits_for() -> None:
     """A cancelled activity is no longer the replayer's: its end would be a mismatch."""
 
@@ -618,7 +649,6 @@ def test_functions_are_those_of_open_activities() -> None:
 
     run = Run(code)
     assert run.replayer.functions == {1: work}
-    assert run.replayer.activity_names == {1: "work", 2: "by name"}
     run.complete(1)
     assert run.replayer.functions == {}
 

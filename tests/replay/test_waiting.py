@@ -292,6 +292,21 @@ def test_a_waiter_cancelled_before_is_no_longer_asked() -> None:
     assert waiters.taken == ["second 1"]
 
 
+def test_a_waiter_that_leaves_late_takes_nobody_with_it() -> None:
+    """Its queue was emptied, and dropped, before it came to leave: whoever waits now is heard."""
+    waiters = Waiters("first")
+    others = [waiters.clock.create(waiters._take(name)) for name in ("second", "third")]
+    waiters.cancel("first")
+    waiters.deliver("1")
+    waiters.clock.run_ready()
+    assert waiters.tasks["first"].cancelled()
+    waiters.deliver("2")
+    waiters.clock.run_ready()
+    assert waiters.taken == ["second 1", "third 2"]
+    assert all(other.done() for other in others)
+    assert not waiters.buffer._queues
+
+
 def test_signal_before_its_timeout() -> None:
     """A signal in time wins, and the timer is taken back; late it stays in the buffer."""
 

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 from belugawf.executor.options import EngineOptions
-from belugawf.host.attempt import AttemptSpec
+from belugawf.host.attempt import AttemptSpec, Key
 from belugawf.host.attempts import AttemptRunner
 from belugawf.host.suspects import Manner, Order, is_suspect, manner_of
 from belugawf.local.drive.run import OwnedRun, Slot, SlotPhase
@@ -53,6 +53,7 @@ class AttemptQueue:
         }
         self._recording: list[Slot] = []
         self._by_themselves: list[Slot] = []
+        self.launched: list[Key] = []
         self._room = max(options.concurrency, 1)
         self._order = Order(self._room)
         self.stopped = False
@@ -103,7 +104,8 @@ class AttemptQueue:
         slot.move(SlotPhase.GONE)
 
     def start(self, now: int) -> None:
-        """Start as many as there is room for."""
+        """Start as many as there is room for; `launched` are those that did."""
+        self.launched = []
         if self._recording:
             self._recording = [s for s in self._recording if s.phase is SlotPhase.RECORDING]
         if self._by_themselves:
@@ -128,6 +130,7 @@ class AttemptQueue:
                 self._mark_ready(slot.run)
             else:
                 self.launch(slot)
+                self.launched.append((slot.run.key, slot.seq))
 
     def _next_manner(self, now: int, busy: int) -> Manner | None:
         """From which queue the next one comes, while so many are busy; `None`: none starts now."""

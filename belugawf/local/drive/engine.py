@@ -80,6 +80,7 @@ class Engine:
             self._tick,
             next_moment=self._next_moment,
             retries=lambda: self.demand.persistent and not self.demand.stopped,
+            rested=lambda: self.attempts.step_now(self._queue.launched),
             ended=self._on_end,
         )
         self._wake = self.ticker.wake

@@ -24,22 +24,23 @@ class TurnHooks:
         self._has_hooks = bool(hooks)
         self._hooks = HookCaller(hooks, logger)
 
-    def turn(self, row: RunRow, replayer: Replayer, events: Iterable[e.Event]) -> None:
-        """A turn of that run was committed with these events."""
+    def turn(self, run: OwnedRun, replayer: Replayer, events: Iterable[e.Event]) -> None:
+        """A turn of that run was committed with these events. What they end still has its slot."""
         emit(logger, replayer.take_logs())
         if self._has_hooks:
             for event in events:
-                self._event(row, replayer, event)
+                self._event(run, event)
 
-    def _event(self, row: RunRow, replayer: Replayer, event: e.Event) -> None:
+    def _event(self, run: OwnedRun, event: e.Event) -> None:
+        row = run.row
         match event:
             case e.SignalReceived():
                 self.hook("on_signal", row, signal=event.name)
             case e.ActivityCompleted():
-                name = replayer.activity_names[event.seq]
+                name = run.slots[event.seq].activity.scheduled.name
                 self.hook("on_activity_complete", row, activity=name, attempt=event.attempt)
             case e.AttemptFailed():
-                name = replayer.activity_names[event.seq]
+                name = run.slots[event.seq].activity.scheduled.name
                 self.hook("on_retry", row, activity=name, attempt=event.attempt)
             case e.WorkflowCompleted():
                 self.hook("on_workflow_complete", row)

@@ -248,7 +248,7 @@ class TurnProcessor:
         assert state is not None
         run.commit(turn.length + len(turn.events), turn.due_at)
         test_hooks.step("before effects")
-        self._hooks.turn(run.row, state.replayer, turn.events)
+        self._hooks.turn(run, state.replayer, turn.events)
         for event in turn.events:
             if isinstance(event, _STARTABLE):
                 run.open(event.seq)

@@ -27,8 +27,9 @@ class Ticker:
     """Runs one tick after the other, until it is closed or one fails.
 
     `tick` is a tick's coroutine, `next_moment` when the next one is due at the latest, in
-    nanoseconds since 1970. `retries`: whether to try again after the disk refused. `ended` is
-    called once, when no tick comes any more.
+    nanoseconds since 1970. `retries`: whether to try again after the disk refused. `rested` is
+    called after each tick: whoever wakes the ticker from there has called for the next one.
+    `ended` is called once, when no tick comes any more.
     """
 
     def __init__(
@@ -38,10 +39,12 @@ class Ticker:
         *,
         next_moment: Callable[[], int],
         retries: Callable[[], bool],
+        rested: Callable[[], None],
         ended: Callable[[], None],
     ) -> None:
         self._clock = clock
         self._tick = tick
+        self._rested = rested
         self._next_moment = next_moment
         self._retries = retries
         self._on_end = ended
@@ -97,6 +100,7 @@ class Ticker:
         elif error is None:
             self._pause_s = _FIRST_PAUSE_S
             self._pacer.rest(self._next_moment())
+            self._rested()
         elif isinstance(error, (UnavailableError, BusyError)):
             if isinstance(error, DisplacedError) or not self._retries():
                 self._give_up(error)

@@ -7,7 +7,7 @@ that knows every type and every reason (`_Walk`) only for what is left.
 from __future__ import annotations
 
 import dataclasses
-import json
+import json.encoder
 import math
 from collections.abc import Callable
 from enum import Enum
@@ -18,9 +18,15 @@ from belugawf.model.codec._forms import form_of
 from belugawf.model.codec._path import DEEPEST, LARGEST_INT_BITS, Path, an, render_path
 from belugawf.model.errors import PayloadEncodeError, PayloadTooLargeError
 
-_dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+# What `JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))` makes anew for each
+# text. It looks for no circles (the first `None`): what it is given is not that deep.
+_chunks = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
+    *(None, json.JSONEncoder().default, json.encoder.encode_basestring, None),
+    *(":", ",", False, False, False),
+)
 _SMALL = 10**15  # far below the number of digits that is refused
-_SCALARS = frozenset({str, int, float, bool, type(None)})
+_are_scalars = frozenset({str, int, float, bool, type(None)}).issuperset
+_are_texts = frozenset({str}).issuperset
 
 
 def encode(value: Any, *, what: str = "value", limit: int | None = None) -> str:
@@ -31,7 +37,16 @@ def encode(value: Any, *, what: str = "value", limit: int | None = None) -> str:
     time, timedelta, UUID, Decimal, bytes, Path and pydantic models.
     Raises `PayloadEncodeError` with the path to what has no JSON form, `PayloadTooLargeError`.
     """
-    text = repr(value) if type(value) is int and -_SMALL < value < _SMALL else _encode_plain(value)
+    kind, text = type(value), None
+    try:
+        if kind is int and -_SMALL < value < _SMALL:
+            text = repr(value)
+        elif (kind is tuple and _are_scalars(map(type, value))) or _is_plain(value, DEEPEST):
+            text = "".join(_chunks(value, 0))
+            if not text.isascii():
+                text.encode()  # fails for lone surrogates
+    except (ValueError, RecursionError):
+        text = None
     if text is None:
         text = _encode_any(value, what)
     if limit is not None:
@@ -41,38 +56,28 @@ def encode(value: Any, *, what: str = "value", limit: int | None = None) -> str:
     return text
 
 
-def _encode_plain(value: Any) -> str | None:
-    """The text of plain JSON data, `None` if the careful walk must look."""
-    try:
-        if not _is_plain(value, DEEPEST):
-            return None
-        text = _dump(value)
-        if not text.isascii():
-            text.encode()  # fails for lone surrogates
-    except (ValueError, RecursionError):
-        return None
-    return text
-
-
 def _is_plain(value: Any, levels: int) -> bool:
+    """Whether it is plain JSON data, of so many levels at most."""
     kind = type(value)
-    if kind in _SCALARS:
-        return True
+    if kind is dict:
+        if not _are_texts(map(type, value)):
+            return False
+        items = value.values()
+    elif kind is list or kind is tuple:
+        items = value
+    else:
+        return _are_scalars((kind,))
     if not levels:
         return False
-    if kind is dict:
-        for key, item in value.items():
-            if type(key) is not str:
+    if not _are_scalars(map(type, items)):
+        for item in items:
+            if not _is_plain(item, levels - 1):
                 return False
-            if type(item) not in _SCALARS and not _is_plain(item, levels - 1):
-                return False
-        return True
-    if kind is list or kind is tuple:
-        for item in value:
-            if type(item) not in _SCALARS and not _is_plain(item, levels - 1):
-                return False
-        return True
-    return False
+    return True
+
+
+def _dump(value: Any) -> str:
+    return "".join(_chunks(value, 0))
 
 
 def _encode_any(value: Any, what: str) -> str:

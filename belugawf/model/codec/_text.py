@@ -49,7 +49,7 @@ _strict = json.JSONDecoder(
 ).decode
 _decoder = json.JSONDecoder(parse_constant=_refuse)
 # What we wrote has no blanks around it, which `decode` looks for.
-_read, _recorded = _decoder.raw_decode, _decoder.decode
+_scan, _recorded = _decoder.scan_once, _decoder.decode  # type: ignore[attr-defined]
 
 _listener: Callable[[Any], object] | None = None
 
@@ -89,10 +89,10 @@ def decode(text: str, annotation: Any = Any, *, what: str = "value") -> Any:
     Raises `PayloadTypeError` if it does not fit, `UsageError` if it isn't valid JSON.
     """
     try:
-        data, end = _read(text)
+        data, end = _scan(text, 0)
         if end != len(text):
             data = _recorded(text)
-    except (_Flaw, ValueError, RecursionError):
+    except (StopIteration, _Flaw, ValueError, RecursionError):
         data = parse_json(text, what=what)
     if _listener is not None:
         _listener(data)
