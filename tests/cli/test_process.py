@@ -361,6 +361,45 @@ def test_start_up_imports_nothing_slow(
     assert imported & SLOW <= needed
 
 
+COLLECTING = """
+import gc
+from belugawf import WorkflowContext, workflow
+
+@workflow
+async def collecting(ctx: WorkflowContext) -> list[int | bool]:
+    return [*gc.get_threshold(), gc.get_freeze_count() > 0]
+"""
+LIBRARY = """
+import asyncio, gc, json
+from belugawf import new_executor
+
+async def main():
+    async with new_executor("default", db="state.db", workflows="workflows") as executor:
+        handle = await executor.execute("collecting")
+        print(json.dumps(await handle.result()))
+
+gc.set_threshold(600, 9, 8)
+asyncio.run(main())
+"""
+
+
+def test_who_sets_how_garbage_is_collected(project: Path) -> None:
+    """The command line, in its own process; a user's process keeps what the user has set."""
+    (project / "workflows" / "collecting.py").write_text(COLLECTING)
+    ours = belugawf(project, "run", "collecting", "--id", "one", "-q").stdout
+    assert json.loads(ours) == [10_000, 20, 50, True]
+    theirs = subprocess.run(
+        [sys.executable, "-c", LIBRARY],
+        cwd=project,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=True,
+    )
+    assert json.loads(theirs.stdout) == [600, 9, 8, False]
+
+
 # -- terminals -----------------------------------------------------------------------------------
 
 _ESCAPE = re.compile(r"\x1b(\[[0-9;?]*[a-zA-Z]|[()].)")
