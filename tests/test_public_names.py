@@ -111,11 +111,18 @@ def test_version_is_the_packages() -> None:
         (
             "from belugawf import WorkflowContext, activity, workflow",
             "sqlite3 sqlite_utils typer rich yaml pydantic temporalio belugawf.replay"
-            " belugawf.executor belugawf.local",
+            " belugawf.executor belugawf.local random",
         ),
         (
             "from belugawf import new_executor, register_provider, list_providers, Hooks",
-            "sqlite3 sqlite_utils typer rich yaml pydantic temporalio belugawf.local belugawf.cli",
+            "sqlite3 sqlite_utils typer rich yaml pydantic temporalio belugawf.local belugawf.cli"
+            " random",
+        ),
+        # What a process has that drives, beside what asyncio imports.
+        (
+            "import belugawf.local.factory, belugawf.local.drive.engine",
+            "typer rich yaml pydantic temporalio belugawf.cli belugawf.temporal"
+            " tempfile faulthandler concurrent.futures.thread",
         ),
     ],
 )

@@ -13,8 +13,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from datetime import datetime, timedelta
 from functools import cached_property
-from random import Random
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from belugawf.authoring.activity import MARK, ActivityMark, annotations_of, mark_of
 from belugawf.authoring.failures import describe_failure, in_one_line
@@ -31,6 +30,9 @@ from belugawf.model.errors import CodeInterrupted, SignalTimeoutError, UsageErro
 from belugawf.model.messages import Signal
 from belugawf.model.policy import RetryPolicy
 from belugawf.model.values import frozen
+
+if TYPE_CHECKING:
+    from random import Random
 
 T = TypeVar("T")
 

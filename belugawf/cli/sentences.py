@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from belugawf.cli.session import Session
     from belugawf.executor import DurableExecutor, OpenWait, Owner, RunInfo, Waiting
 
-_FRAME = re.compile(r'^\s*File "(?P<path>[^"]+)", line \d+')
-_PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
-_STANDARD_LIBRARY = str(Path(os.__file__).resolve().parent) + os.sep
+_FRAME = r'^\s*File "(?P<path>[^"]+)", line \d+'
 
 
 # -- waits ---------------------------------------------------------------------------------------
@@ -229,7 +227,7 @@ def user_traceback(text: str | None) -> str | None:
     kept: list[str] = []
     keep = False
     for line in text.splitlines():
-        frame = _FRAME.match(line)
+        frame = re.match(_FRAME, line)
         if frame is not None:
             keep = _is_users(frame["path"])
         elif not line.startswith("    "):
@@ -244,8 +242,11 @@ def _is_users(path: str) -> bool:
         return False
     if "site-packages" in Path(path).parts:
         return False
+    ours, pythons = Path(__file__).parent.parent, Path(os.__file__).parent
     resolved = str(Path(path).resolve())
-    return not resolved.startswith((_PACKAGE, _STANDARD_LIBRARY)) and resolved != sys.executable
+    return resolved != sys.executable and not resolved.startswith(
+        tuple(f"{folder.resolve()}{os.sep}" for folder in (ours, pythons))
+    )
 
 
 def problem_line(info: RunInfo) -> str:

@@ -76,7 +76,7 @@ class Given:
 
 Reader: TypeAlias = Callable[[Given], Any]
 
-_SIZE = re.compile(r"(\d+) ?(B|KiB|MiB|GiB)?", re.ASCII)
+_SIZE = r"(?a)(\d+) ?(B|KiB|MiB|GiB)?"
 _SIZE_UNITS = {None: 1, "B": 1, "KiB": KIB, "MiB": MIB, "GiB": 1024 * MIB}
 
 
@@ -147,8 +147,8 @@ def _read_time_limit(given: Given) -> timedelta:
 
 
 _WRITTEN = {
-    int: ("a whole number", re.compile(r"0|[1-9]\d*", re.ASCII)),
-    float: ("a number", re.compile(r"\d+(\.\d+)?", re.ASCII)),
+    int: ("a whole number", r"0|[1-9][0-9]*"),
+    float: ("a number", r"[0-9]+(\.[0-9]+)?"),
 }
 
 
@@ -157,7 +157,7 @@ def _number(kind: type[float], least: int, most: int) -> Reader:
     what, written = _WRITTEN[kind]
 
     def read(given: Given) -> float:
-        is_number = type(given.value) in (int, float) and written.fullmatch(given.text)
+        is_number = type(given.value) in (int, float) and re.fullmatch(written, given.text)
         if not is_number or not least <= given.value <= most:
             raise ValueError(f"expected {what} from {least} to {most}, found {_shown(given)}")
         return kind(given.value)
@@ -166,7 +166,7 @@ def _number(kind: type[float], least: int, most: int) -> Reader:
 
 
 def _read_size(given: Given) -> int:
-    found = _SIZE.fullmatch(given.text)
+    found = re.fullmatch(_SIZE, given.text)
     if found is None or isinstance(given.value, bool) or len(found[1]) > 12:
         raise ValueError(
             f"expected a size such as 2MiB, 500KiB or a number of bytes, found {_shown(given)}"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, assert_never
@@ -21,6 +21,7 @@ from belugawf.model import commands as c, events as e
 from belugawf.model.codec import encode
 from belugawf.model.durations import duration_ns
 from belugawf.model.policy import ActivityOptions, RetryPolicy
+from belugawf.model.values import mutable
 
 STATUS_OF: dict[type[e.Event], str] = {
     e.WorkflowCompleted: "completed",
@@ -199,7 +200,7 @@ def describe(asked: c.Command | e.Event) -> str:
 # -- what is open --------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@mutable()
 class OpenActivity:
     """An activity that was scheduled and has not ended.
 
@@ -233,7 +234,7 @@ class OpenActivity:
         return self.scheduled.time + duration_ns(self.options.total_timeout)
 
 
-@dataclass(slots=True)
+@mutable()
 class OpenWork:
     """What a history leaves open: folded event by event, in order.
 

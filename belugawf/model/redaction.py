@@ -22,9 +22,9 @@ _MOST_SECRETS = 1_000
 
 # A key and what parts it from its value. It begins where no name goes on, so that a long text is
 # looked at once; and no key that people match by a pattern is longer.
-_KEY = re.compile(r"(?<![\w.-])(?P<key>[\w.-]{1,100})[\"']?\s{0,20}[:=]\s{0,20}")
+_KEY = r"(?<![\w.-])(?P<key>[\w.-]{1,100})[\"']?\s{0,20}[:=]\s{0,20}"
 # A text in quotes, perhaps not ended; or all up to what may end it on its line.
-_VALUE = re.compile(r"\"(?:[^\"\\\n]|\\.)*\"?|'(?:[^'\\\n]|\\.)*'?|[^\n,;)\]}\"'\\]+")
+_VALUE = r"\"(?:[^\"\\\n]|\\.)*\"?|'(?:[^'\\\n]|\\.)*'?|[^\n,;)\]}\"'\\]+"
 
 
 class Redaction:
@@ -36,6 +36,7 @@ class Redaction:
 
     def __init__(self, patterns: Iterable[str]) -> None:
         translated = "|".join(fnmatch.translate(pattern.casefold()) for pattern in patterns)
+        self._key, self._value = re.compile(_KEY), re.compile(_VALUE)
         self._matches = re.compile(translated or r"(?!)").match
         self._secrets: dict[str, None] = {}
 
@@ -79,9 +80,9 @@ class Redaction:
         for secret in sorted((s for s in list(self._secrets) if s in text), key=len, reverse=True):
             text = text.replace(secret, MASK)
         parts, done, position = [], 0, 0
-        while (key := _KEY.search(text, position)) is not None:
+        while (key := self._key.search(text, position)) is not None:
             position = key.end()
-            value = _VALUE.match(text, position) if self.hides(key["key"]) else None
+            value = self._value.match(text, position) if self.hides(key["key"]) else None
             if value is None:
                 continue
             quote = value[0][0] if value[0][0] in "\"'" else ""

@@ -7,12 +7,12 @@ import shlex
 from collections.abc import Sequence
 
 # Means the same, quoted or not, in bash, zsh and fish, and isn't an option.
-_PLAIN = re.compile(r"[\w./][\w.,:=@%+/-]*")
+_PLAIN = r"[\w./][\w.,:=@%+/-]*"
 
 
 def is_plain(text: str) -> bool:
     """Whether every shell takes the text for one word that means itself, without quotes."""
-    return _PLAIN.fullmatch(text) is not None
+    return re.fullmatch(_PLAIN, text) is not None
 
 
 def quoted(text: str) -> str:

@@ -308,11 +308,19 @@ def test_closed_standard_streams(project: Path) -> None:
 # -- start-up ------------------------------------------------------------------------------------
 
 SLOW = {
-    *("asyncio", "rich", "pydantic", "sqlite_utils", "yaml", "temporalio"),
-    *("belugawf.executor", "belugawf.authoring", "greeting"),
+    *("asyncio", "rich", "pydantic", "sqlite_utils", "yaml", "temporalio", "sqlite3"),
+    *("random", "queue", "concurrent.futures.thread", "faulthandler", "tempfile", "greeting"),
+    *("belugawf.config", "belugawf.executor", "belugawf.authoring", "belugawf.model.codec"),
+    *("belugawf.local.store.store", "belugawf.local.drive.engine", "belugawf.model.redaction"),
+    *("belugawf.replay.replayer", "belugawf.host.launcher"),
 }
+# What cron's `resume` needs, which mostly finds nothing due.
+PROBE = {"belugawf.config", "sqlite3"}
 # What looking at runs needs; still no rich, no YAML without a file, no module of the user's.
-EXECUTOR = {"asyncio", "belugawf.executor", "belugawf.authoring"}
+EXECUTOR = PROBE | {
+    *("asyncio", "belugawf.executor", "belugawf.authoring", "belugawf.model.codec"),
+    "belugawf.local.store.store",
+}
 
 
 @pytest.mark.parametrize(
@@ -320,7 +328,7 @@ EXECUTOR = {"asyncio", "belugawf.executor", "belugawf.authoring"}
     [
         (["--help"], set()),
         (["--version"], set()),
-        (["resume"], set()),
+        (["resume"], PROBE),
         (["status"], EXECUTOR),
         (["status", "ada"], EXECUTOR),
         (["list"], EXECUTOR),
@@ -351,6 +359,45 @@ def test_start_up_imports_nothing_slow(
     )
     imported = set(done.stderr.splitlines()[-1].split()[1:])
     assert imported & SLOW <= needed
+
+
+COLLECTING = """
+import gc
+from belugawf import WorkflowContext, workflow
+
+@workflow
+async def collecting(ctx: WorkflowContext) -> list[int | bool]:
+    return [*gc.get_threshold(), gc.get_freeze_count() > 0]
+"""
+LIBRARY = """
+import asyncio, gc, json
+from belugawf import new_executor
+
+async def main():
+    async with new_executor("default", db="state.db", workflows="workflows") as executor:
+        handle = await executor.execute("collecting")
+        print(json.dumps(await handle.result()))
+
+gc.set_threshold(600, 9, 8)
+asyncio.run(main())
+"""
+
+
+def test_who_sets_how_garbage_is_collected(project: Path) -> None:
+    """The command line, in its own process; a user's process keeps what the user has set."""
+    (project / "workflows" / "collecting.py").write_text(COLLECTING)
+    ours = belugawf(project, "run", "collecting", "--id", "one", "-q").stdout
+    assert json.loads(ours) == [10_000, 20, 50, True]
+    theirs = subprocess.run(
+        [sys.executable, "-c", LIBRARY],
+        cwd=project,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=True,
+    )
+    assert json.loads(theirs.stdout) == [600, 9, 8, False]
 
 
 # -- terminals -----------------------------------------------------------------------------------

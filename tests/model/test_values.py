@@ -1,4 +1,4 @@
-"""`frozen` gives what a frozen dataclass with slots gives: each law is shown on both."""
+"""`frozen` and `mutable` give what dataclasses with slots give: each law is shown on both."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from belugawf.model.values import frozen
+from belugawf.model.values import frozen, mutable
 
 
 class _Bodies:
@@ -33,17 +33,39 @@ def _point(decorate: Callable[[Any], Any]) -> Any:
     return decorate(Point)
 
 
-Ours = _point(frozen())
-Theirs = _point(dataclass(frozen=True, slots=True))
-OursByName = _point(frozen(kw_only=True))
-TheirsByName = _point(dataclass(frozen=True, slots=True, kw_only=True))
-for _class, _name in ((Ours, "Ours"), (Theirs, "Theirs")):
-    _class.__qualname__ = _name
+def _often(made: Any) -> Any:
+    """The class, with an `__init__` that was compiled, as it has many instances."""
+    for number in range(9):
+        made(x=number)
+    return made
 
-both = pytest.mark.parametrize("point", [Ours, Theirs], ids=["frozen", "dataclass"])
-both_by_name = pytest.mark.parametrize(
-    "point", [OursByName, TheirsByName], ids=["frozen", "dataclass"]
-)
+
+_MADE = {
+    "frozen": lambda make, **options: make(frozen(**options)),
+    "frozen, compiled": lambda make, **options: _often(make(frozen(**options))),
+    "dataclass": lambda make, **options: make(dataclass(frozen=True, slots=True, **options)),
+    "mutable": lambda make: make(mutable()),
+    "mutable, compiled": lambda make: _often(make(mutable())),
+    "dataclass that changes": lambda make: make(dataclass(eq=False, slots=True)),
+}
+_FROZEN, _MUTABLE = list(_MADE)[:3], list(_MADE)[3:]
+
+
+@pytest.fixture
+def point(request: pytest.FixtureRequest) -> Any:
+    """A class of its own for each test: the first instances are made another way than the rest."""
+    made = _MADE[request.param](_point)
+    made.__qualname__ = "Point"
+    return made
+
+
+@pytest.fixture
+def point_by_name(request: pytest.FixtureRequest) -> Any:
+    return _MADE[request.param](_point, kw_only=True)
+
+
+both = pytest.mark.parametrize("point", _FROZEN, indirect=True)
+both_by_name = pytest.mark.parametrize("point_by_name", _FROZEN, indirect=True)
 
 
 @both
@@ -67,11 +89,17 @@ def test_wrong_arguments(point: Any, args: tuple[Any, ...], kwargs: dict[str, An
 
 
 @both_by_name
-def test_by_name_only(point: Any) -> None:
+def test_by_name_only(point_by_name: Any) -> None:
     """With `kw_only` nothing goes by place."""
-    assert point(x=1).x == 1
+    assert point_by_name(x=1).x == 1
     with pytest.raises(TypeError, match="positional"):
-        point(1)
+        point_by_name(1)
+
+
+def test_many_instances_are_made_quickly() -> None:
+    """By an `__init__` of their class, whose parameters are its fields."""
+    parameters = inspect.signature(_often(_point(frozen()))).parameters
+    assert list(parameters) == ["x", "y", "tags", "secret", "seen"]
 
 
 @both
@@ -123,7 +151,7 @@ def test_what_dataclasses_does_with_it(point: Any) -> None:
 @both
 def test_pickling(point: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Values cross processes, to one that has not made an instance yet, too."""
-    monkeypatch.setattr(sys.modules[__name__], point.__qualname__, point)
+    monkeypatch.setattr(sys.modules[__name__], point.__qualname__, point, raising=False)
     one = point(1, tags=["a"])
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
         assert pickle.loads(pickle.dumps(one, protocol)) == one
@@ -164,3 +192,80 @@ def test_a_subclass_has_all_fields_and_an_init_of_its_own() -> None:
     with pytest.raises(TypeError, match="y"):
         Base(x=1, y=2)  # type: ignore[call-arg]
     assert list(inspect.signature(Base).parameters) == ["x"]
+    assert (Derived.__slots__, Derived.__match_args__) == (("y",), ())
+    assert [f.name for f in dataclasses.fields(Derived)] == ["x", "y"]
+
+
+# -- values that change --------------------------------------------------------------------------
+
+
+def _work(decorate: Callable[[Any], Any]) -> Any:
+    class Work:
+        kind: ClassVar[str] = "work"
+        x: int
+        done: list[int] = field(default_factory=list)
+        limit: int = 3
+        name: str = field(init=False)
+
+        def __post_init__(self) -> None:
+            self.name = f"work {self.x}"
+
+    return decorate(Work)
+
+
+@pytest.fixture
+def work(request: pytest.FixtureRequest) -> Any:
+    return _MADE[request.param](_work)
+
+
+mutables = pytest.mark.parametrize("work", _MUTABLE, indirect=True)
+
+
+@mutables
+def test_mutable(work: Any) -> None:
+    """Fields change, others cannot be added; what `__post_init__` makes is no argument."""
+    one = work(1, limit=2)
+    one.limit += 1
+    one.done.append(5)
+    assert (one.x, one.done, one.limit, one.name) == (1, [5], 3, "work 1")
+    assert work(1).done == []
+    with pytest.raises(AttributeError):
+        one.other = 1
+    assert not hasattr(one, "__dict__")
+    assert not hasattr(one, "__weakref__")
+    with pytest.raises(TypeError, match="name"):
+        work(1, name="mine")
+    assert work.__match_args__ == ("x", "done", "limit")
+    assert repr(one) == f"{work.__qualname__}(x=1, done=[5], limit=3, name='work 1')"
+    assert dataclasses.replace(one, x=2).name == "work 2"
+
+
+@mutables
+def test_mutable_equals_itself_only(work: Any) -> None:
+    """It stands in sets and is found there again, whatever has changed."""
+    one, other = work(1), work(1)
+    known = {one}
+    one.limit = 9
+    assert one in known
+    assert one != other
+
+
+@pytest.mark.parametrize("decorate", [mutable(), dataclass(eq=False, slots=True)])
+def test_mutable_subclass(decorate: Callable[[Any], Any]) -> None:
+    """Its fields come after those of its base, whose default it may change; so do a dataclass's."""
+
+    class More(_work(decorate)):  # type: ignore[misc]
+        more: int = 0
+        limit: int = 7
+
+    made = decorate(More)
+    one = made(1, [], 2, "x")
+    assert (one.limit, one.more, one.name, made(1).limit) == (2, "x", "work 1", 7)
+    assert made.__slots__ == ("more",)
+    assert made.__qualname__ == "test_mutable_subclass.<locals>.More"
+
+    @dataclass
+    class Theirs(made):  # type: ignore[misc,valid-type]
+        own: int = 0
+
+    assert (Theirs(1, own=4).limit, Theirs(1, own=4).own) == (7, 4)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 
 from belugawf.local.drive.presence import Presence
 from belugawf.local.store.rows import RunRow, Start, Started
 from belugawf.local.store.store import Store
-from belugawf.model.values import frozen
+from belugawf.model.values import frozen, mutable
 
 # Runs that one look claims at most; the next look comes at once when any were found.
 CLAIM_AT_ONCE = 500
@@ -32,7 +32,7 @@ class Stop(IntEnum):
     CUT = 2  # attempts in flight are interrupted too
 
 
-@dataclass(eq=False, kw_only=True)
+@mutable(kw_only=True)
 class Request:
     """Somebody wants runs driven, and waits of up to `idle_wait_ns` slept through.
 

@@ -36,7 +36,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum
 from typing import Any
 
@@ -47,7 +47,7 @@ from belugawf.model.durations import duration_ns
 from belugawf.model.errors import BelugaError
 from belugawf.model.history import OpenActivity, OpenWork
 from belugawf.model.outcomes import Outcome
-from belugawf.model.values import frozen
+from belugawf.model.values import frozen, mutable
 from belugawf.replay.replayer import Replayer
 
 
@@ -130,7 +130,7 @@ _IN_FLIGHT = {SlotPhase.RUNNING, SlotPhase.ENDED}
 NOT_STARTED = (SlotPhase.WAITING, SlotPhase.QUEUED, SlotPhase.RECORDING)
 
 
-@dataclass(slots=True, eq=False)
+@mutable()
 class Slot:
     """One open activity of one run.
 
@@ -180,7 +180,7 @@ class Slot:
         return self.phase in _IN_FLIGHT
 
 
-@dataclass(slots=True, eq=False)
+@mutable()
 class RunState:
     """What a run's history comes to: its code in memory, and what it has open.
 
@@ -218,7 +218,7 @@ class RunState:
         return stored if stored is not None and stored <= now else min(self.last_time, now)
 
 
-@dataclass(slots=True, eq=False)
+@mutable()
 class OwnedRun:
     """A run that this process owns, as of its last committed turn.
 

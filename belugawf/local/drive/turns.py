@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from belugawf.local.drive.pending import PendingFact, PendingFacts
 from belugawf.local.drive.run import OwnedRun, Slot, SlotPhase
@@ -27,9 +27,10 @@ from belugawf.model.outcomes import (
     out_of_time,
     total_timeout_over,
 )
+from belugawf.model.values import mutable
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
+@mutable(kw_only=True)
 class OwnedTurn(Turn):
     """A turn of a run that we own: what it writes, and what follows when that is on disk.
 

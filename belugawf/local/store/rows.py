@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum
 from typing import Any, TypeAlias
 
@@ -15,7 +15,7 @@ from belugawf.model import events as e
 from belugawf.model.durations import MICROSECOND_NS, from_micros
 from belugawf.model.history import OpenWork
 from belugawf.model.outcomes import Outcome
-from belugawf.model.values import frozen
+from belugawf.model.values import frozen, mutable
 
 
 @frozen()
@@ -164,7 +164,7 @@ class AppendOutcome(Enum):
     UNWRITABLE = "unwritable"  # the database refuses this run's rows
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
+@mutable(kw_only=True)
 class Turn:
     """What one turn of one run writes, and what became of that.
 
