@@ -63,7 +63,7 @@ WORKLOADS = {
 
 
 class MissingError(Exception):
-    """An engine cannot be had on this machine."""
+    """An engine cannot be had on this machine, or fails on it."""
 
 
 def python_of(peer: Peer) -> Path:
@@ -95,16 +95,19 @@ def install(args: list[str]) -> None:
 
 
 def measured(peer: Peer, python: Path, workload: Workload) -> Answer:
-    """One workload in one process."""
-    done = subprocess.run(
-        [str(python), "-m", f"benchmarks.peers.{peer.module}", asked(workload)],
-        cwd=ROOT,
-        env=environment({"PYTHONPATH": str(ROOT)}),
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=LIMIT_S,
-    )
+    """One workload in one process. Raises `MissingError`, after what the process has said."""
+    try:
+        done = subprocess.run(
+            [str(python), "-m", f"benchmarks.peers.{peer.module}", asked(workload)],
+            cwd=ROOT,
+            env=environment({"PYTHONPATH": str(ROOT)}),
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=LIMIT_S,
+        )
+    except subprocess.SubprocessError as error:
+        raise MissingError(str(error)) from None
     return told(done.stdout)
 
 
@@ -148,7 +151,11 @@ def main() -> None:
             for name, python in pythons.items():
                 before = raw_commits(commits)
                 peer = PEERS[name]
-                answer = measured(peer, python, Workload(peer.variant, parallel, runs, each))
+                try:
+                    answer = measured(peer, python, Workload(peer.variant, parallel, runs, each))
+                except MissingError as error:
+                    print(f"{name}, {group}: no figure: {error}", flush=True)
+                    continue
                 raw = (before + raw_commits(commits)) / 2
                 figures.add(group, "bare commits of SQLite", raw, "steps/s")
                 figures.add(group, name, answer.rate, "steps/s")
