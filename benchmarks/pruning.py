@@ -74,11 +74,11 @@ def worst_wait(db: Path, done: threading.Event, waits: list[float]) -> None:
     asyncio.run(start())
 
 
-async def prune(db: Path, *, vacuum: bool = False) -> tuple[int, float]:
+async def prune(db: Path, *, older_than: float = 0, vacuum: bool = False) -> tuple[int, float]:
     """How many runs, and in how many seconds."""
     async with new_executor("default", db=db) as executor:
         began = time.perf_counter()
-        pruned = await executor.prune(older_than=0, vacuum=vacuum)
+        pruned = await executor.prune(older_than=older_than, vacuum=vacuum)
         return pruned.runs, time.perf_counter() - began
 
 

@@ -27,6 +27,8 @@ async def waiting(ctx: WorkflowContext) -> str:
 DATABASE = ("--db", "state.db")
 # What the figures are compared with.
 FEW = 10
+# The first of them, which wait no longer afterwards.
+SIGNALLED = 10
 
 
 async def prepare(root: Path, count: int) -> None:
@@ -66,16 +68,20 @@ def signal_one(root: Path, number: int) -> float:
 
 def commands(count: int) -> dict[str, list[str]]:
     """What is asked with so many waiting runs; only the first reads them all."""
+    newest = f"run-{count + SIGNALLED - 1:06}"
     return {
         "waiting, all of them": ["waiting"],
         "waiting -n 20": ["waiting", "-n", "20"],
         "resume, nothing due": ["resume"],
         "status": ["status"],
-        "status RUN": ["status", f"run-{count - 1:06}"],
+        "status RUN": ["status", newest],
+        "history RUN": ["history", newest],
+        "wait RUN, waits": ["wait", newest, "--for", "waiting"],
         "list": ["list"],
         "list --workflow, --status": ["list", "--workflow", "waiting", "--status", "failed"],
         "list --since": ["list", "--since", "1s"],
         "signal of no run": ["signal", "none"],
+        "signal RUN, --no-resume": ["signal", "other", newest, "--no-resume"],
         "signal, several wait": ["signal", "go"],
         "prune, nothing old": ["prune", "--older-than", "30d"],
     }
@@ -97,24 +103,25 @@ def worker_memory(root: Path) -> float:
         worker.wait()
 
 
-def compare(few: Path, many: Path, count: int) -> None:
-    """The figures of many waiting runs, beside those of ten, taken in turn."""
+def compare(few: Path, fewer: int, many: Path, count: int) -> None:
+    """The figures of many waiting runs, beside those of few, taken in turn."""
     memory = worker_memory(many)
     show(f"W6 {count:,} waiting: worker's memory", memory, "MB")
-    show(f"W6 {count:,} waiting: more than with {FEW}", memory - worker_memory(few), "MB")
-    pairs = [(signal_one(few, number), signal_one(many, number)) for number in range(FEW)][1:]
-    base, taken = (statistics.median(times) for times in zip(*pairs, strict=True))
+    show(f"W6 {count:,} waiting: more than with {fewer:,}", memory - worker_memory(few), "MB")
+    pairs = [(signal_one(few, number), signal_one(many, number)) for number in range(SIGNALLED)]
+    base, taken = (statistics.median(times) for times in zip(*pairs[1:], strict=True))
     show(f"W6 {count:,} waiting: signal and finish", taken * 1000, "ms")
-    show(f"W6 {count:,} waiting: that to {FEW} waiting", taken / base, "x")
-    for (name, args), few_args in zip(commands(count).items(), commands(FEW).values(), strict=True):
+    show(f"W6 {count:,} waiting: that to {fewer:,} waiting", taken / base, "x")
+    few_commands = commands(fewer)
+    for name, args in commands(count).items():
         rounds = 1 if name.endswith("all of them") else 5
         base_times, times = [], []
         for _ in range(rounds):
-            base_times += timed(command(*DATABASE, *few_args), few, 1)
+            base_times += timed(command(*DATABASE, *few_commands[name]), few, 1)
             times += timed(command(*DATABASE, *args), many, 1)
         show(f"{count:,} waiting: {name}", statistics.median(times) * 1000, "ms")
         ratio = statistics.median(times) / statistics.median(base_times)
-        show(f"{count:,} waiting: {name}, to {FEW} waiting", ratio, "x")
+        show(f"{count:,} waiting: {name}, to {fewer:,} waiting", ratio, "x")
     files = sum(path.stat().st_size for path in many.glob("state.db*") if path.is_file())
     show(f"{count:,} waiting: on disk, each", files / count, "bytes")
 
@@ -123,12 +130,12 @@ def main() -> None:
     counts = [int(text) for text in sys.argv[1:]] or [10_000, 100_000]
     for count in counts:
         with folder() as few, folder() as many:
-            for root, runs in ((few, FEW * 2), (many, count)):
+            for root, runs in ((few, FEW), (many, count)):
                 write_module(root, "waiting", MODULE)
                 began = time.perf_counter()
-                asyncio.run(prepare(root, runs))
+                asyncio.run(prepare(root, runs + SIGNALLED))
             show(f"{count:,} waiting: to make them", time.perf_counter() - began, "s")
-            compare(few, many, count)
+            compare(few, FEW, many, count)
 
 
 if __name__ == "__main__":

@@ -162,6 +162,7 @@ class TurnGuard:
                 if not self._turns:
                     self._awake.wait()
                 idle = 0
+        self._disarm()  # once more: it may have been closed between a look and `_arm`
 
     def _look_at(self, turn: _Turn) -> bool:
         """Interrupt what has used up its time; whether it has now been in vain for too long."""
