@@ -79,6 +79,7 @@ SQL_FILES = {
         *(
             "store.store",
             "store.appending",
+            "store.histories",
             "store.writing",
             "store.queries",
             "store.pruning",
@@ -86,7 +87,10 @@ SQL_FILES = {
         ),
     )
 }
-DECODING = ("belugawf.local.store.", "belugawf.local.view", "belugawf.model.soundness")
+DECODING = (
+    *("belugawf.local.store.", "belugawf.local.view", "belugawf.model.soundness"),
+    "belugawf.local.file.migrations",  # rows of the past
+)
 SQL = re.compile(
     r"\s*(SELECT|INSERT|REPLACE|UPDATE|DELETE|CREATE|DROP|ALTER|PRAGMA|BEGIN|COMMIT|ROLLBACK|"
     r"SAVEPOINT|RELEASE|ATTACH|VACUUM|WITH)(\s|;|$)"

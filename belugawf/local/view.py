@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
 from collections.abc import Callable
 
 from belugawf.executor import STATUSES, OpenWait, Owner, Problem, RunId, RunInfo
@@ -18,17 +17,12 @@ from belugawf.model.history import OpenWork
 PROVIDER = "default"
 
 
-# How many open runs are remembered: who looks at one again reads only what is new.
-_REMEMBERED = 64
-
-
 class Viewer:
     """Makes `RunInfo` of rows. `is_alive` asks the kernel about an owner's id."""
 
     def __init__(self, store: Store, is_alive: Callable[[str], bool]) -> None:
         self._store = store
         self._is_alive = is_alive
-        self._seen: OrderedDict[int, tuple[OpenWork, int]] = OrderedDict()
 
     def run_info(self, row: RunRow, *, new_problem: bool = False) -> RunInfo:
         """The run as it is now. Raises `DamagedError`."""
@@ -46,7 +40,7 @@ class Viewer:
     def _run_info(self, row: RunRow, new_problem: bool) -> RunInfo:
         if row.status not in STATUSES:
             raise ValueError("its status")
-        work = self._open_work(row.key) if row.status == "running" else OpenWork()
+        work = self._store.open_work(row.key) if row.status == "running" else OpenWork()
         return RunInfo(
             workflow_id=row.workflow_id,
             run_id=RunId(row.run_id),
@@ -69,17 +63,6 @@ class Viewer:
             history_length=row.history_length,
             cancel_requested=work.cancel_requested,
         )
-
-    def _open_work(self, key: int) -> OpenWork:
-        """What the run's history leaves open now."""
-        work, position = self._seen.pop(key, (OpenWork(), 0))
-        for event in self._store.history(key, position):
-            work.fold(event)
-            position = event.position
-        self._seen[key] = (work, position)
-        if len(self._seen) > _REMEMBERED:
-            self._seen.popitem(last=False)
-        return work
 
     def owner(self, row: RunRow) -> Owner | None:
         """Who holds the run; a dead owner is said to be dead."""

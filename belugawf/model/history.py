@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import field
 from functools import lru_cache
 from operator import attrgetter
@@ -261,6 +261,38 @@ class OpenWork:
             work.fold(event)
         return work
 
+    @property
+    def size(self) -> int:
+        """How much is open."""
+        return len(self.activities) + len(self.timers) + len(self.waits)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `restore` makes this of again, with the events at these positions."""
+        began = [activity.scheduled for activity in self.activities.values()]
+        events = [*began, *self.timers.values(), *self.waits.values()]
+        return {
+            "events": sorted(event.position for event in events),
+            "attempts": {
+                activity.scheduled.seq: _attempts_of(activity)
+                for activity in self.activities.values()
+                if activity.attempt > 1 or activity.begun
+            },
+            "cancel_requested": self.cancel_requested,
+        }
+
+    @classmethod
+    def restore(cls, data: Mapping[str, Any], events: Iterable[e.Event]) -> OpenWork:
+        """What was open when `data` was made by `to_json`."""
+        work = cls.of(events)
+        work.cancel_requested = data["cancel_requested"]
+        for seq, attempts in data["attempts"].items():
+            activity = work.activities[int(seq)]
+            for name, value in zip(_ATTEMPTS, attempts, strict=True):
+                setattr(activity, name, value)
+            if activity.retry_at is not None:
+                work.delayed[int(seq)] = activity
+        return work
+
     def fold(self, event: e.Event) -> None:
         """Take one more event into account."""
         match event:
@@ -318,6 +350,11 @@ class OpenWork:
         for activities in (self.activities, self.delayed, self.expiring, self.once):
             activities.pop(seq, None)
         self.late.discard(seq)
+
+
+# What an open activity has beside its ActivityScheduled.
+_ATTEMPTS = ("attempt", "failures", "crashes", "retry_at", "last_error", "begun", "alone")
+_attempts_of = attrgetter(*_ATTEMPTS)
 
 
 def _fold_attempt(

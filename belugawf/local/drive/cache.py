@@ -31,7 +31,7 @@ T = TypeVar("T")
 # With the states of so many driven runs in memory, 20 KB each, that of a further one is dropped
 # after its turn. Attempts start in order, so those that came first are needed again first.
 MOST_REPLAYED = 2_000
-# Events that are read at one time: about half a megabyte.
+# Events that are read at one time, at most.
 _PIECE = 1_000
 
 
@@ -198,11 +198,11 @@ def pieces(store: Store, run: int, length: int) -> Iterator[list[e.Event]]:
     read: list[e.Event] = []
     position = 0
     while position < length:
-        wanted = min(_PIECE, length - position)
-        read += store.history(run, after=position, limit=wanted)
-        position += wanted
-        if not read or read[-1].position != position:
+        more = store.history(run, after=position, limit=min(_PIECE, length - position))
+        if not more:
             raise ValueError("the history is shorter than its run says")
+        read += more
+        position = more[-1].position
         facts = (i for i in range(len(read) - 1, 0, -1) if is_fact(read[i]))
         cut = len(read) if position >= length else next(facts, 0)
         if cut:

@@ -34,6 +34,7 @@ are RECORDING, RUNNING or ENDED stay, and the others are made anew from its hist
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from dataclasses import field, replace
@@ -49,6 +50,9 @@ from belugawf.model.history import OpenActivity, OpenWork
 from belugawf.model.outcomes import Outcome
 from belugawf.model.values import frozen, mutable
 from belugawf.replay.replayer import Replayer
+
+# How many events whoever looks at a run reads at most, more or less.
+LONGEST_LOOK = 256
 
 
 class Phase(Enum):
@@ -185,7 +189,8 @@ class RunState:
     """What a run's history comes to: its code in memory, and what it has open.
 
     `length` is how many events are on disk, `last_time` the time of the last one, `due_at` what the
-    disk says of when it can move again. `code_started`: its first turn was taken.
+    disk says of when it can move again. `code_started`: its first turn was taken. `open_at` is up
+    to which event the disk says what is open.
     """
 
     replayer: Replayer
@@ -194,6 +199,7 @@ class RunState:
     last_time: int
     due_at: int | None
     code_started: bool
+    open_at: int = 0
 
     def start_code(self) -> None:
         """Its first turn is taken."""
@@ -207,6 +213,13 @@ class RunState:
     def commit(self, length: int, due_at: int | None) -> None:
         """What was appended is on disk, which is so long now."""
         self.length, self.due_at = length, due_at
+
+    def tell_open_work(self, length: int) -> str | None:
+        """What is open with so many events, as JSON, if it is time to store that again."""
+        if length - self.open_at < LONGEST_LOOK + self.work.size:
+            return None
+        self.open_at = length
+        return json.dumps(self.work.to_json(), ensure_ascii=False)
 
     def runnable(self) -> bool:
         """Whether an activity is running or could."""

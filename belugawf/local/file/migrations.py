@@ -11,6 +11,7 @@ old file is kept beside it.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from contextlib import closing, suppress
@@ -23,10 +24,15 @@ from sqlite_utils import Migrations
 from belugawf.host import test_hooks
 from belugawf.local.file import ownership
 from belugawf.local.file.filesystem import private_umask, state_folder
+from belugawf.model import events as e
 from belugawf.model.durations import MICROSECOND_NS, parse_instant
 from belugawf.model.errors import BusyError
+from belugawf.model.history import OpenWork
+from belugawf.model.soundness import UNREADABLE
 
 migrations = Migrations("belugawf")
+# Histories of so many events are long.
+_LONG = 256
 # Read here, where nobody waits for the write lock.
 _SCHEMA = files("belugawf.local.file").joinpath("schema.sql").read_text()
 
@@ -66,6 +72,7 @@ def m002_integer_times(db: sqlite_utils.Database) -> None:
         connection.execute(
             f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(values)} FROM old_{table}"
         )
+    _tell_open_work(connection)
     for table in _COPIES:
         # A key that was given once is never given again.
         connection.execute("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
@@ -76,6 +83,27 @@ def m002_integer_times(db: sqlite_utils.Database) -> None:
     for *_, sql in added:
         with suppress(sqlite3.OperationalError):  # ours are there already
             connection.execute(sql)
+
+
+def _tell_open_work(connection: sqlite3.Connection) -> None:
+    """Say of open runs with long histories what is open, as their owners do now and then."""
+    runs = connection.execute(
+        "SELECT run, max(position) FROM events WHERE run IN (SELECT run FROM live) GROUP BY run"
+    ).fetchall()
+    for run, length in runs:
+        if length < _LONG:
+            continue
+        rows = connection.execute(
+            "SELECT position, type, time, at, started_at, seq, name, data, payload FROM events "
+            "WHERE run = ? ORDER BY position",
+            (run,),
+        )
+        with suppress(*UNREADABLE):  # whoever looks at the run itself says so
+            work = OpenWork.of(map(e.from_row, rows))
+            told = json.dumps(work.to_json(), ensure_ascii=False)
+            connection.execute(
+                "UPDATE live SET open_at = ?, open_work = ? WHERE run = ?", (length, told, run)
+            )
 
 
 def _micros(text: str | None) -> int | None:

@@ -115,7 +115,9 @@ CREATE TABLE live (
     owner       TEXT,
     owned_since INTEGER,
     problem     TEXT,
-    progress    TEXT
+    progress    TEXT,
+    open_at     INTEGER,                   -- up to this position of the history
+    open_work   TEXT                       -- this was open; who looks reads on from there
 ) STRICT;
 
 CREATE INDEX live_by_owner ON live (owner) WHERE owner IS NOT NULL;

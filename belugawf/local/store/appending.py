@@ -22,9 +22,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from belugawf.local.file.database import Database
-from belugawf.local.store.queries import LENGTH, Connection
+from belugawf.local.store.histories import LENGTH, Connection
 from belugawf.local.store.rows import AppendOutcome, Turn
 from belugawf.local.store.writing import close_runs, insert_events, let_go, project_waits
+from belugawf.model import events as e
 from belugawf.model.durations import to_micros
 
 # The outcomes of turns that are part of the transaction.
@@ -100,24 +101,41 @@ class Appender:
         return problem is not None
 
     def _write(self, db: Connection, turns: Sequence[Turn], problems: set[int]) -> None:
-        insert_events(db, [(turn.run, event) for turn in turns for event in turn.events])
-        if read := [(turn.run, turn.read_to) for turn in turns if turn.read_to]:
+        events: list[tuple[int, e.Event]] = []
+        read, closed, moved, shown, released = [], [], [], [], []
+        for turn in turns:
+            run = turn.run
+            events += [(run, event) for event in turn.events]
+            if turn.read_to:
+                read.append((run, turn.read_to))
+            if turn.closes:
+                closed.append((run, turn.events[-1], turn.keep))
+                continue
+            if turn.moves:
+                moved.append((to_micros(turn.due_at), run))
+            if run in problems or turn.progress is not None or turn.open_work is not None:
+                # Who takes a turn has no problem any more.
+                position = turn.length + len(turn.events) if turn.open_work else None
+                shown.append((turn.progress, position, turn.open_work, run))
+            if turn.outcome is AppendOutcome.RELEASED:
+                released.append(run)
+        insert_events(db, events)
+        if read:
             db.executemany("DELETE FROM inbox WHERE run = ? AND id <= ?", read)
-        if closed := [(turn.run, turn.events[-1], turn.keep) for turn in turns if turn.closes]:
-            close_runs(db, closed)
-        turns = [turn for turn in turns if not turn.closes] if closed else turns
-        if moved := [(to_micros(turn.due_at), turn.run) for turn in turns if turn.moves]:
+        if moved:
             db.executemany("UPDATE runs SET due_at = ?, begun = 1 WHERE key = ?", moved)
-        project_waits(db, [(turn.run, event) for turn in turns for event in turn.events])
-        # Who takes a turn has no problem any more.
-        shown = [turn for turn in turns if turn.run in problems or turn.progress is not None]
+        project_waits(db, events)
         if shown:
             db.executemany(
-                "UPDATE live SET problem = NULL, progress = coalesce(?, progress) WHERE run = ?",
-                [(turn.progress, turn.run) for turn in shown],
+                "UPDATE live SET problem = NULL, progress = coalesce(?, progress), "
+                "open_at = coalesce(?, open_at), open_work = coalesce(?, open_work) "
+                "WHERE run = ?",
+                shown,
             )
-        if released := [x.run for x in turns if x.outcome is AppendOutcome.RELEASED]:
+        if released:
             let_go(db, released)
+        if closed:
+            close_runs(db, closed)
 
 
 _FENCE = f"""SELECT l.owner, l.problem, (SELECT max(id) FROM inbox WHERE run = r.key)

@@ -19,7 +19,7 @@ from typing import TypeAlias, TypeVar
 from belugawf.executor import Pruned
 from belugawf.local.file.database import Database
 from belugawf.local.file.writer import Writer
-from belugawf.local.store.queries import LENGTH
+from belugawf.local.store.histories import LENGTH
 from belugawf.model.durations import to_micros
 from belugawf.model.values import frozen
 

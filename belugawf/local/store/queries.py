@@ -8,25 +8,21 @@ each statement. Only counts read a whole index, and nothing else.
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice, zip_longest
-from typing import Any, TypeAlias
+from typing import Any
 
 from belugawf.executor import RunId, TypedRun
 from belugawf.local.file.database import Database
-from belugawf.local.store.damage import or_else, reading
+from belugawf.local.store.damage import or_else
+from belugawf.local.store.histories import LENGTH, Connection, events_of, open_work, sound_history
 from belugawf.local.store.probe import AWAITED_SIGNALS
 from belugawf.local.store.rows import Message, OwnerRow, RunRow, WaitRow
 from belugawf.model import events as e
 from belugawf.model.durations import MICROSECOND_NS, from_micros, to_micros
 from belugawf.model.errors import RunNotFoundError
-from belugawf.model.soundness import check_history
+from belugawf.model.history import OpenWork
 
-Connection: TypeAlias = sqlite3.Connection
-
-# How many events a run has, whose key is in that column.
-LENGTH = "coalesce((SELECT max(position) FROM events WHERE run = {}), 0)"
 RUN_COLUMNS = (
     "r.key, r.run_id, r.workflow_id, r.chain_id, r.parent_run_id, r.workflow, r.status, r.begun, "
     "r.labels, r.input, r.result, r.error, l.owner, l.problem, l.progress, "
@@ -34,7 +30,6 @@ RUN_COLUMNS = (
     "(SELECT time FROM events WHERE run = r.key ORDER BY position DESC LIMIT 1), "
     "r.closed_at, r.deadline, r.due_at, l.owned_since"
 )
-EVENT_COLUMNS = "position, type, time, at, started_at, seq, name, data, payload"
 _RUNS = f"SELECT {RUN_COLUMNS} FROM runs r LEFT JOIN live l ON l.run = r.key"
 
 # Which of the runs that can move are looked for; each ends at its limit without sorting.
@@ -290,20 +285,19 @@ class Queries:
         return [row[0] for row in self._all(AWAITED_SIGNALS, limit)]
 
     def history(self, run: int, after: int = 0, limit: int | None = None) -> list[e.Event]:
-        """The run's events after a position, all or the first few. Raises `DamagedError`."""
+        """See `events_of`. Raises `DamagedError`."""
         with self.database.reading() as db:
-            return self._events(db, run, after, limit)
+            return events_of(db, run, after, limit)
 
     def sound_history(self, run: int) -> list[e.Event]:
         """The run's whole history, each event as we have written it, else `DamagedError`."""
         with self.database.reading() as db:
-            row = self._by_key(db, run)
-            with reading(lambda: row.workflow_id):
-                history = self._events(db, run)
-                check_history(history)
-                if len(history) != row.history_length:
-                    raise ValueError(f"event {len(history) + 1} is missing")
-            return history
+            return sound_history(db, run)
+
+    def open_work(self, run: int) -> OpenWork:
+        """What the run's history leaves open now. Raises `DamagedError`."""
+        with self.database.reading() as db:
+            return open_work(db, run)
 
     def heartbeat(self, run: int, seq: int) -> Any:
         """What the last attempt of an activity reported; `None` if it did not."""
@@ -327,21 +321,6 @@ class Queries:
 
     def _rows(self, db: Connection, tail: str, values: Sequence[Any] = ()) -> list[RunRow]:
         return [RunRow.of(row) for row in db.execute(f"{_RUNS} {tail}", tuple(values))]
-
-    def _events(
-        self, db: Connection, run: int, after: int = 0, limit: int | None = None
-    ) -> list[e.Event]:
-        rows = db.execute(
-            f"SELECT {EVENT_COLUMNS} FROM events WHERE run = ? AND position > ? "
-            "ORDER BY position LIMIT ?",
-            (run, after, -1 if limit is None else limit),
-        )
-        with reading(lambda: self._by_key(db, run).workflow_id):
-            history = [e.from_row(row) for row in rows]
-            for position, event in enumerate(history, after + 1):
-                if event.position != position:
-                    raise ValueError(f"event {position} is missing")
-            return history
 
     def _by_key(self, db: Connection, run: int) -> RunRow:
         rows = self._rows(db, "WHERE r.key = ?", (run,))

@@ -172,7 +172,8 @@ class Turn:
     `due_at` is when the run can move again without a message (`None`: never); `moves` if that is to
     be stored. `release` lets the run go, unless something has come meanwhile. `keep`: it stays ours
     even if it ends, because a thread that cannot be stopped works for it. `progress` is JSON,
-    `None` if it is unchanged. `reason` is what the database said of an unwritable one.
+    `None` if it is unchanged; so is `open_work`, what is open after it: see `OpenWork.to_json`.
+    `reason` is what the database said of an unwritable one.
     """
 
     run: int
@@ -184,6 +185,7 @@ class Turn:
     release: bool = False
     keep: bool = False
     progress: str | None = None
+    open_work: str | None = None
     outcome: AppendOutcome = AppendOutcome.UNWRITTEN
     reason: str | None = None
 

@@ -19,7 +19,8 @@ from belugawf.host.clock import Clock
 from belugawf.local.file.database import Database
 from belugawf.local.store.appending import Appender
 from belugawf.local.store.damage import reading
-from belugawf.local.store.queries import Connection, Queries
+from belugawf.local.store.histories import Connection, events_of
+from belugawf.local.store.queries import Queries
 from belugawf.local.store.rows import (
     AppendOutcome,
     Message,
@@ -164,7 +165,7 @@ class Store(Queries):
         time = max(self.clock.now(), last_time(db, row.key))
         inbox = self._inbox(db, [row.key])
         ends = any(message.kind == "attempt" for message in inbox)
-        work = OpenWork.of(self._events(db, row.key)) if ends else OpenWork()
+        work = OpenWork.of(events_of(db, row.key)) if ends else OpenWork()
         notes = unread_notes(inbox, work, row.history_length, time)
         position = row.history_length + len(notes) + 1
         end = e.WorkflowTerminated(position=position, time=time, reason=reason, sender=sender)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from belugawf.executor.info import NewRun
-from belugawf.local.store.queries import EVENT_COLUMNS, LENGTH, Connection
+from belugawf.local.store.histories import EVENT_COLUMNS, LENGTH, Connection
 from belugawf.local.store.rows import RunRow
 from belugawf.model import events as e
 from belugawf.model.codec import encode

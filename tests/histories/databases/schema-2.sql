@@ -7,8 +7,8 @@ CREATE TABLE "_sqlite_migrations" (
    "name" TEXT,
    "applied_at" TEXT
 );
-INSERT INTO "_sqlite_migrations" VALUES(1,'belugawf','m001_initial','2026-11-28 23:17:18.312414+00:00');
-INSERT INTO "_sqlite_migrations" VALUES(2,'belugawf','m002_integer_times','2026-11-28 23:17:18.312662+00:00');
+INSERT INTO "_sqlite_migrations" VALUES(1,'belugawf','m001_initial','2026-11-29 00:08:38.085708+00:00');
+INSERT INTO "_sqlite_migrations" VALUES(2,'belugawf','m002_integer_times','2026-11-29 00:08:38.085939+00:00');
 CREATE TABLE events (
     run      INTEGER NOT NULL REFERENCES runs (key) ON DELETE CASCADE,
     position INTEGER NOT NULL,
@@ -22,42 +22,42 @@ CREATE TABLE events (
     payload  TEXT,                         -- arguments, result, signal payload or failure
     PRIMARY KEY (run, position)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "events" VALUES(1,1,'WorkflowStarted',1795907838322254,NULL,NULL,NULL,'waits','{"workflow_id":"waits","run_id":"9f9e0d36-02a5-4961-9bd9-ff1c36be0e76","python":"3.11.7","belugawf":"0.1.0"}',NULL);
-INSERT INTO "events" VALUES(1,2,'ActivityScheduled',1795907838360071,NULL,NULL,1,'echo',NULL,'["before"]');
-INSERT INTO "events" VALUES(1,3,'ActivityCompleted',1795907838366469,1795907838366299,1795907838366033,1,NULL,NULL,'"before"');
-INSERT INTO "events" VALUES(1,4,'WaitStarted',1795907838366469,NULL,NULL,2,'a','{"until":"2026-12-08T23:17:18.366469Z","prompt":"May it?","expected":"bool","schema":"{\"type\":\"boolean\"}"}',NULL);
-INSERT INTO "events" VALUES(1,5,'TimerStarted',1795907838366469,NULL,NULL,3,NULL,'{"delay":"10d","due_at":"2026-12-08T23:17:18.366469Z"}',NULL);
-INSERT INTO "events" VALUES(1,6,'WaitStarted',1795907838366469,NULL,NULL,4,'b',NULL,NULL);
-INSERT INTO "events" VALUES(1,7,'TimerStarted',1795907838366469,NULL,NULL,5,NULL,'{"delay":"100d","due_at":"2027-03-08T23:17:18.366469Z"}',NULL);
-INSERT INTO "events" VALUES(2,1,'WorkflowStarted',1795907838386652,NULL,NULL,NULL,'waits_for_its_retry','{"workflow_id":"waits_for_its_retry","run_id":"cb37fe38-b4e5-4d20-b03f-e9066e4e3354","python":"3.11.7","belugawf":"0.1.0"}',NULL);
-INSERT INTO "events" VALUES(2,2,'ActivityScheduled',1795907838410807,NULL,NULL,1,'works_at_last','{"max_attempts":5,"initial_delay":"1h","max_delay":"4d4h"}','[2]');
-INSERT INTO "events" VALUES(2,3,'AttemptFailed',1795907838417601,1795907838417253,1795907838414746,1,NULL,'{"attempt":1,"retry_at":"2026-11-29T00:17:18.417253Z"}','{"type":"ConnectionError","message":"not yet","traceback":"Traceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
-INSERT INTO "events" VALUES(3,1,'WorkflowStarted',1795907838432289,NULL,NULL,NULL,'signals','{"workflow_id":"signals","run_id":"7fa831ed-a4b6-4d3f-8dca-b4e1e428ab7d","python":"3.11.7","belugawf":"0.1.0"}',NULL);
-INSERT INTO "events" VALUES(3,2,'WaitStarted',1795907838450997,NULL,NULL,1,'a','{"prompt":"Yes?","expected":"Answer {yes: bool, note?: str}","schema":"{\"type\":\"object\",\"title\":\"Answer\",\"properties\":{\"yes\":{\"type\":\"boolean\"},\"note\":{\"type\":\"string\"}},\"additionalProperties\":false,\"required\":[\"yes\"]}"}',NULL);
-INSERT INTO "events" VALUES(4,1,'WorkflowStarted',1795907838490604,NULL,NULL,NULL,'retries','{"workflow_id":"retries","run_id":"895e7421-d17c-47bd-9ba6-7aa1c355febf","python":"3.11.7","belugawf":"0.1.0"}',NULL);
-INSERT INTO "events" VALUES(4,2,'ActivityScheduled',1795907838500151,NULL,NULL,1,'works_at_last','{"max_attempts":3,"initial_delay":"1ms","max_delay":"100ms"}','[3]');
-INSERT INTO "events" VALUES(4,3,'AttemptFailed',1795907838504463,1795907838504410,1795907838504110,1,NULL,'{"attempt":1,"retry_at":"2026-11-28T23:17:18.505410Z"}','{"type":"ConnectionError","message":"not yet","traceback":"Traceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
-INSERT INTO "events" VALUES(4,4,'AttemptStarted',1795907838508216,NULL,NULL,1,NULL,'{"attempt":2}',NULL);
-INSERT INTO "events" VALUES(4,5,'AttemptFailed',1795907838510611,1795907838510543,1795907838510315,1,NULL,'{"attempt":2,"retry_at":"2026-11-28T23:17:18.512543Z"}','{"type":"ConnectionError","message":"not yet","traceback":"Traceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
-INSERT INTO "events" VALUES(4,6,'AttemptStarted',1795907838522610,NULL,NULL,1,NULL,'{"attempt":3}',NULL);
-INSERT INTO "events" VALUES(4,7,'ActivityCompleted',1795907838523454,1795907838523392,1795907838523230,1,NULL,'{"attempt":3}','3');
-INSERT INTO "events" VALUES(4,8,'ActivityScheduled',1795907838523454,NULL,NULL,2,'works_at_last','{"max_attempts":3,"initial_delay":"1ms","max_delay":"100ms"}','[9]');
-INSERT INTO "events" VALUES(4,9,'AttemptFailed',1795907838532701,1795907838532644,1795907838532324,2,NULL,'{"attempt":1,"retry_at":"2026-11-28T23:17:18.533644Z"}','{"type":"ConnectionError","message":"not yet","traceback":"Traceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
-INSERT INTO "events" VALUES(4,10,'AttemptStarted',1795907838541786,NULL,NULL,2,NULL,'{"attempt":2}',NULL);
-INSERT INTO "events" VALUES(4,11,'AttemptFailed',1795907838543323,1795907838542989,1795907838542680,2,NULL,'{"attempt":2,"retry_at":"2026-11-28T23:17:18.544989Z"}','{"type":"ConnectionError","message":"not yet","traceback":"Traceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
-INSERT INTO "events" VALUES(4,12,'AttemptStarted',1795907838547467,NULL,NULL,2,NULL,'{"attempt":3}',NULL);
-INSERT INTO "events" VALUES(4,13,'ActivityFailed',1795907838549105,1795907838549038,1795907838548799,2,NULL,'{"attempt":3}','{"type":"ConnectionError","message":"not yet","activity":"works_at_last","attempts":3,"traceback":"Traceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
-INSERT INTO "events" VALUES(4,14,'ActivityScheduled',1795907838549105,NULL,NULL,3,'refuses','{"max_attempts":3,"initial_delay":"1ms","max_delay":"100ms"}','[]');
-INSERT INTO "events" VALUES(4,15,'ActivityFailed',1795907838554904,1795907838554856,1795907838554458,3,NULL,NULL,'{"type":"Never","message":"never","activity":"refuses","attempts":1,"non_retryable":true,"traceback":"Traceback (most recent call last):\n  File \"tests/histories/features.py\", line 50, in refuses\n    raise ApplicationError(\"never\", type=\"Never\", non_retryable=True)\nbelugawf.model.errors.ApplicationError: never"}');
-INSERT INTO "events" VALUES(4,16,'WorkflowCompleted',1795907838554904,NULL,NULL,NULL,NULL,NULL,'[3,[3,"ConnectionError","not yet"],[1,"Never","never"]]');
-INSERT INTO "events" VALUES(5,1,'WorkflowStarted',1795907838569337,NULL,NULL,NULL,'cleans_up','{"workflow_id":"cleans_up","run_id":"764db025-b880-4752-ab46-aef293e6df58","python":"3.11.7","belugawf":"0.1.0"}',NULL);
-INSERT INTO "events" VALUES(5,2,'WaitStarted',1795907838604212,NULL,NULL,1,'never',NULL,NULL);
-INSERT INTO "events" VALUES(5,3,'CancelRequested',1795907838667840,1795907838634458,NULL,NULL,NULL,'{"reason":"no longer needed"}',NULL);
-INSERT INTO "events" VALUES(5,4,'WaitEnded',1795907838667840,NULL,NULL,1,NULL,'{"outcome":"cancelled"}',NULL);
-INSERT INTO "events" VALUES(5,5,'ActivityScheduled',1795907838667840,NULL,NULL,2,'echo',NULL,'["cleaned up"]');
-INSERT INTO "events" VALUES(5,6,'ActivityCompleted',1795907838670481,1795907838670458,1795907838670373,2,NULL,NULL,'"cleaned up"');
-INSERT INTO "events" VALUES(5,7,'WorkflowCancelled',1795907838670481,NULL,NULL,NULL,NULL,NULL,NULL);
-INSERT INTO "events" VALUES(6,1,'WorkflowStarted',1795907838687054,NULL,NULL,NULL,'waits','{"workflow_id":"labelled","run_id":"faabcff3-f583-43bb-a64a-9d6f637cee9e","python":"3.11.7","belugawf":"0.1.0"}',NULL);
+INSERT INTO "events" VALUES(1,1,'WorkflowStarted',1795910918090157,NULL,NULL,NULL,'waits','{"workflow_id":"waits","run_id":"c6e99743-84d2-441f-a23f-9036127c96be","python":"3.11.7","belugawf":"0.1.0"}',NULL);
+INSERT INTO "events" VALUES(1,2,'ActivityScheduled',1795910918164493,NULL,NULL,1,'echo',NULL,'["before"]');
+INSERT INTO "events" VALUES(1,3,'ActivityCompleted',1795910918172451,1795910918172351,1795910918172122,1,NULL,NULL,'"before"');
+INSERT INTO "events" VALUES(1,4,'WaitStarted',1795910918172451,NULL,NULL,2,'a','{"until":"2026-12-09T00:08:38.172451Z","prompt":"May it?","expected":"bool","schema":"{\"type\":\"boolean\"}"}',NULL);
+INSERT INTO "events" VALUES(1,5,'TimerStarted',1795910918172451,NULL,NULL,3,NULL,'{"delay":"10d","due_at":"2026-12-09T00:08:38.172451Z"}',NULL);
+INSERT INTO "events" VALUES(1,6,'WaitStarted',1795910918172451,NULL,NULL,4,'b',NULL,NULL);
+INSERT INTO "events" VALUES(1,7,'TimerStarted',1795910918172451,NULL,NULL,5,NULL,'{"delay":"100d","due_at":"2027-03-09T00:08:38.172451Z"}',NULL);
+INSERT INTO "events" VALUES(2,1,'WorkflowStarted',1795910918186918,NULL,NULL,NULL,'waits_for_its_retry','{"workflow_id":"waits_for_its_retry","run_id":"9241ae9e-b94f-4ddd-b181-e2647e708883","python":"3.11.7","belugawf":"0.1.0"}',NULL);
+INSERT INTO "events" VALUES(2,2,'ActivityScheduled',1795910918212429,NULL,NULL,1,'works_at_last','{"max_attempts":5,"initial_delay":"1h","max_delay":"4d4h"}','[2]');
+INSERT INTO "events" VALUES(2,3,'AttemptFailed',1795910918232894,1795910918232407,1795910918231176,1,NULL,'{"attempt":1,"retry_at":"2026-11-29T01:08:38.232407Z"}','{"type":"ConnectionError","message":"not yet","traceback":"StopIteration\n\nDuring handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
+INSERT INTO "events" VALUES(3,1,'WorkflowStarted',1795910918259360,NULL,NULL,NULL,'signals','{"workflow_id":"signals","run_id":"a53fc12c-b346-495d-93ac-802d71d73275","python":"3.11.7","belugawf":"0.1.0"}',NULL);
+INSERT INTO "events" VALUES(3,2,'WaitStarted',1795910918277669,NULL,NULL,1,'a','{"prompt":"Yes?","expected":"Answer {yes: bool, note?: str}","schema":"{\"type\":\"object\",\"title\":\"Answer\",\"properties\":{\"yes\":{\"type\":\"boolean\"},\"note\":{\"type\":\"string\"}},\"additionalProperties\":false,\"required\":[\"yes\"]}"}',NULL);
+INSERT INTO "events" VALUES(4,1,'WorkflowStarted',1795910918297772,NULL,NULL,NULL,'retries','{"workflow_id":"retries","run_id":"31312e99-b542-41c4-b82a-568c3a3fc49f","python":"3.11.7","belugawf":"0.1.0"}',NULL);
+INSERT INTO "events" VALUES(4,2,'ActivityScheduled',1795910918317339,NULL,NULL,1,'works_at_last','{"max_attempts":3,"initial_delay":"1ms","max_delay":"100ms"}','[3]');
+INSERT INTO "events" VALUES(4,3,'AttemptFailed',1795910918326620,1795910918326510,1795910918326148,1,NULL,'{"attempt":1,"retry_at":"2026-11-29T00:08:38.327510Z"}','{"type":"ConnectionError","message":"not yet","traceback":"StopIteration\n\nDuring handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
+INSERT INTO "events" VALUES(4,4,'AttemptStarted',1795910918330119,NULL,NULL,1,NULL,'{"attempt":2}',NULL);
+INSERT INTO "events" VALUES(4,5,'AttemptFailed',1795910918335954,1795910918333736,1795910918332731,1,NULL,'{"attempt":2,"retry_at":"2026-11-29T00:08:38.335736Z"}','{"type":"ConnectionError","message":"not yet","traceback":"Traceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
+INSERT INTO "events" VALUES(4,6,'AttemptStarted',1795910918340312,NULL,NULL,1,NULL,'{"attempt":3}',NULL);
+INSERT INTO "events" VALUES(4,7,'ActivityCompleted',1795910918343966,1795910918343653,1795910918341605,1,NULL,'{"attempt":3}','3');
+INSERT INTO "events" VALUES(4,8,'ActivityScheduled',1795910918343966,NULL,NULL,2,'works_at_last','{"max_attempts":3,"initial_delay":"1ms","max_delay":"100ms"}','[9]');
+INSERT INTO "events" VALUES(4,9,'AttemptFailed',1795910918345963,1795910918345740,1795910918345097,2,NULL,'{"attempt":1,"retry_at":"2026-11-29T00:08:38.346740Z"}','{"type":"ConnectionError","message":"not yet","traceback":"StopIteration\n\nDuring handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
+INSERT INTO "events" VALUES(4,10,'AttemptStarted',1795910918349688,NULL,NULL,2,NULL,'{"attempt":2}',NULL);
+INSERT INTO "events" VALUES(4,11,'AttemptFailed',1795910918350651,1795910918350578,1795910918350150,2,NULL,'{"attempt":2,"retry_at":"2026-11-29T00:08:38.352578Z"}','{"type":"ConnectionError","message":"not yet","traceback":"Traceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
+INSERT INTO "events" VALUES(4,12,'AttemptStarted',1795910918359837,NULL,NULL,2,NULL,'{"attempt":3}',NULL);
+INSERT INTO "events" VALUES(4,13,'ActivityFailed',1795910918361655,1795910918361560,1795910918361254,2,NULL,'{"attempt":3}','{"type":"ConnectionError","message":"not yet","activity":"works_at_last","attempts":3,"traceback":"Traceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
+INSERT INTO "events" VALUES(4,14,'ActivityScheduled',1795910918361655,NULL,NULL,3,'refuses','{"max_attempts":3,"initial_delay":"1ms","max_delay":"100ms"}','[]');
+INSERT INTO "events" VALUES(4,15,'ActivityFailed',1795910918363063,1795910918363005,1795910918362761,3,NULL,NULL,'{"type":"Never","message":"never","activity":"refuses","attempts":1,"non_retryable":true,"traceback":"StopIteration\n\nDuring handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n  File \"tests/histories/features.py\", line 50, in refuses\n    raise ApplicationError(\"never\", type=\"Never\", non_retryable=True)\nbelugawf.model.errors.ApplicationError: never"}');
+INSERT INTO "events" VALUES(4,16,'WorkflowCompleted',1795910918363063,NULL,NULL,NULL,NULL,NULL,'[3,[3,"ConnectionError","not yet"],[1,"Never","never"]]');
+INSERT INTO "events" VALUES(5,1,'WorkflowStarted',1795910918381301,NULL,NULL,NULL,'cleans_up','{"workflow_id":"cleans_up","run_id":"c68ba252-b003-4f73-b029-cee65c7620b0","python":"3.11.7","belugawf":"0.1.0"}',NULL);
+INSERT INTO "events" VALUES(5,2,'WaitStarted',1795910918396509,NULL,NULL,1,'never',NULL,NULL);
+INSERT INTO "events" VALUES(5,3,'CancelRequested',1795910918437606,1795910918421987,NULL,NULL,NULL,'{"reason":"no longer needed"}',NULL);
+INSERT INTO "events" VALUES(5,4,'WaitEnded',1795910918437606,NULL,NULL,1,NULL,'{"outcome":"cancelled"}',NULL);
+INSERT INTO "events" VALUES(5,5,'ActivityScheduled',1795910918437606,NULL,NULL,2,'echo',NULL,'["cleaned up"]');
+INSERT INTO "events" VALUES(5,6,'ActivityCompleted',1795910918444294,1795910918444216,1795910918444089,2,NULL,NULL,'"cleaned up"');
+INSERT INTO "events" VALUES(5,7,'WorkflowCancelled',1795910918444294,NULL,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "events" VALUES(6,1,'WorkflowStarted',1795910918462223,NULL,NULL,NULL,'waits','{"workflow_id":"labelled","run_id":"cdd443cc-7afe-4f69-bbea-3f01665868da","python":"3.11.7","belugawf":"0.1.0"}',NULL);
 CREATE TABLE heartbeats (
     run     INTEGER NOT NULL REFERENCES runs (key) ON DELETE CASCADE,
     seq     INTEGER NOT NULL,
@@ -65,7 +65,7 @@ CREATE TABLE heartbeats (
     at      INTEGER NOT NULL,
     PRIMARY KEY (run, seq)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "heartbeats" VALUES(2,1,'{"page": 7}',1795907838386652);
+INSERT INTO "heartbeats" VALUES(2,1,'{"page": 7}',1795910918186918);
 CREATE TABLE inbox (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
     run         INTEGER NOT NULL REFERENCES runs (key) ON DELETE CASCADE,
@@ -76,7 +76,7 @@ CREATE TABLE inbox (
     message_key TEXT,
     sent_at     INTEGER NOT NULL
 ) STRICT;
-INSERT INTO "inbox" VALUES(2,1,'signal','a','true',NULL,NULL,1795907838695167);
+INSERT INTO "inbox" VALUES(2,1,'signal','a','true',NULL,NULL,1795910918468358);
 CREATE TABLE labels (
     name  TEXT NOT NULL,
     value TEXT NOT NULL,
@@ -89,12 +89,14 @@ CREATE TABLE live (
     owner       TEXT,
     owned_since INTEGER,
     problem     TEXT,
-    progress    TEXT
+    progress    TEXT,
+    open_at     INTEGER,                   -- up to this position of the history
+    open_work   TEXT                       -- this was open; who looks reads on from there
 ) STRICT;
-INSERT INTO "live" VALUES(1,NULL,NULL,NULL,NULL);
-INSERT INTO "live" VALUES(2,NULL,NULL,NULL,NULL);
-INSERT INTO "live" VALUES(3,NULL,NULL,NULL,NULL);
-INSERT INTO "live" VALUES(6,NULL,NULL,NULL,NULL);
+INSERT INTO "live" VALUES(1,NULL,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "live" VALUES(2,NULL,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "live" VALUES(3,NULL,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "live" VALUES(6,NULL,NULL,NULL,NULL,NULL,NULL);
 CREATE TABLE message_keys (
     chain_id    TEXT NOT NULL,
     message_key TEXT NOT NULL,
@@ -133,12 +135,12 @@ CREATE TABLE runs (
     result         TEXT,
     error          TEXT
 ) STRICT;
-INSERT INTO "runs" VALUES(1,'9f9e0d36-02a5-4961-9bd9-ff1c36be0e76','waits','9f9e0d36-02a5-4961-9bd9-ff1c36be0e76',NULL,NULL,'waits','running',1795907838322254,NULL,NULL,1796771838366469,1,1795907838695167,'{}',NULL,NULL,NULL);
-INSERT INTO "runs" VALUES(2,'cb37fe38-b4e5-4d20-b03f-e9066e4e3354','waits_for_its_retry','cb37fe38-b4e5-4d20-b03f-e9066e4e3354',NULL,NULL,'waits_for_its_retry','running',1795907838386652,NULL,NULL,1795911438417253,1,NULL,'{}',NULL,NULL,NULL);
-INSERT INTO "runs" VALUES(3,'7fa831ed-a4b6-4d3f-8dca-b4e1e428ab7d','signals','7fa831ed-a4b6-4d3f-8dca-b4e1e428ab7d',NULL,NULL,'signals','running',1795907838432289,NULL,NULL,NULL,1,NULL,'{}',NULL,NULL,NULL);
-INSERT INTO "runs" VALUES(4,'895e7421-d17c-47bd-9ba6-7aa1c355febf','retries','895e7421-d17c-47bd-9ba6-7aa1c355febf',NULL,NULL,'retries','completed',1795907838490604,1795907838554904,NULL,NULL,1,NULL,'{}',NULL,'[3,[3,"ConnectionError","not yet"],[1,"Never","never"]]',NULL);
-INSERT INTO "runs" VALUES(5,'764db025-b880-4752-ab46-aef293e6df58','cleans_up','764db025-b880-4752-ab46-aef293e6df58',NULL,NULL,'cleans_up','cancelled',1795907838569337,1795907838670481,NULL,NULL,1,1795907838634458,'{}',NULL,NULL,NULL);
-INSERT INTO "runs" VALUES(6,'faabcff3-f583-43bb-a64a-9d6f637cee9e','labelled','faabcff3-f583-43bb-a64a-9d6f637cee9e',NULL,NULL,'waits','running',1795907838687054,NULL,NULL,1795907838687054,0,NULL,'{"team": "a"}',NULL,NULL,NULL);
+INSERT INTO "runs" VALUES(1,'c6e99743-84d2-441f-a23f-9036127c96be','waits','c6e99743-84d2-441f-a23f-9036127c96be',NULL,NULL,'waits','running',1795910918090157,NULL,NULL,1796774918172451,1,1795910918468358,'{}',NULL,NULL,NULL);
+INSERT INTO "runs" VALUES(2,'9241ae9e-b94f-4ddd-b181-e2647e708883','waits_for_its_retry','9241ae9e-b94f-4ddd-b181-e2647e708883',NULL,NULL,'waits_for_its_retry','running',1795910918186918,NULL,NULL,1795914518232407,1,NULL,'{}',NULL,NULL,NULL);
+INSERT INTO "runs" VALUES(3,'a53fc12c-b346-495d-93ac-802d71d73275','signals','a53fc12c-b346-495d-93ac-802d71d73275',NULL,NULL,'signals','running',1795910918259360,NULL,NULL,NULL,1,NULL,'{}',NULL,NULL,NULL);
+INSERT INTO "runs" VALUES(4,'31312e99-b542-41c4-b82a-568c3a3fc49f','retries','31312e99-b542-41c4-b82a-568c3a3fc49f',NULL,NULL,'retries','completed',1795910918297772,1795910918363063,NULL,NULL,1,NULL,'{}',NULL,'[3,[3,"ConnectionError","not yet"],[1,"Never","never"]]',NULL);
+INSERT INTO "runs" VALUES(5,'c68ba252-b003-4f73-b029-cee65c7620b0','cleans_up','c68ba252-b003-4f73-b029-cee65c7620b0',NULL,NULL,'cleans_up','cancelled',1795910918381301,1795910918444294,NULL,NULL,1,1795910918421987,'{}',NULL,NULL,NULL);
+INSERT INTO "runs" VALUES(6,'cdd443cc-7afe-4f69-bbea-3f01665868da','labelled','cdd443cc-7afe-4f69-bbea-3f01665868da',NULL,NULL,'waits','running',1795910918462223,NULL,NULL,1795910918462223,0,NULL,'{"team": "a"}',NULL,NULL,NULL);
 CREATE TABLE waits (
     run      INTEGER NOT NULL REFERENCES runs (key) ON DELETE CASCADE,
     seq      INTEGER NOT NULL,
@@ -150,9 +152,9 @@ CREATE TABLE waits (
     schema   TEXT,                         -- and for senders, as JSON schema
     PRIMARY KEY (run, seq)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "waits" VALUES(1,2,'a',1795907838366469,1796771838366469,'May it?','bool','{"type":"boolean"}');
-INSERT INTO "waits" VALUES(1,4,'b',1795907838366469,NULL,NULL,NULL,NULL);
-INSERT INTO "waits" VALUES(3,1,'a',1795907838450997,NULL,'Yes?','Answer {yes: bool, note?: str}','{"type":"object","title":"Answer","properties":{"yes":{"type":"boolean"},"note":{"type":"string"}},"additionalProperties":false,"required":["yes"]}');
+INSERT INTO "waits" VALUES(1,2,'a',1795910918172451,1796774918172451,'May it?','bool','{"type":"boolean"}');
+INSERT INTO "waits" VALUES(1,4,'b',1795910918172451,NULL,NULL,NULL,NULL);
+INSERT INTO "waits" VALUES(3,1,'a',1795910918277669,NULL,'Yes?','Answer {yes: bool, note?: str}','{"type":"object","title":"Answer","properties":{"yes":{"type":"boolean"},"note":{"type":"string"}},"additionalProperties":false,"required":["yes"]}');
 CREATE UNIQUE INDEX "idx__sqlite_migrations_migration_set_name"
     ON "_sqlite_migrations" ("migration_set", "name");
 CREATE UNIQUE INDEX runs_open ON runs (workflow_id) WHERE status = 'running';

@@ -1,0 +1,97 @@
+"""Reading histories, within a transaction. Events that make no sense raise `DamagedError`.
+
+What a run has open is stored now and then, by who drives it, with its place in the history: whoever
+looks at the run reads on from there. So no look reads a long history.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from typing import TypeAlias
+
+from belugawf.local.store.damage import reading
+from belugawf.model import events as e
+from belugawf.model.history import OpenWork
+from belugawf.model.soundness import check_history
+
+Connection: TypeAlias = sqlite3.Connection
+
+EVENT_COLUMNS = "position, type, time, at, started_at, seq, name, data, payload"
+# How many events a run has, whose key is in that column.
+LENGTH = "coalesce((SELECT max(position) FROM events WHERE run = {}), 0)"
+# To know what is open, of payloads only the errors of attempts are needed; others may be large.
+_WITHOUT_PAYLOADS = EVENT_COLUMNS.replace(
+    "payload",
+    "CASE WHEN type = 'AttemptFailed' THEN payload WHEN payload IS NOT NULL THEN '' END",
+)
+# What is read at one time: events, and bytes of their payloads.
+_PIECE, _PIECE_BYTES = 1_000, 1_000_000
+
+
+def events_of(
+    db: Connection, run: int, after: int = 0, limit: int | None = None, columns: str = EVENT_COLUMNS
+) -> list[e.Event]:
+    """The run's events after a position: all, or with `limit` the first few.
+
+    Those are so many at most, and not more than about a megabyte.
+    """
+    rows = db.execute(
+        f"SELECT {columns} FROM events WHERE run = ? AND position > ? ORDER BY position LIMIT ?",
+        (run, after, -1 if limit is None else limit),
+    )
+    with reading(_name_of(db, run)):
+        history: list[e.Event] = []
+        size = 0
+        for position, row in enumerate(rows, after + 1):
+            event = e.from_row(row)
+            if event.position != position:
+                raise ValueError(f"event {position} is missing")
+            history.append(event)
+            size += len(row[-1] or "")
+            if limit is not None and size > _PIECE_BYTES:
+                break
+        rows.close()
+        return history
+
+
+def sound_history(db: Connection, run: int) -> list[e.Event]:
+    """The run's whole history, if each event is as we have written it."""
+    with reading(_name_of(db, run)):
+        history = events_of(db, run)
+        check_history(history)
+        return history
+
+
+def open_work(db: Connection, run: int) -> OpenWork:
+    """What the run's history leaves open now."""
+    with reading(_name_of(db, run)):
+        work, position = _open_before(db, run)
+        while events := events_of(db, run, position, _PIECE, _WITHOUT_PAYLOADS):
+            for event in events:
+                work.fold(event)
+            position = events[-1].position
+        return work
+
+
+def _open_before(db: Connection, run: int) -> tuple[OpenWork, int]:
+    """What was open when that was last stored, and up to which position."""
+    asked = "SELECT open_at, open_work FROM live WHERE run = ? AND open_at IS NOT NULL"
+    found = db.execute(asked, (run,)).fetchone()
+    if found is None:
+        return OpenWork(), 0
+    position, text = found
+    data = json.loads(text)
+    rows = db.execute(
+        f"SELECT {_WITHOUT_PAYLOADS} FROM events WHERE run = ? "
+        "AND position IN (SELECT value FROM json_each(?)) ORDER BY position",
+        (run, json.dumps(data["events"])),
+    )
+    return OpenWork.restore(data, [e.from_row(row) for row in rows]), position
+
+
+def _name_of(db: Connection, run: int) -> Callable[[], str]:
+    return lambda: str(
+        db.execute("SELECT workflow_id FROM runs WHERE key = ?", (run,)).fetchone()[0]
+    )

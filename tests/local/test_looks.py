@@ -1,0 +1,105 @@
+"""Looks do not read histories: what is open is stored, and read on from there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from belugawf import RetryPolicy, WorkflowContext, activity, workflow
+from belugawf.local.drive.cache import pieces
+from belugawf.local.drive.run import LONGEST_LOOK
+from belugawf.local.executor import LocalExecutor
+from belugawf.local.store import histories
+from belugawf.model import events as e
+from belugawf.model.history import OpenWork
+
+LONG = 2 * LONGEST_LOOK
+
+
+@activity
+async def step(number: int) -> int:
+    return number
+
+
+@activity(retry=RetryPolicy(max_attempts=5, initial_delay=3600))
+async def fails(text: str) -> None:
+    raise ValueError(text)
+
+
+@workflow
+async def long(ctx: WorkflowContext, steps: int) -> list[Any]:
+    """So many steps, beside a retry, a timer and a wait that go on."""
+    failing = asyncio.create_task(ctx.execute_activity(fails, "no"))
+    sleeping = asyncio.create_task(ctx.sleep("2h"))
+    for number in range(steps):
+        await ctx.execute_activity(step, number)
+    answer = await ctx.wait_for_signal("go", prompt="On?")
+    failing.cancel()
+    sleeping.cancel()
+    return [answer.payload]
+
+
+@contextmanager
+def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[e.Event]]:
+    """The events that are read from the database meanwhile."""
+    read: list[e.Event] = []
+    from_row = e.from_row
+
+    def counting(row: e.Row) -> e.Event:
+        read.append(from_row(row))
+        return read[-1]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(e, "from_row", counting)
+        yield read
+
+
+async def test_looks_do_not_read_histories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They read as many events beside a long run as beside a short one, and show the same."""
+    async with LocalExecutor(tmp_path / "state.db", [long]) as executor:
+        shown = {}
+        for name, steps in (("short", 1), ("long", LONG)):
+            await executor.execute(long, id=name, input=steps)
+            await executor.wait(name, until="signal:go")
+        await executor.wait("short", until="rest")
+    async with LocalExecutor(tmp_path / "state.db", [long]) as executor:
+        for name in ("short", "long"):
+            with counted(monkeypatch) as read:
+                info = await executor.describe(name)
+                await executor.list()
+                await executor.wait(name, until="waiting")
+                await executor.signal(name, "other", drive=False)
+            shown[name] = [(w.kind, w.name, w.attempt, w.prompt, w.error) for w in info.waiting_for]
+            # Each look reads at most what was not told yet, of both runs in a list.
+            assert len(read) < 8 * LONGEST_LOOK
+        assert info.history_length > 2 * LONG
+        assert shown["long"] == shown["short"]
+        assert [(kind, error) for kind, *_, error in shown["long"]] == [
+            ("signal", None),
+            ("activity", "ValueError: no"),
+            ("timer", None),
+        ]
+        row = executor._resolve("long")
+        # What is stored, and what was read on, comes to what the whole history does.
+        assert (
+            executor._store.open_work(row.key).to_json()
+            == OpenWork.of(executor._store.history(row.key)).to_json()
+        )
+
+
+async def test_pieces_are_bounded_by_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A history with large results is read in smaller pieces, and is all there."""
+    async with LocalExecutor(tmp_path / "state.db", [long]) as executor:
+        await executor.execute(long, id="a", input=50)
+        await executor.wait("a", until="signal:go")
+        row = executor._resolve("a")
+        whole = executor._store.history(row.key)
+        monkeypatch.setattr(histories, "_PIECE_BYTES", 20)
+        read = list(pieces(executor._store, row.key, len(whole)))
+    assert [event for piece in read for event in piece] == whole
+    assert len(read) > 5
