@@ -8,8 +8,9 @@ node's writes and a checkpoint with the whole list. "delta": the same list in a 
 (beta), which writes what was added, and the whole list every 100th time. "tasks": `@entrypoint`
 and `@task`; a task's result is one commit, made in the background: the next task does not wait.
 
-Steps in parallel are nodes sent to with `Send`, or tasks. Plain functions for one run, as they were
-quicker; many runs are `batch` for graphs, and `ainvoke` side by side for tasks.
+Steps in parallel are nodes sent to with `Send`, or tasks, with one commit each. Plain functions
+for one run, as they were quicker; many runs are `batch` for graphs, and `ainvoke` side by side for
+tasks.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 Hypercorn with its documented settings, one process a core.
 
 Each step is a `ctx.run_typed`, whose result the server has in its log before the handler goes on.
-The server syncs its log (RocksDB's) before it acknowledges, which is its default; what comes
-together shares a sync. Runs are started with one HTTP request each, all at once.
+The server syncs its log (RocksDB's) before it acknowledges, which is its default: once a step in
+sequence; what comes together shares a sync. Runs are started with one HTTP request each, all at
+once.
 """
 
 from __future__ import annotations
