@@ -28,19 +28,10 @@ _FORBIDDEN = {
     "_thread.start_joinable_thread": "start a thread",
 }
 
-# The threads that run workflow code now.
+# The threads that run workflow code now: from `begin` to `end` that of this number does.
 _deciding: set[int] = set()
+begin, end = _deciding.add, _deciding.discard
 _hooked = False
-
-
-def begin() -> None:
-    """From here on this thread runs workflow code. The hooks must have been installed."""
-    _deciding.add(threading.get_ident())
-
-
-def end() -> None:
-    """This thread runs no workflow code any more."""
-    _deciding.discard(threading.get_ident())
 
 
 def install_hooks() -> None:

@@ -122,7 +122,7 @@ class TurnGuard:
             self._arm()
         if not self._awake.is_set():
             self._awake.set()
-        forbidding.begin()
+        forbidding.begin(turn.thread)
 
     def _start_watcher(self) -> None:
         forbidding.install_hooks()
@@ -133,7 +133,7 @@ class TurnGuard:
                 self._watcher = watcher
 
     def _end(self, turn: _Turn) -> None:
-        forbidding.end()
+        forbidding.end(turn.thread)
         with self._lock:
             self._turns.pop(turn.thread, None)
             if turn.stack is not None:

@@ -84,18 +84,15 @@ def step_now(tasks: Sequence[asyncio.Task[Any]]) -> None:
             return
     except BaseException:  # it may be a callable of the user's
         return
-    steps: list[asyncio.Handle] = []
-    while len(steps) < len(tasks):
-        steps.append(ready.pop())
-    while steps:
-        step = steps.pop()
-        try:
-            if not step._cancelled:
-                step._run()
-        except BaseException as error:
-            loop.call_soon(_raise, error)
-            ready.extend(reversed(steps))
-            return
+    steps: list[Any] = []
+    try:
+        while len(steps) < len(tasks):
+            steps.append(ready.pop())
+        while steps:
+            steps.pop()._run()
+    except BaseException as error:
+        loop.call_soon(_raise, error)
+    ready.extend(reversed(steps))
 
 
 def _raise(error: BaseException) -> None:
