@@ -18,6 +18,8 @@ Duration: TypeAlias = timedelta | float | str
 
 MICROSECOND_NS = 1_000
 SECOND_NS = 1_000_000_000
+# The year 10000, beyond which an instant has no text.
+END_NS = 253_402_300_800 * SECOND_NS
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = {
@@ -137,12 +139,10 @@ def from_micros(stored: int | None) -> int | None:
     """The inverse of `to_micros`. Raises `ValueError` for what is before 1970 or beyond 9999."""
     if stored is None:
         return None
-    if not 0 <= stored < _END_MICROS:
+    instant = stored * MICROSECOND_NS
+    if not 0 <= instant < END_NS:
         raise ValueError(f"{stored} is no time")
-    return stored * MICROSECOND_NS
-
-
-_END_MICROS = 253_402_300_800_000_000  # the year 10000
+    return instant
 
 
 def datetime_ns(moment: datetime) -> int:

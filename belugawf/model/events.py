@@ -20,7 +20,6 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from enum import Enum
 from functools import lru_cache, partial
-from operator import attrgetter
 from typing import Any, ClassVar, TypeAlias
 
 from belugawf.model.durations import (
@@ -369,31 +368,33 @@ def _write_data(event_type: type[Event], *values: Any) -> str | None:
     return f"{{{data}}}" if data else None
 
 
-# All activities of one kind have the same options: they are written once, and parsed once.
-_write_scheduled = lru_cache(maxsize=256, typed=True)(partial(_write_data, ActivityScheduled))
-# What gets the values of these fields, after two that make it always a tuple.
-_VALUES_OF = {
-    event_type: attrgetter("position", "time", *(name for name, _, _ in fields))
-    for event_type, fields in _DATA_FIELDS.items()
-}
-
-
 def to_row(event: Event) -> Row:
     """The event as the store writes it."""
     event_type = type(event)
-    values = _VALUES_OF[event_type](event)[2:]
-    repeats = event_type is ActivityScheduled
-    return (
-        event.position,
-        event_type.__name__,
-        event.time // MICROSECOND_NS,
-        to_micros(getattr(event, "at", None)),
-        to_micros(getattr(event, "started_at", None)),
-        getattr(event, "seq", None),
-        getattr(event, "name", None),
-        _write_scheduled(*values) if repeats else _write_data(event_type, *values),
-        getattr(event, "payload", None),
-    )
+    write = _ROW_WRITERS.get(event_type) or _row_writer(event_type)
+    return write(event)
+
+
+_ROW_WRITERS: dict[type[Event], Callable[[Any], Row]] = {}
+
+
+def _row_writer(event_type: type[Event]) -> Callable[[Any], Row]:
+    """What makes a row of an event of that type: one expression, as it is done for each event."""
+    has = {field.name for field in dataclasses.fields(event_type)}
+    cells = ["e.position", f"{event_type.__name__!r}", f"e.time // {MICROSECOND_NS}"]
+    cells += [f"to_micros(e.{name})" if name in has else "None" for name in ("at", "started_at")]
+    cells += [f"e.{name}" if name in has else "None" for name in ("seq", "name")]
+    names = [name for name, _, _ in _DATA_FIELDS[event_type]]
+    cells.append(f"data({', '.join(f'e.{name}' for name in names)})" if names else "None")
+    cells.append("e.payload" if "payload" in has else "None")
+    data: Callable[..., str | None] = partial(_write_data, event_type)
+    if event_type.__name__ not in _OF_THE_MOMENT:
+        # The options of all activities of one kind are the same: they are written once.
+        data = lru_cache(maxsize=256, typed=True)(data)
+    scope = {"data": data, "to_micros": to_micros}
+    write: Callable[[Any], Row] = eval(f"lambda e: ({', '.join(cells)})", scope)  # noqa: S307
+    _ROW_WRITERS[event_type] = write
+    return write
 
 
 def from_row(row: Row) -> Event:

@@ -64,6 +64,9 @@ class Phase(Enum):
     LEAVING = "leaving"
     GONE = "gone"
 
+    # Enum's own is a Python function, and members are told apart by identity anyway.
+    __hash__ = object.__hash__
+
 
 _PHASES = {
     Phase.CLAIMING: {Phase.HELD, Phase.LEAVING, Phase.GONE},
@@ -82,6 +85,8 @@ class Exit(Enum):
     LOST = "lost"
     REFUSED = "refused"
     LIMITED = "limited"
+
+    __hash__ = object.__hash__
 
 
 @frozen(kw_only=True)
@@ -118,7 +123,6 @@ class SlotPhase(Enum):
     ENDED = "ended"
     GONE = "gone"
 
-    # Enum's own is a Python function, and members are told apart by identity anyway.
     __hash__ = object.__hash__
 
 

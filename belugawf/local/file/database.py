@@ -154,17 +154,9 @@ class Database:
                 self._reader.execute("PRAGMA query_only = ON")
         return self._reader
 
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> _Read:
         """One consistent view of everything, for questions that take several statements."""
-        self.places.check()  # else who only looks would go on with an old file for ever
-        with self._translated():
-            connection = self.read
-            connection.execute("BEGIN")
-            try:
-                yield connection
-            finally:
-                connection.execute("ROLLBACK")
+        return _Read(self)
 
     def sizes(self) -> tuple[int, int]:
         """How many bytes the file has, and how many of them are free for what comes."""
@@ -254,10 +246,12 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
-            raise self.explain(error) from error
-        except UnicodeError as error:
-            raise self.explain_text(error) from error
+        except (sqlite3.Error, UnicodeError) as error:
+            raise self.translated(error) from error
+
+    def translated(self, error: sqlite3.Error | UnicodeError) -> BelugaError:
+        """What the error means, for the person at the keyboard."""
+        return self.explain(error) if isinstance(error, sqlite3.Error) else self.explain_text(error)
 
     def explain(self, error: sqlite3.Error) -> BelugaError:
         """What SQLite's error means, for the person at the keyboard."""
@@ -299,6 +293,35 @@ class _OfThread(threading.local):
     """Whether the writers of a thread wait for others."""
 
     blocking = True
+
+
+class _Read:
+    """One reading transaction, as a context manager. See `Database.reading`."""
+
+    __slots__ = ("_connection", "_database")
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def __enter__(self) -> sqlite3.Connection:
+        database = self._database
+        database.places.check()  # else who only looks would go on with an old file for ever
+        try:
+            self._connection = database.read
+            self._connection.execute("BEGIN")
+        except (sqlite3.Error, UnicodeError) as error:
+            raise database.translated(error) from error
+        return self._connection
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> None:
+        try:
+            self._connection.execute("ROLLBACK")
+        except sqlite3.Error as failed:
+            raise self._database.translated(failed) from failed
+        if isinstance(error, (sqlite3.Error, UnicodeError)):
+            raise self._database.translated(error) from error
 
 
 class _Write:
@@ -362,10 +385,8 @@ class _Write:
             raise self._database.explain(failed) from failed
         finally:
             self._database.lock.release()
-        if isinstance(error, sqlite3.Error):
-            raise self._database.explain(error) from error
-        if isinstance(error, UnicodeError):
-            raise self._database.explain_text(error) from error
+        if isinstance(error, (sqlite3.Error, UnicodeError)):
+            raise self._database.translated(error) from error
         if error is None:
             test_hooks.step("after commit")
 

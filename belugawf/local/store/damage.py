@@ -6,12 +6,11 @@ found here, when it cannot be read. One such run hides no other: lists show it w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, Unpack
 
 from belugawf.executor import Problem, RunId, RunInfo
-from belugawf.model.durations import from_micros, to_micros
+from belugawf.model.durations import END_NS
 from belugawf.model.errors import BelugaError, DamagedError, DurationError
 from belugawf.model.soundness import UNREADABLE
 
@@ -27,18 +26,27 @@ _HINT = (
 )
 
 
-@contextmanager
-def reading(name: Callable[[], str]) -> Iterator[None]:
+class reading:
     """Raise `DamagedError` if the body cannot make sense of what is stored of the run of that name.
 
     Every row is decoded within this, `or_else`, or with a mark of its own (`Message.sound`).
     """
-    try:
-        yield
-    except UNREADABLE as error:
-        if isinstance(error, BelugaError) and not isinstance(error, DurationError):
-            raise
-        raise damaged(name(), error) from error
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: Callable[[], str]) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> None:
+        if not isinstance(error, UNREADABLE):
+            return
+        if not isinstance(error, BelugaError) or isinstance(error, DurationError):
+            raise damaged(self._name(), error) from error
 
 
 def or_else(default: D, decode: Callable[[Unpack[_Ts]], T], *stored: *_Ts) -> T | D:
@@ -61,7 +69,8 @@ def check_row(row: RunRow) -> None:
     """Raise `DamagedError` if a run's own moments make no sense."""
     with reading(lambda: row.workflow_id):
         for moment in (row.created_at, row.updated_at, row.closed_at, row.deadline, row.due_at):
-            from_micros(to_micros(moment))
+            if moment is not None and not 0 <= moment < END_NS:
+                raise ValueError(f"{moment} is no time")
 
 
 def placeholder(row: RunRow, error: DamagedError, provider: str) -> RunInfo:
@@ -92,4 +101,4 @@ def placeholder(row: RunRow, error: DamagedError, provider: str) -> RunInfo:
 
 
 def _or_0(moment: int) -> int:
-    return or_else(0, from_micros, to_micros(moment)) or 0
+    return moment if 0 <= moment < END_NS else 0

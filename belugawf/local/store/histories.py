@@ -30,36 +30,40 @@ _WITHOUT_PAYLOADS = EVENT_COLUMNS.replace(
 _PIECE, _PIECE_BYTES = 1_000, 1_000_000
 
 
-def events_of(
-    db: Connection, run: int, after: int = 0, limit: int | None = None, columns: str = EVENT_COLUMNS
-) -> list[e.Event]:
+def events_of(db: Connection, run: int, after: int = 0, limit: int | None = None) -> list[e.Event]:
     """The run's events after a position: all, or with `limit` the first few.
 
     Those are so many at most, and not more than about a megabyte.
     """
+    with reading(_name_of(db, run)):
+        return _events_of(db, run, after, limit, EVENT_COLUMNS)
+
+
+def _events_of(
+    db: Connection, run: int, after: int, limit: int | None, columns: str
+) -> list[e.Event]:
     rows = db.execute(
         f"SELECT {columns} FROM events WHERE run = ? AND position > ? ORDER BY position LIMIT ?",
         (run, after, -1 if limit is None else limit),
     )
-    with reading(_name_of(db, run)):
-        history: list[e.Event] = []
-        size = 0
-        for position, row in enumerate(rows, after + 1):
-            event = e.from_row(row)
-            if event.position != position:
-                raise ValueError(f"event {position} is missing")
-            history.append(event)
-            size += len(row[-1] or "")
-            if limit is not None and size > _PIECE_BYTES:
-                break
-        rows.close()
-        return history
+    history: list[e.Event] = []
+    size = 0
+    for position, row in enumerate(rows, after + 1):
+        event = e.from_row(row)
+        if event.position != position:
+            raise ValueError(f"event {position} is missing")
+        history.append(event)
+        size += len(row[-1] or "")
+        if limit is not None and size > _PIECE_BYTES:
+            break
+    rows.close()
+    return history
 
 
 def sound_history(db: Connection, run: int) -> list[e.Event]:
     """The run's whole history, if each event is as we have written it."""
     with reading(_name_of(db, run)):
-        history = events_of(db, run)
+        history = _events_of(db, run, 0, None, EVENT_COLUMNS)
         check_history(history)
         return history
 
@@ -68,7 +72,7 @@ def open_work(db: Connection, run: int) -> OpenWork:
     """What the run's history leaves open now."""
     with reading(_name_of(db, run)):
         work, position = _open_before(db, run)
-        while events := events_of(db, run, position, _PIECE, _WITHOUT_PAYLOADS):
+        while events := _events_of(db, run, position, _PIECE, _WITHOUT_PAYLOADS):
             for event in events:
                 work.fold(event)
             position = events[-1].position
