@@ -21,7 +21,7 @@ from belugawf.local.executor import LocalExecutor
 from belugawf.model.durations import SECOND_NS
 
 # Python calls a step in W1, an activity in W3, a run that starts and comes to wait.
-CALLS_OF_A_STEP, CALLS_IN_PARALLEL, CALLS_OF_A_START = 254, 130, 404
+CALLS_OF_A_STEP, CALLS_IN_PARALLEL, CALLS_OF_A_START = 256, 135, 404
 STATEMENTS_OF_A_STEP, PAGES_OF_A_STEP = 4.05, 1.6
 ROUNDS = 3
 # Bytes before each page in SQLite's log.

@@ -67,9 +67,9 @@ class Appender:
         """That run is not open any more."""
         self._made[run] = None
 
-    def born(self, run: int) -> None:
-        """That run was created as ours, with its first event."""
-        self._made[run] = 1
+    def born(self, run: int, owner: str | None) -> None:
+        """That run was created, with its first event, as that owner's."""
+        self._made[run] = 1 if owner == self._owner else None
 
     def append(self, db: Connection, turns: Sequence[Turn]) -> bool:
         """Write these turns, or none of them; each is settled as it would be by itself."""

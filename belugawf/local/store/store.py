@@ -87,7 +87,7 @@ class Store(Queries):
             if found.status == "running":
                 self._terminate(db, found, "replaced by a new run", None)
         created = insert_run(db, new, self.clock.now())
-        self._appender.born(created[0].key)
+        self._appender.born(created[0].key, new.owner)
         return created
 
     def send(
