@@ -99,6 +99,11 @@ class AttemptRunner:
         """
         self._interrupted = True
 
+    @property
+    def reported(self) -> bool:
+        """Whether any attempt has reported something since `take_heartbeats`."""
+        return bool(self._heartbeats)
+
     def take_heartbeats(self) -> list[tuple[int, int, str]]:
         """What attempts reported since the last call: (run, seq, JSON) each."""
         beats, waiting = [], self._heartbeats

@@ -229,9 +229,10 @@ class OpenActivity:
     @property
     def expires_at(self) -> int | None:
         """When `total_timeout` is over; `None`: never."""
-        if self.options.total_timeout is None:
+        total_timeout = self.scheduled.total_timeout
+        if total_timeout is None:
             return None
-        return self.scheduled.time + duration_ns(self.options.total_timeout)
+        return self.scheduled.time + duration_ns(total_timeout)
 
 
 @mutable()

@@ -124,7 +124,7 @@ class AttemptQueue:
             del self._queues[manner][slot]
             if manner != "shared":
                 self._by_themselves.append(slot)
-            if activity.attempt > 1 or activity.options.at_most_once:
+            if activity.attempt > 1 or activity.scheduled.at_most_once:
                 slot.move(SlotPhase.RECORDING)
                 self._recording.append(slot)
                 self._mark_ready(slot.run)

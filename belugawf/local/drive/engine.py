@@ -335,7 +335,7 @@ class Engine:
     async def _take_turns(self, now: int) -> None:
         ready = self.table.ready.take(now)
         try:
-            if any(run.by_phase[SlotPhase.ENDED] for run in ready):
+            if self.attempts.reported and any(run.by_phase[SlotPhase.ENDED] for run in ready):
                 # An attempt has ended: what it reported last is for the next one.
                 await self._save_heartbeats()
             held = [run for run in ready if run.phase is not Phase.LEAVING]

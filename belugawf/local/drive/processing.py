@@ -78,8 +78,12 @@ class TurnProcessor:
         """
         rows: Sequence[Message] = ()
         read_at = now
-        due = any(run.may_be_due(now) for run in ready)
-        if not due and (asked := [run.key for run in ready if run.has_mail]):
+        due, asked = False, []
+        for run in ready:
+            due = due or run.may_be_due(now)
+            if run.has_mail:
+                asked.append(run.key)
+        if asked and not due:
             rows, read_at = self._store.read_inbox(asked, locked=False)
             due = any(run.may_be_due(read_at) for run in ready)
         if due:
@@ -156,17 +160,16 @@ class TurnProcessor:
         self._table.cache.check_functions(run, scheduled)
         return turn
 
-    def _finish(self, turn: OwnedTurn) -> None:
+    def _finish(self, turn: OwnedTurn, now: int) -> None:
         """Settle what is written beside its events. After a stop a run rests as soon as it can."""
         run, state = turn.owned, turn.owned.state
         assert state is not None
-        now = self._clock.now()
-        moments = run.moments(now)
-        due_at = state.due_now(now) if state.runnable() else min(moments, default=None)
+        moments, moves = run.moments(now), state.runnable()
+        due_at = state.due_now(now) if moves else min(moments, default=None)
         # What has fallen due since the turn was built is the next turn's, so `now` does not count.
-        run.expect(min((moment for moment in moments if moment > turn.now), default=None))
+        run.expect(min([moment for moment in moments if moment > turn.now], default=None))
         self._table.ready.schedule(run)
-        rests = not state.runnable() and (
+        rests = not moves and (
             self._demand.stopped > Stop.NO or due_at is None or due_at > now + run.idle_wait_ns
         )
         # Also what this turn cancels: it is stopped after it, and may take its time.
@@ -191,8 +194,9 @@ class TurnProcessor:
         Returns whether there was anything to write.
         """
         turns = []
+        now = self._clock.now()
         for turn in built:
-            self._finish(turn)
+            self._finish(turn, now)
             if turn.is_empty:
                 self._consume(turn)
                 self._table.queue.queue(turn.owned, turn.now)
@@ -266,7 +270,7 @@ class TurnProcessor:
         for slot in turn.begun:
             if slot.phase is SlotPhase.RECORDING:
                 self._table.queue.launch(slot)
-        self._table.queue.queue(run, self._clock.now())
+        self._table.queue.queue(run, turn.now)
         if turn.release:
             run.receive()
             self._table.ready.mark(run)

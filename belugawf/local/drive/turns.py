@@ -58,7 +58,7 @@ class OwnedTurn(Turn):
         state = self.owned.state
         self.moves = self.first or state is None or due_at != state.due_at
         self.release, self.keep, self.pins = rests and not needed, needed, needed
-        if state is not None and not self.closes:
+        if state is not None and not state.work.closed:
             self.open_work = state.tell_open_work(self.length + len(self.events))
 
     @property
