@@ -123,7 +123,10 @@ class DurableExecutor(Protocol):
         """See `WorkflowHandle.result`."""
 
     async def activities(self, run: str) -> Sequence[ActivityState]:
-        """The run's activities in the order they were scheduled, for live views."""
+        """The run's activities in the order they were scheduled, for live views.
+
+        Of a long history the latest, and all that are open.
+        """
 
     async def list(
         self,

@@ -54,11 +54,16 @@ def _activity_wait(activity: OpenActivity) -> Waiting:
     )
 
 
-def activity_states(history: Sequence[e.Event]) -> list[ActivityState]:
-    """Every activity of a history, in the order they were scheduled."""
+def activity_states(
+    events: Sequence[e.Event], still_open: OpenWork | None = None
+) -> list[ActivityState]:
+    """Every activity that the events schedule, in that order.
+
+    If the events are the last ones of a history, those before them that are `still_open` come too.
+    """
     work = OpenWork()
     states: dict[int, ActivityState] = {}
-    for event in history:
+    for event in events:
         ended = _ENDED.get(type(event))
         seq = getattr(event, "seq", None)
         if ended is not None and seq in work.activities:
@@ -66,9 +71,9 @@ def activity_states(history: Sequence[e.Event]) -> list[ActivityState]:
         work.fold(event)
         if isinstance(event, e.ActivityScheduled):
             states[event.seq] = _state(work.activities[event.seq], "scheduled", None)
-    for seq, activity in work.activities.items():
+    for seq, activity in (work if still_open is None else still_open).activities.items():
         states[seq] = _state(activity, "running" if activity.retry_at is None else "retrying", None)
-    return list(states.values())
+    return [states[seq] for seq in sorted(states)]
 
 
 _ENDED = {

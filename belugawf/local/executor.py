@@ -35,7 +35,6 @@ from belugawf.executor.info import (
 )
 from belugawf.executor.options import EngineOptions
 from belugawf.executor.protocol import IfExists
-from belugawf.executor.views import activity_states
 from belugawf.host.clock import Clock, SystemClock
 from belugawf.local.drive.presence import Presence
 from belugawf.local.driving import Driving
@@ -301,7 +300,7 @@ class LocalExecutor(ExecutorBase[RunRow, _Snapshot, Driving]):
 
     async def activities(self, run: str) -> list[ActivityState]:
         row = self._resolve(run)
-        return activity_states(self._store.sound_history(row.key))
+        return self._viewer.activities(row)
 
     async def list(
         self,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from belugawf.executor import STATUSES, OpenWait, Owner, Problem, RunId, RunInfo
-from belugawf.executor.views import waiting_for
+from belugawf.executor import STATUSES, ActivityState, OpenWait, Owner, Problem, RunId, RunInfo
+from belugawf.executor.views import activity_states, waiting_for
 from belugawf.local.file import ownership
 from belugawf.local.store.damage import check_row, placeholder, reading
 from belugawf.local.store.rows import OwnerRow, RunRow, WaitRow
@@ -15,6 +15,8 @@ from belugawf.model.errors import DamagedError, Failure
 from belugawf.model.history import OpenWork
 
 PROVIDER = "default"
+# Of so many last events the activities are shown, and those that are open.
+_LATEST = 1_000
 
 
 class Viewer:
@@ -63,6 +65,12 @@ class Viewer:
             history_length=row.history_length,
             cancel_requested=work.cancel_requested,
         )
+
+    def activities(self, row: RunRow) -> list[ActivityState]:
+        """The run's latest activities, and all that are open. Raises `DamagedError`."""
+        with reading(lambda: row.workflow_id):
+            work = self._store.open_work(row.key) if row.status == "running" else OpenWork()
+            return activity_states(self._store.latest_events(row.key, _LATEST), work)
 
     def owner(self, row: RunRow) -> Owner | None:
         """Who holds the run; a dead owner is said to be dead."""

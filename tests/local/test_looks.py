@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from belugawf import RetryPolicy, WorkflowContext, activity, workflow
+from belugawf.local import view
 from belugawf.local.drive.cache import pieces
 from belugawf.local.drive.run import LONGEST_LOOK
 from belugawf.local.executor import LocalExecutor
@@ -18,7 +19,7 @@ from belugawf.local.store import histories
 from belugawf.model import events as e
 from belugawf.model.history import OpenWork
 
-LONG = 2 * LONGEST_LOOK
+LONG = 1_500
 
 
 @activity
@@ -71,12 +72,16 @@ async def test_looks_do_not_read_histories(tmp_path: Path, monkeypatch: pytest.M
         for name in ("short", "long"):
             with counted(monkeypatch) as read:
                 info = await executor.describe(name)
+                activities = await executor.activities(name)
                 await executor.list()
                 await executor.wait(name, until="waiting")
                 await executor.signal(name, "other", drive=False)
             shown[name] = [(w.kind, w.name, w.attempt, w.prompt, w.error) for w in info.waiting_for]
             # Each look reads at most what was not told yet, of both runs in a list.
-            assert len(read) < 8 * LONGEST_LOOK
+            assert len(read) < 8 * LONGEST_LOOK + 2 * view._LATEST
+            (failing,) = (a for a in activities if a.state != "completed")
+            assert (failing.name, failing.state) == ("fails", "retrying")
+            assert failing.error == "ValueError: no"
         assert info.history_length > 2 * LONG
         assert shown["long"] == shown["short"]
         assert [(kind, error) for kind, *_, error in shown["long"]] == [

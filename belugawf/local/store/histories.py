@@ -21,10 +21,11 @@ Connection: TypeAlias = sqlite3.Connection
 EVENT_COLUMNS = "position, type, time, at, started_at, seq, name, data, payload"
 # How many events a run has, whose key is in that column.
 LENGTH = "coalesce((SELECT max(position) FROM events WHERE run = {}), 0)"
-# To know what is open, of payloads only the errors of attempts are needed; others may be large.
+# What a run does is told without payloads, which may be large, but for the errors of activities.
 _WITHOUT_PAYLOADS = EVENT_COLUMNS.replace(
     "payload",
-    "CASE WHEN type = 'AttemptFailed' THEN payload WHEN payload IS NOT NULL THEN '' END",
+    "CASE WHEN type IN ('AttemptFailed', 'ActivityFailed', 'ActivityTimedOut') THEN payload "
+    "WHEN payload IS NOT NULL THEN '' END",
 )
 # What is read at one time: events, and bytes of their payloads.
 _PIECE, _PIECE_BYTES = 1_000, 1_000_000
@@ -77,6 +78,13 @@ def open_work(db: Connection, run: int) -> OpenWork:
                 work.fold(event)
             position = events[-1].position
         return work
+
+
+def latest_events(db: Connection, run: int, count: int) -> list[e.Event]:
+    """The run's last so many events, without the payloads that are not errors."""
+    with reading(_name_of(db, run)):
+        length = db.execute(f"SELECT {LENGTH.format('?')}", (run,)).fetchone()[0]
+        return _events_of(db, run, max(0, length - count), None, _WITHOUT_PAYLOADS)
 
 
 def _open_before(db: Connection, run: int) -> tuple[OpenWork, int]:

@@ -15,7 +15,14 @@ from typing import Any
 from belugawf.executor import RunId, TypedRun
 from belugawf.local.file.database import Database
 from belugawf.local.store.damage import or_else
-from belugawf.local.store.histories import LENGTH, Connection, events_of, open_work, sound_history
+from belugawf.local.store.histories import (
+    LENGTH,
+    Connection,
+    events_of,
+    latest_events,
+    open_work,
+    sound_history,
+)
 from belugawf.local.store.probe import AWAITED_SIGNALS
 from belugawf.local.store.rows import Message, OwnerRow, RunRow, WaitRow
 from belugawf.model import events as e
@@ -293,6 +300,11 @@ class Queries:
         """The run's whole history, each event as we have written it, else `DamagedError`."""
         with self.database.reading() as db:
             return sound_history(db, run)
+
+    def latest_events(self, run: int, count: int) -> list[e.Event]:
+        """See `histories.latest_events`. Raises `DamagedError`."""
+        with self.database.reading() as db:
+            return latest_events(db, run, count)
 
     def open_work(self, run: int) -> OpenWork:
         """What the run's history leaves open now. Raises `DamagedError`."""
