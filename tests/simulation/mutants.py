@@ -177,22 +177,6 @@ MUTANTS = (
         Change(Appender, "begin", "self._known.clear()", "pass"),
     ),
     Mutant(
-        "whether somebody else has committed is asked within the transaction",
-        "is gone unrecorded",
-        Change(
-            Appender,
-            "committed",
-            "self._seen = self._owner, self._version, self._commits + 1",
-            "self._database._process.pause()\n"
-            "    try:\n"
-            "        version, = self._database.writer.execute('PRAGMA data_version').fetchone()\n"
-            "    except Exception:\n"
-            "        return\n"
-            "    self._seen = self._owner, version, self._database.commits",
-        ),
-        faults=Faults(preempted=0.5, lost=0.9),
-    ),
-    Mutant(
         "a turn without events is checked too",
         "left a message unread|contradicts itself",
         Change(
