@@ -12,14 +12,21 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from belugawf.host.clock import SystemClock
+from belugawf.local.executor import LocalExecutor
 from belugawf.local.file import database, migrations
 from belugawf.local.file.database import SCHEMA_VERSION, Database
 from belugawf.local.file.migrations import copy_name
 from belugawf.local.file.ownership import OwnerLock
+from belugawf.local.store.probe import LocalProbe
+from belugawf.local.store.store import Store
 from belugawf.model.errors import BusyError, UnavailableError
+from belugawf.model.history import OpenWork
 from tests.histories.test_databases import restore
 
 NEXT = SCHEMA_VERSION + 1
@@ -197,3 +204,123 @@ def test_a_live_process_of_the_old_schema(db: Path, upgraded: None) -> None:
     assert dump(db) == before
     Database(db).close()
     assert dump(db)[0] == str(NEXT)
+
+
+# -- from the first schema to the second ---------------------------------------------------------
+
+
+def first(path: Path, *statements: str) -> Path:
+    """A database of the first schema, in which somebody has done that."""
+    restore(1, path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+    return path
+
+
+def asked(path: Path, question: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(question).fetchall()
+
+
+def test_an_older_file_is_never_idle(tmp_path: Path) -> None:
+    """Cron's short look, which opens no database, finds that there is something to do."""
+    probe, settings = LocalProbe(), SimpleNamespace(db=first(tmp_path / "state.db"))
+    assert not probe.nothing_due(settings, 0)
+    Database(settings.db).close()
+    with closing(sqlite3.connect(settings.db, isolation_level=None)) as connection:
+        connection.execute("DELETE FROM inbox")
+    assert probe.nothing_due(settings, 0)
+    assert not probe.nothing_due(settings, 2**62)
+
+
+def test_a_migrated_file_is_as_a_new_one(tmp_path: Path) -> None:
+    """It has the same tables, indexes and views, and nothing that refers to nothing."""
+    old, new = first(tmp_path / "old.db"), tmp_path / "new.db"
+    for path in (old, new):
+        Database(path).close()
+    schema = "SELECT type, name, replace(sql, '\"', '') FROM sqlite_schema ORDER BY name"
+    assert asked(old, schema) == asked(new, schema)
+    assert asked(old, "PRAGMA foreign_key_check") == []
+    assert asked(old, "PRAGMA integrity_check") == [("ok",)]
+
+
+def test_keys_go_on_after_a_migration(tmp_path: Path) -> None:
+    """Those of runs that were pruned are not given again, even of all."""
+    numbers = "INSERT INTO sqlite_sequence VALUES ('runs', 107)"
+    path = first(tmp_path / "a.db", numbers)
+    before = asked(path, "SELECT name, seq FROM sqlite_sequence ORDER BY name")
+    Database(path).close()
+    assert asked(path, "SELECT name, seq FROM sqlite_sequence ORDER BY name") == before
+    empty = first(tmp_path / "b.db", numbers, "PRAGMA foreign_keys = ON", "DELETE FROM runs")
+    Database(empty).close()
+    assert ("runs", 107) in asked(empty, "SELECT name, seq FROM sqlite_sequence")
+
+
+def test_views_show_the_same(tmp_path: Path) -> None:
+    """Names, times and states are the texts that they were."""
+    path = first(tmp_path / "state.db")
+    shown = {
+        "runs_view": "workflow_id, status, waiting_for, created_at, updated_at, closed_at, "
+        "deadline, due_at, history_length, progress",
+        "waiting_view": "workflow_id, signal, prompt, expected, since, until",
+        "events_view": "workflow_id, position, type, time, seq, name, payload",
+        "activities_view": "workflow_id, seq, activity, state, attempts, scheduled_at, ended_at",
+    }
+    questions = [f"SELECT {columns} FROM {view} ORDER BY 1, 2" for view, columns in shown.items()]
+    before = [asked(path, question) for question in questions]
+    Database(path).close()
+    assert [asked(path, question) for question in questions] == before
+    assert all(before)
+
+
+def test_what_a_person_added(tmp_path: Path) -> None:
+    """Indexes, triggers and views on our tables are there again."""
+    path = first(
+        tmp_path / "state.db",
+        "CREATE INDEX mine ON events (name)",
+        "CREATE TABLE log (text)",
+        "CREATE TRIGGER told AFTER INSERT ON events BEGIN INSERT INTO log VALUES (new.type); END",
+        "CREATE VIEW my_view AS SELECT workflow_id, created_at FROM runs",
+    )
+    Database(path).close()
+    found = asked(path, "SELECT name FROM sqlite_schema WHERE name IN ('mine', 'told', 'my_view')")
+    assert {name for (name,) in found} == {"mine", "told", "my_view"}
+    assert asked(path, "SELECT count(*) FROM my_view") == asked(path, "SELECT count(*) FROM runs")
+
+
+async def test_what_was_damaged_stays_so(tmp_path: Path) -> None:
+    """A time that cannot be read is none afterwards either: said of its run, and of no other."""
+    path = first(
+        tmp_path / "state.db",
+        "UPDATE events SET time = 'x' WHERE run = 1 AND position = 2",
+        "UPDATE events SET data = '{' WHERE run = 2 AND position = 2",
+        "UPDATE runs SET due_at = 'soon' WHERE key = 3",
+    )
+    async with LocalExecutor(path, []) as executor:
+        runs = await executor.list(limit=None)
+        damaged = {i.workflow_id for i in runs if i.problem and i.problem.code == "damaged"}
+        names = [row.workflow_id for row in executor._store.by_keys([1, 3])]
+    assert damaged >= set(names)
+    assert len(damaged) < len(runs)
+
+
+def test_long_histories_are_looked_at_quickly(tmp_path: Path) -> None:
+    """What an open run with a long history has open is stored by the migration."""
+    steps = "WITH RECURSIVE n (k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM n LIMIT 200) "
+    path = first(
+        tmp_path / "state.db",
+        "DELETE FROM events WHERE run = 1 AND position > 3",
+        f"{steps} INSERT INTO events (run, position, type, time, seq, name, payload) "
+        "SELECT 1, 2 + 2 * k, 'ActivityScheduled', '2026-11-01T00:00:00.000000Z', 100 + k, 'x', "
+        "'[]' FROM n",
+        f"{steps} INSERT INTO events (run, position, type, time, seq, payload, data) "
+        "SELECT 1, 3 + 2 * k, 'ActivityCompleted', '2026-11-01T00:00:00.000000Z', 100 + k, '1', "
+        """'{"at":"2026-11-01T00:00:00.000000Z"}' FROM n""",
+    )
+    with closing(Database(path)) as opened:
+        store = Store(opened, SystemClock())
+        ((told,),) = asked(path, "SELECT open_at FROM live WHERE run = 1")
+        assert told == 403
+        whole = OpenWork.of(store.history(1))
+        assert store.open_work(1).to_json() == whole.to_json()

@@ -25,6 +25,7 @@ from belugawf.local.file.filesystem import (
     sync_folders,
 )
 from belugawf.local.file.places import Places
+from belugawf.local.file.version import APPLICATION_ID, SCHEMA_VERSION
 from belugawf.local.file.writelock import WriteLock
 from belugawf.model.errors import (
     BelugaError,
@@ -35,10 +36,6 @@ from belugawf.model.errors import (
 )
 
 T = TypeVar("T")
-
-SCHEMA_VERSION = 2
-# "bwfw" in ASCII: tells `file` and us whose database this is.
-APPLICATION_ID = 0x62776677
 
 # Room for the pages of a large worker's commits; SQLite's own default is 2 MiB.
 _CACHE_KIB = 8_192

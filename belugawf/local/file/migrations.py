@@ -174,11 +174,11 @@ def migrate(
     `path` is its file, `None` in memory. Raises `BusyError` if a live process still works with
     the older schema, and what SQLite raises; the database is then as it was.
     """
-    # Tables are made anew under their names: what refers to them, or follows a deletion, stays.
-    connection.execute("PRAGMA foreign_keys = OFF")
-    connection.execute("PRAGMA legacy_alter_table = ON")
-    connection.execute("BEGIN IMMEDIATE")
     try:
+        # Tables are made anew under their names: what refers to them, or follows a deletion, stays.
+        connection.execute("PRAGMA foreign_keys = OFF")
+        connection.execute("PRAGMA legacy_alter_table = ON")
+        connection.execute("BEGIN IMMEDIATE")
         (found,) = connection.execute("PRAGMA user_version").fetchone()
         if found < version:
             if found and path is not None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from belugawf.local.file.version import SCHEMA_VERSION
 from belugawf.model.durations import to_micros
 from belugawf.probe import Finding, Probe
 
@@ -21,7 +22,9 @@ _MOST = 200
 # Of how many of the newest runs the ids are looked at, where more begin so than can be offered.
 _NEWEST = 5_000
 
-_BUSY = """SELECT EXISTS (SELECT 1 FROM inbox) OR EXISTS (
+# An older file is to be migrated first; its times are texts.
+_BUSY = f"""SELECT (SELECT user_version FROM pragma_user_version) <> {SCHEMA_VERSION}
+    OR EXISTS (SELECT 1 FROM inbox) OR EXISTS (
         SELECT 1 FROM runs INDEXED BY runs_due WHERE status = 'running' AND due_at <= ?)"""
 # From one name to the next through the index, instead of reading every wait for each.
 AWAITED_SIGNALS = """WITH RECURSIVE names (name) AS (

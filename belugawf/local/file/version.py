@@ -1,0 +1,7 @@
+"""What marks a database as ours, and as of today's schema."""
+
+from __future__ import annotations
+
+SCHEMA_VERSION = 2
+# "bwfw" in ASCII: tells `file` and us whose database this is.
+APPLICATION_ID = 0x62776677
