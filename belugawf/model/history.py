@@ -19,7 +19,7 @@ from typing import Any, assert_never
 
 from belugawf.model import commands as c, events as e
 from belugawf.model.codec import encode
-from belugawf.model.durations import duration_ns
+from belugawf.model.durations import duration_ns, from_micros, to_micros
 from belugawf.model.policy import ActivityOptions, RetryPolicy
 from belugawf.model.values import mutable
 
@@ -274,7 +274,7 @@ class OpenWork:
         return {
             "events": sorted(event.position for event in events),
             "attempts": {
-                activity.scheduled.seq: _attempts_of(activity)
+                str(activity.scheduled.seq): list(_attempts_of(activity))
                 for activity in self.activities.values()
                 if activity.attempt > 1 or activity.begun
             },
@@ -283,15 +283,20 @@ class OpenWork:
 
     @classmethod
     def restore(cls, data: Mapping[str, Any], events: Iterable[e.Event]) -> OpenWork:
-        """What was open when `data` was made by `to_json`."""
+        """What was open when `data` was made by `to_json`. Raises `ValueError` if it was not."""
         work = cls.of(events)
         work.cancel_requested = data["cancel_requested"]
         for seq, attempts in data["attempts"].items():
             activity = work.activities[int(seq)]
-            for name, value in zip(_ATTEMPTS, attempts, strict=True):
+            for (name, kinds), value in zip(_ATTEMPTS.items(), attempts, strict=True):
+                if not isinstance(value, kinds):
+                    raise TypeError(name)
                 setattr(activity, name, value)
             if activity.retry_at is not None:
+                from_micros(to_micros(activity.retry_at))  # whether it is a time
                 work.delayed[int(seq)] = activity
+        if work.to_json() != data:
+            raise ValueError("what was open")
         return work
 
     def fold(self, event: e.Event) -> None:
@@ -354,7 +359,15 @@ class OpenWork:
 
 
 # What an open activity has beside its ActivityScheduled.
-_ATTEMPTS = ("attempt", "failures", "crashes", "retry_at", "last_error", "begun", "alone")
+_ATTEMPTS: dict[str, tuple[type, ...]] = {
+    "attempt": (int,),
+    "failures": (int,),
+    "crashes": (int,),
+    "retry_at": (int, type(None)),
+    "last_error": (str, type(None)),
+    "begun": (bool,),
+    "alone": (bool,),
+}
 _attempts_of = attrgetter(*_ATTEMPTS)
 
 

@@ -15,7 +15,7 @@ import pytest
 from belugawf.executor.info import NewRun
 from belugawf.host.clock import SystemClock
 from belugawf.local.file.database import Database
-from belugawf.local.store.appending import Appender
+from belugawf.local.store.appending import Appending, Known
 from belugawf.local.store.rows import AppendOutcome, Start
 from belugawf.local.store.store import Store
 from belugawf.model import events as e
@@ -154,14 +154,14 @@ def test_what_does_not(store: Store, event: str) -> None:
 def test_a_commit_in_between(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """What another commits between our COMMIT and our next statement is not taken for known."""
     steps = Steps(store)
-    committed = Appender.committed
+    committed = Appending.committed
 
-    def others_first(appender: Appender) -> None:
+    def others_first(appending: Appending) -> None:
         by_connection(A_NOTE)(store)
-        committed(appender)
+        committed(appending)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Appender, "committed", others_first)
+        patched.setattr(Appending, "committed", others_first)
         steps.step()
     steps.step()
     assert steps.asked
@@ -170,7 +170,7 @@ def test_a_commit_in_between(store: Store, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_wrong_belief_appends_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """If it forgot nothing, the place of an event that another has taken would refuse ours."""
     steps = Steps(store)
-    monkeypatch.setattr(Appender, "begin", _believing(Appender.begin))
+    monkeypatch.setattr(Known, "at", _believing)
     with closing(Database(store.database.path)) as other:
         Store(other, SystemClock()).terminate(steps.run, "enough", None)
     ended = store.history(steps.run)
@@ -178,18 +178,11 @@ def test_a_wrong_belief_appends_nothing(store: Store, monkeypatch: pytest.Monkey
     assert store.history(steps.run) == ended
 
 
-def _believing(begin: Callable[..., None]) -> Callable[..., None]:
-    """`begin`, which forgets nothing the first time."""
-    calls: list[None] = []
-
-    def believing(appender: Appender, db: sqlite3.Connection, owner: str) -> None:
-        known = dict(appender._known)
-        begin(appender, db, owner)
-        if not calls:
-            appender._known.update(known)
-        calls.append(None)
-
-    return believing
+def _believing(known: Known, now: tuple[str, int, int]) -> dict[int, int]:
+    """`Known.at`, which forgets nothing the first time."""
+    lengths = dict(known._lengths)
+    known._lengths = {}
+    return lengths
 
 
 def test_turns_without_events_ask(store: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,3 +109,33 @@ async def test_pieces_are_bounded_by_bytes(tmp_path: Path, monkeypatch: pytest.M
         read = list(pieces(executor._store, row.key, len(whole)))
     assert [event for piece in read for event in piece] == whole
     assert len(read) > 5
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "'x'",
+        "'[]'",
+        "'{}'",
+        "json_set(open_work, '$.events', json('[9999]'))",
+        "json_set(open_work, '$.events', json('[]'))",
+        "json_set(open_work, '$.events', json('{\"a\": 3}'))",
+        "json_set(open_work, '$.attempts.\"2\"[3]', 'soon')",
+        "json_set(open_work, '$.attempts.\"2\"[3]', -5)",
+        "json_set(open_work, '$.attempts.\"2\"[0]', json('{}'))",
+        "json_set(open_work, '$.attempts.\"7\"', json('[]'))",
+    ],
+)
+async def test_what_is_stored_of_it_may_be_lost(tmp_path: Path, edit: str) -> None:
+    """Nonsense there is not believed: the history says what is open."""
+    async with LocalExecutor(tmp_path / "state.db", [long]) as executor:
+        await executor.execute(long, id="a", input=LONGEST_LOOK)
+        await executor.wait("a", until="rest")
+        run = executor._resolve("a").key
+        with executor._store.database.write() as db:
+            ((stored,),) = db.execute("SELECT open_work FROM live WHERE open_at > 0").fetchall()
+            assert json.loads(stored)["attempts"]["2"]
+            db.execute(f"UPDATE live SET open_work = {edit}")
+        whole = OpenWork.of(executor._store.history(run))
+        assert executor._store.open_work(run).to_json() == whole.to_json()
+        assert (await executor.describe("a")).problem is None

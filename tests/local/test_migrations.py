@@ -324,3 +324,59 @@ def test_long_histories_are_looked_at_quickly(tmp_path: Path) -> None:
         assert told == 403
         whole = OpenWork.of(store.history(1))
         assert store.open_work(1).to_json() == whole.to_json()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE events SET time = CAST(x'3230ad' AS TEXT) WHERE run = 1 AND position = 2",
+        "UPDATE events SET data = '{\"at\": 5}' WHERE run = 1 AND position = 2",
+        'UPDATE events SET data = \'{"at": true, "started_at": [1]}\' WHERE run = 1',
+        "UPDATE events SET payload = CAST(x'22e922' AS TEXT) WHERE run = 1 AND position = 2",
+        "UPDATE waits SET since = CAST(x'e9' AS TEXT)",
+        "INSERT INTO message_keys VALUES ('c', 'k', CAST(x'e9' AS TEXT))",
+        "INSERT INTO heartbeats VALUES (1, 1, '1', 'x')",
+    ],
+)
+async def test_damage_keeps_no_other_run_out(tmp_path: Path, damage: str) -> None:
+    """Whatever one row holds, the file is migrated, and the other runs are driven on."""
+    path = first(tmp_path / "state.db", damage)
+    async with LocalExecutor(path, []) as executor:
+        row = executor._store.by_key(2)
+        assert (await executor.describe(row.workflow_id)).history_length > 1
+    assert asked(path, "PRAGMA user_version") == [(SCHEMA_VERSION,)]
+
+
+def test_names_that_a_person_chose(tmp_path: Path) -> None:
+    """An archive of their own, or a name with a quote in it, is in nobody's way."""
+    path = first(
+        tmp_path / "state.db",
+        "CREATE TABLE old_runs AS SELECT * FROM runs",
+        "CREATE VIEW old_events AS SELECT * FROM events",
+        'CREATE TRIGGER "my""own" AFTER INSERT ON runs BEGIN SELECT 1; END',
+        "ALTER TABLE runs ADD COLUMN note TEXT DEFAULT 'none'",
+        "UPDATE runs SET note = 'mine' WHERE key = 1",
+        "CREATE UNIQUE INDEX noted ON runs (note, key)",
+    )
+    Database(path).close()
+    found = "SELECT name FROM sqlite_schema WHERE name IN ('old_runs', 'my\"own', 'noted')"
+    assert len(asked(path, found)) == 3
+    assert asked(path, "SELECT note FROM runs WHERE key < 3") == [("mine",), ("none",)]
+
+
+def test_what_cannot_be_kept_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A trigger that names a column that is gone would keep every write out."""
+    path = first(
+        tmp_path / "state.db",
+        "CREATE TABLE log (text)",
+        "CREATE TRIGGER longer AFTER UPDATE OF history_length ON runs "
+        "BEGIN INSERT INTO log VALUES (new.updated_at); END",
+        "CREATE TRIGGER later AFTER UPDATE ON runs WHEN new.updated_at > old.updated_at "
+        "BEGIN INSERT INTO log VALUES (1); END",
+        "CREATE INDEX by_length ON runs (history_length)",
+    )
+    with closing(Database(path)) as opened:
+        store = Store(opened, SystemClock())
+        store.send(store.find("waits")[0].key, "signal", name="a", payload="1")
+    for what in ("trigger later", "index by_length"):  # the other one never fires any more
+        assert f"the {what} that was added to the table runs could not be kept" in caplog.text

@@ -24,7 +24,7 @@ from belugawf.local.drive.processing import TurnProcessor
 from belugawf.local.drive.table import RunTable
 from belugawf.local.drive.turns import TurnBuilder
 from belugawf.local.file.database import Database
-from belugawf.local.store.appending import Appender
+from belugawf.local.store.appending import Appending, Known
 from belugawf.local.store.store import Store
 from tests.simulation.world import Faults
 
@@ -112,7 +112,7 @@ MUTANTS = (
         "only the owner drives a run, and appends to it",
         "appended to|and the run is|while it was running",
         Change(ReplayCache, "load", "row.owner != owner", "False"),
-        Change(Appender, "_judge", "found is None or found[0] != self._owner", "found is None"),
+        Change(Appending, "_judge", "found is None or found[0] != self._owner", "found is None"),
         faults=Faults(commit_unknown=0.2, preempted=0.1),
     ),
     Mutant(
@@ -148,13 +148,13 @@ MUTANTS = (
     Mutant(
         "no run is let go with a message unread",
         "left a message unread",
-        Change(Appender, "_judge", "elif turn.release and not newer:", "elif turn.release:"),
+        Change(Appending, "_judge", "elif turn.release and not newer:", "elif turn.release:"),
         faults=Faults(held=0.3, preempted=0.2),
     ),
     Mutant(
         "no run ends over a message unread",
         "is gone unrecorded",
-        Change(Appender, "_judge", "AppendOutcome.OVERTAKEN if newer", "None if False"),
+        Change(Appending, "_judge", "AppendOutcome.OVERTAKEN if newer", "None if False"),
     ),
     Mutant(
         "no run is taken from an owner who lives",
@@ -174,13 +174,13 @@ MUTANTS = (
     Mutant(
         "what is known of a run is forgotten when somebody else has committed",
         "is gone unrecorded",
-        Change(Appender, "begin", "self._known.clear()", "pass"),
+        Change(Known, "at", "self._lengths = {}", "pass"),
     ),
     Mutant(
         "a turn without events is checked too",
         "left a message unread|contradicts itself",
         Change(
-            Appender,
+            Appending,
             "_judge",
             "turn.read_to or not turn.events or self._known",
             "turn.events and self._known",

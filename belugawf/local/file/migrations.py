@@ -12,6 +12,7 @@ old file is kept beside it.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sqlite3
 from contextlib import closing, suppress
@@ -31,8 +32,11 @@ from belugawf.model.history import OpenWork
 from belugawf.model.soundness import UNREADABLE
 
 migrations = Migrations("belugawf")
+logger = logging.getLogger("belugawf")
 # Histories of so many events are long.
 _LONG = 256
+# What the tables of the schema before are called meanwhile.
+_OLD = "belugawf_old_"
 # Read here, where nobody waits for the write lock.
 _SCHEMA = files("belugawf.local.file").joinpath("schema.sql").read_text()
 
@@ -48,41 +52,87 @@ def m001_initial(db: sqlite_utils.Database) -> None:
 def m002_integer_times(db: sqlite_utils.Database) -> None:
     """Times become integers, and those of a fact and of its attempt columns; payloads stand last.
 
-    What a person has added to the tables, indexes and triggers, is made again where it can be.
+    What a person has added to the tables (columns, indexes, triggers) is made again, or it is said
+    that it could not be.
     """
     if "history_length" not in db["runs"].columns_dict:
         return
     connection = db.conn
     connection.create_function("micros", 1, _micros, deterministic=True)
+    columns = {table: _columns(connection, table) for table in _COPIES}
     added = connection.execute(
         "SELECT type, name, tbl_name, sql FROM sqlite_schema "
         "WHERE type IN ('index', 'trigger') AND sql IS NOT NULL"
     ).fetchall()
     for kind, name, table, _ in added:
         if table in _COPIES:
-            connection.execute(f'DROP {kind} "{name}"')
+            connection.execute(f"DROP {kind} {_quoted(name)}")
     for view in ("runs_view", "waiting_view", "events_view", "activities_view"):
         connection.execute(f"DROP VIEW IF EXISTS {view}")
     for table in _COPIES:
-        connection.execute(f"ALTER TABLE {table} RENAME TO old_{table}")
+        connection.execute(f"ALTER TABLE {table} RENAME TO {_OLD}{table}")
     for statement in _statements(_SCHEMA):
         connection.execute(statement)
-    for table, columns in _COPIES.items():
-        names, values = zip(*columns, strict=True)
+    for table, copies in _COPIES.items():
+        # What a person has added stays; what we had and have no longer is not theirs.
+        ours = {*_columns(connection, table), "history_length", "updated_at"}
+        theirs = [name for name in columns[table] if name not in ours]
+        for name in theirs:
+            _make_again(connection, table, f"column {name}", columns[table][name])
+        kept = _as_they_are(*(_quoted(n) for n in theirs if n in _columns(connection, table)))
+        names, values = zip(*copies, *kept, strict=True)
         connection.execute(
-            f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(values)} FROM old_{table}"
+            f"INSERT INTO {table} ({', '.join(names)}) "
+            f"SELECT {', '.join(values)} FROM {_OLD}{table}"
         )
     _tell_open_work(connection)
     for table in _COPIES:
         # A key that was given once is never given again.
         connection.execute("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
         connection.execute(
-            "UPDATE sqlite_sequence SET name = ? WHERE name = ?", (table, f"old_{table}")
+            "UPDATE sqlite_sequence SET name = ? WHERE name = ?", (table, f"{_OLD}{table}")
         )
-        connection.execute(f"DROP TABLE old_{table}")
-    for *_, sql in added:
-        with suppress(sqlite3.OperationalError):  # ours are there already
-            connection.execute(sql)
+        connection.execute(f"DROP TABLE {_OLD}{table}")
+    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+    for kind, name, table, sql in added:
+        if table in _COPIES and name not in there:
+            _make_again(connection, table, f"{kind} {name}", sql)
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> dict[str, str]:
+    """The table's columns, each with the statement that adds it to another."""
+    rows = connection.execute(f"PRAGMA table_info({table})").fetchall()
+    return {
+        name: f"ALTER TABLE {table} ADD COLUMN {_quoted(name)} {kind}"
+        + (" NOT NULL" if needed else "")
+        + ("" if default is None else f" DEFAULT {default}")
+        for _, name, kind, needed, default, _ in rows
+    }
+
+
+def _make_again(connection: sqlite3.Connection, table: str, what: str, sql: str) -> None:
+    """Make what a person added, if the table can still be written with it; else say so."""
+    connection.execute("SAVEPOINT again")
+    try:
+        connection.execute(sql)
+        names = [_quoted(name) for name in _columns(connection, table)]
+        # SQLite looks at a trigger's columns only when it is about to fire. Explaining is enough;
+        # but what was explained with another schema is not looked at again.
+        (version,) = connection.execute("PRAGMA schema_version").fetchone()
+        for statement in (
+            f"UPDATE {table} SET {', '.join(f'{name} = {name}' for name in names)}",
+            f"INSERT INTO {table} SELECT * FROM {table}",
+            f"DELETE FROM {table}",
+        ):
+            connection.execute(f"EXPLAIN {statement} -- {version}")
+    except sqlite3.Error as error:
+        connection.execute("ROLLBACK TO again")
+        logger.warning(
+            "the %s that was added to the table %s could not be kept: %s; it is in the copy of "
+            "the database",
+            *(what, table, error),
+        )
+    connection.execute("RELEASE again")
 
 
 def _tell_open_work(connection: sqlite3.Connection) -> None:
@@ -98,7 +148,8 @@ def _tell_open_work(connection: sqlite3.Connection) -> None:
             "WHERE run = ? ORDER BY position",
             (run,),
         )
-        with suppress(*UNREADABLE):  # whoever looks at the run itself says so
+        # If it cannot be read: whoever looks at the run itself says so.
+        with suppress(*UNREADABLE, sqlite3.OperationalError):
             work = OpenWork.of(map(e.from_row, rows))
             told = json.dumps(work.to_json(), ensure_ascii=False)
             connection.execute(
@@ -106,12 +157,16 @@ def _tell_open_work(connection: sqlite3.Connection) -> None:
             )
 
 
-def _micros(text: str | None) -> int | None:
+def _micros(text: bytes | None) -> int | None:
     """A time of the first schema; -1, which is none, for what a hand or a bad disk has left."""
     try:
-        return None if text is None else parse_instant(text) // MICROSECOND_NS
+        return None if text is None else parse_instant(text.decode()) // MICROSECOND_NS
     except ValueError:
         return -1
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _as_they_are(*names: str) -> list[tuple[str, str]]:
@@ -119,12 +174,15 @@ def _as_they_are(*names: str) -> list[tuple[str, str]]:
 
 
 def _times(*names: str) -> list[tuple[str, str]]:
-    return [(name, f"micros({name})") for name in names]
+    return [(name, f"micros(CAST({name} AS BLOB))") for name in names]
 
 
 def _moved(name: str) -> tuple[str, str]:
     """A time that stood among an event's other fields; what is not JSON is left as it is."""
-    return name, f"CASE WHEN json_valid(data) THEN micros(json_extract(data, '$.{name}')) END"
+    return (
+        name,
+        f"CASE WHEN json_valid(data) THEN micros(CAST(json_extract(data, '$.{name}') AS BLOB)) END",
+    )
 
 
 # The columns of each table, and what they are of the first schema's.

@@ -32,59 +32,68 @@ from belugawf.model.durations import to_micros
 WRITTEN = (AppendOutcome.COMMITTED, AppendOutcome.RELEASED)
 
 
-class Appender:
-    """Appends turns for one store, in transactions that it is told of."""
+class Known:
+    """The lengths of runs that are open, ours, and without problem or message, as of `seen`."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._owner = ""
-        # The lengths of runs that are open, ours, and without problem or message, as of `_seen`.
-        self._known: dict[int, int] = {}
+    def __init__(self) -> None:
+        self._lengths: dict[int, int] = {}
         self._seen: tuple[str, int, int] | None = None
-        # What the transaction that goes on makes true.
-        self._made: dict[int, int | None] = {}
-        self._version = self._commits = 0
 
-    def begin(self, db: Connection, owner: str) -> None:
-        """A transaction of that owner's has begun."""
-        (self._version,) = db.execute("PRAGMA data_version").fetchone()
-        self._commits = self._database.commits
-        if self._seen != (owner, self._version, self._commits):
-            self._known.clear()
+    def at(self, now: tuple[str, int, int]) -> dict[int, int]:
+        """What is known within a transaction that begins with this owner and these numbers."""
+        if self._seen != now:
+            self._lengths = {}
+        return self._lengths
+
+    def add(self, made: dict[int, int | None], seen: tuple[str, int, int]) -> None:
+        """A transaction is on disk, and has made this true."""
+        self._seen = seen
+        for run, length in made.items():
+            if length is None:
+                self._lengths.pop(run, None)
+            else:
+                self._lengths[run] = length
+
+
+class Appending:
+    """One transaction of an owner's, which has begun."""
+
+    def __init__(self, known: Known, database: Database, db: Connection, owner: str) -> None:
+        (version,) = db.execute("PRAGMA data_version").fetchone()
+        self._db = db
         self._owner = owner
-        self._made.clear()
+        self._version, self._commits = version, database.commits
+        self._memory = known
+        self._known = known.at((owner, version, self._commits))
+        # What it makes true: lengths; `None`: nothing is known of that run any more.
+        self._made: dict[int, int | None] = {}
 
     def committed(self) -> None:
-        """It is on disk."""
-        self._seen = self._owner, self._version, self._commits + 1
-        for run, length in self._made.items():
-            if length is None:
-                self._known.pop(run, None)
-            else:
-                self._known[run] = length
+        """It is on disk. If another one of ours has come since, what is known is forgotten."""
+        self._memory.add(self._made, (self._owner, self._version, self._commits + 1))
 
-    def forget(self, run: int) -> None:
-        """That run is not open any more."""
-        self._made[run] = None
+    def replaced(self) -> None:
+        """It ends a run that may be known."""
+        self._made = dict.fromkeys({*self._known, *self._made})
 
     def born(self, run: int, owner: str | None) -> None:
-        """That run was created, with its first event, as that owner's."""
+        """It creates that run, with its first event, as that owner's."""
         self._made[run] = 1 if owner == self._owner else None
 
-    def append(self, db: Connection, turns: Sequence[Turn]) -> bool:
+    def append(self, turns: Sequence[Turn]) -> bool:
         """Write these turns, or none of them; each is settled as it would be by itself."""
-        problems = {turn.run for turn in turns if self._judge(db, turn)}
+        problems = {turn.run for turn in turns if self._judge(turn)}
         if not all(turn.outcome in WRITTEN for turn in turns):
             return False
-        self._write(db, turns, problems)
+        self._write(turns, problems)
         return True
 
-    def _judge(self, db: Connection, turn: Turn) -> bool:
+    def _judge(self, turn: Turn) -> bool:
         """Settle that turn; whether its run has a problem on record."""
         self._made[turn.run] = None
         problem, newer = None, False
         if turn.read_to or not turn.events or self._known.get(turn.run) != turn.length:
-            found = db.execute(_FENCE, (turn.run, turn.length)).fetchone()
+            found = self._db.execute(_FENCE, (turn.run, turn.length)).fetchone()
             if found is None or found[0] != self._owner:
                 turn.settle(AppendOutcome.FENCED)
                 return False
@@ -100,7 +109,7 @@ class Appender:
                 self._made[turn.run] = turn.length + len(turn.events)
         return problem is not None
 
-    def _write(self, db: Connection, turns: Sequence[Turn], problems: set[int]) -> None:
+    def _write(self, turns: Sequence[Turn], problems: set[int]) -> None:
         events: list[tuple[int, e.Event]] = []
         read, closed, moved, shown, released = [], [], [], [], []
         for turn in turns:
@@ -119,6 +128,7 @@ class Appender:
                 shown.append((turn.progress, position, turn.open_work, run))
             if turn.outcome is AppendOutcome.RELEASED:
                 released.append(run)
+        db = self._db
         insert_events(db, events)
         if read:
             db.executemany("DELETE FROM inbox WHERE run = ? AND id <= ?", read)

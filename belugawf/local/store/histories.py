@@ -14,7 +14,7 @@ from typing import TypeAlias
 from belugawf.local.store.damage import reading
 from belugawf.model import events as e
 from belugawf.model.history import OpenWork
-from belugawf.model.soundness import check_history
+from belugawf.model.soundness import UNREADABLE, check_history
 
 Connection: TypeAlias = sqlite3.Connection
 
@@ -94,13 +94,16 @@ def _open_before(db: Connection, run: int) -> tuple[OpenWork, int]:
     if found is None:
         return OpenWork(), 0
     position, text = found
-    data = json.loads(text)
-    rows = db.execute(
-        f"SELECT {_WITHOUT_PAYLOADS} FROM events WHERE run = ? "
-        "AND position IN (SELECT value FROM json_each(?)) ORDER BY position",
-        (run, json.dumps(data["events"])),
-    )
-    return OpenWork.restore(data, [e.from_row(row) for row in rows]), position
+    try:
+        data = json.loads(text)
+        rows = db.execute(
+            f"SELECT {_WITHOUT_PAYLOADS} FROM events WHERE run = ? "
+            "AND position IN (SELECT value FROM json_each(?)) ORDER BY position",
+            (run, json.dumps(data["events"])),
+        )
+        return OpenWork.restore(data, [e.from_row(row) for row in rows]), position
+    except UNREADABLE:
+        return OpenWork(), 0  # it may be lost: the history says the same
 
 
 def _name_of(db: Connection, run: int) -> Callable[[], str]:

@@ -17,7 +17,7 @@ from belugawf.executor import IfExists
 from belugawf.executor.info import NewRun
 from belugawf.host.clock import Clock
 from belugawf.local.file.database import Database
-from belugawf.local.store.appending import Appender
+from belugawf.local.store.appending import Appending, Known
 from belugawf.local.store.damage import reading
 from belugawf.local.store.histories import Connection, events_of
 from belugawf.local.store.queries import Queries
@@ -59,7 +59,7 @@ class Store(Queries):
     def __init__(self, database: Database, clock: Clock) -> None:
         self.database = database
         self.clock = clock
-        self._appender = Appender(database)
+        self._known = Known()
 
     # -- callers ---------------------------------------------------------------------------------
 
@@ -86,9 +86,7 @@ class Store(Queries):
                 )
             if found.status == "running":
                 self._terminate(db, found, "replaced by a new run", None)
-        created = insert_run(db, new, self.clock.now())
-        self._appender.born(created[0].key, new.owner)
-        return created
+        return insert_run(db, new, self.clock.now())
 
     def send(
         self,
@@ -172,7 +170,6 @@ class Store(Queries):
         insert_events(db, [(row.key, event) for event in (*notes, end)])
         # Its owner may have something at work for it, and frees it when that has ended.
         close_runs(db, [(row.key, end, row.owner is not None)])
-        self._appender.forget(row.key)
 
     # -- the owner of runs -----------------------------------------------------------------------
 
@@ -186,28 +183,36 @@ class Store(Queries):
         """
         try:
             with self.database.write() as db:
-                started = self._commit_all(db, turns, owner, starts)
-            self._appender.committed()
+                appending = Appending(self._known, self.database, db, owner)
+                started = self._commit_all(db, appending, turns, starts)
+            appending.committed()
             return started
         except _RefusedError:
             pass  # which is rare: once more, each in a savepoint of its own
         with self.database.write() as db:
-            self._appender.begin(db, owner)
+            appending = Appending(self._known, self.database, db, owner)
             for turn in turns:
-                error = _alone(db, partial(self._appender.append, db, [turn]))
+                error = _alone(db, partial(appending.append, [turn]))
                 if isinstance(error, Exception):
                     turn.settle(AppendOutcome.UNWRITABLE, str(error))
             started = [_alone(db, partial(self._create, db, x.new, x.if_exists)) for x in starts]
         return [self.database.explain(x) if isinstance(x, sqlite3.Error) else x for x in started]
 
     def _commit_all(
-        self, db: Connection, turns: Sequence[Turn], owner: str, starts: Sequence[Start]
+        self, db: Connection, appending: Appending, turns: Sequence[Turn], starts: Sequence[Start]
     ) -> Sequence[Started]:
-        self._appender.begin(db, owner)
         try:
-            if not self._appender.append(db, turns):
+            if not appending.append(turns):
                 raise _RefusedError
-            return [self._create(db, start.new, start.if_exists) for start in starts]
+            started = []
+            for start in starts:
+                if start.if_exists == "replace":
+                    appending.replaced()
+                row, first = self._create(db, start.new, start.if_exists)
+                if first is not None:
+                    appending.born(row.key, row.owner)
+                started.append((row, first))
+            return started
         except _RefusedError:
             raise
         except Exception as error:
