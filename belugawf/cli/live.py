@@ -108,7 +108,9 @@ class LineView:
         """A view of what happens from now on."""
         view = cls(session, executor, runs, waits=waits)
         for run in runs:
-            await view._read(run)
+            view._seen[run] = (await executor.describe(run)).history_length
+            for activity in await executor.activities(run):
+                view._formatters[run].remember(activity)
         return view
 
     async def refresh(self, *, last: bool) -> None:

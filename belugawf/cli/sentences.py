@@ -18,7 +18,7 @@ from belugawf.model.durations import SECOND_NS
 
 if TYPE_CHECKING:
     from belugawf.cli.session import Session
-    from belugawf.executor import DurableExecutor, OpenWait, Owner, RunInfo, Waiting
+    from belugawf.executor import ActivityState, DurableExecutor, OpenWait, Owner, RunInfo, Waiting
 
 _FRAME = r'^\s*File "(?P<path>[^"]+)", line \d+'
 
@@ -134,13 +134,18 @@ class EventFormatter:
     def __init__(self, session: Session, *, waits: bool = False) -> None:
         self._session = session
         self._waits = waits
-        self._scheduled: dict[int, ev.ActivityScheduled] = {}
+        # Name, most attempts, and when it was scheduled.
+        self._scheduled: dict[int, tuple[str, int, int]] = {}
+
+    def remember(self, activity: ActivityState) -> None:
+        """An activity that was scheduled before the first event that comes."""
+        self._scheduled[activity.seq] = activity.name, activity.max_attempts, activity.since
 
     def format(self, event: ev.Event) -> str | None:
         """One line, `None` for what is not worth one."""
         match event:
             case ev.ActivityScheduled():
-                self._scheduled[event.seq] = event
+                self._scheduled[event.seq] = event.name, event.max_attempts, event.time
                 return f"{escape(event.name)} started"
             case ev.ActivityCompleted():
                 return f"{self.name(event.seq)} done{self._took(event)}"
@@ -174,19 +179,19 @@ class EventFormatter:
     def name(self, seq: int) -> str:
         """The name of the activity that has this number."""
         scheduled = self._scheduled.get(seq)
-        return f"activity {seq}" if scheduled is None else escape(scheduled.name)
+        return f"activity {seq}" if scheduled is None else escape(scheduled[0])
 
     def _attempt(self, seq: int, attempt: int) -> str:
         scheduled = self._scheduled.get(seq)
-        if scheduled is None or (scheduled.max_attempts == 1 and attempt == 1):
+        if scheduled is None or (scheduled[1] == 1 and attempt == 1):
             return ""
-        return f" ({attempt_text(attempt, scheduled.max_attempts)})"
+        return f" ({attempt_text(attempt, scheduled[1])})"
 
     def _took(self, event: ev.ActivityCompleted) -> str:
         started = event.started_at
         if started is None:
             scheduled = self._scheduled.get(event.seq)
-            started = None if scheduled is None else scheduled.time
+            started = None if scheduled is None else scheduled[2]
         if started is None:
             return ""
         return f" in {short_duration(max(0, event.at - started) / SECOND_NS)}"
