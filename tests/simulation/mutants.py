@@ -215,7 +215,7 @@ MUTANTS = (
     Mutant(
         "what may run once is noted before it begins",
         "without its AttemptStarted",
-        Change(AttemptQueue, "start", " or activity.options.at_most_once", ""),
+        Change(AttemptQueue, "start", " or activity.scheduled.at_most_once", ""),
     ),
     Mutant(
         "what may run once does not begin again after a crash",
