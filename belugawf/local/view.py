@@ -17,6 +17,8 @@ from belugawf.model.history import OpenWork
 PROVIDER = "default"
 # Of so many last events the activities are shown, and those that are open.
 _LATEST = 1_000
+# How many open runs are remembered: who looks at one again reads only what is new.
+_REMEMBERED = 64
 
 
 class Viewer:
@@ -25,6 +27,7 @@ class Viewer:
     def __init__(self, store: Store, is_alive: Callable[[str], bool]) -> None:
         self._store = store
         self._is_alive = is_alive
+        self._seen: dict[int, tuple[OpenWork, int]] = {}
 
     def run_info(self, row: RunRow, *, new_problem: bool = False) -> RunInfo:
         """The run as it is now. Raises `DamagedError`."""
@@ -42,7 +45,7 @@ class Viewer:
     def _run_info(self, row: RunRow, new_problem: bool) -> RunInfo:
         if row.status not in STATUSES:
             raise ValueError("its status")
-        work = self._store.open_work(row.key) if row.status == "running" else OpenWork()
+        work = self._open_work(row)
         return RunInfo(
             workflow_id=row.workflow_id,
             run_id=RunId(row.run_id),
@@ -69,8 +72,17 @@ class Viewer:
     def activities(self, row: RunRow) -> list[ActivityState]:
         """The run's latest activities, and all that are open. Raises `DamagedError`."""
         with reading(lambda: row.workflow_id):
-            work = self._store.open_work(row.key) if row.status == "running" else OpenWork()
+            work = self._open_work(row)
             return activity_states(self._store.latest_events(row.key, _LATEST), work)
+
+    def _open_work(self, row: RunRow) -> OpenWork:
+        if row.status != "running":
+            return OpenWork()
+        seen = self._store.open_work(row.key, self._seen.pop(row.key, None))
+        self._seen[row.key] = seen
+        if len(self._seen) > _REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+        return seen[0]
 
     def owner(self, row: RunRow) -> Owner | None:
         """Who holds the run; a dead owner is said to be dead."""

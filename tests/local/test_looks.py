@@ -93,7 +93,7 @@ async def test_looks_do_not_read_histories(tmp_path: Path, monkeypatch: pytest.M
         row = executor._resolve("long")
         # What is stored, and what was read on, comes to what the whole history does.
         assert (
-            executor._store.open_work(row.key).to_json()
+            executor._store.open_work(row.key)[0].to_json()
             == OpenWork.of(executor._store.history(row.key)).to_json()
         )
 
@@ -137,5 +137,5 @@ async def test_what_is_stored_of_it_may_be_lost(tmp_path: Path, edit: str) -> No
             assert json.loads(stored)["attempts"]["2"]
             db.execute(f"UPDATE live SET open_work = {edit}")
         whole = OpenWork.of(executor._store.history(run))
-        assert executor._store.open_work(run).to_json() == whole.to_json()
+        assert executor._store.open_work(run)[0].to_json() == whole.to_json()
         assert (await executor.describe("a")).problem is None

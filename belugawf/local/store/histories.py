@@ -69,15 +69,20 @@ def sound_history(db: Connection, run: int) -> list[e.Event]:
         return history
 
 
-def open_work(db: Connection, run: int) -> OpenWork:
-    """What the run's history leaves open now."""
+def open_work(
+    db: Connection, run: int, before: tuple[OpenWork, int] | None = None
+) -> tuple[OpenWork, int]:
+    """What the run's history leaves open now, and up to which position.
+
+    `before` is what this has returned earlier; it is taken over.
+    """
     with reading(_name_of(db, run)):
-        work, position = _open_before(db, run)
+        work, position = before or _open_before(db, run)
         while events := _events_of(db, run, position, _PIECE, _WITHOUT_PAYLOADS):
             for event in events:
                 work.fold(event)
             position = events[-1].position
-        return work
+        return work, position
 
 
 def latest_events(db: Connection, run: int, count: int) -> list[e.Event]:

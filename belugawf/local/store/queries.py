@@ -306,10 +306,12 @@ class Queries:
         with self.database.reading() as db:
             return latest_events(db, run, count)
 
-    def open_work(self, run: int) -> OpenWork:
-        """What the run's history leaves open now. Raises `DamagedError`."""
+    def open_work(
+        self, run: int, before: tuple[OpenWork, int] | None = None
+    ) -> tuple[OpenWork, int]:
+        """See `histories.open_work`. Raises `DamagedError`."""
         with self.database.reading() as db:
-            return open_work(db, run)
+            return open_work(db, run, before)
 
     def heartbeat(self, run: int, seq: int) -> Any:
         """What the last attempt of an activity reported; `None` if it did not."""
