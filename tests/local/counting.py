@@ -14,33 +14,16 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import FrameType
 
-from belugawf import WorkflowContext, activity, workflow
+from belugawf import WorkflowContext, workflow
 from belugawf.local.drive import polling
 from belugawf.local.executor import LocalExecutor
 from belugawf.local.file import writer
 from belugawf.model.durations import SECOND_NS
+from tests.local.test_speed import fan_out, sequence
 
 ROUNDS = 3
 # Bytes before each page in SQLite's log.
 FRAME_HEADER = 24
-
-
-@activity
-async def step(number: int) -> int:
-    return number
-
-
-@workflow
-async def sequence(ctx: WorkflowContext, count: int) -> int:
-    for number in range(count):
-        await ctx.execute_activity(step, number)
-    return count
-
-
-@workflow
-async def parallel(ctx: WorkflowContext, count: int) -> int:
-    await asyncio.gather(*(ctx.execute_activity(step, number) for number in range(count)))
-    return count
 
 
 @workflow
@@ -56,7 +39,7 @@ async def in_sequence(executor: LocalExecutor, count: int) -> None:
 
 
 async def in_parallel(executor: LocalExecutor, count: int) -> None:
-    await (await executor.execute(parallel, input=count)).result()
+    await (await executor.execute(fan_out, input=count)).result()
 
 
 async def starts(executor: LocalExecutor, count: int) -> None:
@@ -99,7 +82,7 @@ async def counts_each(tmp_path: Path, work: Work, few: int, many: int) -> tuple[
     The least of some rounds, as the engine shares its loop by the clock.
     """
     executor = LocalExecutor(
-        tmp_path / "state.db", [sequence, parallel, waiting], durability="normal"
+        tmp_path / "state.db", [sequence, fan_out, waiting], durability="normal"
     )
     async with executor:
         await work(executor, 10)  # what is done once

@@ -7,16 +7,18 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from belugawf import RetryPolicy, WorkflowContext, activity, workflow
-from belugawf.local import view
+from belugawf.cli.live import LineView
 from belugawf.local.drive.cache import pieces
 from belugawf.local.drive.run import LONGEST_LOOK
 from belugawf.local.executor import LocalExecutor
 from belugawf.local.store import histories
+from belugawf.local.view import _LATEST
 from belugawf.model import events as e
 from belugawf.model.history import OpenWork
 
@@ -79,7 +81,7 @@ async def test_looks_do_not_read_histories(tmp_path: Path, monkeypatch: pytest.M
                 await executor.signal(name, "other", drive=False)
             shown[name] = [(w.kind, w.name, w.attempt, w.prompt, w.error) for w in info.waiting_for]
             # Each look reads at most what was not told yet, of both runs in a list.
-            assert len(read) < 8 * LONGEST_LOOK + 2 * view._LATEST
+            assert len(read) < 8 * LONGEST_LOOK + 2 * _LATEST
             (failing,) = (a for a in activities if a.state != "completed")
             assert (failing.name, failing.state) == ("fails", "retrying")
             assert failing.error == "ValueError: no"
@@ -139,3 +141,18 @@ async def test_what_is_stored_of_it_may_be_lost(tmp_path: Path, edit: str) -> No
         whole = OpenWork.of(executor._store.history(run))
         assert executor._store.open_work(run)[0].to_json() == whole.to_json()
         assert (await executor.describe("a")).problem is None
+
+
+async def test_lines_begin_with_what_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines of what happens next need no history: names of activities are known without it."""
+    async with LocalExecutor(tmp_path / "state.db", [long]) as executor:
+        await executor.execute(long, id="a", input=LONG)
+        await executor.wait("a", until="rest")
+        session: Any = SimpleNamespace()
+        with counted(monkeypatch) as read:
+            view = await LineView.create(session, executor, ["a"], waits=False)
+        assert len(read) < 3 * LONGEST_LOOK + _LATEST
+        assert await view._read("a") == []
+        assert view._formatters["a"].name(2) == "fails"

@@ -598,7 +598,7 @@ def test_timers_of_no_length_with_something_between_them_are_not_limited(between
     async def code(ctx: WorkflowContext) -> None:
         other = asyncio.create_task(wait(ctx))
         for number in range(1200):
-            await asyncio.sleep(4e-7)
+            await asyncio.sleep(4e-7)  # the run's time, not ours: `run.fire` lets it pass
             if number == 600:
                 await other
 
@@ -608,7 +608,7 @@ def test_timers_of_no_length_with_something_between_them_are_not_limited(between
         elif between == "a signal":
             await ctx.wait_for_signal("go")
         else:
-            await asyncio.sleep(1)
+            await asyncio.sleep(1)  # this too
 
     run = Run(code)
     for number in range(1200):
