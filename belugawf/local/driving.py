@@ -280,28 +280,24 @@ class Driving:
         return Driver("nobody", why=_nobody(row))
 
     def wake_driver(self, row: RunRow) -> Driver:
-        """Wake who may move the run on; who does, as things are."""
-        driver = self.driver(row)
-        if driver.kind == "process":
-            wake_owner(self.store.owner(row.owner))
-        elif row.owner is None or row.owner != self.own_id:
+        """Wake who may move the run on, before anything else is asked; who does, as things are."""
+        theirs = row.owner is None or row.owner != self.own_id
+        if theirs and not wake_owner(self.store.owner(row.owner)):
             self.wake_workers(row.workflow)
-        return driver
+        return self.driver(row)
 
     def workers(self, workflow: str | None) -> list[OwnerRow]:
         """The live workers, we not among them, that know the workflow (`None`: any)."""
-        return [
-            owner
-            for owner in self.store.owners()
-            if owner.role == "worker"
-            and (workflow is None or workflow in owner.workflows)
-            and owner.id != self.own_id
-            and self.is_alive(owner.id)
-        ]
+        return [owner for owner in self._workers(workflow) if self.is_alive(owner.id)]
+
+    def _workers(self, workflow: str | None) -> list[OwnerRow]:
+        workers = [owner for owner in self.store.owners() if owner.role == "worker"]
+        know_it = [x for x in workers if workflow is None or workflow in x.workflows]
+        return [owner for owner in know_it if owner.id != self.own_id]
 
     def wake_workers(self, workflow: str) -> None:
-        """Wake the workers that know the workflow."""
-        for worker in self.workers(workflow):
+        """Wake the workers that know the workflow; one that is dead is not told."""
+        for worker in self._workers(workflow):
             wake_owner(worker)
 
     def goes_on(self, row: RunRow, info: RunInfo, patience: int) -> bool:

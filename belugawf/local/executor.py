@@ -200,7 +200,7 @@ class LocalExecutor(ExecutorBase[RunRow, _Snapshot, Driving]):
 
     async def _send(self, run: RunRow, message: Signal, payload: str) -> RunRow | None:
         store = self._store
-        row, _, duplicate = await self._driving.lane.write(
+        row, duplicate = await self._driving.lane.write(
             lambda: store.send(
                 run.key,
                 "signal",
@@ -227,7 +227,7 @@ class LocalExecutor(ExecutorBase[RunRow, _Snapshot, Driving]):
 
     async def cancel(self, run: str, reason: str | None = None, *, drive: bool = True) -> RunInfo:
         row, store = self._resolve(run), self._store
-        sent, *_ = await self._driving.lane.write(
+        sent, _ = await self._driving.lane.write(
             lambda: store.send(row.key, "cancel", payload=reason)
         )
         await self._move_on(sent, drive)

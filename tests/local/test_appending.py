@@ -67,7 +67,7 @@ class Steps:
     @property
     def asked(self) -> bool:
         """Whether the last turn asked the database whether its run is still ours."""
-        return any("FROM runs r JOIN live l" in statement for statement in self.statements)
+        return any("FROM runs r LEFT JOIN live l" in statement for statement in self.statements)
 
 
 def by_connection(*statements: str) -> Callable[[Store], None]:

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from belugawf.executor.info import NewRun
 from belugawf.host.clock import SystemClock
 from belugawf.local.drive.cache import pieces
+from belugawf.local.drive.run import OwnedRun
 from belugawf.local.file.database import APPLICATION_ID, SCHEMA_VERSION, Database
 from belugawf.local.store.probe import LocalProbe
 from belugawf.local.store.rows import AppendOutcome, Turn
@@ -393,3 +395,88 @@ def test_what_an_attempt_reported_may_be_lost(store: Store) -> None:
     with store.database.write() as db:
         db.execute("UPDATE heartbeats SET details = '{'")
     assert store.heartbeat(run, 1) is None
+
+
+# -- claims by turns -------------------------------------------------------------------------------
+
+
+def nobody_s(store: Store) -> int:
+    """A run that nobody owns, with one event and one message."""
+    run = new_run(store)
+    store.abandon([run], OWNER)
+    store.send(run, "signal", name="go", payload="true")
+    return run
+
+
+def claiming(run: int, *events: e.Event, **options: Any) -> Turn:
+    return turn(run, *events, length=1, read_to=1, claimed_at=5_000, **options)
+
+
+def test_a_turn_claims_a_run_that_is_nobody_s(store: Store) -> None:
+    """With its events; and its owner goes on with it."""
+    run = nobody_s(store)
+    made = claiming(run, waits(2))
+    store.commit([made], OWNER)
+    assert made.outcome is AppendOutcome.COMMITTED
+    row = store.by_key(run)
+    assert (row.owner, row.owned_since, row.history_length) == (OWNER, 5_000, 2)
+    over = e.WorkflowCompleted(position=3, time=0, payload="1")
+    store.commit([again := turn(run, over, length=2)], OWNER)
+    assert again.outcome is AppendOutcome.RELEASED
+
+
+def test_a_turn_that_rests_leaves_its_run_nobody_s(store: Store) -> None:
+    """No owner is ever written."""
+    run = nobody_s(store)
+    made = claiming(run, waits(2), release=True)
+    store.commit([made], OWNER)
+    assert made.outcome is AppendOutcome.RELEASED
+    assert (store.by_key(run).owner, store.by_key(run).history_length) == (None, 2)
+
+
+def test_a_turn_claims_a_run_whose_live_row_is_lost(store: Store) -> None:
+    """`live` may be lost."""
+    run = nobody_s(store)
+    with store.database.write() as db:
+        db.execute("DELETE FROM live")
+    store.commit([made := claiming(run, waits(2))], OWNER)
+    assert made.outcome is AppendOutcome.COMMITTED
+    assert store.by_key(run).owner == OWNER
+
+
+@pytest.mark.parametrize("meanwhile", ["claimed", "claimed by us", "moved on", "ended"])
+def test_a_turn_that_claims_too_late_writes_nothing(store: Store, meanwhile: str) -> None:
+    """Somebody has been faster: it is theirs, or not as it was."""
+    run = nobody_s(store)
+    if meanwhile == "claimed":
+        store.claim({run: None}, "1" * 32)
+    elif meanwhile == "claimed by us":
+        store.claim({run: None}, OWNER)  # by a commit that seemed to fail: the disk is asked first
+    elif meanwhile == "moved on":
+        store.commit([turn(run, waits(2), length=1, claimed_at=1, release=True)], "1" * 32)
+    else:
+        store.terminate(run, None, None)
+    before = store.by_key(run)
+    store.commit([made := claiming(run, waits(2))], OWNER)
+    assert made.outcome is AppendOutcome.FENCED
+    assert store.by_key(run) == before
+
+
+@pytest.mark.parametrize(
+    ("now", "is_had"),
+    [
+        ({}, True),
+        ({"owner": OWNER}, True),
+        ({"owner": "1" * 32}, False),
+        ({"history_length": 2}, False),
+        ({"status": "completed"}, False),
+    ],
+)
+def test_a_run_to_be_claimed_is_had_as_it_was_seen(
+    store: Store, now: dict[str, Any], is_had: bool
+) -> None:
+    """Else the time up to which its limits are applied was not asked for under the lock."""
+    row = store.by_key(nobody_s(store))
+    run = OwnedRun(row=row, claimed_at=0, idle_wait_ns=0, interrupted=None, claims=True)
+    assert run.is_had(replace(row, **now), OWNER) is is_had
+    assert run.claims is ("owner" not in now or not is_had)

@@ -111,8 +111,8 @@ MUTANTS = (
     Mutant(
         "only the owner drives a run, and appends to it",
         "appended to|and the run is|while it was running",
-        Change(ReplayCache, "load", "row.owner != owner", "False"),
-        Change(Appending, "_judge", "found is None or found[0] != self._owner", "found is None"),
+        Change(ReplayCache, "load", "not run.is_had(row, owner)", "False"),
+        Change(Appending, "_judge", "found is None or found[0] != owner", "found is None"),
         faults=Faults(commit_unknown=0.2, preempted=0.1),
     ),
     Mutant(
@@ -250,6 +250,11 @@ MUTANTS = (
         Change(
             Demand, "_is_free", "return row.owner is None or ours or", "return row.owner is None or"
         ),
+    ),
+    Mutant(
+        "a turn that claims its run writes that it is ours",
+        "began, and the run is",
+        Change(Appending, "_write", "if claimed:", "if claimed and False:"),
     ),
     Mutant(
         "what has ended is kept when its turn is refused",

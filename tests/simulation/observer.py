@@ -218,12 +218,19 @@ class Observer:
         events: list[e.Event],
         inbox: dict[int, _Message],
     ) -> None:
-        """Only the owner appends; nobody takes a run from one that lives, or lets it go for it."""
+        """Only the owner appends, or who claims what is nobody's with what he appends; nobody takes
+        a run from one that lives, or lets it go for it.
+        """
         before = None if old is None else old.owner
         ends_it = bool(events) and isinstance(events[-1], e.WorkflowTerminated)
-        if old is not None and events and not ends_it and before not in process.ids:
+        theirs = before is not None and before not in process.ids
+        if old is not None and events and not ends_it and theirs:
             self.complain(f"{process.name} appended to {run.run_id}, which is {before}'s")
-        if run.owner == before or run.status != "running":
+        if run.status != "running":
+            return
+        if before is None and run.owner is None and old is not None and events:
+            self._check_rests(process, key, run, inbox)
+        if run.owner == before:
             return
         if run.owner is not None:
             if run.owner not in process.ids or (before is not None and before in self._world.locks):
@@ -231,6 +238,12 @@ class Observer:
             return
         if before not in process.ids:
             self.complain(f"{process.name} let {run.run_id} go, which is {before}'s")
+        self._check_rests(process, key, run, inbox)
+
+    def _check_rests(
+        self, process: Process, key: int, run: Run, inbox: dict[int, _Message]
+    ) -> None:
+        """Who lets a run go that can be moved on leaves it undone."""
         mail = any(message.run == key for message in inbox.values())
         if mail and run.problem is None and not process.stops:
             self.complain(f"{process.name} let {run.run_id} go, and left a message unread")

@@ -31,6 +31,8 @@ _REFUSED = (AppendOutcome.FENCED, AppendOutcome.OVERTAKEN, AppendOutcome.UNWRITA
 
 # What each history counts of these: see `Situations`.
 CLAIM_IN_DOUBT = "claim in doubt after a failed commit"
+CLAIMED_BY_TURN = "claim by a turn"
+CLAIM_TOO_LATE = "claim by a turn that was refused"
 RETRY = "retry"
 START_REFUSED = "AttemptStarted that was not written"
 START_IN_DOUBT = "AttemptStarted found after a doubtful commit"
@@ -48,6 +50,8 @@ ENDED = "refused over an end that is not on record"
 
 SITUATIONS = (
     CLAIM_IN_DOUBT,
+    CLAIMED_BY_TURN,
+    CLAIM_TOO_LATE,
     RETRY,
     START_REFUSED,
     START_IN_DOUBT,
@@ -102,7 +106,11 @@ class Situations:
 
     def failed(self, process: Process, place: str, arguments: Sequence[Any]) -> None:
         """A method of the store has raised: nobody knows whether it was in vain."""
-        if place == "claim":
+        if place == "claim" or any(
+            getattr(turn, "claimed_at", None) is not None
+            for argument in arguments
+            for turn in (argument if isinstance(argument, list) else ())
+        ):
             self._count(CLAIM_IN_DOUBT)
         for run, start in _starts_in(arguments):
             if self._is_on_record(run, start):
@@ -115,6 +123,9 @@ class Situations:
         """A method of the store has returned."""
         turns = next((a for a in arguments if isinstance(a, list) and a), ())
         refused = [getattr(turn, "outcome", None) in _REFUSED for turn in turns]
+        for turn, missed in zip(turns, refused, strict=True):
+            if getattr(turn, "claimed_at", None) is not None:
+                self._count(CLAIM_TOO_LATE if missed else CLAIMED_BY_TURN)
         if any(refused):
             started = {run for run, _ in _starts_in(arguments)}
             for turn, missed in zip(turns, refused, strict=True):

@@ -56,19 +56,24 @@ class ReplayCache:
         self._held = 0
 
     def load(self, run: OwnedRun, owner: str) -> bool:
-        """Get a run's state back from its history, or from the cache; whether it is `owner`'s.
+        """Get a run's state back from its history, or from the cache; whether `owner` has it.
 
         The history is read and replayed piece by piece: the whole is never in memory.
         Raises `TurnError` if the code does not fit the history, or cannot be had.
         """
         row = self._store.by_key(run.key)
-        if row.owner != owner:
+        if not run.is_had(row, owner):
             return False
         state = self._from_cache(row) or self._from_history(row)
         self._held += 1
         run.read(row, state)
         self.check_functions(run, state.work.activities)
         return True
+
+    def has(self, row: RunRow) -> bool:
+        """Whether the run's state is cached, and nothing has happened to it meanwhile."""
+        state = self._cached.get(row.key)
+        return state is not None and state.length == row.history_length
 
     def _from_cache(self, row: RunRow) -> RunState | None:
         """The run's state, if it was cached, and nothing has happened to it meanwhile."""

@@ -188,7 +188,7 @@ class Demand:
     ) -> Found:
         """The runs that may be taken over now; those `leaving` can be had when they are gone."""
         self._seen = set(self._unseen).difference(leaving)
-        rows = self._store.by_keys(self._seen)
+        rows = self._store.by_keys(self._seen) if self._seen else []
         named = self._named()
         if len(named) > self._many_named:
             # Others may have ended them, and nobody told us.
@@ -197,6 +197,7 @@ class Demand:
             self._many_named = MANY_NAMED + 2 * len(named)
         everything = self.everything
         candidates: list[RunRow] = []
+        has_more = False
         room = CLAIM_AT_ONCE if named else 0
         if everything:
             room = max(0, min(CLAIM_AT_ONCE, MOST_DRIVEN - len(driven)))
@@ -211,13 +212,14 @@ class Demand:
                 workflow=self._workflow,
                 owners=others,
             )
+            has_more = len(candidates) == room
             candidates = [row for row in candidates if self._is_free(row)]
         rows = [
             row
             for row in rows
             if row.status == "running" and row.key not in driven and self._is_free(row)
         ]
-        return Found([*rows, *candidates], bool(candidates), everything and not room)
+        return Found([*rows, *candidates], has_more, everything and not room)
 
     def looked(self) -> None:
         """What the look was to see has been taken, or cannot be had."""

@@ -377,10 +377,10 @@ class Engine:
 
     # -- attempts --------------------------------------------------------------------------------
 
-    def _on_exit(self, run: int, exit: Exit | None) -> None:
+    def _on_exit(self, run: int, exit: Exit | None, due_at: int | None = None) -> None:
         """That run is not driven here any more; `exit` is `None` if it is LEAVING only."""
         if exit is not None:
-            self.poller.on_exit(exit)
+            self.poller.on_exit(exit, due_at)
         self._notifier.notify(run)
         self._notifier.notify()
 

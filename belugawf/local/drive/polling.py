@@ -23,6 +23,8 @@ from belugawf.model.durations import SECOND_NS
 
 # Nothing waits longer without a look at the wall clock and at the database.
 POLL_INTERVAL_NS = SECOND_NS
+# So many runs with histories so short are decided about before they are claimed.
+_FEW, _SHORT = 16, 256
 
 
 class Poller:
@@ -73,10 +75,13 @@ class Poller:
         """Whether the last poll found nothing, and no other is wanted."""
         return self._found_nothing and not self._soon
 
-    def on_exit(self, exit: Exit) -> None:
-        """A run has left this process, and others may be found now."""
-        # A run that ended leaves nothing to find, unless the last poll has not seen all.
-        more = EXITS[exit].polls or (exit is Exit.CLOSED and not self._found_nothing)
+    def on_exit(self, exit: Exit, due_at: int | None) -> None:
+        """A run has left this process, and can move again at `due_at`; others may be found now."""
+        if due_at is not None and self._next_due is not None:
+            due_at = min(due_at, self._next_due)
+        self._next_due = due_at or self._next_due
+        # Most leave nothing to find, unless the last poll has not seen all.
+        more = EXITS[exit].polls or self._demand.unseen or not self._found_nothing
         self._soon = self._soon or more
 
     def is_due(self, now: int) -> bool:
@@ -121,8 +126,23 @@ class Poller:
         self._found_nothing = not found.has_more and not found.at_capacity and not self._soon
         self._soon = self._soon or found.has_more
 
+    def _is_quick(self, row: RunRow, table: RunTable) -> bool:
+        """Whether its turn is quickly decided, with no limit to apply: then before it is ours.
+
+        Another process may do the same: only one of the turns is on disk in the end.
+        """
+        if row.owner is not None or not row.begun:
+            return False
+        if row.due_at is not None and row.due_at <= self._clock.now():
+            return False
+        return row.history_length <= _SHORT or table.cache.has(row)
+
     async def _take_over(self, table: RunTable, rows: Sequence[RunRow]) -> None:
-        """Claim these runs, and drive those that were still to be had."""
+        """Drive these runs: claimed now, as far as they are still to be had, or by their turns."""
+        if len(rows) <= _FEW and all(self._is_quick(row, table) for row in rows):
+            for row in rows:
+                table.add(row, self._clock.now(), claims=True)
+            return
         dead = {row.owner for row in rows if row.owner not in (None, self._presence.id)}
         # Asked before: once they are ours on disk, nothing may keep them from being driven.
         deaths = {owner: self._presence.how_it_died(owner) for owner in dead if owner}

@@ -145,7 +145,9 @@ class Presence:
         return bool(self._socket.drain())
 
 
-def wake_owner(row: OwnerRow | None) -> None:
-    """Tell a process to look at the database; it would do so within a second anyway."""
-    if row is not None and row.socket is not None:
-        wake(row.socket, LOOK)
+def wake_owner(row: OwnerRow | None) -> bool:
+    """Tell a process to look at the database; it would do so within a second anyway.
+
+    Whether it could be told: one that is dead cannot.
+    """
+    return row is not None and row.socket is not None and wake(row.socket, LOOK)

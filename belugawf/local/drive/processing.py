@@ -229,7 +229,7 @@ class TurnProcessor:
     def _adopt(self, row: RunRow, started: e.WorkflowStarted, idle_wait_ns: int) -> None:
         """Drive a run that was created as ours."""
         self._demand.own.name(row.key, idle_wait_ns)
-        run = self._table.add(row, self._clock.now(), interrupted=None)
+        run = self._table.add(row, self._clock.now())
         self._table.cache.begin(run, started)
         self._hooks.hook("on_workflow_start", row)
 

@@ -3,8 +3,9 @@
 A run has one phase, which says what we know of it:
 
     CLAIMING   what the disk has of it is to be read before anything is decided: it was just
-               claimed, or a turn of it could not be taken, or a commit of ours failed, which may
-               have been made. Memory is dropped; attempts and their ends stay
+               claimed, or is by its next turn, or a turn of it could not be taken, or a commit of
+               ours failed, which may have been made. Memory is dropped; attempts and their ends
+               stay
     HELD       it is ours, and driven
     PINNED     it is at rest, and ours because something works for it that cannot be stopped
     LEAVING    it is not driven any more, and ours until what is in flight for it has ended
@@ -105,7 +106,7 @@ class ExitRule:
 
 
 EXITS = {
-    Exit.RELEASED: ExitRule(cached=True, polls=True),
+    Exit.RELEASED: ExitRule(cached=True),
     Exit.CLOSED: ExitRule(forgotten=True),
     Exit.LOST: ExitRule(frees=True),
     Exit.REFUSED: ExitRule(polls=True),
@@ -239,7 +240,8 @@ class RunState:
 class OwnedRun:
     """A run that this process owns, as of its last committed turn.
 
-    `claimed_at` is when it was claimed; `interrupted` says how the last owner ended ("crash",
+    `claimed_at` is when it was claimed; `claims`: it is nobody's yet, and its next turn claims it,
+    if it is on disk as it was in `row`. `interrupted` says how the last owner ended ("crash",
     "reboot") until that has been noted. `state` is `None` while the disk is to be read, or memory
     is short. `has_mail`: its inbox is to be read; `next_at` is when something is due, `wake_at`
     when the engine looks for that. `refused` is why it is LEAVING, if it was refused. `deadline` is
@@ -250,6 +252,7 @@ class OwnedRun:
     claimed_at: int
     idle_wait_ns: int
     interrupted: str | None
+    claims: bool = False
     phase: Phase = Phase.CLAIMING
     state: RunState | None = None
     slots: dict[int, Slot] = field(default_factory=dict)
@@ -269,6 +272,18 @@ class OwnedRun:
     def length(self) -> int:
         """How many events its history has, as far as is known."""
         return self.row.history_length if self.state is None else self.state.length
+
+    def is_had(self, row: RunRow, owner: str) -> bool:
+        """Whether it is that owner's, or can be, now that this is on disk."""
+        if row.owner == owner:
+            self.claims = False
+            return True
+        return (
+            self.claims
+            and row.owner is None
+            and row.status == "running"
+            and row.history_length == self.row.history_length
+        )
 
     def read(self, row: RunRow, state: RunState) -> None:
         """This is what the disk has of it."""
@@ -309,6 +324,7 @@ class OwnedRun:
         """Its turn is on disk."""
         assert self.state is not None
         self.state.commit(length, due_at)
+        self.claims = False
         if self.row.problem is not None:
             self.row = replace(self.row, problem=None)
 
@@ -411,7 +427,8 @@ class OwnedRun:
         What is held back counts: the end of the activity that holds it lets it go.
         """
         if self.state is None:
-            return True
+            due_at = self.row.due_at
+            return not self.claims or (due_at is not None and due_at <= now)
         if self.next_at is not None and self.next_at <= now:
             return True
         timers = self.state.work.timers

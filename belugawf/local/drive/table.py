@@ -112,7 +112,8 @@ class Refusal:
 class RunTable:
     """The runs of one engine. `left` is told of each that is not driven any more.
 
-    Its exit is `None` if it is LEAVING: it is ours until what is at work for it has ended.
+    Its exit is `None` if it is LEAVING: it is ours until what is at work for it has ended. With the
+    exit comes when it can move again, as far as is known.
     """
 
     def __init__(
@@ -127,7 +128,7 @@ class RunTable:
         attempts: AttemptRunner,
         cache: ReplayCache,
         demand: Demand,
-        left: Callable[[int, Exit | None], None],
+        left: Callable[[int, Exit | None, int | None], None],
     ) -> None:
         self._store = store
         self._writer = writer
@@ -142,13 +143,19 @@ class RunTable:
         self.refused: dict[int, Refusal] = {}
         self.ended_at_work: set[int] = set()
 
-    def add(self, row: RunRow, now: int, *, interrupted: str | None) -> OwnedRun:
-        """That run is about to be ours; `interrupted` says how its last owner ended."""
+    def add(
+        self, row: RunRow, now: int, *, interrupted: str | None = None, claims: bool = False
+    ) -> OwnedRun:
+        """That run is about to be ours; `interrupted` says how its last owner ended.
+
+        `claims`: it is nobody's, and its next turn claims it.
+        """
         run = self.runs[row.key] = OwnedRun(
             row=row,
             claimed_at=now,
             idle_wait_ns=self._demand.idle_wait(row.key),
             interrupted=interrupted,
+            claims=claims,
         )
         self.ready.mark(run)
         self._demand.note(row.key)
@@ -225,7 +232,7 @@ class RunTable:
             is_news = key in news or (before is not None and before.is_news)
             self.refused[key] = Refusal(reason, length, is_news)
             self._demand.note(key)
-            self._left(key, None)
+            self._left(key, None, None)
         for run in runs:
             run.stored(ended)
             self.queue.close_all(run, NOT_STARTED)
@@ -274,6 +281,7 @@ class RunTable:
     def retire(self, run: OwnedRun, exit: Exit, *, kept: bool = False) -> None:
         """That run is not driven here any more; `kept`: it is ours while a thread works for it."""
         rule = EXITS[exit]
+        due_at = None if run.state is None else run.state.due_at
         self.runs.pop(run.key, None)
         run.move(Phase.GONE)
         self._attempts.cancel_run(run.key)
@@ -286,7 +294,7 @@ class RunTable:
             self.cache.evict(run)
         if rule.frees or kept:
             self.ended_at_work.add(run.key)
-        self._left(run.key, exit)
+        self._left(run.key, exit, due_at)
 
     def check(self) -> None:
         """Raise AssertionError if what is held contradicts the tables of `run.py`."""

@@ -66,7 +66,7 @@ class OwnedTurn(Turn):
         """Whether it has nothing to write and nothing to begin, as most retries that fall due."""
         if self.events or self.begun or self.read_to or self.release or self.moves:
             return False
-        return self.progress is None
+        return self.progress is None and self.claimed_at is None
 
 
 class TurnBuilder:
@@ -96,6 +96,7 @@ class TurnBuilder:
             run=run.key,
             length=run.state.length,
             read_to=messages[-1].id if messages else 0,
+            claimed_at=run.claimed_at if run.claims else None,
             owned=run,
             now=now,
             interrupted=run.interrupted,

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from belugawf.local.file.database import Database
 from belugawf.local.store.histories import LENGTH, Connection
 from belugawf.local.store.rows import AppendOutcome, Turn
-from belugawf.local.store.writing import close_runs, insert_events, let_go, project_waits
+from belugawf.local.store.writing import close_runs, insert_events, let_go, own, project_waits
 from belugawf.model import events as e
 from belugawf.model.durations import to_micros
 
@@ -62,6 +62,7 @@ class Appending:
         (version,) = db.execute("PRAGMA data_version").fetchone()
         self._db = db
         self._owner = owner
+        self._places = database.places
         self._version, self._commits = version, database.commits
         self._memory = known
         self._known = known.at((owner, version, self._commits))
@@ -94,7 +95,11 @@ class Appending:
         problem, newer = None, False
         if turn.read_to or not turn.events or self._known.get(turn.run) != turn.length:
             found = self._db.execute(_FENCE, (turn.run, turn.length)).fetchone()
-            if found is None or found[0] != self._owner:
+            owner: str | None = self._owner
+            if turn.claimed_at is not None:
+                self._places.check(at_once=True)
+                owner = None
+            if found is None or found[0] != owner:
                 turn.settle(AppendOutcome.FENCED)
                 return False
             _, problem, newest = found
@@ -111,7 +116,7 @@ class Appending:
 
     def _write(self, turns: Sequence[Turn], problems: set[int]) -> None:
         events: list[tuple[int, e.Event]] = []
-        read, closed, moved, shown, released = [], [], [], [], []
+        read, closed, claimed, moved, shown, released = [], [], [], [], [], []
         for turn in turns:
             run = turn.run
             events += [(run, event) for event in turn.events]
@@ -126,9 +131,14 @@ class Appending:
                 # Who takes a turn has no problem any more.
                 position = turn.length + len(turn.events) if turn.open_work else None
                 shown.append((turn.progress, position, turn.open_work, run))
-            if turn.outcome is AppendOutcome.RELEASED:
-                released.append(run)
+            if turn.claimed_at is None:
+                if turn.outcome is AppendOutcome.RELEASED:
+                    released.append(run)
+            elif turn.outcome is AppendOutcome.COMMITTED:
+                claimed.append((run, self._owner, to_micros(turn.claimed_at)))
         db = self._db
+        if claimed:
+            own(db, claimed)
         insert_events(db, events)
         if read:
             db.executemany("DELETE FROM inbox WHERE run = ? AND id <= ?", read)
@@ -149,6 +159,6 @@ class Appending:
 
 
 _FENCE = f"""SELECT l.owner, l.problem, (SELECT max(id) FROM inbox WHERE run = r.key)
-    FROM runs r JOIN live l ON l.run = r.key
+    FROM runs r LEFT JOIN live l ON l.run = r.key
     WHERE r.key = ? AND r.status = 'running'
     AND {LENGTH.format("r.key")} = ?"""

@@ -169,6 +169,7 @@ class Turn:
     """What one turn of one run writes, and what became of that.
 
     `length` is the history's length before, `read_to` the last inbox message that it took in.
+    `claimed_at`: it takes over a run that is nobody's, since then; `None`: the run is ours already.
     `due_at` is when the run can move again without a message (`None`: never); `moves` if that is to
     be stored. `release` lets the run go, unless something has come meanwhile. `keep`: it stays ours
     even if it ends, because a thread that cannot be stopped works for it. `progress` is JSON,
@@ -180,6 +181,7 @@ class Turn:
     length: int
     events: list[e.Event] = field(default_factory=list)
     read_to: int = 0
+    claimed_at: int | None = None
     due_at: int | None = None
     moves: bool = True
     release: bool = False

@@ -42,6 +42,7 @@ from belugawf.local.store.writing import (
     last_time,
     let_go,
     mark_problem,
+    own,
 )
 from belugawf.model import events as e
 from belugawf.model.durations import MICROSECOND_NS, to_micros
@@ -98,18 +99,18 @@ class Store(Queries):
         sender: str | None = None,
         key: str | None = None,
         check: Callable[[Sequence[WaitRow]], None] | None = None,
-    ) -> tuple[RunRow, OwnerRow | None, bool]:
+    ) -> tuple[RunRow, bool]:
         """Put a message into an open run's inbox, durably.
 
-        Returns the run, its owner if it has one, and whether the key was seen before: then nothing
-        is delivered, not even to a run that has ended since. `check` is called with the run's open
-        waits for that signal, and may raise. Raises `RunEndedError`.
+        Returns the run, and whether the key was seen before: then nothing is delivered, not even to
+        a run that has ended since. `check` is called with the run's open waits for that signal, and
+        may raise. Raises `RunEndedError`.
         """
         with self.database.write() as db:
             row = self._by_key(db, run)
             seen = "SELECT 1 FROM message_keys WHERE chain_id = ? AND message_key = ?"
             if key is not None and db.execute(seen, (row.chain_id, key)).fetchone():
-                return row, self._owner(db, row.owner), True
+                return row, True
             if row.status != "running":
                 raise RunEndedError(
                     f"run {row.workflow_id!r} has ended: {row.status}",
@@ -130,7 +131,7 @@ class Store(Queries):
                 "VALUES (?,?,?,?,?,?,?)",
                 (run, kind, name, payload, sender, key, sent_at),
             )
-            return row, self._owner(db, row.owner), False
+            return row, False
 
     def _stamp(self, db: Connection, row: RunRow) -> int:
         """When a message to the run is sent: never before the run's previous one."""
@@ -357,13 +358,8 @@ class Store(Queries):
                 rows = self._rows(db, "WHERE r.key = ?", (run,))  # none: it was pruned
                 if not rows or rows[0].status != "running" or rows[0].owner != previous:
                     continue
-                db.execute(
-                    "INSERT INTO live (run, owner, owned_since) VALUES (?,?,?) "
-                    "ON CONFLICT (run) DO UPDATE SET owner = excluded.owner, "
-                    "owned_since = excluded.owned_since",
-                    (run, owner, now),
-                )
                 claimed += rows
+            own(db, [(row.key, owner, now) for row in claimed])
             return claimed
 
 

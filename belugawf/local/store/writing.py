@@ -184,6 +184,15 @@ def mark_problem(
     return old is None or marked.rowcount > 0
 
 
+def own(db: Connection, claimed: Sequence[tuple[int, str, int | None]]) -> None:
+    """Runs are owned, each by an owner and since a moment in microseconds."""
+    db.executemany(
+        "INSERT INTO live (run, owner, owned_since) VALUES (?,?,?) ON CONFLICT (run) "
+        "DO UPDATE SET owner = excluded.owner, owned_since = excluded.owned_since",
+        claimed,
+    )
+
+
 def let_go(db: Connection, runs: Iterable[int], owner: str | None = None) -> None:
     """Release runs from that owner, by default from any."""
     db.executemany(
