@@ -22,7 +22,12 @@ from belugawf.local.store.probe import LocalProbe
 from belugawf.local.store.rows import AppendOutcome, Turn
 from belugawf.local.store.store import Store
 from belugawf.model import events as e
-from belugawf.model.errors import AlreadyExistsError, RunEndedError, UnavailableError
+from belugawf.model.errors import (
+    AlreadyExistsError,
+    DisplacedError,
+    RunEndedError,
+    UnavailableError,
+)
 from belugawf.model.history import is_fact
 from tests.local.processes import Child
 
@@ -444,6 +449,18 @@ def test_a_turn_claims_a_run_whose_live_row_is_lost(store: Store) -> None:
     assert store.by_key(run).owner == OWNER
 
 
+def test_a_turn_does_not_claim_in_a_file_that_is_gone(store: Store) -> None:
+    """However lately the names of files were compared; and that is no fault of the run."""
+    # FINDINGS O4
+    run = nobody_s(store)
+    store.database.path.rename(store.database.path.with_name("moved.db"))
+    made = claiming(run, waits(2))
+    with pytest.raises(DisplacedError):
+        store.commit([made], OWNER)
+    assert made.outcome is AppendOutcome.UNWRITTEN
+    assert store.database.writer.execute("SELECT count(*) FROM events").fetchone() == (1,)
+
+
 @pytest.mark.parametrize("meanwhile", ["claimed", "claimed by us", "moved on", "ended"])
 def test_a_turn_that_claims_too_late_writes_nothing(store: Store, meanwhile: str) -> None:
     """Somebody has been faster: it is theirs, or not as it was."""
@@ -479,4 +496,3 @@ def test_a_run_to_be_claimed_is_had_as_it_was_seen(
     row = store.by_key(nobody_s(store))
     run = OwnedRun(row=row, claimed_at=0, idle_wait_ns=0, interrupted=None, claims=True)
     assert run.is_had(replace(row, **now), OWNER) is is_had
-    assert run.claims is ("owner" not in now or not is_had)

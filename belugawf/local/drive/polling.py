@@ -77,9 +77,8 @@ class Poller:
 
     def on_exit(self, exit: Exit, due_at: int | None) -> None:
         """A run has left this process, and can move again at `due_at`; others may be found now."""
-        if due_at is not None and self._next_due is not None:
-            due_at = min(due_at, self._next_due)
-        self._next_due = due_at or self._next_due
+        if due_at is not None:
+            self._next_due = due_at if self._next_due is None else min(due_at, self._next_due)
         # Most leave nothing to find, unless the last poll has not seen all.
         more = EXITS[exit].polls or self._demand.unseen or not self._found_nothing
         self._soon = self._soon or more

@@ -275,19 +275,13 @@ class OwnedRun:
 
     def is_had(self, row: RunRow, owner: str) -> bool:
         """Whether it is that owner's, or can be, now that this is on disk."""
-        if row.owner == owner:
-            self.claims = False
-            return True
-        return (
-            self.claims
-            and row.owner is None
-            and row.status == "running"
-            and row.history_length == self.row.history_length
-        )
+        as_seen = row.status == "running" and row.history_length == self.row.history_length
+        return row.owner == owner or (self.claims and row.owner is None and as_seen)
 
     def read(self, row: RunRow, state: RunState) -> None:
         """This is what the disk has of it."""
         self.row, self.state = row, state
+        self.claims = row.owner is None
         self.move(Phase.HELD)
 
     def born(self, state: RunState | None) -> None:

@@ -46,7 +46,7 @@ from belugawf.local.store.writing import (
 )
 from belugawf.model import events as e
 from belugawf.model.durations import MICROSECOND_NS, to_micros
-from belugawf.model.errors import AlreadyExistsError, RunEndedError
+from belugawf.model.errors import AlreadyExistsError, DisplacedError, RunEndedError
 from belugawf.model.history import OpenWork
 from belugawf.model.outcomes import Outcome
 from belugawf.model.shell import command_line
@@ -391,6 +391,8 @@ def _alone(db: Connection, work: Callable[[], T]) -> T | Exception:
 
 def _concerns_all(error: Exception) -> bool:
     """Whether an error is the disk's and not one row's: then nothing of the commit stands."""
+    if isinstance(error, DisplacedError):
+        return True
     if not isinstance(error, sqlite3.Error):
         return False
     name = getattr(error, "sqlite_errorname", "") or ""
