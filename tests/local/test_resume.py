@@ -19,6 +19,7 @@ from belugawf import (
     workflow,
 )
 from belugawf.executor.options import EngineOptions
+from belugawf.local.drive import demand
 from belugawf.local.drive.demand import Stop
 from belugawf.local.drive.engine import Engine
 from belugawf.local.executor import LocalExecutor
@@ -556,3 +557,15 @@ async def test_a_worker_that_cannot_say_so_begins_nothing(tmp_path: Path) -> Non
             await asyncio.sleep(0.01)
         assert STARTED == []
         here.announce = lambda role, workflows: None  # type: ignore[method-assign]
+
+
+async def test_a_resume_drives_more_than_one_look_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is done when a look has found less than it had room for, and nothing is left."""
+    monkeypatch.setattr(demand, "CLAIM_AT_ONCE", 3)
+    async with open_executor(tmp_path) as executor:
+        for number in range(10):
+            await executor.execute(simple, id=f"{number}", detach=True)
+        infos = await executor.resume()
+        assert [info.status for info in infos] == ["completed"] * 10
