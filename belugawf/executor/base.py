@@ -24,7 +24,7 @@ from belugawf.executor.protocol import DurableExecutor, IfExists
 from belugawf.model import codec
 from belugawf.model.durations import SECOND_NS, Duration, duration_ns, parse_duration
 from belugawf.model.errors import UsageError, WaitExpiredError
-from belugawf.model.history import python_version
+from belugawf.model.history import PYTHON_VERSION
 from belugawf.model.messages import UNSET, Hooks, Signal
 from belugawf.model.shell import command_line
 
@@ -200,7 +200,7 @@ class ExecutorBase(DurableExecutor, ABC, Generic[RunT, SnapshotT, DrivingT]):
             input=definition.encode_input(input, limit=self._options.payload_limit),
             timeout_ns=None if limit is None else duration_ns(limit),
             labels=checked_labels(labels or {}),
-            python=python_version(),
+            python=PYTHON_VERSION,
             belugawf=__version__,
         )
         workflow_id, started = await self._start(new, if_exists, detach)

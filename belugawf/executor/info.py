@@ -228,7 +228,7 @@ class Pruned:
 
 @frozen(kw_only=True)
 class NewRun:
-    """A run to be recorded; `owner` is the id of the process that drives it at once."""
+    """A run to be recorded."""
 
     run_id: str
     workflow_id: str
@@ -238,7 +238,6 @@ class NewRun:
     labels: Mapping[str, str]
     python: str
     belugawf: str
-    owner: str | None = None
 
 
 @frozen(kw_only=True)

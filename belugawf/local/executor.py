@@ -154,8 +154,7 @@ class LocalExecutor(ExecutorBase[RunRow, _Snapshot, Driving]):
                 driving.wake_workers(row.workflow)
         else:
             engine = await driving.begun()
-            ours = replace(new, owner=driving.own_id)
-            row = await engine.create(ours, if_exists, nanoseconds(DEFAULT_IDLE_WAIT))
+            row = await engine.create(new, if_exists, nanoseconds(DEFAULT_IDLE_WAIT))
         return row.workflow_id, row.run_id
 
     async def resume(

@@ -32,9 +32,8 @@ STATUS_OF: dict[type[e.Event], str] = {
 }
 
 
-def python_version() -> str:
-    """The running Python's version, as WorkflowStarted records it."""
-    return ".".join(str(part) for part in sys.version_info[:3])
+# The running Python's version, as WorkflowStarted records it.
+PYTHON_VERSION = ".".join(map(str, sys.version_info[:3]))
 
 
 def is_fact(event: e.Event) -> bool:

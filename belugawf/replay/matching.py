@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from belugawf.model import codec, commands as c, events as e
 from belugawf.model.errors import NondeterminismError
-from belugawf.model.history import RECORDED_AS, describe, python_version
+from belugawf.model.history import PYTHON_VERSION, RECORDED_AS, describe
 from belugawf.model.values import frozen
 
 _OPENING = (
@@ -59,7 +59,7 @@ class Matcher:
         self, position: int, recorded: str, requested: str, command: c.Command | None = None
     ) -> NondeterminismError:
         """The error that says so; `command` is what asks for it."""
-        now_on = python_version()
+        now_on = PYTHON_VERSION
         likely = (
             "the workflow's code was changed while this run was open: put the old code back, or "
             "start a new run; if it was not changed, it depends on something that is not recorded "

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from belugawf import WorkflowContext, workflow
-from belugawf.local.drive import polling
+from belugawf.local.drive import polling, processing
 from belugawf.local.executor import LocalExecutor
 from belugawf.local.file import writer
 from belugawf.model.durations import SECOND_NS
@@ -43,8 +43,7 @@ async def in_parallel(executor: LocalExecutor, count: int) -> None:
 
 
 async def starts(executor: LocalExecutor, count: int) -> None:
-    for _ in range(count):
-        await executor.execute(waiting, detach=True)
+    await asyncio.gather(*(executor.execute(waiting) for _ in range(count)))
     await executor.resume()
 
 
@@ -72,7 +71,7 @@ class Counted:
 
 def without_clock() -> None:
     """All is done in one thread, however slow the disk is, and nothing each second."""
-    writer._QUICK_S = 3600
+    writer._QUICK_S = processing._BIRTHS_S = 3600
     polling.POLL_INTERVAL_NS = 3600 * SECOND_NS
 
 

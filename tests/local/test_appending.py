@@ -194,17 +194,20 @@ def test_turns_without_events_ask(store: Store) -> None:
 
 
 def test_a_run_is_known_from_its_birth(store: Store) -> None:
-    """It was created as ours, so its first turn need not ask; one that is nobody's must."""
+    """It was created by our commit, so its next turn need not ask; one by another way must."""
     steps = Steps(store)
-    for owner, asks in ((OWNER, False), (None, True)):
+    for ours in (True, False):
         new = NewRun(
-            run_id=f"r-{owner}", workflow_id=f"w-{owner}", workflow="flow", input=None,
-            timeout_ns=None, labels={}, python="3", belugawf="0", owner=owner,
+            run_id=f"r-{ours}", workflow_id=f"w-{ours}", workflow="flow", input=None,
+            timeout_ns=None, labels={}, python="3", belugawf="0",
         )  # fmt: skip
-        ((row, _),) = store.commit([], OWNER, [Start(new, "fail")])  # type: ignore[misc]
+        if ours:
+            ((row, _),) = store.commit([], OWNER, [Start(new, "fail")])  # type: ignore[misc]
+        else:
+            row, _ = store.create(new, "fail", OWNER)
         steps.statements.clear()
         store.commit([turn(row.key, timer(2))], OWNER)
-        assert steps.asked is asks
+        assert steps.asked is not ours
 
 
 def test_a_run_that_is_replaced_is_known_no_more(store: Store) -> None:
@@ -212,7 +215,7 @@ def test_a_run_that_is_replaced_is_known_no_more(store: Store) -> None:
     steps = Steps(store)
     new = NewRun(
         run_id="r2", workflow_id="a", workflow="flow", input=None,
-        timeout_ns=None, labels={}, python="3", belugawf="0", owner=OWNER,
+        timeout_ns=None, labels={}, python="3", belugawf="0",
     )  # fmt: skip
     store.commit([], OWNER, [Start(new, "replace")])
     assert steps.step() is AppendOutcome.FENCED

@@ -17,7 +17,7 @@ LIMITS = {
     "Python calls a step": 246.0,
     "statements a step": 4.05,
     "Python calls an activity in parallel": 133.0,
-    "Python calls a start": 400.0,
+    "Python calls a start": 238.0,
     "pages a step": 1.65,
 }
 HERE_COUNTED = sys.implementation.name == "cpython" and sys.version_info[:2] == (3, 11)

@@ -68,6 +68,7 @@ async def test_the_process_that_holds_it(tmp_path: Path) -> None:
         driver = await other.driver_of("a")
         assert (driver.kind, driver.why) == ("process", None)
         assert driver.owner is not None and driver.owner.pid == os.getpid()
+        await one.terminate("a")
 
 
 async def test_a_worker_that_knows_it(tmp_path: Path) -> None:

@@ -53,9 +53,8 @@ def new_run(store: Store, workflow_id: str = "a", **more: Any) -> int:
         "labels": {},
         "python": "3",
         "belugawf": "0",
-        "owner": OWNER,
     }
-    row, _ = store.create(NewRun(**(values | more)), "fail")
+    row, _ = store.create(NewRun(**(values | more)), "fail", OWNER)
     return row.key
 
 

@@ -15,7 +15,7 @@ from belugawf import (
     WorkflowContext,
 )
 from belugawf.model import events as e
-from belugawf.model.history import python_version
+from belugawf.model.history import PYTHON_VERSION
 from belugawf.replay.calling import InputMismatchError
 from tests.replay.conftest import line_of, recorded_code
 from tests.replay.driving import Run, briefs
@@ -189,7 +189,7 @@ def test_another_python_is_the_first_suspect() -> None:
     async def code(ctx: WorkflowContext) -> None:
         await ctx.execute_activity("one")
 
-    for version, first in [("3.0.0", "it started on Python 3.0.0"), (python_version(), "the wo")]:
+    for version, first in [("3.0.0", "it started on Python 3.0.0"), (PYTHON_VERSION, "the wo")]:
         run = Run(code, python=version)
         with pytest.raises(NondeterminismError) as caught:
             run.replay(code=changed)

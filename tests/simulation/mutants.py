@@ -257,6 +257,33 @@ MUTANTS = (
         Change(Appending, "_write", "if claimed:", "if claimed and False:"),
     ),
     Mutant(
+        "a run that is born acts after its commit",
+        "began|ended with|for a run that is gone",
+        Change(
+            TurnProcessor,
+            "commit",
+            "    written = [",
+            "    for _, turn in births:\n"
+            "        for event in turn.events:\n"
+            "            if isinstance(event, _STARTABLE):\n"
+            "                turn.owned.open(event.seq)\n"
+            "        self._table.queue.queue(turn.owned, turn.now)\n"
+            "    self._table.queue.start(now)\n"
+            "    written = [",
+        ),
+        faults=Faults(commit_fails=0.2, contended=0.2),
+    ),
+    Mutant(
+        "what is decided is undone if its run is not born",
+        "is lost",
+        Change(TurnProcessor, "_settle_birth", "if turn.outcome not in WRITTEN:", "if False:"),
+    ),
+    Mutant(
+        "a run that is born and does not rest is ours",
+        "began, and the run is",
+        Change(Appending, "_bear", "None if rests else self._owner))", "None))"),
+    ),
+    Mutant(
         "what has ended is kept when its turn is refused",
         "had completed|had ended|began after",
         Change(RunTable, "refuse", "keep=kept, ends=ends),", "keep=kept),"),

@@ -33,6 +33,8 @@ _REFUSED = (AppendOutcome.FENCED, AppendOutcome.OVERTAKEN, AppendOutcome.UNWRITA
 CLAIM_IN_DOUBT = "claim in doubt after a failed commit"
 CLAIMED_BY_TURN = "claim by a turn"
 CLAIM_TOO_LATE = "claim by a turn that was refused"
+BORN = "run born with its first turn"
+NOT_BORN = "run that was not born with its first turn"
 RETRY = "retry"
 START_REFUSED = "AttemptStarted that was not written"
 START_IN_DOUBT = "AttemptStarted found after a doubtful commit"
@@ -52,6 +54,8 @@ SITUATIONS = (
     CLAIM_IN_DOUBT,
     CLAIMED_BY_TURN,
     CLAIM_TOO_LATE,
+    BORN,
+    NOT_BORN,
     RETRY,
     START_REFUSED,
     START_IN_DOUBT,
@@ -126,6 +130,8 @@ class Situations:
         for turn, missed in zip(turns, refused, strict=True):
             if getattr(turn, "claimed_at", None) is not None:
                 self._count(CLAIM_TOO_LATE if missed else CLAIMED_BY_TURN)
+            if getattr(turn, "born", None) is not None:
+                self._count(NOT_BORN if missed else BORN)
         if any(refused):
             started = {run for run, _ in _starts_in(arguments)}
             for turn, missed in zip(turns, refused, strict=True):

@@ -9,7 +9,7 @@ in the history (`SlotPhase.RECORDING`), so that whoever finds the run knows that
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 
 from belugawf.executor.options import EngineOptions
 from belugawf.host.attempt import AttemptSpec, Key
@@ -19,6 +19,7 @@ from belugawf.local.drive.run import OwnedRun, Slot, SlotPhase
 from belugawf.local.store.store import Store
 from belugawf.model.history import OpenActivity, activity_id_of
 
+_ALL = frozenset(SlotPhase)
 # What runs by itself has its place until its attempt has ended.
 _HAS_PLACE = (SlotPhase.RECORDING, SlotPhase.RUNNING)
 
@@ -91,11 +92,10 @@ class AttemptQueue:
             self.close(slot)
         run.open_all()
 
-    def close_all(self, run: OwnedRun, phases: Iterable[SlotPhase] = SlotPhase) -> None:
+    def close_all(self, run: OwnedRun, phases: Collection[SlotPhase] = _ALL) -> None:
         """Nothing more is done about what that run has in one of these phases."""
-        for phase in phases:
-            for slot in list(run.by_phase[phase].values()):
-                self.close(slot)
+        for slot in [slot for slot in run.slots.values() if slot.phase in phases]:
+            self.close(slot)
 
     def close(self, slot: Slot) -> None:
         """That activity has ended, or somebody else sees to it."""

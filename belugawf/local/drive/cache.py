@@ -106,17 +106,16 @@ class ReplayCache:
             raise
         return RunState(replayer, work, row.history_length, last.time, row.due_at, bool(row.begun))
 
-    def begin(self, run: OwnedRun, started: e.WorkflowStarted) -> None:
+    def begin(self, run: OwnedRun, started: e.WorkflowStarted, length: int = 1) -> None:
         """A run that was just created has no more history than that; its code runs later.
 
-        A workflow that cannot be had is said by `load`, at the first turn.
+        `length` is 0 if that is not on disk yet. A workflow that cannot be had is said by `load`,
+        at the first turn.
         """
         state: RunState | None = None
         with suppress(BelugaError):
             replayer = self._new(run.row, started)
-            state = RunState(
-                replayer, OpenWork(), started.position, started.time, started.time, False
-            )
+            state = RunState(replayer, OpenWork(), length, started.time, started.time, False)
             self._held += 1
         run.born(state)
 

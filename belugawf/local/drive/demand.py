@@ -7,7 +7,8 @@ due or has mail is a candidate; it may be taken if nobody alive holds it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from enum import IntEnum
 
@@ -253,11 +254,16 @@ class Found:
 
 @frozen()
 class Asked:
-    """A start that somebody waits for, who will sleep through waits of `idle_wait_ns`."""
+    """A start that somebody waits for, who will sleep through waits of `idle_wait_ns`.
+
+    `at_once`: it may be recorded with its first turn. What cannot be is recorded without one, and
+    then it is known why.
+    """
 
     start: Start
     idle_wait_ns: int
     answered: asyncio.Future[RunRow]
+    at_once: bool = True
 
     def answer(self, started: Started) -> None:
         """Tell who waits."""
@@ -273,23 +279,31 @@ class Starts:
     """The starts that the next commit takes."""
 
     def __init__(self) -> None:
-        self._asked: list[Asked] = []
+        self._asked: deque[Asked] = deque()
 
     def __bool__(self) -> bool:
         return bool(self._asked)
 
+    def __iter__(self) -> Iterator[Asked]:
+        """Take one after the other, without those whose askers have gone away."""
+        while self._asked:
+            asked = self._asked.popleft()
+            if not asked.answered.done():
+                yield asked
+
     def ask(self, start: Start, idle_wait_ns: int) -> asyncio.Future[RunRow]:
         """Record that run with the next commit; the future has it then, or why it was refused."""
         answered: asyncio.Future[RunRow] = asyncio.get_running_loop().create_future()
-        self._asked.append(Asked(start, idle_wait_ns, answered))
+        # What another run's name may stand in the way of is asked for by itself.
+        at_once = start.if_exists == "fail"
+        self._asked.append(Asked(start, idle_wait_ns, answered, at_once))
         return answered
 
-    def take(self) -> list[Asked]:
-        """Those whose askers have not gone away; the next ones come with the next commit."""
-        asked, self._asked = self._asked, []
-        return [one for one in asked if not one.answered.done()]
+    def put_back(self, asked: Asked) -> None:
+        """It comes next, before others."""
+        self._asked.appendleft(asked)
 
     def refuse(self, error: Exception) -> None:
         """Nothing is started here any more."""
-        for one in self.take():
-            one.answer(error)
+        for asked in self:
+            asked.answer(error)

@@ -367,7 +367,7 @@ class Engine:
 
     def _next_moment(self) -> int:
         """The next moment at which something is due."""
-        if self.table.ready:
+        if self.table.ready or self._starts:
             return 0
         moment = self.poller.next_moment()
         for other in (self.attempts.next_limit(), self.table.ready.next_moment()):

@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeAlias
 
 from belugawf.executor.options import EngineOptions
 from belugawf.host import test_hooks
 from belugawf.host.attempts import AttemptRunner
 from belugawf.host.border import log
 from belugawf.host.clock import Clock
-from belugawf.local.drive.demand import Demand, Starts, Stop
+from belugawf.local.drive.demand import Asked, Demand, Starts, Stop
 from belugawf.local.drive.hooks import TurnHooks
 from belugawf.local.drive.problems import BugError, Refused, is_of_the_disk, unwritable
 from belugawf.local.drive.run import Exit, OwnedRun, Phase, SlotPhase
 from belugawf.local.drive.table import RunTable
 from belugawf.local.drive.turns import OwnedTurn, TurnBuilder
 from belugawf.local.file.writer import Writer
-from belugawf.local.store.rows import AppendOutcome, Message, RunRow
+from belugawf.local.store.appending import WRITTEN
+from belugawf.local.store.rows import AppendOutcome, Message, RunRow, new_run
 from belugawf.local.store.store import Store
 from belugawf.model import events as e
 from belugawf.model.errors import BelugaError
@@ -37,6 +41,11 @@ _ENDS = (
     e.ActivityTimedOut,
     e.ActivityCancelRequested,
 )
+
+# A start, and its run's first turn, which are not on disk yet.
+Birth: TypeAlias = tuple[Asked, OwnedTurn]
+# First turns are decided for so long, in seconds; then those so far are committed.
+_BIRTHS_S = 0.002
 
 
 class TurnProcessor:
@@ -168,7 +177,6 @@ class TurnProcessor:
         due_at = state.due_now(now) if moves else min(moments, default=None)
         # What has fallen due since the turn was built is the next turn's, so `now` does not count.
         run.expect(min([moment for moment in moments if moment > turn.now], default=None))
-        self._table.ready.schedule(run)
         rests = not moves and (
             self._demand.stopped > Stop.NO or due_at is None or due_at > now + run.idle_wait_ns
         )
@@ -202,18 +210,21 @@ class TurnProcessor:
                 self._table.queue.queue(turn.owned, turn.now)
             else:
                 turns.append(turn)
-        starts = self._starts.take() if self._starts else []
-        if not turns and not starts:
+        births, starts = self._bear(now) if self._starts else ([], [])
+        if not turns and not starts and not births:
             return False
         new = [asked.start for asked in starts]
+        written = [*turns, *(turn for _, turn in births)] if births else turns
         try:
             started = await self._writer.write(
-                lambda: self._store.commit(turns, self._owner, new), size=len(turns) + len(new)
+                lambda: self._store.commit(written, self._owner, new),
+                size=len(written) + len(new),
             )
         except Exception as error:
             for turn in turns:
                 self._forget(turn)
-            for asked in starts:
+            self._undo(births)
+            for asked in (*starts, *(asked for asked, _ in births)):
                 asked.answer(error)
             raise
         for turn in turns:
@@ -224,6 +235,8 @@ class TurnProcessor:
             if not isinstance(one, Exception) and one[1] is not None:
                 self._adopt(one[0], one[1], asked.idle_wait_ns)
             asked.answer(one)
+        for asked, turn in births:
+            self._settle_birth(asked, turn)
         return True
 
     def _adopt(self, row: RunRow, started: e.WorkflowStarted, idle_wait_ns: int) -> None:
@@ -232,6 +245,72 @@ class TurnProcessor:
         run = self._table.add(row, self._clock.now())
         self._table.cache.begin(run, started)
         self._hooks.hook("on_workflow_start", row)
+
+    # -- births ----------------------------------------------------------------------------------
+
+    def _bear(self, now: int) -> tuple[list[Birth], list[Asked]]:
+        """The first turns of runs that are to start, as many as are quickly decided; and the starts
+        that are recorded without.
+        """
+        births: list[Birth] = []
+        starts: list[Asked] = []
+        taken: list[Asked] = []
+        end = time.perf_counter() + _BIRTHS_S
+        try:
+            for asked in self._starts:
+                taken.append(asked)
+                turn = self._first_turn(asked, now) if asked.at_once else None
+                if turn is None:
+                    starts.append(asked)
+                else:
+                    births.append((asked, turn))
+                if time.perf_counter() > end:
+                    break
+        except BaseException:  # a person's Ctrl-C: they are told that nothing starts any more
+            self._undo(births)
+            for asked in taken:
+                self._starts.put_back(asked)
+            raise
+        return births, starts
+
+    def _first_turn(self, asked: Asked, now: int) -> OwnedTurn | None:
+        """The first turn of a run that is not on disk yet; `None` if it cannot be taken."""
+        row, started = new_run(asked.start.new, now)
+        run = OwnedRun(row=row, claimed_at=now, idle_wait_ns=asked.idle_wait_ns, interrupted=None)
+        self._table.cache.begin(run, started, length=0)
+        if run.state is None:
+            return None
+        try:
+            turn = self._build(run, (), now)
+            self._finish(turn, now)
+        except Exception:
+            self._table.cache.evict(run)  # it is said once the run is on disk
+            return None
+        except BaseException:
+            self._table.cache.evict(run)
+            raise
+        return turn
+
+    def _undo(self, births: Sequence[Birth]) -> None:
+        for _, turn in births:
+            self._table.cache.evict(turn.owned)
+
+    def _settle_birth(self, asked: Asked, turn: OwnedTurn) -> None:
+        """Drive the run that has begun; what was refused is recorded without its first turn."""
+        if turn.outcome not in WRITTEN:
+            self._table.cache.evict(turn.owned)
+            self._starts.put_back(replace(asked, at_once=False))
+            return
+        assert turn.born is not None
+        run, row = turn.owned, turn.born
+        run.name(row)
+        self._demand.own.name(row.key, asked.idle_wait_ns)
+        self._table.enter(run)
+        self._hooks.hook("on_workflow_start", row)
+        self._act(turn)
+        asked.answer((row, None))
+
+    # -- settling --------------------------------------------------------------------------------
 
     def _settle(self, turn: OwnedTurn) -> BelugaError | None:
         """Act on what became of the turn; returns why the run cannot go on, if it cannot."""
@@ -279,6 +358,7 @@ class TurnProcessor:
     def _consume(self, turn: OwnedTurn) -> None:
         """The turn has come true: its run may rest, and the ends in it are used."""
         run = turn.owned
+        self._table.ready.schedule(run)
         if turn.pins and not run.has_mail:
             run.move(Phase.PINNED)
         for slot in turn.consumed:

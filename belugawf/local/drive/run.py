@@ -290,6 +290,10 @@ class OwnedRun:
         if state is not None:
             self.move(Phase.HELD)
 
+    def name(self, row: RunRow) -> None:
+        """It was recorded with its first turn, and has its key."""
+        self.row, self.key = row, row.key
+
     def doubt(self, interrupted: str | None) -> None:
         """What it has in memory is not on disk, or may not be: it is read again."""
         self.move(Phase.CLAIMING)

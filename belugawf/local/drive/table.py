@@ -150,16 +150,21 @@ class RunTable:
 
         `claims`: it is nobody's, and its next turn claims it.
         """
-        run = self.runs[row.key] = OwnedRun(
+        run = OwnedRun(
             row=row,
             claimed_at=now,
             idle_wait_ns=self._demand.idle_wait(row.key),
             interrupted=interrupted,
             claims=claims,
         )
+        self.enter(run)
         self.ready.mark(run)
-        self._demand.note(row.key)
         return run
+
+    def enter(self, run: OwnedRun) -> None:
+        """That run is driven here."""
+        self.runs[run.key] = run
+        self._demand.note(run.key)
 
     def want(self, key: int, idle_wait_ns: int) -> None:
         """Somebody asks for that run: it is driven, or taken over if it can be had."""

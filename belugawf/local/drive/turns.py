@@ -97,6 +97,7 @@ class TurnBuilder:
             length=run.state.length,
             read_to=messages[-1].id if messages else 0,
             claimed_at=run.claimed_at if run.claims else None,
+            born=None if run.state.length else run.row,
             owned=run,
             now=now,
             interrupted=run.interrupted,
@@ -119,6 +120,8 @@ class TurnBuilder:
     def build(self) -> OwnedTurn:
         """Apply everything that has happened. Raises `TurnError` if the turn cannot be taken."""
         run, now = self._run, self._turn.now
+        if not self._state.length:
+            self._append(self._replayer.started)
         if run.interrupted is not None:
             self._note_interruptions(run.interrupted)
         self._end_what_began_elsewhere()

@@ -23,8 +23,16 @@ from collections.abc import Sequence
 
 from belugawf.local.file.database import Database
 from belugawf.local.store.histories import LENGTH, Connection
-from belugawf.local.store.rows import AppendOutcome, Turn
-from belugawf.local.store.writing import close_runs, insert_events, let_go, own, project_waits
+from belugawf.local.store.rows import AppendOutcome, RunRow, Turn
+from belugawf.local.store.writing import (
+    close_runs,
+    insert_events,
+    insert_runs,
+    last_key,
+    let_go,
+    own,
+    project_waits,
+)
 from belugawf.model import events as e
 from belugawf.model.durations import to_micros
 
@@ -66,6 +74,7 @@ class Appending:
         self._version, self._commits = version, database.commits
         self._memory = known
         self._known = known.at((owner, version, self._commits))
+        self._born: list[RunRow] = []
         # What it makes true: lengths; `None`: nothing is known of that run any more.
         self._made: dict[int, int | None] = {}
 
@@ -77,12 +86,13 @@ class Appending:
         """It ends a run that may be known."""
         self._made = dict.fromkeys({*self._known, *self._made})
 
-    def born(self, run: int, owner: str | None) -> None:
-        """It creates that run, with its first event, as that owner's."""
-        self._made[run] = 1 if owner == self._owner else None
+    def born(self, run: int) -> None:
+        """It creates that run, with its first event, as ours."""
+        self._made[run] = 1
 
     def append(self, turns: Sequence[Turn]) -> bool:
         """Write these turns, or none of them; each is settled as it would be by itself."""
+        self._born.clear()
         problems = {turn.run for turn in turns if self._judge(turn)}
         if not all(turn.outcome in WRITTEN for turn in turns):
             return False
@@ -91,6 +101,9 @@ class Appending:
 
     def _judge(self, turn: Turn) -> bool:
         """Settle that turn; whether its run has a problem on record."""
+        if turn.born is not None:
+            self._bear(turn, turn.born)
+            return False
         self._made[turn.run] = None
         problem, newer = None, False
         if turn.read_to or not turn.events or self._known.get(turn.run) != turn.length:
@@ -114,6 +127,17 @@ class Appending:
                 self._made[turn.run] = turn.length + len(turn.events)
         return problem is not None
 
+    def _bear(self, turn: Turn, row: RunRow) -> None:
+        """Settle the first turn of a run that is not on disk yet, and give it its key."""
+        if self._db.execute(_TAKEN, (row.workflow_id,)).fetchone():
+            turn.settle(AppendOutcome.FENCED)
+            return
+        key = (self._born[-1].key if self._born else last_key(self._db)) + 1
+        rests = turn.closes or turn.release
+        self._born.append(turn.bear(key, None if rests else self._owner))
+        self._made[key] = None if rests else len(turn.events)
+        turn.settle(AppendOutcome.RELEASED if rests else AppendOutcome.COMMITTED)
+
     def _write(self, turns: Sequence[Turn], problems: set[int]) -> None:
         events: list[tuple[int, e.Event]] = []
         read, closed, claimed, moved, shown, released = [], [], [], [], [], []
@@ -125,18 +149,20 @@ class Appending:
             if turn.closes:
                 closed.append((run, turn.events[-1], turn.keep))
                 continue
-            if turn.moves:
+            if turn.moves and turn.born is None:
                 moved.append((to_micros(turn.due_at), run))
             if run in problems or turn.progress is not None or turn.open_work is not None:
                 # Who takes a turn has no problem any more.
                 position = turn.length + len(turn.events) if turn.open_work else None
                 shown.append((turn.progress, position, turn.open_work, run))
             if turn.claimed_at is None:
-                if turn.outcome is AppendOutcome.RELEASED:
+                if turn.outcome is AppendOutcome.RELEASED and turn.born is None:
                     released.append(run)
             elif turn.outcome is AppendOutcome.COMMITTED:
                 claimed.append((run, self._owner, to_micros(turn.claimed_at)))
         db = self._db
+        if self._born:
+            insert_runs(db, self._born)
         if claimed:
             own(db, claimed)
         insert_events(db, events)
@@ -158,6 +184,7 @@ class Appending:
             close_runs(db, closed)
 
 
+_TAKEN = "SELECT 1 FROM runs WHERE workflow_id = ? LIMIT 1"
 _FENCE = f"""SELECT l.owner, l.problem, (SELECT max(id) FROM inbox WHERE run = r.key)
     FROM runs r LEFT JOIN live l ON l.run = r.key
     WHERE r.key = ? AND r.status = 'running'

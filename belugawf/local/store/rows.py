@@ -62,6 +62,49 @@ class RunRow:
         return cls(*values)
 
 
+def new_run(
+    new: NewRun, now: int, key: int = 0, owner: str | None = None
+) -> tuple[RunRow, e.WorkflowStarted]:
+    """A run that begins now, with its first event; its key may be known later."""
+    deadline = None if new.timeout_ns is None else now + new.timeout_ns
+    started = e.WorkflowStarted(
+        position=1,
+        time=now,
+        name=new.workflow,
+        payload=new.input,
+        workflow_id=new.workflow_id,
+        run_id=new.run_id,
+        deadline=deadline,
+        python=new.python,
+        belugawf=new.belugawf,
+    )
+    row = RunRow(
+        key=key,
+        run_id=new.run_id,
+        workflow_id=new.workflow_id,
+        chain_id=new.run_id,
+        parent_run_id=None,
+        workflow=new.workflow,
+        status="running",
+        begun=0,
+        labels=json.dumps(dict(new.labels), ensure_ascii=False) if new.labels else "{}",
+        input=new.input,
+        result=None,
+        error=None,
+        owner=owner,
+        problem=None,
+        progress=None,
+        history_length=started.position,
+        created_at=now,
+        updated_at=now,
+        closed_at=None,
+        deadline=deadline,
+        due_at=now,
+        owned_since=now if owner else None,
+    )
+    return row, started
+
+
 def _instant(stored: int | None) -> int | None:
     """Whatever is there: a row that makes no sense is shown all the same, with a problem."""
     return None if stored is None else stored * MICROSECOND_NS
@@ -170,6 +213,8 @@ class Turn:
 
     `length` is the history's length before, `read_to` the last inbox message that it took in.
     `claimed_at`: it takes over a run that is nobody's, since then; `None`: the run is ours already.
+    `born`: it is the first turn of that run, which is recorded with it; its length is 0, and `run`
+    is known when it is written.
     `due_at` is when the run can move again without a message (`None`: never); `moves` if that is to
     be stored. `release` lets the run go, unless something has come meanwhile. `keep`: it stays ours
     even if it ends, because a thread that cannot be stopped works for it. `progress` is JSON,
@@ -182,6 +227,7 @@ class Turn:
     events: list[e.Event] = field(default_factory=list)
     read_to: int = 0
     claimed_at: int | None = None
+    born: RunRow | None = None
     due_at: int | None = None
     moves: bool = True
     release: bool = False
@@ -195,6 +241,16 @@ class Turn:
     def closes(self) -> bool:
         """Whether it ends the run."""
         return bool(self.events) and self.events[-1].kind is e.Kind.CLOSING
+
+    def bear(self, key: int, owner: str | None) -> RunRow:
+        """The run that it creates gets that key and owner, as it is after the turn."""
+        assert self.born is not None
+        since = None if owner is None else self.born.created_at
+        row = self.born = replace(
+            self.born, key=key, owner=owner, owned_since=since, begun=1, due_at=self.due_at
+        )
+        self.run = key
+        return row
 
     def settle(self, outcome: AppendOutcome, reason: str | None = None) -> None:
         """That became of it."""

@@ -30,6 +30,7 @@ from belugawf.local.store.rows import (
     Started,
     Turn,
     WaitRow,
+    new_run,
     unread_notes,
 )
 from belugawf.local.store.writing import (
@@ -37,8 +38,9 @@ from belugawf.local.store.writing import (
     close_runs,
     free_ended,
     insert_events,
-    insert_run,
+    insert_runs,
     keep_ends,
+    last_key,
     last_time,
     let_go,
     mark_problem,
@@ -64,17 +66,19 @@ class Store(Queries):
 
     # -- callers ---------------------------------------------------------------------------------
 
-    def create(self, new: NewRun, if_exists: IfExists) -> tuple[RunRow, e.WorkflowStarted | None]:
-        """Record a run; returns it, with its first event if it is new.
+    def create(
+        self, new: NewRun, if_exists: IfExists, owner: str | None = None
+    ) -> tuple[RunRow, e.WorkflowStarted | None]:
+        """Record a run, of that owner; returns it, with its first event if it is new.
 
         `if_exists` is "fail" (raises `AlreadyExistsError`), "skip" (returns the one stored) or
         "replace" (terminates an open one).
         """
         with self.database.write() as db:
-            return self._create(db, new, if_exists)
+            return self._create(db, new, if_exists, owner)
 
     def _create(
-        self, db: Connection, new: NewRun, if_exists: IfExists
+        self, db: Connection, new: NewRun, if_exists: IfExists, owner: str | None
     ) -> tuple[RunRow, e.WorkflowStarted | None]:
         found = self._latest(db, new.workflow_id)
         if found is not None:
@@ -87,7 +91,10 @@ class Store(Queries):
                 )
             if found.status == "running":
                 self._terminate(db, found, "replaced by a new run", None)
-        return insert_run(db, new, self.clock.now())
+        row, started = new_run(new, self.clock.now(), last_key(db) + 1, owner)
+        insert_runs(db, [row])
+        insert_events(db, [(row.key, started)])
+        return row, started
 
     def send(
         self,
@@ -177,7 +184,7 @@ class Store(Queries):
     def commit(
         self, turns: Sequence[Turn], owner: str, starts: Sequence[Start] = ()
     ) -> Sequence[Started]:
-        """Record new runs and append the turns of others, all in one transaction.
+        """Record new runs and append turns, all in one transaction.
 
         What is refused of it leaves the rest as it is. Each turn knows its outcome then; what
         became of the starts is returned.
@@ -185,7 +192,7 @@ class Store(Queries):
         try:
             with self.database.write() as db:
                 appending = Appending(self._known, self.database, db, owner)
-                started = self._commit_all(db, appending, turns, starts)
+                started = self._commit_all(db, appending, owner, turns, starts)
             appending.committed()
             return started
         except _RefusedError:
@@ -196,11 +203,18 @@ class Store(Queries):
                 error = _alone(db, partial(appending.append, [turn]))
                 if isinstance(error, Exception):
                     turn.settle(AppendOutcome.UNWRITABLE, str(error))
-            started = [_alone(db, partial(self._create, db, x.new, x.if_exists)) for x in starts]
+            started = [
+                _alone(db, partial(self._create, db, x.new, x.if_exists, owner)) for x in starts
+            ]
         return [self.database.explain(x) if isinstance(x, sqlite3.Error) else x for x in started]
 
     def _commit_all(
-        self, db: Connection, appending: Appending, turns: Sequence[Turn], starts: Sequence[Start]
+        self,
+        db: Connection,
+        appending: Appending,
+        owner: str,
+        turns: Sequence[Turn],
+        starts: Sequence[Start],
     ) -> Sequence[Started]:
         try:
             if not appending.append(turns):
@@ -209,9 +223,9 @@ class Store(Queries):
             for start in starts:
                 if start.if_exists == "replace":
                     appending.replaced()
-                row, first = self._create(db, start.new, start.if_exists)
+                row, first = self._create(db, start.new, start.if_exists, owner)
                 if first is not None:
-                    appending.born(row.key, row.owner)
+                    appending.born(row.key)
                 started.append((row, first))
             return started
         except _RefusedError:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from belugawf.executor.info import NewRun
 from belugawf.local.store.histories import EVENT_COLUMNS, LENGTH, Connection
 from belugawf.local.store.rows import RunRow
 from belugawf.model import events as e
@@ -19,65 +18,42 @@ from belugawf.model.outcomes import Outcome
 HAS_ENDED = "(SELECT status FROM runs WHERE key = live.run) <> 'running'"
 
 
-_NEW_RUN = """INSERT INTO runs (run_id, workflow_id, chain_id, workflow, input, labels, created_at,
-        deadline, due_at) VALUES (?,?,?,?,?,?,?,?,?)"""
+_NEW_RUN = """INSERT INTO runs (key, run_id, workflow_id, chain_id, workflow, input, labels,
+    created_at, deadline, due_at, begun) VALUES (?,?,?,?,?,?,?,?,?,?,?)"""
+_LAST_KEY = "SELECT seq FROM sqlite_sequence WHERE name = 'runs'"
 
 
-def insert_run(db: Connection, new: NewRun, now: int) -> tuple[RunRow, e.WorkflowStarted]:
-    """A new run, with its first event."""
-    deadline = None if new.timeout_ns is None else now + new.timeout_ns
-    created_at = now // MICROSECOND_NS
-    labels = json.dumps(dict(new.labels), ensure_ascii=False)
-    texts = (new.run_id, new.workflow_id, new.run_id, new.workflow, new.input, labels)
-    moments = (created_at, to_micros(deadline), created_at)
-    key = db.execute(_NEW_RUN, (*texts, *moments)).lastrowid
-    assert key is not None
-    started = e.WorkflowStarted(
-        position=1,
-        time=now,
-        name=new.workflow,
-        payload=new.input,
-        workflow_id=new.workflow_id,
-        run_id=new.run_id,
-        deadline=deadline,
-        python=new.python,
-        belugawf=new.belugawf,
+def last_key(db: Connection) -> int:
+    """The highest key that a run has ever had."""
+    found = db.execute(_LAST_KEY).fetchone()
+    return 0 if found is None else int(found[0])
+
+
+def insert_runs(db: Connection, rows: Sequence[RunRow]) -> None:
+    """New runs, without their events."""
+    db.executemany(
+        _NEW_RUN,
+        [
+            (
+                *(row.key, row.run_id, row.workflow_id, row.chain_id, row.workflow, row.input),
+                *(row.labels, row.created_at // MICROSECOND_NS, to_micros(row.deadline)),
+                *(to_micros(row.due_at), row.begun),
+            )
+            for row in rows
+        ],
     )
-    insert_events(db, [(key, started)])
-    if new.labels:
-        db.executemany(
-            "INSERT INTO labels (name, value, run) VALUES (?,?,?)",
-            [(name, value, key) for name, value in new.labels.items()],
-        )
-    db.execute(
+    labels = [
+        (name, value, row.key)
+        for row in rows
+        if row.labels != "{}"
+        for name, value in json.loads(row.labels).items()
+    ]
+    if labels:
+        db.executemany("INSERT INTO labels (name, value, run) VALUES (?,?,?)", labels)
+    db.executemany(
         "INSERT INTO live (run, owner, owned_since) VALUES (?,?,?)",
-        (key, new.owner, created_at if new.owner else None),
+        [(row.key, row.owner, to_micros(row.owned_since)) for row in rows],
     )
-    row = RunRow(
-        key=key,
-        run_id=new.run_id,
-        workflow_id=new.workflow_id,
-        chain_id=new.run_id,
-        parent_run_id=None,
-        workflow=new.workflow,
-        status="running",
-        begun=0,
-        labels=labels,
-        input=new.input,
-        result=None,
-        error=None,
-        owner=new.owner,
-        problem=None,
-        progress=None,
-        history_length=started.position,
-        created_at=now,
-        updated_at=now,
-        closed_at=None,
-        deadline=deadline,
-        due_at=now,
-        owned_since=now if new.owner else None,
-    )
-    return row, started
 
 
 def last_time(db: Connection, run: int) -> int:
