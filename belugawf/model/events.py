@@ -29,7 +29,6 @@ from belugawf.model.durations import (
     from_micros,
     parse_duration,
     parse_instant,
-    to_micros,
 )
 from belugawf.model.values import frozen
 
@@ -370,19 +369,27 @@ def _write_data(event_type: type[Event], *values: Any) -> str | None:
 
 def to_row(event: Event) -> Row:
     """The event as the store writes it."""
-    event_type = type(event)
-    write = _ROW_WRITERS.get(event_type) or _row_writer(event_type)
-    return write(event)
+    return ROW_WRITERS[type(event)](event)
 
 
-_ROW_WRITERS: dict[type[Event], Callable[[Any], Row]] = {}
+class _RowWriters(dict[type[Event], Callable[[Any], Row]]):
+    """What makes a row of an event, by its type: one expression, as it is done for each event."""
+
+    def __missing__(self, event_type: type[Event]) -> Callable[[Any], Row]:
+        self[event_type] = write = _row_writer(event_type)
+        return write
+
+
+ROW_WRITERS = _RowWriters()
 
 
 def _row_writer(event_type: type[Event]) -> Callable[[Any], Row]:
-    """What makes a row of an event of that type: one expression, as it is done for each event."""
     has = {field.name for field in dataclasses.fields(event_type)}
     cells = ["e.position", f"{event_type.__name__!r}", f"e.time // {MICROSECOND_NS}"]
-    cells += [f"to_micros(e.{name})" if name in has else "None" for name in ("at", "started_at")]
+    cells += [
+        f"None if e.{name} is None else e.{name} // {MICROSECOND_NS}" if name in has else "None"
+        for name in ("at", "started_at")
+    ]
     cells += [f"e.{name}" if name in has else "None" for name in ("seq", "name")]
     names = [name for name, _, _ in _DATA_FIELDS[event_type]]
     cells.append(f"data({', '.join(f'e.{name}' for name in names)})" if names else "None")
@@ -391,9 +398,7 @@ def _row_writer(event_type: type[Event]) -> Callable[[Any], Row]:
     if event_type.__name__ not in _OF_THE_MOMENT:
         # The options of all activities of one kind are the same: they are written once.
         data = lru_cache(maxsize=256, typed=True)(data)
-    scope = {"data": data, "to_micros": to_micros}
-    write: Callable[[Any], Row] = eval(f"lambda e: ({', '.join(cells)})", scope)  # noqa: S307
-    _ROW_WRITERS[event_type] = write
+    write: Callable[[Any], Row] = eval(f"lambda e: ({', '.join(cells)})", {"data": data})  # noqa: S307
     return write
 
 

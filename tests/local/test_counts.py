@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 LIMITS = {
-    "Python calls a step": 246.0,
+    "Python calls a step": 226.0,
     "statements a step": 4.05,
-    "Python calls an activity in parallel": 133.0,
-    "Python calls a start": 238.0,
+    "Python calls an activity in parallel": 127.5,
+    "Python calls a start": 229.0,
     "pages a step": 1.65,
 }
 HERE_COUNTED = sys.implementation.name == "cpython" and sys.version_info[:2] == (3, 11)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
-from typing import TypeVar
 
 from belugawf.authoring.loader import Catalog
 from belugawf.executor.options import EngineOptions
@@ -26,8 +25,6 @@ from belugawf.model.errors import BelugaError, DamagedError
 from belugawf.model.history import OpenWork, is_fact
 from belugawf.replay.replayer import Replayer
 
-T = TypeVar("T")
-
 # With the states of so many driven runs in memory, 20 KB each, that of a further one is dropped
 # after its turn. Attempts start in order, so those that came first are needed again first.
 MOST_REPLAYED = 2_000
@@ -36,7 +33,7 @@ _PIECE = 1_000
 
 
 class ReplayCache:
-    """The replayers of one engine. Their code is reached through its border only.
+    """The replayers of one engine. Their code is reached through its `border` only.
 
     Runs begin in a copy of `context`; by default that is an empty one.
     """
@@ -51,7 +48,7 @@ class ReplayCache:
         self._store = store
         self._catalog = catalog
         self._options = options
-        self._border = Border(context)
+        self.border = Border(context)
         self._cached: OrderedDict[int, RunState] = OrderedDict()
         self._held = 0
 
@@ -79,7 +76,7 @@ class ReplayCache:
         """The run's state, if it was cached, and nothing has happened to it meanwhile."""
         state = self._cached.pop(row.key, None)
         if state is not None and state.length != row.history_length:
-            self._border.evict(state.replayer)
+            self.border.evict(state.replayer)
             return None
         return state
 
@@ -95,12 +92,12 @@ class ReplayCache:
                     replayer = self._new(row, piece[0])
                 if row.begun:
                     # Only replay is watched: a slow disk is not the workflow's fault.
-                    self._border.turn(replayer, partial(replayer.replay, piece))
+                    self.border.turn(replayer, partial(replayer.replay, piece))
             assert replayer is not None
             assert last is not None
         except BaseException as error:
             if replayer is not None:
-                self._border.evict(replayer)
+                self.border.evict(replayer)
             if not isinstance(error, DamagedError):
                 self._store.sound_history(row.key)  # before the code is blamed, or we are
             raise
@@ -126,12 +123,8 @@ class ReplayCache:
             started,
             defaults=self._options.defaults,
             payload_limit=self._options.payload_limit,
-            context=self._border.new_context(),
+            context=self.border.new_context(),
         )
-
-    def watched(self, replayer: Replayer, turn: Callable[[], T]) -> T:
-        """What `turn`, which runs that replayer's code, returns. See `Border.turn`."""
-        return self._border.turn(replayer, turn)
 
     def check_functions(self, run: OwnedRun, scheduled: Iterable[int]) -> None:
         """Activities that were named by a text are looked up before anything is written.
@@ -158,7 +151,7 @@ class ReplayCache:
         state = run.take_state()
         if state is not None:
             self._held -= 1
-            self._border.evict(state.replayer)
+            self.border.evict(state.replayer)
 
     def trim(self, run: OwnedRun) -> None:
         """A turn of the run is on disk: its state is kept for the next one, if there is room.
@@ -179,18 +172,18 @@ class ReplayCache:
         self._held -= 1
         self._cached[run.key] = state
         while len(self._cached) > self._options.cache_runs:
-            self._border.evict(self._cached.popitem(last=False)[1].replayer)
+            self.border.evict(self._cached.popitem(last=False)[1].replayer)
 
     def clear(self, runs: Iterable[OwnedRun]) -> None:
         """Unwind whatever is in memory."""
         for run in runs:
             self.evict(run)
         while self._cached:
-            self._border.evict(self._cached.popitem()[1].replayer)
+            self.border.evict(self._cached.popitem()[1].replayer)
 
     def close(self) -> None:
         """Nothing is watched any more."""
-        self._border.close()
+        self.border.close()
 
 
 def pieces(store: Store, run: int, length: int) -> Iterator[list[e.Event]]:

@@ -275,19 +275,13 @@ class Asked:
             self.answered.set_result(started[0])
 
 
-class Starts:
-    """The starts that the next commit takes."""
+class Starts(deque[Asked]):
+    """The starts that the next commits take, in order."""
 
-    def __init__(self) -> None:
-        self._asked: deque[Asked] = deque()
-
-    def __bool__(self) -> bool:
-        return bool(self._asked)
-
-    def __iter__(self) -> Iterator[Asked]:
-        """Take one after the other, without those whose askers have gone away."""
-        while self._asked:
-            asked = self._asked.popleft()
+    def take(self) -> Iterator[Asked]:
+        """One after the other, without those whose askers have gone away."""
+        while self:
+            asked = self.popleft()
             if not asked.answered.done():
                 yield asked
 
@@ -296,14 +290,10 @@ class Starts:
         answered: asyncio.Future[RunRow] = asyncio.get_running_loop().create_future()
         # What another run's name may stand in the way of is asked for by itself.
         at_once = start.if_exists == "fail"
-        self._asked.append(Asked(start, idle_wait_ns, answered, at_once))
+        self.append(Asked(start, idle_wait_ns, answered, at_once))
         return answered
-
-    def put_back(self, asked: Asked) -> None:
-        """It comes next, before others."""
-        self._asked.appendleft(asked)
 
     def refuse(self, error: Exception) -> None:
         """Nothing is started here any more."""
-        for asked in self:
+        for asked in self.take():
             asked.answer(error)

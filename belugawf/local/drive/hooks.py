@@ -26,7 +26,9 @@ class TurnHooks:
 
     def turn(self, run: OwnedRun, replayer: Replayer, events: Iterable[e.Event]) -> None:
         """A turn of that run was committed with these events. What they end still has its slot."""
-        emit(logger, replayer.take_logs())
+        logs = replayer.take_logs()
+        if logs:
+            emit(logger, logs)
         if self._has_hooks:
             for event in events:
                 self._event(run, event)

@@ -45,7 +45,7 @@ _ENDS = (
 # A start, and its run's first turn, which are not on disk yet.
 Birth: TypeAlias = tuple[Asked, OwnedTurn]
 # First turns are decided for so long, in seconds; then those so far are committed.
-_BIRTHS_S = 0.002
+_BIRTHS_S = 0.02
 
 
 class TurnProcessor:
@@ -164,7 +164,7 @@ class TurnProcessor:
             max_crashes=self._options.max_crashes,
             starting=not self._table.queue.stopped,
         )
-        turn = self._table.cache.watched(run.state.replayer, builder.build)
+        turn = self._table.cache.border.turn(run.state.replayer, builder.build)
         scheduled = [event.seq for event in turn.events if type(event) is e.ActivityScheduled]
         self._table.cache.check_functions(run, scheduled)
         return turn
@@ -176,7 +176,8 @@ class TurnProcessor:
         moments, moves = run.moments(now), state.runnable()
         due_at = state.due_now(now) if moves else min(moments, default=None)
         # What has fallen due since the turn was built is the next turn's, so `now` does not count.
-        run.expect(min([moment for moment in moments if moment > turn.now], default=None))
+        later = [moment for moment in moments if moment > turn.now] if moments else ()
+        run.expect(min(later, default=None))
         rests = not moves and (
             self._demand.stopped > Stop.NO or due_at is None or due_at > now + run.idle_wait_ns
         )
@@ -213,7 +214,7 @@ class TurnProcessor:
         births, starts = self._bear(now) if self._starts else ([], [])
         if not turns and not starts and not births:
             return False
-        new = [asked.start for asked in starts]
+        new = [asked.start for asked in starts] if starts else []
         written = [*turns, *(turn for _, turn in births)] if births else turns
         try:
             started = await self._writer.write(
@@ -257,7 +258,7 @@ class TurnProcessor:
         taken: list[Asked] = []
         end = time.perf_counter() + _BIRTHS_S
         try:
-            for asked in self._starts:
+            for asked in self._starts.take():
                 taken.append(asked)
                 turn = self._first_turn(asked, now) if asked.at_once else None
                 if turn is None:
@@ -269,7 +270,7 @@ class TurnProcessor:
         except BaseException:  # a person's Ctrl-C: they are told that nothing starts any more
             self._undo(births)
             for asked in taken:
-                self._starts.put_back(asked)
+                self._starts.appendleft(asked)
             raise
         return births, starts
 
@@ -299,7 +300,7 @@ class TurnProcessor:
         """Drive the run that has begun; what was refused is recorded without its first turn."""
         if turn.outcome not in WRITTEN:
             self._table.cache.evict(turn.owned)
-            self._starts.put_back(replace(asked, at_once=False))
+            self._starts.appendleft(replace(asked, at_once=False))
             return
         assert turn.born is not None
         run, row = turn.owned, turn.born

@@ -215,13 +215,10 @@ class RunState:
         self.last_time = event.time
         self.work.fold(event)
 
-    def commit(self, length: int, due_at: int | None) -> None:
-        """What was appended is on disk, which is so long now."""
-        self.length, self.due_at = length, due_at
-
     def tell_open_work(self, length: int) -> str | None:
         """What is open with so many events, as JSON, if it is time to store that again."""
-        if length - self.open_at < LONGEST_LOOK + self.work.size:
+        grown = length - self.open_at - LONGEST_LOOK
+        if grown < 0 or grown < self.work.size:
             return None
         self.open_at = length
         return json.dumps(self.work.to_json(), ensure_ascii=False)
@@ -310,9 +307,9 @@ class OwnedRun:
 
     def expect(self, next_at: int | None) -> None:
         """A turn of it is about to be committed, and nothing will be due before `next_at`."""
-        self.next_at = next_at
-        self.begin_commit()
-        self.move(Phase.HELD)
+        self.next_at, self.has_mail = next_at, False
+        if self.phase is not Phase.HELD:
+            self.move(Phase.HELD)
 
     def begin_commit(self) -> None:
         """Requests that arrive during the commit are seen after it."""
@@ -321,7 +318,7 @@ class OwnedRun:
     def commit(self, length: int, due_at: int | None) -> None:
         """Its turn is on disk."""
         assert self.state is not None
-        self.state.commit(length, due_at)
+        self.state.length, self.state.due_at = length, due_at
         self.claims = False
         if self.row.problem is not None:
             self.row = replace(self.row, problem=None)

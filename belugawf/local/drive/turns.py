@@ -177,7 +177,7 @@ class TurnBuilder:
 
     def _record(self, commands: Sequence[c.Command]) -> None:
         for command in commands:
-            late = isinstance(command, c.ScheduleActivity) and self._is_catching_up()
+            late = type(command) is c.ScheduleActivity and self._is_catching_up()
             position, time = self._next()
             event = record(command, position, time, clock=self._turn.now, late=late)
             if event.kind is e.Kind.CLOSING:
@@ -193,7 +193,8 @@ class TurnBuilder:
         deadline = run.deadline
         if deadline is not None and run.is_late(deadline):
             return True
-        return any(run.is_late(timer.due_at) for timer in self._work.timers.values())
+        timers = self._work.timers
+        return bool(timers) and any(run.is_late(timer.due_at) for timer in timers.values())
 
     def _close(self, closing: e.Event) -> None:
         """End the run; what came too late to be seen is kept as notes before that."""

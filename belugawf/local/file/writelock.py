@@ -23,7 +23,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from belugawf.local.file.descriptors import Descriptor, closed, opened
@@ -268,10 +268,12 @@ def _open(path: Path) -> Descriptor:
 def _sign(fd: int) -> None:
     """Leave this process's id for those who wait; a full disk only costs them the name."""
     name = b"%10d\n" % os.getpid()
-    with suppress(OSError):
+    try:
         # Mostly nobody else wrote meanwhile; and reading makes no page dirty.
         if os.pread(fd, _PID_BYTES, 0) != name:
             os.pwrite(fd, name, 0)
+    except OSError:
+        return
 
 
 def _no_lock(path: Path, error: OSError) -> UnavailableError:

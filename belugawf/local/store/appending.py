@@ -93,11 +93,15 @@ class Appending:
     def append(self, turns: Sequence[Turn]) -> bool:
         """Write these turns, or none of them; each is settled as it would be by itself."""
         self._born.clear()
-        problems = {turn.run for turn in turns if self._judge(turn)}
-        if not all(turn.outcome in WRITTEN for turn in turns):
-            return False
-        self._write(turns, problems)
-        return True
+        problems = set()
+        written = True
+        for turn in turns:
+            if self._judge(turn):
+                problems.add(turn.run)
+            written = written and turn.outcome in WRITTEN
+        if written:
+            self._write(turns, problems)
+        return written
 
     def _judge(self, turn: Turn) -> bool:
         """Settle that turn; whether its run has a problem on record."""

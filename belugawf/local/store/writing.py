@@ -68,7 +68,7 @@ def insert_events(db: Connection, events: Iterable[tuple[int, e.Event]]) -> None
     """Append to the histories of runs."""
     db.executemany(
         f"INSERT INTO events (run, {EVENT_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)",
-        [(run, *e.to_row(event)) for run, event in events],
+        [(run, *e.ROW_WRITERS[type(event)](event)) for run, event in events],
     )
 
 
