@@ -54,8 +54,15 @@ class Probe:
         """Whether no open run can move at `now` (since 1970, in ns), as far as can be seen."""
         return False
 
-    def run_ids(self, settings: Place, prefix: str) -> Iterable[str]:
-        """Workflow ids that begin so, those of the newest runs first; not all of many."""
+    def run_ids(self, settings: Place, prefix: str, *, only_open: bool = False) -> Iterable[str]:
+        """Workflow ids that begin so, those of the newest runs first; not all of many.
+
+        `only_open`: of runs that have not ended.
+        """
+        return ()
+
+    def open_workflows(self, settings: Place) -> Iterable[str]:
+        """The names of the workflows that have open runs."""
         return ()
 
     def awaited_signals(self, settings: Place) -> Iterable[str]:

@@ -44,6 +44,9 @@ def _completing(find: Callable[[Settings, str], Iterable[str]]) -> Complete:
 
 
 complete_run = _completing(lambda found, typed: probe_of(found.provider).run_ids(found, typed))
+complete_open_run = _completing(
+    lambda found, typed: probe_of(found.provider).run_ids(found, typed, only_open=True)
+)
 complete_signal = _completing(lambda found, _: probe_of(found.provider).awaited_signals(found))
 complete_workflow = _completing(lambda found, _: workflow_names(Path(found.workflows)))
 

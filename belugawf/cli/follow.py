@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from belugawf.cli import exits, sentences
 from belugawf.cli.exits import CommandError
 from belugawf.cli.live import watching
+from belugawf.cli.naming import find_run
 from belugawf.cli.render import escape
 from belugawf.cli.streams import STREAMS
 from belugawf.model.errors import NotFinishedError, RunNotFoundError, WaitExpiredError
@@ -164,15 +165,16 @@ def interrupted_error(session: Session, infos: Sequence[RunInfo]) -> CommandErro
 
 async def chosen_run(session: Session, executor: DurableExecutor, run: str | None) -> RunInfo:
     """The run that is named; else the only open one, else the latest, which stderr then names."""
-    from belugawf.executor import TypedRun
-
     if run is not None:
-        return await executor.describe(TypedRun(run))
+        return await find_run(session, executor, run)
     found = await executor.list(status="running", limit=2)
     if len(found) != 1:
         found = await executor.list(limit=1)
     if not found:
-        raise RunNotFoundError("there is no run yet", hint="start one with: belugawf run")
+        raise RunNotFoundError(
+            f"there is no run in {session.place}",
+            hint=f"start one with: {session.command('run')}",
+        )
     session.say(f"run {escape(found[0].workflow_id)}")
     return found[0]
 

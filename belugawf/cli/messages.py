@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TypeAlias
 from belugawf.cli import exits, sentences
 from belugawf.cli.exits import CommandError, describe_error
 from belugawf.cli.follow import described, follow_other, to_rest
+from belugawf.cli.naming import explained
 from belugawf.cli.render import escape
 from belugawf.cli.streams import STREAMS
-from belugawf.executor import TypedRun
 from belugawf.model.errors import BelugaError
 
 if TYPE_CHECKING:
@@ -29,11 +29,17 @@ class Outcome:
         self.infos: list[RunInfo] = []
         self.errors: list[BelugaError] = []
 
-    async def collect(self, runs: Sequence[str], send: Callable[[str], Awaitable[RunInfo]]) -> None:
-        """Send to each; one that refuses does not stop the others."""
+    async def collect(
+        self,
+        session: Session,
+        executor: DurableExecutor,
+        runs: Sequence[str],
+        send: Callable[[str], Awaitable[RunInfo]],
+    ) -> None:
+        """Send to each, as people name them; one that refuses does not stop the others."""
         for run in dict.fromkeys(runs):
             try:
-                self.infos.append(await send(run))
+                self.infos.append(await explained(session, executor, run, send))
             except BelugaError as error:
                 self.errors.append(error)
 
@@ -47,26 +53,21 @@ class Outcome:
         """See `follow_messages`."""
         self.infos = await follow_messages(session, executor, self.infos, mine, others)
 
-    def finish(self, session: Session, *, several: bool) -> None:
-        """Print the JSON, or end with the first error."""
+    def finish(self, session: Session) -> None:
+        """Print the JSON, an array however many runs there are, or end with the first error."""
         documents = [info.to_json() for info in self.infos]
         if self.errors:
             first = describe_error(self.errors[0])
             assert first is not None
-            if several and not session.json:
+            if not session.json:
                 for other in self.errors[1:]:
                     STREAMS.say(f"error: {escape(other.message)}")
-            extra = {**first.extra, "runs": documents} if several else first.extra
+            extra = {**first.extra, "runs": documents}
             raise CommandError(
                 first.exit_code, first.code, first.message, hint=first.hint, extra=extra
             )
         if session.json:
-            session.print_json(documents if several else documents[0])
-
-
-def typed(runs: Sequence[str]) -> list[str]:
-    """The runs as people name them."""
-    return [TypedRun(run) for run in runs]
+            session.print_json(documents)
 
 
 @contextmanager

@@ -36,22 +36,24 @@ Quiet: TypeAlias = Annotated[
 Verbose: TypeAlias = Annotated[
     bool, typer.Option("-v", "--verbose", help="Say more; tracebacks of our own bugs.")
 ]
-_RUN = typer.Argument(
-    metavar="RUN",
-    help="A workflow id, a run id, a prefix of either (4 or more characters), or @latest.",
-    show_default=False,
-    autocompletion=completion.complete_run,
-)
-_RUNS = typer.Argument(
-    metavar="RUN",
-    help="Workflow ids, run ids, prefixes of either (4 or more characters), or @latest.",
-    show_default=False,
-    autocompletion=completion.complete_run,
-)
-Run: TypeAlias = Annotated[str, _RUN]
-OptionalRun: TypeAlias = Annotated[str | None, _RUN]
-Runs: TypeAlias = Annotated[list[str], _RUNS]
-OptionalRuns: TypeAlias = Annotated[list[str] | None, _RUNS]
+
+
+def _run_argument(line: str, complete: completion.Complete) -> Any:
+    return typer.Argument(metavar="RUN", help=line, show_default=False, autocompletion=complete)
+
+
+_ONE = "A workflow id, a run id, a prefix of either (4 or more characters), or @latest."
+_SEVERAL = "Workflow ids, run ids, prefixes of either (4 or more characters), or @latest."
+Run: TypeAlias = Annotated[str, _run_argument(_ONE, completion.complete_run)]
+OptionalRun: TypeAlias = Annotated[str | None, _run_argument(_ONE, completion.complete_run)]
+# For what only an open run takes.
+OptionalOpenRun: TypeAlias = Annotated[
+    str | None, _run_argument(_ONE, completion.complete_open_run)
+]
+OpenRuns: TypeAlias = Annotated[list[str], _run_argument(_SEVERAL, completion.complete_open_run)]
+OptionalOpenRuns: TypeAlias = Annotated[
+    list[str] | None, _run_argument(_SEVERAL, completion.complete_open_run)
+]
 Workflow: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -69,6 +71,13 @@ Grace: TypeAlias = Annotated[
 ]
 Reason: TypeAlias = Annotated[Text, option("--reason", "TEXT", "Why; kept in the history.")]
 Yes: TypeAlias = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
+
+
+def yes_is_missing(what: str) -> UsageError:
+    """The error of a command that would ask, away from a terminal: nothing was done."""
+    return UsageError(
+        f"{what}, and nobody can be asked: this is no terminal", hint="pass --yes; nothing was done"
+    )
 
 
 def duration(text: str | None, flag: str) -> timedelta | None:

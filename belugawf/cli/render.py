@@ -123,17 +123,13 @@ def short_duration(seconds: float) -> str:
     return f"{whole}s"
 
 
-def _rough_duration(seconds: float) -> str:
-    text = short_duration(round(seconds))
-    return text.split(" ")[0] if seconds >= 3_600 else text
-
-
 def relative(instant: int, now: int | None = None) -> str:
-    """ "2h ago", "in 23h", "now"."""
+    """ "2h 10m ago", "in 23h 59m", "now"."""
     seconds = (instant - (now_ns() if now is None else now)) / SECOND_NS
     if abs(seconds) < 1:
         return "now"
-    return f"in {_rough_duration(seconds)}" if seconds > 0 else f"{_rough_duration(-seconds)} ago"
+    shown = short_duration(round(abs(seconds)))
+    return f"in {shown}" if seconds > 0 else f"{shown} ago"
 
 
 def clock(instant: int, now: int | None = None) -> str:

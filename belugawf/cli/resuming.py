@@ -9,6 +9,7 @@ from belugawf.cli import exits, render, sentences
 from belugawf.cli.exits import CommandError
 from belugawf.cli.follow import described, drain_on_signals, follow_other, interrupted_error
 from belugawf.cli.live import watching
+from belugawf.cli.naming import find_run
 from belugawf.cli.render import escape
 from belugawf.cli.session import Session
 from belugawf.cli.streams import STREAMS
@@ -32,7 +33,7 @@ class Resume:
         self, session: Session, named: Sequence[str], given: Mapping[str, Any], *, dry_run: bool
     ) -> None:
         self._session = session
-        self._named = [TypedRun(run) for run in named]
+        self._named = list(named)
         self._given = given
         self._dry_run = dry_run
         self._runs: list[str] = []
@@ -68,17 +69,20 @@ class Resume:
         self, executor: DurableExecutor, *, dry_run: bool = False
     ) -> Sequence[RunInfo]:
         return await executor.resume(
-            self._named or None, patience=_IDLE_WAIT_S, dry_run=dry_run, **self._given
+            [TypedRun(run) for run in self._named] or None,
+            patience=_IDLE_WAIT_S,
+            dry_run=dry_run,
+            **self._given,
         )
 
     async def _before(self, executor: DurableExecutor) -> list[str]:
         """Read the named runs; the runs that a view should show."""
+        session = self._session
         if self._named:
-            infos = await described(executor, self._named)
+            infos = [await find_run(session, executor, run) for run in self._named]
             self._runs = list(dict.fromkeys(info.run_id for info in infos))
             self._ended_before = {info.run_id for info in infos if not info.open}
             return [info.run_id for info in infos if info.open]
-        session = self._session
         if session.quiet or not (session.talk_terminal or session.verbose):
             return []
         return [info.run_id for info in await self._resume(executor, dry_run=True)]
@@ -116,7 +120,8 @@ class Resume:
             else:
                 STREAMS.say(f"error: {escape(exits.outcome_message(info))}")
         elif info.problem is not None:
-            if self._named or info.problem.new:
+            # Cron hears of it once.
+            if talkative or info.problem.new:
                 STREAMS.say(f"error: {sentences.problem_line(info)}")
         elif not talkative:
             return

@@ -114,6 +114,17 @@ def say_waits(session: Session, info: RunInfo, waiting_runs: Mapping[str, int]) 
             session.say(f"  {escape(wait.prompt)}")
 
 
+def say_open_wait(session: Session, wait: OpenWait, waiting_runs: Mapping[str, int]) -> None:
+    """Say that a run has begun to wait, with its question and the command that answers it."""
+    until = "" if wait.until is None else f" until {moment(wait.until, session.talk_terminal)}"
+    session.say(
+        f"{escape(wait.workflow_id)}: waiting for signal {escape(wait.signal)}{until}: "
+        f"{answer_open(session, wait, waiting_runs)}"
+    )
+    if wait.prompt:
+        session.say(f"  {escape(wait.prompt)}")
+
+
 def moving_command(session: Session, info: RunInfo) -> str:
     """What to type if nobody drives the run: a worker, if it waits for one."""
     if info.unattended is not None:

@@ -13,7 +13,7 @@ import typer
 
 from belugawf.cli import exits, options
 from belugawf.cli.app import Globals
-from belugawf.cli.render import Paint, escape_lines, json_text
+from belugawf.cli.render import Paint, escape, escape_lines, json_text
 from belugawf.cli.streams import STREAMS
 from belugawf.model.errors import ConfigurationError, RunNotFoundError
 from belugawf.model.shell import command_line
@@ -74,6 +74,7 @@ class Session:
         verbose: options.Verbose = False,
     ) -> None:
         self.flags = Globals.of(ctx)
+        self.word: str = ctx.info_name or ""
         self.json = json
         self.quiet = quiet or json
         self.verbose = verbose
@@ -93,11 +94,45 @@ class Session:
     @cached_property
     def settings(self) -> Settings:
         """The configuration, read on first use. Raises `ConfigurationError`."""
+        from belugawf.config import unknown_variables
+
+        for sentence in unknown_variables(os.environ):
+            self.say(f"warning: {escape(sentence)}")
         return settings_of(self.flags)
 
     @property
     def nothing_stored(self) -> bool:
         return probe_of(self.settings.provider).nothing_stored(self.settings)
+
+    def say_nothing_stored(self, *, always: bool = True) -> None:
+        """Say that there is no database, and which one was looked for.
+
+        With --json and --quiet, and without `always`, only if that looks like a mistake.
+        """
+        line = f"there is no run yet: {escape(self.settings.db)} does not exist"
+        if self.seems_misplaced:
+            STREAMS.say(f"warning: {line}")
+        elif always:
+            self.say(line)
+
+    @property
+    def place(self) -> str:
+        """Where the runs are that this command sees."""
+        settings = self.settings
+        if settings.provider == "default":
+            return str(settings.db)
+        if settings.provider == "temporal":
+            where = settings.temporal
+            return f"task queue {where.task_queue} at {where.host}"
+        return settings.provider
+
+    @property
+    def seems_misplaced(self) -> bool:
+        """Whether a missing database looks like a mistake: somebody named it, or nothing else that
+        belongs to us is here either."""
+        settings = self.settings
+        named = settings.sources.get("db") in ("flag", "environment")
+        return named or (settings.source is None and not settings.workflows.is_dir())
 
     def executor(self, *, hooks: Sequence[Hooks] = (), create: bool = False) -> DurableExecutor:
         """The executor that the configuration names; with `create` it may create its database."""
@@ -119,11 +154,18 @@ class Session:
             self._redaction = redact_talk(self.settings)
         return cast("DurableExecutor", RedactingExecutor(executor, self._redaction))
 
-    def run(self, work: Callable[[DurableExecutor], Awaitable[T]], *, create: bool = False) -> T:
+    def run(
+        self,
+        work: Callable[[DurableExecutor], Awaitable[T]],
+        *,
+        create: bool = False,
+        check: Callable[[DurableExecutor], None] | None = None,
+    ) -> T:
         """Call `work` with an entered executor, on an event loop of its own.
 
-        Raises `RunNotFoundError` if nothing is stored yet (and nothing may be created), and
-        `Interrupted` after SIGINT, SIGTERM or SIGHUP, unless `work` handles them.
+        If nothing is stored yet, `check` is called before anything is created. Raises
+        `RunNotFoundError` if nothing may be created, and `Interrupted` after SIGINT, SIGTERM or
+        SIGHUP, unless `work` handles them.
         """
         if not create and self.nothing_stored:
             raise RunNotFoundError(
@@ -132,7 +174,10 @@ class Session:
             )
 
         async def entered() -> T:
-            async with self.executor(create=create) as executor:
+            executor = self.executor(create=create)
+            if check is not None and self.nothing_stored:
+                check(executor)
+            async with executor:
                 # Until `work` answers signals itself; as the executor is left, they end here.
                 self._executor = executor
                 return await work(executor)

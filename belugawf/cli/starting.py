@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
+from belugawf.authoring import activity
 from belugawf.executor import UNSET
+from belugawf.executor.checks import checked_id, checked_labels
 from belugawf.model.errors import (
+    AmbiguousRunError,
     PayloadTypeError,
     RunNotFoundError,
     UsageError,
@@ -17,7 +22,9 @@ from belugawf.model.errors import (
 from belugawf.model.values import frozen
 
 if TYPE_CHECKING:
+    from belugawf.authoring.loader import Catalog
     from belugawf.cli.session import Session
+    from belugawf.config import Settings
     from belugawf.executor import DurableExecutor, IfExists, RunInfo, WorkflowHandle
 
 
@@ -45,11 +52,22 @@ class Start:
         # Not a run that has it as its run id.
         return info if info.workflow_id == self.id else None
 
+    def check(self, session: Session, executor: DurableExecutor) -> None:
+        """Raise what `begin` would, as far as that is known before anything is created."""
+        name = self.workflow or _only_workflow(session, executor)
+        definition = _definition(session, executor, name)
+        if self.id is not None:
+            checked_id(self.id)
+        checked_labels(self.labels)
+        with self._explained(session, name):
+            value = self._input_for(definition)
+            definition.encode_input(value, limit=session.settings.payload_limit)
+
     async def begin(self, session: Session, executor: DurableExecutor) -> WorkflowHandle:
         """Record the run. Raises what `execute` raises."""
         name = self.workflow or _only_workflow(session, executor)
-        definition = executor.catalog.workflow(name)
-        try:
+        definition = await self._known(session, executor, name)
+        with self._explained(session, name):
             return await executor.execute(
                 name,
                 id=self.id,
@@ -59,6 +77,25 @@ class Start:
                 labels=self.labels,
                 detach=self.detach,
             )
+
+    async def _known(self, session: Session, executor: DurableExecutor, name: str) -> Any:
+        """The workflow of that name. Raises `WorkflowNotFoundError`, if the name is a run's too."""
+        try:
+            return _definition(session, executor, name)
+        except WorkflowNotFoundError as error:
+            with suppress(RunNotFoundError, AmbiguousRunError):
+                info = await executor.describe(name)
+                resume = session.command("resume", info.workflow_id)
+                raise WorkflowNotFoundError(
+                    f"there is no workflow {name!r}, but there is a run of that name",
+                    hint=f"drive it with: {resume}",
+                ) from None
+            raise error
+
+    @contextmanager
+    def _explained(self, session: Session, name: str) -> Iterator[None]:
+        try:
+            yield
         except PayloadTypeError as error:
             hint = error.hint or f"see what {name!r} takes: {session.command('workflows')}"
             raise PayloadTypeError(error.path, error.expected, error.found, hint=hint) from None
@@ -67,6 +104,62 @@ class Start:
         if self.arguments:
             return definition.parse_arguments(self.arguments)
         return UNSET if self.text is None else definition.parse_input(self.text)
+
+
+def _definition(session: Session, executor: DurableExecutor, name: str) -> Any:
+    """The workflow of that name, with which a run could go on.
+
+    Raises `WorkflowNotFoundError` or `WorkflowLoadError`, which say where it was looked for.
+    """
+    try:
+        definition = executor.catalog.workflow(name)
+    except WorkflowNotFoundError as error:
+        require_folder(session.settings, f"there is no workflow {name!r}")
+        if name != session.settings.default_workflow:
+            raise
+        where = session.settings.source
+        raise WorkflowNotFoundError(
+            f"{error.message}, which {where} names as default_workflow", hint=error.hint
+        ) from None
+    _check_activities(executor.catalog, definition.function)
+    return definition
+
+
+def require_folder(settings: Settings, what: str) -> None:
+    """Raise `WorkflowNotFoundError`, which begins with `what`, if there is no folder of modules."""
+    folder = settings.workflows
+    if folder.is_dir():
+        return
+    reason = "is not a folder" if folder.exists() else "does not exist"
+    raise WorkflowNotFoundError(
+        f"{what}: {folder} {reason}",
+        hint="name the folder of the modules with --workflows, or make an example with: "
+        "belugawf init",
+    )
+
+
+def _check_activities(catalog: Catalog, function: Callable[..., Any]) -> None:
+    """Raise `WorkflowLoadError` if the workflow's code names an activity that two modules define.
+
+    A run of it would be recorded, and get no further than that.
+    """
+    seen: set[Any] = set()
+    codes = [(function.__code__, function.__globals__)]
+    while codes:
+        code, names = codes.pop()
+        seen.add(code)
+        for constant in code.co_consts:
+            if isinstance(constant, CodeType):
+                codes.append((constant, names))
+            elif isinstance(constant, str):
+                catalog.check_activity(constant)
+        for value in map(names.get, code.co_names):
+            if type(value) is not FunctionType or value.__code__ in seen:
+                continue
+            if hasattr(value, activity.MARK):
+                catalog.check_activity(activity.mark_of(value).name)
+            elif value.__module__ == function.__module__:
+                codes.append((value.__code__, value.__globals__))
 
 
 def _only_workflow(session: Session, executor: DurableExecutor) -> str:
@@ -83,6 +176,7 @@ def _only_workflow(session: Session, executor: DurableExecutor) -> str:
             f"no workflow could be loaded: {catalog.problems[0]}",
             hint="fix that module, then try again: belugawf workflows",
         )
+    require_folder(session.settings, "there is no workflow")
     raise WorkflowNotFoundError(
         f"there is no workflow in {session.settings.workflows}",
         hint="make an example with: belugawf init",

@@ -19,6 +19,8 @@ from contextlib import contextmanager, suppress
 from stat import S_ISCHR
 from typing import Any, TextIO
 
+from belugawf.cli import layout
+
 # What a program printed without ending the line is shown after this long, and no sooner: most
 # unfinished lines are finished within microseconds.
 _UNFINISHED_LINE_S = 0.5
@@ -88,8 +90,11 @@ class Streams:
                 raise
 
     def say(self, text: str) -> None:
-        """Print one line on stderr; a closed stderr is no reason to stop."""
-        self.say_json(text if self.mask is None else self.mask(text))
+        """Print a message on stderr; a closed stderr is no reason to stop."""
+        text = text if self.mask is None else self.mask(text)
+        if self.talk_is_terminal():
+            text = layout.fit(text, layout.columns(sys.stderr))
+        self.say_json(text)
 
     def say_json(self, text: str) -> None:
         """As `say`, without `mask`, for documents: their texts are masked already."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from belugawf.cli import render, sentences
+from belugawf.cli import layout, render, sentences
 from belugawf.cli.render import STATUS_STYLES, escape, json_line, progress_text
 from belugawf.cli.streams import STREAMS
 
@@ -15,31 +15,30 @@ if TYPE_CHECKING:
     from belugawf.executor import RunInfo
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, paint: Paint) -> None:
+def table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], *, paint: Paint, prose: int
+) -> None:
     """Print rows as data: a table on a terminal, tab-separated without headers in a pipe.
 
-    A cell is already escaped. Nothing is cut: what does not fit is folded, and the first column,
-    the id that people copy, only if it is wider than half of the terminal.
+    A cell is already escaped. Nothing is cut: on a wide terminal column `prose` is folded, and if
+    the table does not fit, each row stands by itself.
     """
     if not STREAMS.data_is_terminal():
         STREAMS.write("".join("\t".join(row) + "\n" for row in rows))
         return
-    from rich.cells import cell_len
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    width = layout.columns(STREAMS.data)
+    lines = layout.lay_out(headers, rows, width, prose=prose)
+    if lines is None:
+        records = (layout.stacked(headers, row, width) for row in rows)
+        STREAMS.write("\n\n".join(records) + "\n")
+        return
+    for number, cells in enumerate(lines):
+        shown = [paint(cell, "bold") if number == 0 else _painted(cell, paint) for cell in cells]
+        STREAMS.write("  ".join(shown).rstrip() + "\n")
 
-    console = Console(
-        file=STREAMS.data, no_color=not paint.on, highlight=False, markup=False, emoji=False
-    )
-    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for number, header in enumerate(headers):
-        width = max((cell_len(row[number]) for row in rows), default=0)
-        least = min(width, console.width // 2) if number == 0 else None
-        shown.add_column(header, overflow="fold", min_width=least)
-    for row in rows:
-        shown.add_row(*(Text(cell, style=STATUS_STYLES.get(cell, "")) for cell in row))
-    console.print(shown)
+
+def _painted(cell: str, paint: Paint) -> str:
+    return paint(cell, STATUS_STYLES.get(cell.rstrip(), ""))
 
 
 def print_rows(session: Session, rows: Sequence[tuple[str, str]]) -> None:
@@ -48,9 +47,11 @@ def print_rows(session: Session, rows: Sequence[tuple[str, str]]) -> None:
         STREAMS.write("".join(f"{key}\t{value}\n" for key, value in rows))
         return
     width = max((len(key) for key, _ in rows), default=0)
-    STREAMS.write(
-        "".join(f"{session.paint(key.ljust(width), 'dim')}  {value}\n" for key, value in rows)
-    )
+    columns = layout.columns(STREAMS.data)
+    for key, value in rows:
+        label = key.ljust(width)
+        shown = session.paint(label, "dim") if key else label
+        STREAMS.write(layout.labelled(label, shown, value, columns) + "\n")
 
 
 def when(instant: int, terminal: bool) -> str:
@@ -80,7 +81,7 @@ def run_table(session: Session, infos: Sequence[RunInfo]) -> None:
     # A person types the workflow id; the run id would only fold the table.
     columns = 6 if session.verbose or not terminal else 5
     headers = ("ID", "WORKFLOW", "STATUS", "STARTED", "NOTE", "RUN ID")
-    table(headers[:columns], [row[:columns] for row in rows], paint=session.paint)
+    table(headers[:columns], [row[:columns] for row in rows], paint=session.paint, prose=4)
 
 
 def _note(info: RunInfo) -> str:

@@ -7,4 +7,5 @@ from belugawf.config.settings import (
     TlsFiles as TlsFiles,
     load_settings as load_settings,
     temporal_settings as temporal_settings,
+    unknown_variables as unknown_variables,
 )

@@ -6,6 +6,7 @@ Everything that is wrong with them is reported at once.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import field
 from datetime import timedelta
@@ -24,13 +25,20 @@ from belugawf.config.keys import (
     default_of,
     unknown_key,
 )
-from belugawf.config.trust import Trust
+from belugawf.config.trust import TRUST_VARIABLE, Trust
 from belugawf.model.errors import ConfigurationError
 from belugawf.model.policy import ActivityDefaults, RetryPolicy
 from belugawf.model.values import frozen
 
 _FILE_NAME = ".belugawf.yaml"
 _CONFIG_VARIABLE = "BELUGAWF_CONFIG"
+_PREFIX = "BELUGAWF_"
+_VARIABLES = (
+    *(_CONFIG_VARIABLE, TRUST_VARIABLE),
+    *(name for key in KEYS for name in key.variables if name.startswith(_PREFIX)),
+)
+# See `host/test_hooks.py`.
+_FOR_TESTS = ("BELUGAWF_TEST_", "BELUGAWF_CACHE_RUNS")
 
 
 @frozen(kw_only=True)
@@ -123,6 +131,26 @@ def load_settings(
     return settings
 
 
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """A sentence on each variable that begins as ours do, and that nothing reads."""
+    unknown = [
+        name
+        for name in sorted(environ)
+        if name.startswith(_PREFIX) and not name.startswith(_FOR_TESTS) and name not in _VARIABLES
+    ]
+    if not unknown:
+        return []
+    from difflib import get_close_matches
+
+    sentences = []
+    for name in unknown:
+        words = {known.removeprefix(_PREFIX): known for known in _VARIABLES}
+        near = get_close_matches(name.removeprefix(_PREFIX), words, n=1)
+        advice = f"did you mean {words[near[0]]}?" if near else f"there are {', '.join(_VARIABLES)}"
+        sentences.append(f"nothing reads the environment variable {name}; {advice}")
+    return sentences
+
+
 def temporal_settings(environ: Mapping[str, str] | None = None) -> TemporalSettings:
     """Where the environment alone says that the Temporal server is.
 
@@ -138,7 +166,13 @@ def temporal_settings(environ: Mapping[str, str] | None = None) -> TemporalSetti
 
 
 def _start_directory(directory: Path | None) -> Path:
-    start = Path.cwd() if directory is None else Path(directory).absolute()
+    try:
+        start = Path.cwd() if directory is None else Path(directory).absolute()
+    except OSError as error:
+        raise ConfigurationError(
+            f"the working directory cannot be used: {error.strerror}",
+            hint="it was removed, or is out of reach: go to another one",
+        ) from None
     if not start.is_dir():
         raise ConfigurationError(
             f"there is no directory {str(directory)!r}", hint="create it, or name another one"
@@ -147,12 +181,24 @@ def _start_directory(directory: Path | None) -> Path:
 
 
 def _named_file(named: str | Path, start: Path) -> Path:
-    file = start / Path(named).expanduser()
-    if not _is_file(file):
+    try:
+        file = start / Path(named).expanduser()
+        if stat.S_ISDIR(file.stat().st_mode):
+            raise ConfigurationError(
+                f"the configuration {str(file)!r} is a folder",
+                hint=f"name the file in it: {file / _FILE_NAME}",
+            )
+    except FileNotFoundError:
         raise ConfigurationError(
-            f"there is no configuration file {str(named)!r}",
+            f"there is no configuration file {str(file)!r}",
             hint="create it, for example with `belugawf init`, or name another one",
-        )
+        ) from None
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigurationError(
+            f"the configuration file {str(named)!r} is out of reach: {reason}",
+            hint="name another one with --config",
+        ) from None
     return file
 
 

@@ -41,7 +41,8 @@ class Waiting:
     duration's text of a timer. `until` is `None` if nothing bounds the wait. For activities:
     `attempt` (from 1) of `max_attempts` (0: without limit), `state` "running" or "retrying" (then
     `until` is when the next attempt starts), `error` the last failure. For signals: `prompt`,
-    `expected` (the payload's type, for people).
+    `expected` (the payload's type, for people), `answered` if a signal for it was sent and not
+    read yet.
     """
 
     kind: str
@@ -54,11 +55,12 @@ class Waiting:
     error: str | None = None
     prompt: str | None = None
     expected: str | None = None
+    answered: bool | None = None
     seq: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As in CLI.md's `waiting_for`: kind, name, since, until, attempt, and what is known."""
-        extras = ("max_attempts", "state", "error", "prompt", "expected")
+        extras = ("max_attempts", "state", "error", "prompt", "expected", "answered")
         unknown = {name for name in extras if getattr(self, name) is None}
         return _as_json(self, without={"seq", *unknown})
 
@@ -192,7 +194,8 @@ class OpenWait:
 class Summary:
     """`status` without a run: runs per status, open waits for signals, the next moment due.
 
-    `waits` are the longest waiting ones, of `waits_total`; `attention` open runs with a problem.
+    `waits` are the longest waiting ones, of `waits_total`; `attention` open runs with a problem, of
+    `attention_total` (`None`: these are all).
     """
 
     counts: Mapping[str, int]
@@ -200,6 +203,7 @@ class Summary:
     waits_total: int
     next_due_at: int | None
     attention: Sequence[RunInfo]
+    attention_total: int | None = None
 
 
 @frozen(kw_only=True)

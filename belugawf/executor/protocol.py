@@ -139,10 +139,30 @@ class DurableExecutor(Protocol):
     ) -> Sequence[RunInfo]:
         """Newest first; `limit=None` is all of them."""
 
+    async def count(
+        self,
+        *,
+        status: str | None = None,
+        workflow: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        since: Duration | None = None,
+        limit: int,
+    ) -> int:
+        """How many runs `list` would find; `limit` if there are more."""
+
     async def waiting(
-        self, *, signal: str | None = None, limit: int | None = None
+        self,
+        *,
+        signal: str | None = None,
+        since: Duration | None = None,
+        limit: int | None = None,
     ) -> Sequence[OpenWait]:
-        """Open waits for signals (for that one), longest waiting first; `limit=None`: all."""
+        """Open waits for signals (for that one), longest waiting first; `limit=None`: all.
+
+        With `since` only those that began within that time.
+
+        A wait for which a signal was sent is not among them, as far as a provider knows.
+        """
 
     async def summary(self) -> Summary: ...
 

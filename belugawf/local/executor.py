@@ -63,6 +63,8 @@ if TYPE_CHECKING:
 _READ_SHARE = 9
 # How many runs and waits a summary or an error names.
 _SHOWN = 20
+# How many runs with a problem are counted.
+_COUNTED = 100_000
 
 
 @frozen()
@@ -310,16 +312,37 @@ class LocalExecutor(ExecutorBase[RunRow, _Snapshot, Driving]):
         since: Duration | None = None,
         limit: int | None = 20,
     ) -> Sequence[RunInfo]:
-        moment = None if since is None else self._clock.now() - nanoseconds(since)
         rows = self._store.runs(
-            status=status, workflow=workflow, labels=labels, since=moment, limit=limit
+            status=status, workflow=workflow, labels=labels, since=self._ago(since), limit=limit
         )
         return [self._viewer.listed(row) for row in rows]
 
+    async def count(
+        self,
+        *,
+        status: str | None = None,
+        workflow: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        since: Duration | None = None,
+        limit: int,
+    ) -> int:
+        return self._store.count_runs(
+            status=status, workflow=workflow, labels=labels, since=self._ago(since), limit=limit
+        )
+
+    def _ago(self, since: Duration | None) -> int | None:
+        """The instant that lies so long back."""
+        return None if since is None else self._clock.now() - nanoseconds(since)
+
     async def waiting(
-        self, *, signal: str | None = None, limit: int | None = None
+        self,
+        *,
+        signal: str | None = None,
+        since: Duration | None = None,
+        limit: int | None = None,
     ) -> Sequence[OpenWait]:
-        return [open_wait(row) for row in self._store.waits(signal=signal, limit=limit)]
+        rows = self._store.waits(signal=signal, since=self._ago(since), limit=limit)
+        return [open_wait(row) for row in rows]
 
     async def summary(self) -> Summary:
         return Summary(
@@ -330,6 +353,7 @@ class LocalExecutor(ExecutorBase[RunRow, _Snapshot, Driving]):
             attention=[
                 self._viewer.listed(row) for row in self._store.runs(problems=True, limit=_SHOWN)
             ],
+            attention_total=self._store.count_runs(problems=True, limit=_COUNTED),
         )
 
     async def prune(

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
-from belugawf.executor import STATUSES, ActivityState, OpenWait, Owner, Problem, RunId, RunInfo
+from belugawf.executor import (
+    STATUSES,
+    ActivityState,
+    OpenWait,
+    Owner,
+    Problem,
+    RunId,
+    RunInfo,
+    Waiting,
+)
 from belugawf.executor.views import activity_states, waiting_for
 from belugawf.local.file import ownership
 from belugawf.local.store.damage import check_row, placeholder, reading
@@ -54,7 +65,7 @@ class Viewer:
             input=_loads(row.input),
             result=_loads(row.result),
             error=None if row.error is None else Failure.from_json(json.loads(row.error)),
-            waiting_for=tuple(waiting_for(work)),
+            waiting_for=tuple(self._waiting_for(row, work)),
             problem=_problem(row.problem, new_problem),
             created_at=row.created_at,
             updated_at=row.updated_at,
@@ -68,6 +79,14 @@ class Viewer:
             history_length=row.history_length,
             cancel_requested=work.cancel_requested,
         )
+
+    def _waiting_for(self, row: RunRow, work: OpenWork) -> Iterator[Waiting]:
+        """What the run waits for; a signal that has been sent answers the first wait for it."""
+        unread = self._store.unread_signals(row.key) if work.waits else Counter[str]()
+        for wait in waiting_for(work):
+            answered = wait.kind == "signal" and unread[wait.name] > 0
+            unread[wait.name] -= answered
+            yield replace(wait, answered=True) if answered else wait
 
     def activities(self, row: RunRow) -> list[ActivityState]:
         """The run's latest activities, and all that are open. Raises `DamagedError`."""

@@ -315,6 +315,28 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
         since: Duration | None = None,
         limit: int | None = 20,
     ) -> Sequence[RunInfo]:
+        runs = await self._newest(status, workflow, labels, since, limit)
+        return [snapshot.info for snapshot in await self._read_many(runs)]
+
+    async def count(
+        self,
+        *,
+        status: str | None = None,
+        workflow: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        since: Duration | None = None,
+        limit: int,
+    ) -> int:
+        return len(await self._newest(status, workflow, labels, since, limit))
+
+    async def _newest(
+        self,
+        status: str | None,
+        workflow: str | None,
+        labels: Mapping[str, str] | None,
+        since: Duration | None,
+        limit: int | None,
+    ) -> Sequence[RunName]:
         conditions = []
         if status is not None:
             conditions.append(f"ExecutionStatus = {quoted(QUERY_WORDS.get(status, status))}")
@@ -329,17 +351,21 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
             limit=limit,
             wanted=lambda info: labelled <= labels_of(info).items(),
         )
-        runs = [RunName.of(info) for info in found]
-        return [snapshot.info for snapshot in await self._read_many(runs)]
+        return [RunName.of(info) for info in found]
 
     async def waiting(
-        self, *, signal: str | None = None, limit: int | None = None
+        self,
+        *,
+        signal: str | None = None,
+        since: Duration | None = None,
+        limit: int | None = None,
     ) -> Sequence[OpenWait]:
+        after = 0 if since is None else time.time_ns() - nanoseconds(since)
         waits = [
             wait
             async for info in self._server.list("ExecutionStatus = 'Running'")
             for wait in open_waits(info)
-            if signal is None or wait.signal == signal
+            if signal in (None, wait.signal) and wait.since >= after
         ]
         waits.sort(key=lambda wait: wait.since)
         return waits[:limit]

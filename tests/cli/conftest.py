@@ -50,6 +50,8 @@ class Cli:
             worker_concurrency=None,
             redact=(),
             source=None,
+            sources={},
+            payload_limit=2_000_000,
         )
         self.settings.db.touch()
         self._capfd = capfd

@@ -80,6 +80,7 @@ class FakeDefinition:
         self.doc = f"What {name} does."
         self.location = f"/project/workflows/{name}.py:3"
         self.timeout: timedelta | None = None
+        self.function = run_info
         self.parameters = [
             SimpleNamespace(name="topic", annotation_text="str", required=True, default_text=None)
         ]
@@ -97,6 +98,8 @@ class FakeCatalog:
 
     workflows: dict[str, Any] = field(default_factory=dict)
     problems: list[Any] = field(default_factory=list)
+
+    def check_activity(self, name: str) -> None: ...
 
     def workflow(self, name: str) -> Any:
         if name not in self.workflows:
@@ -280,8 +283,11 @@ class FakeExecutor:
         found = [i for i in reversed(self.runs.values()) if status in (None, i.status)]
         return found[:limit]
 
+    async def count(self, *, limit: int, **filters: Any) -> int:
+        return len(await self.list(**filters, limit=limit))
+
     async def waiting(
-        self, *, signal: str | None = None, limit: int | None = None
+        self, *, signal: str | None = None, since: Any = None, limit: int | None = None
     ) -> Sequence[OpenWait]:
         found = [
             OpenWait(
@@ -297,6 +303,7 @@ class FakeExecutor:
             for info in self.runs.values()
             for wait in info.waiting_for
             if wait.kind == "signal" and info.open and signal in (None, wait.name)
+            if not wait.answered
         ]
         return found[:limit]
 

@@ -211,6 +211,6 @@ def test_some_of_many_refuse(cli: Cli) -> None:
     cli.executor = type(cli.executor)(
         run_info("first", status="completed"), run_info("second", waiting_for=(signal_wait(),))
     )
-    done = cli("terminate", "first", "second")
+    done = cli("terminate", "first", "second", "--yes")
     assert done.code == 9
     assert not cli.executor.runs["run-of-second"].open

@@ -167,27 +167,38 @@ def test_list_in_a_pipe(cli: Cli) -> None:
 
 
 def test_list_on_a_terminal(cli: Cli, terminal: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A table with headers; ids are folded, never cut, and markup is shown as it is."""
+    """A table with headers, or record by record; ids are whole, and markup is shown as it is."""
     long = "x" * 150
     monkeypatch.setenv("COLUMNS", "100")
-    cli.executor = FakeExecutor(run_info(long), run_info("[bold]b[/bold]"))
+    monkeypatch.setenv("NO_COLOR", "1")
+    cli.executor = FakeExecutor(run_info("[bold]b[/bold]"))
     terminal()
+    monkeypatch.setenv("NO_COLOR", "1")
     done = cli("list")
-    assert "WORKFLOW" in done.out.splitlines()[0]
-    assert "[bold]b[/bold]" in done.out
-    cells = "".join(line.split(" ")[0] for line in done.out.splitlines()[2:])
-    assert cells.count("x") == 150
+    assert done.out.splitlines()[0].split() == ["ID", "WORKFLOW", "STATUS", "STARTED", "NOTE"]
+    assert done.out.splitlines()[1].startswith("[bold]b[/bold]  research  running  ")
+    cli.executor = FakeExecutor(run_info(long))
+    first, second = cli("list").out.splitlines()
+    assert first == long
+    assert second.startswith("  workflow: research  status: running  started: ")
 
 
-def test_list_says_that_there_are_more(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A list that the limit cut off says so on a terminal's stderr, and only there."""
+def test_list_says_that_there_are_more(cli: Cli, terminal: Any) -> None:  # FINDINGS L2
+    """Pipes and scripts get all; a terminal the newest 20, and how many more there are."""
     cli.executor = FakeExecutor(*(run_info(f"run-{n}") for n in range(25)))
     done = cli("list", "--json")
-    assert len(done.json) == 20
-    assert done.err == ""
-    monkeypatch.setattr("belugawf.cli.streams.Streams.talk_is_terminal", lambda self: True)
-    assert "--all" in cli("list").err
-    assert "--all" not in cli("list", "--all").err
+    assert (len(done.json), done.err) == (25, "")
+    done = cli("list")
+    assert (len(done.out.splitlines()), done.err) == (25, "")
+    limited = cli("list", "-n", "3")
+    assert len(limited.out.splitlines()) == 3
+    assert limited.err == "these are the newest 3; there are 22 more: --all lists all\n"
+    assert len(cli("list", "-n", "3", "--json").json) == 3
+    terminal()
+    assert cli("list").err == "these are the newest 20; there are 5 more: --all lists all\n"
+    assert cli("list", "--all").err == ""
+    cli.executor = FakeExecutor(*(run_info(f"run-{n}") for n in range(20)))
+    assert cli("list").err == ""
 
 
 @pytest.mark.parametrize(
@@ -417,7 +428,7 @@ def test_signal_payload(cli: Cli, flags: list[str], payload: object) -> None:
     assert done.code == 0
     assert done.err.startswith("signal approval delivered to report\n")
     sent = cli.executor.calls[0][1]
-    assert sent["run"] is None
+    assert sent["run"] == "run-of-report"
     assert (sent["signal"].payload, sent["signal"].sender) == (payload, "ada")
     assert sent["signal"].key == "k"
 
@@ -515,8 +526,14 @@ def test_cancel_takes_the_only_open_run(cli: Cli) -> None:
     assert cli("cancel").code == 10
 
 
-def test_cancel_json(cli: Cli) -> None:
-    """One run is a document, several are an array."""
-    cli.executor = FakeExecutor(run_info("one"), run_info("two"))
-    assert cli("cancel", "one", "--json").json["workflow_id"] == "one"
-    assert len(cli("cancel", "one", "two", "--json").json) == 2
+@pytest.mark.parametrize("command", ["cancel", "terminate", "resume"])
+def test_several_runs_are_always_an_array(cli: Cli, command: str) -> None:  # FINDINGS L10
+    """Of one run as of two, and in the error beside which some were done."""
+    yes = ["--yes"] if command == "terminate" else []
+    for runs in (["one"], ["one", "two"]):
+        cli.executor = FakeExecutor(run_info("one"), run_info("two"))
+        assert [run["workflow_id"] for run in cli(command, *runs, *yes, "--json").json] == runs
+    for runs in (["ended"], ["ended", "two"]):
+        cli.executor = FakeExecutor(run_info("two"), run_info("ended", status="failed"))
+        if command != "resume":
+            assert len(cli(command, *runs, *yes, "--json").error["runs"]) == len(runs) - 1

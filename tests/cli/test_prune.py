@@ -21,7 +21,7 @@ def stored(cli: Cli) -> Cli:
 
 def test_prune(stored: Cli) -> None:
     """Ended runs go; stderr says how many, and what became of their space."""
-    done = stored("prune", "--older-than", "30d")
+    done = stored("prune", "--older-than", "30d", "--yes")
     assert (done.code, done.out) == (0, "")
     assert done.err == (
         "pruned 2 runs with 2 events; 81.9 kB of the file's 2 MB are free for new runs "
@@ -88,7 +88,9 @@ def test_a_person_is_asked(
     assert asked == ["Delete 2 runs that ended more than 30d ago?"]
     assert (done.code, len(stored.executor.runs)) == ((0, 1) if answer else (9, 3))
     assert stored("prune", "--older-than", "30d", "--yes").code == 0
-    assert stored("prune", "--older-than", "30d").code == 0  # nothing is left to be asked about
+    assert (
+        stored("prune", "--older-than", "30d", "--yes").code == 0
+    )  # nothing is left to be asked about
     assert len(asked) == 1
     assert len(stored.executor.runs) == 1
 
@@ -98,3 +100,20 @@ def test_nothing_stored(stored: Cli) -> None:
     stored.settings.db.unlink()
     assert stored("prune", "--older-than", "0s", "--json").json["pruned"] == 0
     assert not stored.settings.db.exists()
+
+
+def test_nobody_can_be_asked(stored: Cli) -> None:  # FINDINGS L14
+    """Away from a terminal several runs are deleted, or terminated, with --yes alone."""
+    done = stored("prune", "--older-than", "30d")
+    assert done.code == 2
+    assert "2 runs that ended more than 30d ago would be deleted" in done.err
+    assert "--yes" in done.err
+    assert stored("prune", "--older-than", "30d", "--json").error["exit_code"] == 2
+    assert stored("prune", "--older-than", "30d", "--dry-run").code == 0
+    assert not [call for call in stored.executor.calls if call[0] == "prune"]
+    assert stored("prune", "--older-than", "30d", "--status", "failed").code == 0
+    stored.executor = type(stored.executor)(run_info("one"), run_info("two"))
+    assert stored("terminate", "one", "two").code == 2
+    assert [info.open for info in stored.executor.runs.values()] == [True, True]
+    assert stored("terminate", "one", "one").code == 0
+    assert stored("terminate", "two").code == 0

@@ -85,7 +85,8 @@ def test_short_duration(seconds: float, shown: str) -> None:
         (5, "12:00:05", "in 5s"),
         (-90, "11:58:30", "1m 30s ago"),
         (2 * 3_600, "14:00", "in 2h"),
-        (-2 * 3_600 - 600, "09:50", "2h ago"),
+        (-2 * 3_600 - 600, "09:50", "2h 10m ago"),
+        (48 * 3_600 - 60, "Fri 11:59", "in 1d 23h"),  # FINDINGS L14
         (23 * 3_600, "tomorrow 11:00", "in 23h"),
         (-24 * 3_600, "yesterday 12:00", "1d ago"),
         (3 * 86_400, "Sat 12:00", "in 3d"),

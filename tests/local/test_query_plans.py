@@ -123,14 +123,17 @@ def use(store: Store) -> Caught:
         for second in narrowings:
             both = {name: narrowings[name] for name in (first, second)}
             store.runs(**both, limit=20)  # type: ignore[arg-type]
+            store.count_runs(**both, limit=20)  # type: ignore[arg-type]
     store.runs(limit=20)
     store.runs(status="failed", workflow="none", limit=20)
     store.counts()
     store.waits(limit=20)
     store.waits(signal="go", limit=20)
+    store.waits(since=0, limit=20)
     store.waits(run=run)
     store.waits(run=run, signal="go")
     store.count_waits()
+    store.unread_signals(run)
     store.runs_awaiting("go", 1)
     store.awaited_signals()
     store.by_keys([run])
@@ -193,9 +196,10 @@ def test_short_looks(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     probe, settings = LocalProbe(), SimpleNamespace(db=store.database.path)
     probe.nothing_due(settings, 1)
     assert probe.run_ids(settings, "a") == ["a"]
+    assert probe.run_ids(settings, "a", only_open=True) == ["a"]
     probe.awaited_signals(settings)
     asked = [text for text in statements if text.startswith(("SELECT", "WITH"))]
-    assert len(asked) == 4
+    assert len(asked) == 5
     for statement in asked:
         plan = store.database.read.execute(f"EXPLAIN QUERY PLAN {statement}")
         assert [row[3] for row in plan if is_slow(row[3], statement)] == [], statement

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from belugawf.cli import options
 from belugawf.cli.follow import interrupted_error
-from belugawf.cli.messages import Elsewhere, Outcome, typed, warned
+from belugawf.cli.messages import Elsewhere, Outcome, warned
 from belugawf.cli.render import escape
 from belugawf.cli.session import Session
 from belugawf.cli.streams import STREAMS
@@ -16,9 +16,12 @@ from belugawf.model.errors import AmbiguousRunError, RunNotFoundError
 if TYPE_CHECKING:
     from belugawf.executor import DurableExecutor
 
+# So many open runs are named.
+_SHOWN = 20
+
 
 def command(
-    session: Session, runs: options.OptionalRuns = None, reason: options.Reason = None
+    session: Session, runs: options.OptionalOpenRuns = None, reason: options.Reason = None
 ) -> None:
     """Ask runs to stop and clean up.
 
@@ -28,15 +31,15 @@ def command(
         outcome = session.run(lambda e: _cancel(session, e, runs, reason))
         if session.interrupted is not None and any(info.open for info in outcome.infos):
             raise interrupted_error(session, outcome.infos)
-        outcome.finish(session, several=len(runs or ()) > 1)
+        outcome.finish(session)
 
 
 async def _cancel(
     session: Session, executor: DurableExecutor, runs: Sequence[str] | None, reason: str | None
 ) -> Outcome:
-    targets = typed(runs) if runs else [await _only_open_run(executor)]
+    targets = runs or [await _only_open_run(session, executor)]
     outcome = Outcome()
-    await outcome.collect(targets, lambda run: executor.cancel(run, reason))
+    await outcome.collect(session, executor, targets, lambda run: executor.cancel(run, reason))
     mine: list[str] = []
     others: list[Elsewhere] = []
     for info in outcome.infos:
@@ -52,14 +55,17 @@ async def _cancel(
     return outcome
 
 
-async def _only_open_run(executor: DurableExecutor) -> str:
-    found = await executor.list(status="running", limit=20)
+async def _only_open_run(session: Session, executor: DurableExecutor) -> str:
+    found = await executor.list(status="running", limit=_SHOWN + 1)
     if len(found) == 1:
         return found[0].run_id
     if not found:
-        raise RunNotFoundError("no run is open", hint="belugawf list shows the ended ones")
+        raise RunNotFoundError(
+            f"no run is open in {session.place}",
+            hint=f"the ended ones: {session.command('list')}",
+        )
     raise AmbiguousRunError(
-        f"{len(found)} runs are open" if len(found) < 20 else "many runs are open",
-        [info.workflow_id for info in found],
-        hint="name the run: belugawf cancel RUN",
+        f"{len(found)} runs are open" if len(found) <= _SHOWN else f"over {_SHOWN} runs are open",
+        [info.workflow_id for info in found[:_SHOWN]],
+        hint=f"name the run: {session.command('cancel')} RUN",
     )

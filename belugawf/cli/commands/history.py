@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from belugawf.cli import options, render
+from belugawf.cli import layout, options, render
 from belugawf.cli.follow import chosen_run
 from belugawf.cli.render import escape
 from belugawf.cli.sentences import EventFormatter, failure_text
@@ -98,12 +98,12 @@ class _TextPrinter:
         payload = getattr(event, "payload", None) if self._full else None
         if session.data_terminal:
             when = f"{render.local(event.time):%Y-%m-%d %H:%M:%S}"
-            STREAMS.write(
-                f"{event.position:>4}  {session.paint(when, 'dim')}  {kind:<22}  {detail}".rstrip()
-                + "\n"
-            )
+            shown = f"{event.position:>4}  {session.paint(when, 'dim')}  {kind:<22}  {detail}"
+            lines = [shown.rstrip()]
             if payload is not None:
-                STREAMS.write(f"      {event.payload_key}: {escape(payload)}\n")
+                lines.append(f"      {event.payload_key}: {escape(payload)}")
+            width = layout.columns(STREAMS.data)
+            STREAMS.write("".join(layout.fit(line, width, indent=4) + "\n" for line in lines))
             return
         cells = [str(event.position), render.iso_local(event.time), kind, detail]
         if self._full:

@@ -67,20 +67,24 @@ def command(
             )
         )
 
-    if not (yes or dry_run) and STREAMS.can_prompt():
+    if not (yes or dry_run):
         _confirm(prune(only_count=True).runs, age)
     pruned = prune(only_count=dry_run)
     if session.json:
         session.print_json(pruned.to_json())
     else:
         session.say(_summary(pruned, vacuum=vacuum))
+    if session.nothing_stored:
+        session.say_nothing_stored()
 
 
 def _confirm(count: int, age: timedelta) -> None:
-    if not count:
+    if not count or (count == 1 and not STREAMS.can_prompt()):
         return
-    question = f"Delete {_runs(count)} that ended more than {format_duration(age)} ago?"
-    if not typer.confirm(question, err=True):
+    what = f"{_runs(count)} that ended more than {format_duration(age)} ago"
+    if not STREAMS.can_prompt():
+        raise options.yes_is_missing(f"{what} would be deleted")
+    if not typer.confirm(f"Delete {what}?", err=True):
         raise CommandError(
             exits.REFUSED, "refused", "nothing was pruned", hint="--yes does not ask"
         )

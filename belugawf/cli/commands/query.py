@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,9 @@ from belugawf.cli import options
 from belugawf.cli.options import Text, option
 from belugawf.cli.session import Session
 from belugawf.cli.streams import STREAMS
+
+if TYPE_CHECKING:
+    from belugawf.executor import DurableExecutor
 
 
 def command(
@@ -24,13 +27,18 @@ def command(
 
     Answered by replaying the run's history, whether or not it is being driven.
     """
-    from belugawf.executor import TypedRun
+    from belugawf.cli.naming import find_run
     from belugawf.model.codec import parse_json
 
     given = [] if args is None else parse_json(args, what="--args")
     arguments = given if isinstance(given, list) else [given]
+
+    async def ask(executor: DurableExecutor) -> Any:
+        info = await find_run(session, executor, run, beside=name)
+        return await executor.query(info.run_id, name, *arguments)
+
     with STREAMS.diverted():
-        answer = session.run(lambda e: e.query(TypedRun(run), name, *arguments))
+        answer = session.run(ask)
         if session.json:
             session.print_json(answer)
         else:

@@ -18,7 +18,7 @@ from belugawf.probe import probe_of
 
 def command(
     session: Session,
-    runs: options.OptionalRuns = None,
+    runs: options.OptionalOpenRuns = None,
     max_time: Annotated[
         Text, option("--max-time", "DUR", "Start nothing new after DUR; what is in flight ends.")
     ] = None,
@@ -41,9 +41,12 @@ def command(
     named = list(dict.fromkeys(runs or ()))
     if given["max_time"] is None:
         given["max_time"] = session.settings.resume_max_time
-    if not named and _is_idle(session):
+    nothing = session.nothing_stored
+    if not named and (nothing or _is_idle(session)):
         if session.json:
             session.print_json([])
+        if nothing:
+            session.say_nothing_stored(always=session.talk_terminal or session.verbose)
         return
     from belugawf.cli.resuming import Resume
 
@@ -53,8 +56,6 @@ def command(
 
 def _is_idle(session: Session) -> bool:
     """Whether nothing is due, found without an executor: cron asks every minute."""
-    if session.nothing_stored:
-        return True
     # On a terminal the next due time is shown, which needs the executor.
     if session.talk_terminal or session.verbose:
         return False

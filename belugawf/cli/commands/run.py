@@ -87,7 +87,11 @@ def command(
     )
     with STREAMS.diverted():
         until = "done" if wait or limit is not None else "rest"
-        info, stored = session.run(lambda e: _run(session, e, start, until, limit), create=True)
+        info, stored = session.run(
+            lambda e: _run(session, e, start, until, limit),
+            create=True,
+            check=lambda e: start.check(session, e),
+        )
         if session.interrupted is not None and info.open:
             # It was drained while the executor was left: read it again.
             (info,) = session.run(lambda e: described(e, [info.run_id]))

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from belugawf.cli import completion, options
+from belugawf.cli import completion, options, sentences
+from belugawf.cli.answering import Sent
 from belugawf.cli.follow import interrupted_error
 from belugawf.cli.messages import follow_messages, warned
+from belugawf.cli.naming import find_run, is_run
 from belugawf.cli.options import Text, option
-from belugawf.cli.render import escape
 from belugawf.cli.session import Session, os_user
 from belugawf.cli.streams import STREAMS
-from belugawf.executor import Signal, TypedRun
+from belugawf.executor import Signal
 from belugawf.model.errors import SignalNotAwaitedError, UsageError
 
 if TYPE_CHECKING:
-    from belugawf.executor import Delivery, DurableExecutor, OpenWait, RunInfo
+    from belugawf.executor import Delivery, DurableExecutor, RunInfo
+
+# So many signals are named.
+_SHOWN = 20
 
 
 def command(
@@ -30,7 +35,7 @@ def command(
             metavar="NAME", help="The signal's name.", autocompletion=completion.complete_signal
         ),
     ],
-    run: options.OptionalRun = None,
+    run: options.OptionalOpenRun = None,
     payload: Annotated[Text, option("--payload", "JSON", "What it carries, as JSON.")] = None,
     text: Annotated[Text, option("--text", "STR", "What it carries, as text.")] = None,
     payload_file: Annotated[
@@ -52,27 +57,47 @@ def command(
     """
     options.only_one({"RUN": run is not None, "--all": all_runs})
     value = _payload(payload, text, payload_file)
+    is_answer = not (payload is text is payload_file is None)
     sent = Signal(name, value, sender=by if by is not None else os_user(), key=key)
     if run is None and session.nothing_stored:
-        raise _not_awaited(name, ())
+        raise SignalNotAwaitedError(
+            f"no run waits for signal {name!r}: {session.settings.db} does not exist",
+            hint=f"start a run with: {session.command('run')}",
+        )
 
-    async def send(executor: DurableExecutor) -> list[Delivery]:
-        runs: Sequence[str | None] = [None if run is None else TypedRun(run)]
-        if all_runs:
-            runs = await _waiting_runs(executor, name)
-        deliveries = [await executor.signal(run, sent, drive=not no_resume) for run in runs]
-        for delivery in deliveries:
-            _say_delivered(session, name, delivery)
-        return deliveries if no_resume else await _follow(session, executor, name, deliveries)
+    async def send(executor: DurableExecutor) -> tuple[list[Delivery], dict[str, Sent]]:
+        chosen = await _chosen(session, executor, name, run, all_runs=all_runs)
+        if not is_answer:
+            _require_no_question(session, name, chosen)
+        deliveries: list[Delivery] = []
+        told: dict[str, Sent] = {}
+        for before in chosen:
+            about = await Sent.of(executor, before, sent)
+            delivery = await executor.signal(before.run_id, sent, drive=not no_resume)
+            about.say(session, delivery)
+            told[before.run_id] = about
+            deliveries.append(delivery)
+        if not chosen:
+            delivery = await _to_whom_it_concerns(session, executor, sent, drive=not no_resume)
+            told[delivery.run.run_id] = Sent(signal=name, run=delivery.run, awaited=True)
+            told[delivery.run.run_id].say(session, delivery)
+            deliveries = [delivery]
+        if not no_resume:
+            deliveries = await _follow(session, executor, name, deliveries)
+        return deliveries, told
 
     with STREAMS.diverted():
-        deliveries = session.run(send)
+        deliveries, told = session.run(send)
         infos = [delivery.run for delivery in deliveries]
         if session.interrupted is not None and any(info.open for info in infos):
             raise interrupted_error(session, infos)
         if session.json:
             documents = [
-                {**delivery.run.to_json(), "duplicate": delivery.duplicate}
+                {
+                    **delivery.run.to_json(),
+                    "duplicate": delivery.duplicate,
+                    "awaited": told[delivery.run.run_id].awaited,
+                }
                 for delivery in deliveries
             ]
             session.print_json(documents if all_runs else documents[0])
@@ -101,19 +126,62 @@ def _payload(payload: str | None, text: str | None, payload_file: str | None) ->
         raise UsageError(error.message, hint=hint) from None
 
 
-async def _waiting_runs(executor: DurableExecutor, signal: str) -> list[str]:
-    waits = await executor.waiting(signal=signal)
-    if not waits:
-        raise _not_awaited(signal, await executor.waiting())
-    return list(dict.fromkeys(wait.run_id for wait in waits))
+async def _chosen(
+    session: Session, executor: DurableExecutor, name: str, run: str | None, *, all_runs: bool
+) -> list[RunInfo]:
+    """The runs that the signal is for, as they are before it is sent.
+
+    None if no run is named, and not exactly one is known to wait.
+    """
+    if run is not None:
+        return [await find_run(session, executor, run, beside=name)]
+    waits = await executor.waiting(signal=name, limit=None if all_runs else 2)
+    runs = dict.fromkeys(wait.run_id for wait in waits)
+    if all_runs and not runs:
+        raise await _not_awaited(session, executor, name)
+    return [await executor.describe(run) for run in runs] if all_runs or len(runs) == 1 else []
 
 
-def _say_delivered(session: Session, signal: str, delivery: Delivery) -> None:
-    name, run = escape(signal), escape(delivery.run.workflow_id)
-    if delivery.duplicate:
-        session.say(f"signal {name} was delivered to {run} before; nothing was sent")
-    else:
-        session.say(f"signal {name} delivered to {run}")
+async def _to_whom_it_concerns(
+    session: Session, executor: DurableExecutor, sent: Signal, *, drive: bool
+) -> Delivery:
+    """Send to the one run that waits, as the executor finds it; raises if it finds not one."""
+    try:
+        return await executor.signal(None, sent, drive=drive)
+    except SignalNotAwaitedError:
+        raise await _not_awaited(session, executor, sent.name) from None
+
+
+async def _not_awaited(
+    session: Session, executor: DurableExecutor, name: str
+) -> SignalNotAwaitedError:
+    awaited = sorted({wait.signal for wait in await executor.waiting()})
+    message = f"no open run waits for signal {name!r}"
+    if await is_run(executor, name):
+        given = awaited[0] if len(awaited) == 1 else "NAME"
+        command = session.command("signal", given, name)
+        return SignalNotAwaitedError(message, hint=f"{name!r} is a run; did you mean: {command}")
+    if not awaited:
+        return SignalNotAwaitedError(message, hint=f"none waits for any in {session.place}")
+    near = difflib.get_close_matches(name, awaited, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    more = f" and {len(awaited) - _SHOWN} more" if len(awaited) > _SHOWN else ""
+    return SignalNotAwaitedError(
+        message, hint=f"{hint}awaited are: {', '.join(awaited[:_SHOWN])}{more}"
+    )
+
+
+def _require_no_question(session: Session, name: str, runs: Sequence[RunInfo]) -> None:
+    """Raise `UsageError` if a signal without a payload would answer a question."""
+    for info in runs:
+        for wait in info.waiting_for:
+            if wait.kind == "signal" and wait.name == name and wait.prompt and not wait.answered:
+                command = sentences.answer(session, name, wait.expected, info.workflow_id)
+                raise UsageError(
+                    f"signal {name!r} answers a question of {info.workflow_id}, and carries no "
+                    f"answer: {wait.prompt}",
+                    hint=f"give the answer (null, if it is none): {command}",
+                )
 
 
 async def _follow(
@@ -130,14 +198,6 @@ async def _follow(
     with warned():
         infos = await follow_messages(session, executor, infos, mine, others)
     return [replace(sent, run=info) for sent, info in zip(deliveries, infos, strict=True)]
-
-
-def _not_awaited(name: str, waits: Sequence[OpenWait]) -> SignalNotAwaitedError:
-    names = ", ".join(sorted({wait.signal for wait in waits}))
-    return SignalNotAwaitedError(
-        f"no run waits for signal {name!r}",
-        hint=f"signals that are awaited: {names}" if names else "no run waits for any",
-    )
 
 
 def _received(before: RunInfo, signal: str) -> Callable[[RunInfo], bool]:

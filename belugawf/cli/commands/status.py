@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from belugawf.cli import options, render, sentences
+from belugawf.cli.naming import find_run
 from belugawf.cli.render import escape
 from belugawf.cli.session import Session
 from belugawf.cli.tables import print_rows, run_rows
-from belugawf.executor import Summary, TypedRun
+from belugawf.executor import Summary
 from belugawf.model.durations import format_instant
 
 if TYPE_CHECKING:
@@ -26,15 +27,20 @@ def command(session: Session, run: options.OptionalRun = None) -> None:
     is and why, with the command that moves it on.
     """
     if run is None:
-        summary = _NO_RUNS if session.nothing_stored else session.run(lambda e: e.summary())
+        nothing = session.nothing_stored
+        summary = _NO_RUNS if nothing else session.run(lambda e: e.summary())
         if session.json:
             session.print_json(_summary_json(session, summary))
         else:
             _print_summary(session, summary)
+        if nothing:
+            session.say_nothing_stored()
+        elif not any(summary.counts.values()):
+            session.say(f"there is no run in {escape(session.place)}")
         return
 
     async def find(executor: DurableExecutor) -> tuple[RunInfo, Mapping[str, int]]:
-        info = await executor.describe(TypedRun(run))
+        info = await find_run(session, executor, run)
         return info, await sentences.awaiting_runs(executor, [info])
 
     info, waiting_runs = session.run(find)
@@ -54,7 +60,14 @@ def _summary_json(session: Session, summary: Summary) -> dict[str, Any]:
         "waiting_total": summary.waits_total,
         "next_due_at": None if due is None else format_instant(due),
         "problems": [info.to_json() for info in summary.attention],
+        "problems_total": _problems(summary),
     }
+
+
+def _problems(summary: Summary) -> int:
+    """How many open runs have a problem."""
+    total = summary.attention_total
+    return len(summary.attention) if total is None else total
 
 
 def _waiting_runs(summary: Summary) -> Counter[str]:
@@ -95,8 +108,10 @@ def _print_summary(session: Session, summary: Summary) -> None:
         rows.append(("problem", sentences.problem_line(info)))
         if session.data_terminal:
             rows.append(("", sentences.resume_command(session, info)))
-    if not rows or (not counts and session.data_terminal):
-        session.say("there is no run yet; start one with: belugawf run")
+    more = _problems(summary) - len(summary.attention)
+    if more:
+        command = session.command("list", options=("--status", "running", "--all"))
+        rows.append(("problem", f"{more:,} more: {escape(command)}"))
     print_rows(session, rows)
 
 

@@ -9,7 +9,7 @@ import typer
 
 from belugawf.cli import exits, options
 from belugawf.cli.exits import CommandError
-from belugawf.cli.messages import Outcome, typed
+from belugawf.cli.messages import Outcome
 from belugawf.cli.render import escape
 from belugawf.cli.session import Session
 from belugawf.cli.streams import STREAMS
@@ -19,20 +19,27 @@ if TYPE_CHECKING:
 
 
 def command(
-    session: Session, runs: options.Runs, reason: options.Reason = None, yes: options.Yes = False
+    session: Session,
+    runs: options.OpenRuns,
+    reason: options.Reason = None,
+    yes: options.Yes = False,
 ) -> None:
     """End runs at once, without running their code.
 
     Cleanup in the workflow does not happen: `cancel` asks for that.
     """
-    if not yes and STREAMS.can_prompt():
+    if not yes:
         _confirm(runs)
     with STREAMS.diverted():
         outcome = session.run(lambda e: _terminate(session, e, runs, reason))
-        outcome.finish(session, several=len(runs) > 1)
+        outcome.finish(session)
 
 
 def _confirm(runs: Sequence[str]) -> None:
+    if not STREAMS.can_prompt():
+        if len(set(runs)) > 1:
+            raise options.yes_is_missing(f"{len(set(runs))} runs would be terminated")
+        return
     names = ", ".join(escape(run) for run in runs)
     if not typer.confirm(f"Terminate {names}, without cleanup?", err=True):
         raise CommandError(
@@ -44,7 +51,7 @@ async def _terminate(
     session: Session, executor: DurableExecutor, runs: Sequence[str], reason: str | None
 ) -> Outcome:
     outcome = Outcome()
-    await outcome.collect(typed(runs), lambda run: executor.terminate(run, reason))
+    await outcome.collect(session, executor, runs, lambda run: executor.terminate(run, reason))
     for info in outcome.infos:
         session.say(f"{escape(info.workflow_id)} {info.status.replace('_', ' ')}")
     return outcome

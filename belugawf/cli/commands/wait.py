@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def command(
     session: Session,
-    run: options.OptionalRun = None,
+    run: options.OptionalOpenRun = None,
     target: Annotated[
         str, option("--for", "WHAT", "done, waiting (for a signal), or signal:NAME.")
     ] = "done",

@@ -27,19 +27,25 @@ def command(
     """
     most = options.whole_number(limit, "--limit")
 
-    async def find(executor: DurableExecutor) -> tuple[Sequence[OpenWait], Counter[str]]:
+    async def find(executor: DurableExecutor) -> tuple[Sequence[OpenWait], Counter[str], int]:
         waits = await executor.waiting(limit=most)
-        if most is None:
-            return waits, sentences.count_waits(waits)
-        return waits, await sentences.awaited_by(executor, (wait.signal for wait in waits))
+        if most is None or len(waits) < most:
+            return waits, sentences.count_waits(waits), len(waits)
+        counts = await sentences.awaited_by(executor, (wait.signal for wait in waits))
+        return waits, counts, (await executor.summary()).waits_total
 
-    waits, counts = ((), Counter()) if session.nothing_stored else session.run(find)
+    nothing = session.nothing_stored
+    waits, counts, total = ((), Counter(), 0) if nothing else session.run(find)
     if session.json:
         session.print_json([sentences.wait_json(session, wait, counts) for wait in waits])
     elif waits:
         _print(session, waits, counts)
-    elif session.talk_terminal:
-        session.say("no run waits for a signal")
+    if nothing:
+        session.say_nothing_stored()
+    elif not waits and session.talk_terminal:
+        session.say(f"no run waits for a signal in {escape(session.place)}")
+    elif total > len(waits):
+        session.say(f"these wait longest; there are {total - len(waits):,} more")
 
 
 def _print(session: Session, waits: Sequence[OpenWait], counts: Counter[str]) -> None:
@@ -58,8 +64,8 @@ def _print(session: Session, waits: Sequence[OpenWait], counts: Counter[str]) ->
     ]
     headers = ("RUN", "SIGNAL", "SINCE", "UNTIL", "TYPE", "PROMPT", "ANSWER")
     if not terminal:
-        table(headers, rows, paint=session.paint)
+        table(headers, rows, paint=session.paint, prose=5)
         return
-    table(headers[:-1], [cells[:-1] for cells in rows], paint=session.paint)
+    table(headers[:-1], [cells[:-1] for cells in rows], paint=session.paint, prose=5)
     # Under the table, because a command that is folded cannot be copied.
     STREAMS.write("\nanswer with:\n" + "".join(f"  {cells[-1]}\n" for cells in rows))

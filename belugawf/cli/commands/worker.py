@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from belugawf.cli import exits, options
 from belugawf.cli.follow import drain_on_signals, interrupted_error
+from belugawf.cli.news import telling
 from belugawf.cli.options import Text, option
 from belugawf.cli.render import escape
 from belugawf.cli.session import Interrupted, Session
+from belugawf.cli.starting import require_folder
 from belugawf.cli.streams import STREAMS
+from belugawf.model.errors import WorkflowLoadError, WorkflowNotFoundError
 
 if TYPE_CHECKING:
     from belugawf.executor import DurableExecutor, Hook, Hooks
@@ -36,11 +39,14 @@ def command(
     log = _Log(session)
 
     async def work() -> None:
-        async with session.executor(hooks=[log.hooks()], create=True) as executor:
+        executor = session.executor(hooks=[log.hooks()], create=True)
+        _require_workflows(session, executor)
+        async with executor:
             log.executor = executor
             _say_what_is_driven(session, executor)
             drain_on_signals(session, executor)
-            await executor.work(concurrency=count, grace=limit)
+            async with telling(session, executor):
+                await executor.work(concurrency=count, grace=limit)
 
     with STREAMS.diverted():
         session.run_loop(work())
@@ -51,22 +57,30 @@ def command(
             raise interrupted_error(session, ())
 
 
+def _require_workflows(session: Session, executor: DurableExecutor) -> None:
+    """Raise what is wrong if there is nothing that this worker could ever drive."""
+    catalog = executor.catalog
+    if catalog.workflows:
+        return
+    if catalog.problems:
+        raise WorkflowLoadError(
+            f"no workflow could be loaded: {catalog.problems[0]}",
+            hint="fix that module, then start the worker again",
+        )
+    require_folder(session.settings, "there is no workflow to drive")
+    raise WorkflowNotFoundError(
+        f"there is no workflow to drive in {session.settings.workflows}",
+        hint="make an example with: belugawf init",
+    )
+
+
 def _say_what_is_driven(session: Session, executor: DurableExecutor) -> None:
     catalog = executor.catalog
     for problem in catalog.problems:
         STREAMS.say(f"error: {escape(problem)}")
     names = ", ".join(escape(name) for name in catalog.workflows) or "no workflows"
-    session.say(f"driving {names} {_where(session)}")
-
-
-def _where(session: Session) -> str:
-    settings = session.settings
-    if settings.provider == "default":
-        return f"on {escape(settings.db)}"
-    if settings.provider == "temporal":
-        place = settings.temporal
-        return f"from task queue {escape(place.task_queue)} at {escape(place.host)}"
-    return f"on {escape(settings.provider)}"
+    where = "from" if session.settings.provider == "temporal" else "on"
+    session.say(f"driving {names} {where} {escape(session.place)}")
 
 
 class _Log:

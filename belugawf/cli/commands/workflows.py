@@ -89,7 +89,7 @@ def _print_catalog(session: Session, catalog: Catalog) -> None:
         for definition in catalog.workflows.values()
     ]
     if rows or not session.data_terminal:
-        table(("NAME", "PARAMETERS", "WHAT", "WHERE"), rows, paint=session.paint)
+        table(("NAME", "PARAMETERS", "WHAT", "WHERE"), rows, paint=session.paint, prose=2)
     for problem in catalog.problems:
         STREAMS.say(f"{session.talk_paint('error:', 'red')} {escape(problem)}")
         if problem.traceback and session.verbose:

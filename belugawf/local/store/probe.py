@@ -42,6 +42,13 @@ _NEWEST_IDS = """SELECT DISTINCT workflow_id FROM (
         SELECT workflow_id FROM runs NOT INDEXED ORDER BY key DESC LIMIT :newest
     ) WHERE workflow_id >= :prefix AND workflow_id < :end LIMIT :limit"""
 
+# An index knows the open runs by their ids; no second one has the same.
+_OPEN_IDS = """SELECT workflow_id FROM runs INDEXED BY runs_open
+    WHERE status = 'running' AND workflow_id >= :prefix AND workflow_id < :end LIMIT :limit"""
+# Of each workflow a run that is open, if there is one: read by doctor alone.
+_OPEN_WORKFLOWS = """SELECT DISTINCT workflow FROM runs INDEXED BY runs_by_status
+    WHERE status = 'running' LIMIT ?"""
+
 
 class LocalProbe(Probe):
     """See `Probe`."""
@@ -59,13 +66,19 @@ class LocalProbe(Probe):
             return True
         return _column(settings.db, _BUSY, (to_micros(now),)) == [0]
 
-    def run_ids(self, settings: Place, prefix: str) -> Iterable[str]:
+    def run_ids(self, settings: Place, prefix: str, *, only_open: bool = False) -> Iterable[str]:
         """200 at most."""
         values = {"prefix": prefix, "end": prefix + "\U0010ffff", "limit": _MOST}
+        if only_open:
+            return self._names(settings, _OPEN_IDS, values)
         newest = self._names(settings, _NEWEST_IDS, {**values, "newest": _NEWEST})
         if len(newest) == _MOST:
             return newest
         return list(dict.fromkeys([*newest, *self._names(settings, _IDS, values)]))[:_MOST]
+
+    def open_workflows(self, settings: Place) -> Iterable[str]:
+        """200 at most."""
+        return self._names(settings, _OPEN_WORKFLOWS, (_MOST,))
 
     def awaited_signals(self, settings: Place) -> Iterable[str]:
         """200 at most."""

@@ -8,9 +8,10 @@ each statement. Only counts read a whole index, and nothing else.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from itertools import islice, zip_longest
-from typing import Any
+from typing import Any, Unpack
 
 from belugawf.executor import RunId, TypedRun
 from belugawf.local.file.database import Database
@@ -25,8 +26,9 @@ from belugawf.local.store.histories import (
 )
 from belugawf.local.store.probe import AWAITED_SIGNALS
 from belugawf.local.store.rows import Message, OwnerRow, RunRow, WaitRow
+from belugawf.local.store.selecting import Filters, select
 from belugawf.model import events as e
-from belugawf.model.durations import MICROSECOND_NS, from_micros, to_micros
+from belugawf.model.durations import from_micros, to_micros
 from belugawf.model.errors import RunNotFoundError
 from belugawf.model.history import OpenWork
 
@@ -38,6 +40,13 @@ RUN_COLUMNS = (
     "r.closed_at, r.deadline, r.due_at, l.owned_since"
 )
 _RUNS = f"SELECT {RUN_COLUMNS} FROM runs r LEFT JOIN live l ON l.run = r.key"
+
+# Each unread signal of its name answers one wait of the run, the first one first.
+_UNANSWERED = """(NOT EXISTS (SELECT 1 FROM inbox)
+    OR (SELECT count(*) FROM inbox i
+        WHERE i.run = w.run AND i.kind = 'signal' AND i.name = w.signal)
+    < (SELECT count(*) FROM waits e
+       WHERE e.run = w.run AND e.signal = w.signal AND e.seq <= w.seq))"""
 
 # Which of the runs that can move are looked for; each ends at its limit without sorting.
 _WANTED = """r.status = 'running'
@@ -54,11 +63,6 @@ _MOVABLE_AMONG = f"""SELECT {RUN_COLUMNS}
     FROM json_each(:chosen) c CROSS JOIN runs r ON r.key = c.value LEFT JOIN live l ON l.run = r.key
     WHERE (r.due_at <= :now OR EXISTS (SELECT 1 FROM inbox i WHERE i.run = r.key)) AND {_WANTED}
     ORDER BY r.due_at, r.key LIMIT :limit"""
-
-# How far two filters are counted to find out which of them leaves fewer runs.
-_FEW = 1_000
-# Beyond the last key.
-_NO_KEY = 2**63 - 1
 
 
 class Queries:
@@ -183,107 +187,72 @@ class Queries:
         rows = self._all("SELECT workflow_id FROM runs ORDER BY key DESC LIMIT ?", limit)
         return list(dict.fromkeys(row[0] for row in rows))
 
-    def runs(
-        self,
-        *,
-        status: str | None = None,
-        workflow: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        since: int | None = None,
-        problems: bool = False,
-        limit: int | None = None,
-    ) -> list[RunRow]:
-        """Runs, newest first. `since`: created at or after that instant."""
-        source, key = "runs r NOT INDEXED", "r.key"
-        clauses: list[str] = []
-        values: list[Any] = []
-        for name, value in (labels or {}).items():
-            clauses.append(
-                "EXISTS (SELECT 1 FROM labels WHERE name = ? AND value = ? AND run = r.key)"
-            )
-            values += [name, value]
-        for clause, text in (("r.status = ?", status), ("r.workflow = ?", workflow)):
-            if text is not None:
-                clauses.append(clause)
-                values.append(text)
+    def runs(self, *, limit: int | None = None, **filters: Unpack[Filters]) -> list[RunRow]:
+        """Runs, newest first."""
         with self.database.reading() as db:
-            if since is not None:
-                moment = since // MICROSECOND_NS
-                # A clock that was set back leaves older runs between: `created_at` decides.
-                clauses += ["r.key >= ?", "r.created_at >= ?"]
-                values += [self._first_since(db, moment), moment]
-            if problems:
-                source = "live p INDEXED BY live_problems CROSS JOIN runs r ON r.key = p.run"
-                key = "p.run"
-                clauses.append("p.problem IS NOT NULL")
-            elif labels:
-                name, value = next(iter(labels.items()))
-                source, key = "labels n CROSS JOIN runs r ON r.key = n.run", "n.run"
-                clauses += ["n.name = ?", "n.value = ?"]
-                values += [name, value]
-            elif status is not None and self._is_rarer(db, status, workflow):
-                source = "runs r INDEXED BY runs_by_status"
-            elif workflow is not None:
-                source = "runs r INDEXED BY runs_by_workflow"
+            found = select(db, **filters)
             rows = db.execute(
-                f"SELECT {RUN_COLUMNS} FROM {source} LEFT JOIN live l ON l.run = r.key "
-                f"WHERE {' AND '.join(clauses) or '1'} ORDER BY {key} DESC LIMIT ?",
-                (*values, -1 if limit is None else limit),
+                f"SELECT {RUN_COLUMNS} FROM {found.source} LEFT JOIN live l ON l.run = r.key "
+                f"WHERE {found.where} ORDER BY {found.key} DESC LIMIT ?",
+                (*found.values, -1 if limit is None else limit),
             )
             return [RunRow.of(row) for row in rows]
 
-    def _first_since(self, db: Connection, moment: int) -> int:
-        """The lowest key of the runs that were created at or after that moment."""
-        row = db.execute(
-            "SELECT min(key) FROM runs INDEXED BY runs_by_age WHERE created_at >= ?", (moment,)
-        ).fetchone()
-        return _NO_KEY if row[0] is None else int(row[0])
-
-    def _is_rarer(self, db: Connection, status: str, workflow: str | None) -> bool:
-        """Whether fewer runs have that status than belong to that workflow, as far as counted."""
-        if workflow is None:
-            return True
-        (by_status,) = db.execute(
-            f"SELECT count(*) FROM (SELECT 1 FROM runs WHERE status = ? LIMIT {_FEW})", (status,)
-        ).fetchone()
-        (by_workflow,) = db.execute(
-            f"SELECT count(*) FROM (SELECT 1 FROM runs WHERE workflow = ? LIMIT {_FEW})",
-            (workflow,),
-        ).fetchone()
-        return bool(by_status <= by_workflow)
+    def count_runs(self, *, limit: int, **filters: Unpack[Filters]) -> int:
+        """How many runs `runs` would find; `limit` if there are more."""
+        with self.database.reading() as db:
+            found = select(db, **filters)
+            (count,) = db.execute(
+                f"SELECT count(*) FROM (SELECT 1 FROM {found.source} WHERE {found.where} LIMIT ?)",
+                (*found.values, limit),
+            ).fetchone()
+            return int(count)
 
     def counts(self) -> dict[str, int]:
         """How many runs there are of each status."""
         return dict(self._all("SELECT status, count(*) FROM runs GROUP BY status"))
 
     def waits(
-        self, signal: str | None = None, run: int | None = None, limit: int | None = None
+        self,
+        signal: str | None = None,
+        run: int | None = None,
+        since: int | None = None,
+        limit: int | None = None,
     ) -> list[WaitRow]:
-        """Open waits for signals, longest waiting first; `limit=None` is all of them."""
-        clauses: list[str] = []
+        """Waits for signals that have no answer yet, longest waiting first; `limit=None`: all."""
+        clauses: list[str] = [_UNANSWERED]
         values: list[Any] = []
         # Of both, the run: many runs wait for the same signal.
         for clause, value in (
             ("w.signal = ?" if run is None else "+w.signal = ?", signal),
             ("w.run = ?", run),
+            ("w.since >= ?", to_micros(since)),
         ):
             if value is not None:
                 clauses.append(clause)
                 values.append(value)
         with self.database.reading() as db:
-            return self._waits(db, " AND ".join(clauses) or "1", values, limit)
+            return self._waits(db, " AND ".join(clauses), values, limit)
 
     def count_waits(self) -> int:
-        """How many open waits for signals there are."""
-        return int(self._all("SELECT count(*) FROM waits")[0][0])
+        """How many waits for signals have no answer yet."""
+        return int(self._all(f"SELECT count(*) FROM waits w WHERE {_UNANSWERED}")[0][0])
+
+    def unread_signals(self, run: int) -> Counter[str]:
+        """How many signals of each name the run has not read yet."""
+        rows = self._all("SELECT name FROM inbox WHERE run = ? AND kind = 'signal'", run)
+        return Counter(row[0] for row in rows)
 
     def runs_awaiting(self, signal: str, limit: int) -> list[RunRow]:
-        """Runs that wait for that signal, the longest waiting ones, in order of their keys."""
+        """Runs that wait for that signal and have no answer yet, the longest waiting ones.
+
+        In order of their keys.
+        """
         with self.database.reading() as db:
             return self._rows(
                 db,
-                "WHERE r.key IN (SELECT DISTINCT run FROM waits INDEXED BY waits_by_signal "
-                "WHERE signal = ? LIMIT ?) ORDER BY r.key",
+                "WHERE r.key IN (SELECT DISTINCT run FROM waits w INDEXED BY waits_by_signal "
+                f"WHERE signal = ? AND {_UNANSWERED} LIMIT ?) ORDER BY r.key",
                 (signal, limit),
             )
 

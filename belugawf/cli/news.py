@@ -1,0 +1,91 @@
+"""What a worker tells people while it works: runs that cannot move on, and questions to a person.
+
+Each once. It is read from outside, as the views of other commands are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+from belugawf.cli import sentences
+from belugawf.cli.render import escape
+from belugawf.cli.streams import STREAMS
+from belugawf.host.loops import hidden_task
+from belugawf.model.errors import BelugaError
+
+if TYPE_CHECKING:
+    from belugawf.cli.session import Session
+    from belugawf.executor import DurableExecutor, OpenWait
+
+# A server is asked less often than a file.
+_EVERY_S = {"default": 2.0}
+_SELDOM_S = 30.0
+# Waits that began so long ago are new, if they were not there before.
+_RECENT_S = 120
+# More waits than that at once are counted.
+_SHOWN = 20
+
+
+@asynccontextmanager
+async def telling(session: Session, executor: DurableExecutor) -> AsyncIterator[None]:
+    """Tell of the runs while the body drives them; nothing under --quiet and --json."""
+    if session.quiet:
+        yield
+        return
+    news = _News(session, executor)
+    stop = asyncio.Event()
+    every = _EVERY_S.get(session.settings.provider, _SELDOM_S)
+    task = hidden_task(asyncio.get_running_loop(), _tell_until(news, stop, every))
+    try:
+        yield
+    finally:
+        stop.set()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _tell_until(news: _News, stop: asyncio.Event, every: float) -> None:
+    while not stop.is_set():
+        # If the disk or the server does not answer, the worker itself says so.
+        with suppress(BelugaError):
+            await news.tell()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(every):
+                await stop.wait()
+
+
+class _News:
+    """What has been told already."""
+
+    def __init__(self, session: Session, executor: DurableExecutor) -> None:
+        self._session = session
+        self._executor = executor
+        self._waits: set[tuple[str, str, int]] | None = None
+        self._problems: set[tuple[str, str]] = set()
+
+    async def tell(self) -> None:
+        """Tell what is new."""
+        summary = await self._executor.summary()
+        now: set[tuple[str, str]] = {
+            (info.run_id, sentences.problem_line(info)) for info in summary.attention
+        }
+        for _, line in sorted(now - self._problems):
+            STREAMS.say(f"warning: {line}")
+        self._problems = now
+        found = await self._executor.waiting(since=_RECENT_S)
+        new = [wait for wait in found if self._waits is not None and _key(wait) not in self._waits]
+        more = max(0, len(new) - _SHOWN) if self._waits is not None else summary.waits_total
+        self._waits = {_key(wait) for wait in found}
+        counts = await sentences.awaited_by(self._executor, [wait.signal for wait in new[:_SHOWN]])
+        for wait in new[:_SHOWN]:
+            sentences.say_open_wait(self._session, wait, counts)
+        if more:
+            what = "1 question is" if more == 1 else f"{more:,} questions are"
+            self._session.say(f"{what} open: {escape(self._session.command('waiting'))}")
+
+
+def _key(wait: OpenWait) -> tuple[str, str, int]:
+    return wait.run_id, wait.signal, wait.since
