@@ -87,7 +87,8 @@ def _print_error(error: CommandError) -> None:
     # A configuration names all that is wrong with it, one line each.
     STREAMS.say(f"{paint('error:', 'red')} {escape_lines(error.message)}")
     for candidate in error.extra.get("candidates", ()):
-        STREAMS.say(f"  {escape(candidate)}")
+        if candidate not in error.message:
+            STREAMS.say(f"  {escape(candidate)}")
     if error.hint:
         STREAMS.say(f"{paint('hint:', 'cyan')} {escape(error.hint)}")
 

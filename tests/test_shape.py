@@ -82,6 +82,7 @@ SQL_FILES = {
             "store.histories",
             "store.writing",
             "store.queries",
+            "store.selecting",
             "store.pruning",
             "store.probe",
         ),

@@ -1,13 +1,16 @@
-"""What a signal answers, as far as its sender must know: which question, or none yet."""
+"""Whom a signal is for, and what it answers, as far as its sender must know."""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from belugawf.cli import render
+from belugawf.cli import render, sentences
+from belugawf.cli.naming import find_run, is_run
 from belugawf.cli.render import escape
 from belugawf.cli.streams import STREAMS
+from belugawf.model.errors import SignalNotAwaitedError, UsageError
 from belugawf.model.events import SignalReceived
 from belugawf.model.values import frozen
 
@@ -17,6 +20,66 @@ if TYPE_CHECKING:
 
 # So many events of a history are looked through for the sender's last answer.
 _LOOKED_AT = 1_000
+# So many signals are named.
+_SHOWN = 20
+
+
+async def chosen_runs(
+    session: Session, executor: DurableExecutor, name: str, run: str | None, *, all_runs: bool
+) -> list[RunInfo]:
+    """The runs that the signal is for, as they are before it is sent.
+
+    None if no run is named, and not exactly one is known to wait.
+    """
+    if run is not None:
+        return [await find_run(session, executor, run, beside=name)]
+    waits = await executor.waiting(signal=name, limit=None if all_runs else 2)
+    runs = dict.fromkeys(wait.run_id for wait in waits)
+    if all_runs and not runs:
+        raise await _not_awaited(session, executor, name)
+    return [await executor.describe(run) for run in runs] if all_runs or len(runs) == 1 else []
+
+
+async def send_to_whoever_waits(
+    session: Session, executor: DurableExecutor, sent: Signal, *, drive: bool
+) -> Delivery:
+    """Send to the one run that waits, as the executor finds it; raises if it finds not one."""
+    try:
+        return await executor.signal(None, sent, drive=drive)
+    except SignalNotAwaitedError:
+        raise await _not_awaited(session, executor, sent.name) from None
+
+
+async def _not_awaited(
+    session: Session, executor: DurableExecutor, name: str
+) -> SignalNotAwaitedError:
+    awaited = sorted({wait.signal for wait in await executor.waiting()})
+    message = f"no open run waits for signal {name!r}"
+    if await is_run(executor, name):
+        given = awaited[0] if len(awaited) == 1 else "NAME"
+        command = session.command("signal", given, name)
+        return SignalNotAwaitedError(message, hint=f"{name!r} is a run; did you mean: {command}")
+    if not awaited:
+        return SignalNotAwaitedError(message, hint=f"none waits for any in {session.place}")
+    near = difflib.get_close_matches(name, awaited, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    more = f" and {len(awaited) - _SHOWN} more" if len(awaited) > _SHOWN else ""
+    return SignalNotAwaitedError(
+        message, hint=f"{hint}awaited are: {', '.join(awaited[:_SHOWN])}{more}"
+    )
+
+
+def require_no_question(session: Session, name: str, runs: Sequence[RunInfo]) -> None:
+    """Raise `UsageError` if a signal without a payload would answer a question."""
+    for info in runs:
+        for wait in info.waiting_for:
+            if wait.kind == "signal" and wait.name == name and wait.prompt and not wait.answered:
+                command = sentences.answer(session, name, wait.expected, info.workflow_id)
+                raise UsageError(
+                    f"signal {name!r} answers a question of {info.workflow_id}, and carries no "
+                    f"answer: {wait.prompt}",
+                    hint=f"give the answer (null, if it is none): {command}",
+                )
 
 
 @frozen(kw_only=True)
@@ -53,11 +116,14 @@ class Sent:
         if delivery.duplicate:
             session.say(f"signal {name} was delivered to {run} before; nothing was sent")
             return
-        session.say(f"signal {name} delivered to {run}")
-        if session.json:
-            return  # it has `awaited`
+        signals = [wait for wait in self.run.waiting_for if wait.kind == "signal"]
+        early = not self.awaited and not signals
+        kept = "; it is kept until the code asks for it" if early else ""
+        session.say(f"signal {name} delivered to {run}{kept}")
+        if session.json or early:
+            return  # the JSON has `awaited`
         if not self.awaited:
-            STREAMS.say(f"warning: {run} {self._why_kept(session)}")
+            STREAMS.say(f"warning: {run} {self._why_kept(session, signals)}")
         elif self.wait is not None and self.before is not None:
             asked = f": {escape(self.wait.prompt)}" if self.wait.prompt else ""
             before, since = render.relative(self.before), render.relative(self.wait.since)
@@ -66,9 +132,8 @@ class Sent:
                 f"next wait, which began {since}{asked}"
             )
 
-    def _why_kept(self, session: Session) -> str:
-        """Why the run does not read it now, and what may have been meant."""
-        signals = [wait for wait in self.run.waiting_for if wait.kind == "signal"]
+    def _why_kept(self, session: Session, signals: Sequence[Waiting]) -> str:
+        """Why the run, which waits for these, does not read it now, and what may be meant."""
         if any(wait.name == self.signal for wait in signals):
             return (
                 "has an answer already, and has not read it yet: this one is kept for its next wait"
@@ -81,4 +146,4 @@ class Sent:
         if near:
             command = session.command("signal", near[0], self.run.workflow_id)
             return f"{kept}; did you mean: {escape(command)}"
-        return f"{kept}; awaited now: {escape(', '.join(awaited))}" if awaited else kept
+        return f"{kept}; awaited now: {escape(', '.join(awaited))}"

@@ -12,7 +12,9 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import belugawf
+from belugawf.cli import examples
 from belugawf.cli.options import Text, option
+from belugawf.model.errors import UsageError
 from belugawf.model.values import frozen
 
 # Each command's line in `belugawf --help`: its file in `commands` is imported only when it is
@@ -35,6 +37,14 @@ COMMANDS = {
     "workflows": "List the workflows, and the modules that fail to import.",
     "init": "Write a configuration and an example workflow.",
     "doctor": "Check configuration, modules, database and environment.",
+}
+
+# How `belugawf --help` orders them.
+GROUPS = {
+    "Start and drive": ("run", "resume", "worker"),
+    "Answer and steer": ("waiting", "signal", "cancel", "terminate"),
+    "Look": ("status", "list", "history", "result", "wait", "query"),
+    "Set up and keep": ("init", "workflows", "doctor", "prune"),
 }
 
 
@@ -142,12 +152,33 @@ class LazyGroup(TyperGroup):
         module = import_module(f"belugawf.cli.commands.{cmd_name}")
         # A Typer that has one command, and no callback, is that command.
         only = typer.Typer(rich_markup_mode=None, add_completion=False)
-        only.command(cmd_name, cls=Command)(_with_flags(module.command))
+        only.command(cmd_name, cls=Command, epilog=examples.epilog(cmd_name))(
+            _with_flags(module.command)
+        )
         return typer.main.get_command(only)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        word = args[0]
+        if word not in COMMANDS and not word.startswith("-"):
+            raise _unknown_command(word)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        for title, names in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, COMMANDS[name]) for name in names])
+
+
+def _unknown_command(word: str) -> UsageError:
+    """The error that says what a word may have meant that is no command."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, COMMANDS, n=1)
+    if word in examples.MEANT:
+        hint = f"you may want: {examples.MEANT[word]}"
+    else:
+        hint = f"did you mean {near[0]!r}?" if near else "belugawf --help lists the commands"
+    return UsageError(f"there is no command {word!r:.60}", hint=hint)
 
 
 app = typer.Typer(
@@ -156,6 +187,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples.FIRST_STEPS,
 )
 
 

@@ -45,6 +45,22 @@ _GLOBAL_FLAGS = (
 )
 
 
+# What somebody means who gives a command more words than it takes.
+_BESIDES = {
+    "run": "the input stands after -i, or each parameter after -a: run WORKFLOW -i VALUE",
+    "signal": "what it carries stands after --payload (JSON) or --text; to several runs: --all",
+    "query": "arguments stand after --args, as JSON: belugawf query RUN NAME --args '[1]'",
+    "list": "one run: belugawf status RUN; those of a workflow: belugawf list --workflow NAME",
+    "waiting": "one run: belugawf status RUN",
+    "workflows": "runs of a workflow: belugawf list --workflow NAME",
+    "worker": "it drives every run; only some: belugawf resume RUN",
+    "prune": "a single run cannot be pruned; those of a workflow: --workflow NAME",
+    **dict.fromkeys(
+        ("status", "history", "result", "wait"), "one run at a time; all of them: belugawf list"
+    ),
+}
+
+
 class CommandError(Exception):
     """A command that ends with another exit code than 0, and what it says about it.
 
@@ -113,7 +129,10 @@ def describe_error(error: BaseException) -> CommandError | None:
 
 def _click_error(error: Any) -> CommandError:
     command = error.ctx.command_path if getattr(error, "ctx", None) else "belugawf"
+    word = command.split()[-1]
     hint = f"{command} --help shows what it takes"
+    if "unexpected extra argument" in str(error):
+        hint = _BESIDES.get(word, hint)
     if getattr(error, "option_name", None) in _GLOBAL_FLAGS:
         hint = f"{error.option_name} stands before the command: belugawf {error.option_name} ..."
     message = str(error.format_message()).rstrip(".")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -143,6 +144,7 @@ _SIGNS = {
     "timed_out": ("✗", "x", "red"),
     "cancelled": ("–", "-", "yellow"),
 }
+_OTHERS = "other activities"
 _CLOSED = frozenset({"completed", "failed", "timed_out", "cancelled"})
 
 
@@ -166,6 +168,7 @@ class LiveView:
             emoji=False,
         )
         self._unicode = "utf" in (self._console.encoding or "")
+        self._whole = False
         self._fit()
         self._live: Live = Live(
             console=self._console,
@@ -181,7 +184,9 @@ class LiveView:
         for run in self._runs:
             seen.append((await self._executor.describe(run), await self._executor.activities(run)))
         self._fit()
-        # At the end the command itself says what is waited for, with the answer.
+        # What stays on the screen is whole. The command itself says what is waited for, with the
+        # answer.
+        self._whole = last
         self._live.update(self._draw(seen, waits=not last), refresh=True)
 
     def close(self) -> None:
@@ -207,7 +212,10 @@ class LiveView:
 
         room = max(_FEWEST_LINES, self._console.size.height - _SPARE_LINES)
         lines: list[Any] = []
-        for info, activities in seen:
+        for number, (info, activities) in enumerate(seen):
+            if len(lines) >= room - 1 and number < len(seen) - 1:
+                lines.append(self._line((f"{len(seen) - number:,} more runs", "dim")))
+                break
             share = max(3, (room - len(lines)) // max(1, len(seen)))
             lines += self._draw_run(info, activities, share, waits=waits)
         return Group(*lines[:room])
@@ -217,10 +225,9 @@ class LiveView:
     ) -> list[Any]:
         now = render.now_ns()
         waiting = [w for w in info.waiting_for if w.kind != "activity" and waits]
-        shown, hidden = _most_interesting(activities, room - 1 - len(waiting))
+        shown, counted = _most_interesting(activities, room - 1 - len(waiting))
         lines = [self._head(info, now)]
-        if hidden:
-            lines.append(self._line(("  ", ""), (f"{hidden} more activities", "dim")))
+        lines += [self._counts(name, counts) for name, counts in counted.items()]
         lines += [self._activity(activity, now) for activity in shown]
         lines += [
             self._line(("  ", ""), (sentences.wait_text(self._session, w), "")) for w in waiting
@@ -239,9 +246,21 @@ class LiveView:
             parts.append((f"  {progress_text(info.progress, unicode=self._unicode)}", ""))
         return self._line(*parts)
 
+    def _sign(self, state: str) -> tuple[str, str]:
+        wide, plain, style = _SIGNS.get(state, ("?", "?", ""))
+        return wide if self._unicode else plain, style
+
+    def _counts(self, name: str, counts: Counter[str]) -> Any:
+        parts = [("  ", ""), (escape(name), "")]
+        for state, count in counts.items():
+            sign, style = self._sign(state)
+            parts += [(f" {sign}", style), (f" {count:,}", "")]
+        return self._line(*parts)
+
     def _activity(self, activity: ActivityState, now: int) -> Any:
-        wide, plain, style = _SIGNS.get(activity.state, ("?", "?", ""))
-        parts = [(f"  {wide if self._unicode else plain} ", style), (escape(activity.name), "")]
+        sign, style = self._sign(activity.state)
+        given = None if activity.activity_id == str(activity.seq) else activity.activity_id
+        parts = [(f"  {sign} ", style), (sentences.activity_text(activity.name, given), "")]
         if activity.attempt > 1 or activity.state == "retrying":
             shown = sentences.attempt_text(activity.attempt, activity.max_attempts)
             parts.append((f" {shown}", "yellow"))
@@ -253,19 +272,30 @@ class LiveView:
     def _line(self, *parts: tuple[str, str]) -> Any:
         from rich.text import Text
 
+        if self._whole:
+            return Text.assemble(*parts, overflow="fold")
         return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
 
 
 def _most_interesting(
     activities: Sequence[ActivityState], room: int
-) -> tuple[list[ActivityState], int]:
-    """As many activities as fit, open ones first, in their order; and how many are left out."""
+) -> tuple[list[ActivityState], dict[str, Counter[str]]]:
+    """As many activities as fit, open ones first, in their order; the others, by name and state.
+
+    If even their names do not fit, those of the most activities are counted, and the rest as one.
+    """
     if len(activities) <= max(1, room):
-        return list(activities), 0
-    room = max(1, room - 1)
+        return list(activities), {}
     latest_first = sorted(activities, key=lambda a: (a.state in _CLOSED, -a.seq))
-    chosen = sorted(latest_first[:room], key=lambda a: a.seq)
-    return chosen, len(activities) - len(chosen)
+    names = Counter(activity.name for activity in activities).most_common()
+    lines = min(len(names), max(1, room // 2))
+    chosen = latest_first[: max(1, room - lines)]
+    own_line = {name for name, _ in names[: lines if lines == len(names) else lines - 1]}
+    counted: dict[str, Counter[str]] = {}
+    for activity in latest_first[len(chosen) :]:
+        name = activity.name if activity.name in own_line else _OTHERS
+        counted.setdefault(name, Counter())[activity.state] += 1
+    return sorted(chosen, key=lambda a: a.seq), counted
 
 
 def _activity_time(activity: ActivityState, now: int) -> str:

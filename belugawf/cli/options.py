@@ -70,6 +70,7 @@ Grace: TypeAlias = Annotated[
     Text, option("--grace", "DUR", "Stopping, cut attempts that still run after DUR.")
 ]
 Reason: TypeAlias = Annotated[Text, option("--reason", "TEXT", "Why; kept in the history.")]
+By: TypeAlias = Annotated[Text, option("--by", "WHO", "Who asks; you, unless given.")]
 Yes: TypeAlias = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
 
 

@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from belugawf.cli import exits, render
 from belugawf.cli.render import escape, moment, short_duration
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from belugawf.executor import ActivityState, DurableExecutor, OpenWait, Owner, RunInfo, Waiting
 
 _FRAME = r'^\s*File "(?P<path>[^"]+)", line \d+'
+
+
+# More activities than that are counted.
+_MOST_ACTIVITIES = 10
 
 
 # -- waits ---------------------------------------------------------------------------------------
@@ -74,11 +78,30 @@ def wait_text(session: Session, wait: Waiting) -> str:
     if wait.kind == "timer":
         return f"sleeping {name}{bound}"
     if wait.kind == "activity":
+        name = activity_text(wait.name, wait.id)
         if wait.state == "retrying":
             retry = "" if wait.until is None else f", next try {render.relative(wait.until)}"
             return f"activity {name} to be tried again{attempts(wait)}{retry}{last_error(wait)}"
         return f"activity {name}{attempts(wait)}"
+    if wait.answered:
+        return f"signal {name} has been sent, and is not read yet"
     return f"waiting for {wait.kind} {name}{bound}"
+
+
+def activity_text(name: str, given_id: str | None) -> str:
+    """An activity's name, with the id that it was given: "load (order-17)"."""
+    return f"{escape(name)} ({escape(given_id)})" if given_id else escape(name)
+
+
+def count_activities(activities: Iterable[tuple[str, str]]) -> list[str]:
+    """Pairs of name and state as "load: 194 completed, 6 failed"."""
+    states: dict[str, Counter[str]] = {}
+    for name, state in activities:
+        states.setdefault(name, Counter())[state.replace("_", " ")] += 1
+    return [
+        f"{escape(name)}: " + ", ".join(f"{count:,} {state}" for state, count in counts.items())
+        for name, counts in states.items()
+    ]
 
 
 def attempts(wait: Waiting) -> str:
@@ -102,16 +125,33 @@ def say_waits(session: Session, info: RunInfo, waiting_runs: Mapping[str, int]) 
         command = escape(session.command("worker"))
         session.say(f"{escape(info.workflow_id)}: {escape(info.unattended)}; start one: {command}")
         return
-    for wait in info.waiting_for:
+    shown, rest = most_waits(info)
+    for wait in shown:
         line = f"{escape(info.workflow_id)}: {wait_text(session, wait)}"
-        if wait.kind == "signal":
+        if wait.kind == "signal" and not wait.answered:
             run = info.workflow_id if waiting_runs.get(wait.name, 0) > 1 else None
             line += f": {answer(session, wait.name, wait.expected, run)}"
-        elif wait.kind in ("timer", "activity"):
+        elif wait.kind != "child" and wait is shown[-1] and not rest:
             line += f": {resume_command(session, info)}"
         session.say(line)
-        if wait.prompt:
+        if wait.prompt and not wait.answered:
             session.say(f"  {escape(wait.prompt)}")
+    for number, line in enumerate(rest, 1):
+        command = f": {resume_command(session, info)}" if number == len(rest) else ""
+        session.say(f"{escape(info.workflow_id)}: activities of {line}{command}")
+
+
+def most_waits(info: RunInfo) -> tuple[list[Waiting], list[str]]:
+    """What a run waits for, as much as fits on a screen; the activities beyond it, counted."""
+    others = [wait for wait in info.waiting_for if wait.kind != "activity"]
+    activities = [wait for wait in info.waiting_for if wait.kind == "activity"]
+    if len(activities) <= _MOST_ACTIVITIES:
+        return list(info.waiting_for), []
+    # Those that have failed say more than the others.
+    first = sorted(activities, key=lambda wait: (wait.error is None, wait.since))
+    shown, rest = first[:_MOST_ACTIVITIES], first[_MOST_ACTIVITIES:]
+    counted = count_activities((wait.name, f"more {wait.state or 'open'}") for wait in rest)
+    return [*others, *shown], counted
 
 
 def say_open_wait(session: Session, wait: OpenWait, waiting_runs: Mapping[str, int]) -> None:
@@ -136,6 +176,19 @@ def resume_command(session: Session, info: RunInfo) -> str:
     return escape(session.command("resume", info.workflow_id))
 
 
+# What comes to a run from outside, as its history has it.
+Message: TypeAlias = ev.SignalReceived | ev.CancelRequested | ev.WorkflowTerminated
+# So many events of a history are looked through for them.
+_LOOKED_AT = 1_000
+
+
+async def messages_of(executor: DurableExecutor, info: RunInfo) -> list[Message]:
+    """The signals and requests that are among the last events of a run."""
+    begin = max(0, info.history_length - _LOOKED_AT)
+    events = await executor.history(info.run_id, after=begin or None)
+    return [event for event in events if isinstance(event, Message)]
+
+
 # -- events -------------------------------------------------------------------------------------
 
 
@@ -145,19 +198,22 @@ class EventFormatter:
     def __init__(self, session: Session, *, waits: bool = False) -> None:
         self._session = session
         self._waits = waits
-        # Name, most attempts, and when it was scheduled.
+        # Name and id, most attempts, and when it was scheduled.
         self._scheduled: dict[int, tuple[str, int, int]] = {}
 
     def remember(self, activity: ActivityState) -> None:
         """An activity that was scheduled before the first event that comes."""
-        self._scheduled[activity.seq] = activity.name, activity.max_attempts, activity.since
+        given = None if activity.activity_id == str(activity.seq) else activity.activity_id
+        shown = activity_text(activity.name, given)
+        self._scheduled[activity.seq] = shown, activity.max_attempts, activity.since
 
     def format(self, event: ev.Event) -> str | None:
         """One line, `None` for what is not worth one."""
         match event:
             case ev.ActivityScheduled():
-                self._scheduled[event.seq] = event.name, event.max_attempts, event.time
-                return f"{escape(event.name)} started"
+                shown = activity_text(event.name, event.activity_id)
+                self._scheduled[event.seq] = shown, event.max_attempts, event.time
+                return f"{shown} started"
             case ev.ActivityCompleted():
                 return f"{self.name(event.seq)} done{self._took(event)}"
             case ev.AttemptFailed():
@@ -190,7 +246,7 @@ class EventFormatter:
     def name(self, seq: int) -> str:
         """The name of the activity that has this number."""
         scheduled = self._scheduled.get(seq)
-        return f"activity {seq}" if scheduled is None else escape(scheduled[0])
+        return f"activity {seq}" if scheduled is None else scheduled[0]
 
     def _attempt(self, seq: int, attempt: int) -> str:
         scheduled = self._scheduled.get(seq)

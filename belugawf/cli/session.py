@@ -126,6 +126,12 @@ class Session:
             return f"task queue {where.task_queue} at {where.host}"
         return settings.provider
 
+    def _how_to_begin(self) -> str:
+        start = f"start one with: {self.command('run')}"
+        if not self.seems_misplaced:
+            return start
+        return f"name another database with --db, or its folder with -C; or {start}"
+
     @property
     def seems_misplaced(self) -> bool:
         """Whether a missing database looks like a mistake: somebody named it, or nothing else that
@@ -170,7 +176,7 @@ class Session:
         if not create and self.nothing_stored:
             raise RunNotFoundError(
                 f"there is no run yet: {self.settings.db} does not exist",
-                hint=f"start one with: {self.command('run')}",
+                hint=self._how_to_begin(),
             )
 
         async def entered() -> T:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from belugawf.cli import layout, render, sentences
 from belugawf.cli.render import STATUS_STYLES, escape, json_line, progress_text
 from belugawf.cli.streams import STREAMS
+from belugawf.model import events as ev
 
 if TYPE_CHECKING:
     from belugawf.cli.render import Paint
+    from belugawf.cli.sentences import Message
     from belugawf.cli.session import Session
     from belugawf.executor import RunInfo
+
+# Of more signals the last ones are shown, and so much of what each carries.
+_SHOWN_SIGNALS = 10
+_SHOWN_PAYLOAD = 500
+
+# More things that a run waits for are counted in a note.
+_NAMED_WAITS = 5
 
 
 def table(
@@ -90,16 +100,30 @@ def _note(info: RunInfo) -> str:
         return f"problem: {escape(info.problem.code)}"
     if info.error is not None:
         return escape(info.error.type)
-    waits = ", ".join(f"{wait.kind} {escape(wait.name)}" for wait in info.waiting_for)
+    waits = ", ".join(
+        f"{wait.kind} {escape(wait.name)}{' (sent)' if wait.answered else ''}"
+        for wait in info.waiting_for
+        if wait.kind != "activity" or len(info.waiting_for) <= _NAMED_WAITS
+    )
+    if len(info.waiting_for) > _NAMED_WAITS:
+        names = Counter(wait.name for wait in info.waiting_for if wait.kind == "activity")
+        counted = (f"{count} x {escape(name)}" for name, count in names.items())
+        waits = ", ".join(part for part in (waits, *counted) if part)
     if info.owner is not None and info.owner.alive:
         return f"driven, {waits}" if waits else "driven"
     return f"waits for {waits}" if waits else ""
 
 
 def run_rows(
-    session: Session, info: RunInfo, waiting_runs: Mapping[str, int]
+    session: Session,
+    info: RunInfo,
+    waiting_runs: Mapping[str, int],
+    messages: Sequence[Message] = (),
 ) -> list[tuple[str, str]]:
-    """One run: its state, the reason for it, and the command that continues it."""
+    """One run: its state, the reason for it, and the command that continues it.
+
+    `messages` are those of its events that came from outside.
+    """
 
     def at(instant: int) -> str:
         return render.moment(instant, session.data_terminal)
@@ -122,12 +146,44 @@ def run_rows(
         rows.append(("progress", progress_text(info.progress)))
     if info.cancel_requested and info.open:
         rows.append(("cancel", "requested; it is cleaning up"))
+    rows += _message_rows(session, info, messages)
     rows += _ending_rows(info)
     if info.open:
         rows += _waiting_rows(session, info, waiting_runs)
         rows += _holding_rows(info)
         rows += _next_rows(session, info)
     return rows
+
+
+def _message_rows(
+    session: Session, info: RunInfo, messages: Sequence[Message]
+) -> list[tuple[str, str]]:
+    """What came from outside: signals, a cancellation, the end; who sent it, when, and why."""
+    rows = []
+    signals = [event for event in messages if isinstance(event, ev.SignalReceived)]
+    hidden = len(signals) - _SHOWN_SIGNALS
+    if hidden > 0:
+        history = session.command("history", info.workflow_id)
+        rows.append(("signal", f"{hidden:,} earlier ones: {escape(history)}"))
+    for event in [*signals[-_SHOWN_SIGNALS:], *(m for m in messages if m not in signals)]:
+        who = f" by {escape(event.sender)}" if event.sender else ""
+        when = render.moment(event.time, session.data_terminal)
+        if isinstance(event, ev.SignalReceived):
+            unread = "; the code never read it" if event.unread else ""
+            text = f"{escape(event.name)} sent{who} {when}: {_payload_text(event.payload)}{unread}"
+            rows.append(("signal", text))
+        else:
+            what = "cancelled" if isinstance(event, ev.CancelRequested) else "terminated"
+            why = f": {escape(event.reason)}" if event.reason else ""
+            rows.append((what, f"{who.removeprefix(' ')} {when}{why}".lstrip()))
+    return rows
+
+
+def _payload_text(payload: str) -> str:
+    shown = escape(payload)
+    if len(shown) <= _SHOWN_PAYLOAD:
+        return shown
+    return f"{shown[:_SHOWN_PAYLOAD]}... ({len(shown):,} characters; history --full has all)"
 
 
 def _ending_rows(info: RunInfo) -> list[tuple[str, str]]:
@@ -148,23 +204,27 @@ def _waiting_rows(
 ) -> list[tuple[str, str]]:
     terminal = session.data_terminal
     rows = []
-    for wait in info.waiting_for:
+    shown, rest = (info.waiting_for, []) if not terminal else sentences.most_waits(info)
+    for wait in shown:
         since = f" since {render.moment(wait.since, terminal)}"
         until = "" if wait.until is None else f" until {render.moment(wait.until, terminal)}"
-        text = f"{wait.kind} {escape(wait.name)}{sentences.attempts(wait)}{since}"
+        name = sentences.activity_text(wait.name, wait.id)
+        text = f"{wait.kind} {name}{sentences.attempts(wait)}{since}"
         if wait.kind == "activity":
             if wait.state == "retrying" and wait.until is not None:
                 text += f"; next try {render.moment(wait.until, terminal)}"
             text += sentences.last_error(wait)
         else:
             text += until
+        if wait.answered:
+            text += "; it has been sent, and is not read yet"
         rows.append(("waits for", text))
-        if wait.prompt:
+        if wait.prompt and not wait.answered:
             rows.append(("asks", escape(wait.prompt)))
-        if wait.kind == "signal" and info.problem is None:
+        if wait.kind == "signal" and info.problem is None and not wait.answered:
             run = info.workflow_id if waiting_runs.get(wait.name, 0) > 1 else None
             rows.append(("answer", sentences.answer(session, wait.name, wait.expected, run)))
-    return rows
+    return rows + [("waits for", f"activities of {line}") for line in rest]
 
 
 def _holding_rows(info: RunInfo) -> list[tuple[str, str]]:
@@ -191,7 +251,8 @@ def _next_rows(session: Session, info: RunInfo) -> list[tuple[str, str]]:
     now = render.now_ns()
     waits = [w.until for w in info.waiting_for if w.kind == "timer" or w.state == "retrying"]
     sleeping = info.waiting_for and all(
-        wait.kind == "signal" or (wait.until is not None and wait.until > now)
+        (wait.kind == "signal" and not wait.answered)
+        or (wait.until is not None and wait.until > now)
         for wait in info.waiting_for
     )
     command = sentences.resume_command(session, info)

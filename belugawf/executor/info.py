@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import field, fields
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
-from belugawf.model.durations import format_instant
+from belugawf.model.durations import Duration, format_instant
 from belugawf.model.errors import BelugaError, Failure
 from belugawf.model.values import frozen
 
@@ -40,9 +40,9 @@ class Waiting:
     `kind` is signal, timer, activity or child; `name` the signal's or activity's name, the
     duration's text of a timer. `until` is `None` if nothing bounds the wait. For activities:
     `attempt` (from 1) of `max_attempts` (0: without limit), `state` "running" or "retrying" (then
-    `until` is when the next attempt starts), `error` the last failure. For signals: `prompt`,
-    `expected` (the payload's type, for people), `answered` if a signal for it was sent and not
-    read yet.
+    `until` is when the next attempt starts), `error` the last failure, `id` the one it was given
+    (`None`: its number). For signals: `prompt`, `expected` (the payload's type, for people),
+    `answered` if a signal for it was sent and not read yet.
     """
 
     kind: str
@@ -56,11 +56,12 @@ class Waiting:
     prompt: str | None = None
     expected: str | None = None
     answered: bool | None = None
+    id: str | None = None
     seq: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As in CLI.md's `waiting_for`: kind, name, since, until, attempt, and what is known."""
-        extras = ("max_attempts", "state", "error", "prompt", "expected", "answered")
+        extras = ("max_attempts", "state", "error", "prompt", "expected", "answered", "id")
         unknown = {name for name in extras if getattr(self, name) is None}
         return _as_json(self, without={"seq", *unknown})
 
@@ -228,6 +229,15 @@ class Pruned:
             "file_bytes": self.file_bytes,
             "free_bytes": self.free_bytes,
         }
+
+
+class RunFilters(TypedDict, total=False):
+    """Which runs `list` finds; `None` is any."""
+
+    status: str | None
+    workflow: str | None
+    labels: Mapping[str, str] | None
+    since: Duration | None
 
 
 @frozen(kw_only=True)

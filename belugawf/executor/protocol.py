@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, Unpack, runtime_checkable
 
 from belugawf.executor.info import (
     ActivityState,
@@ -12,6 +12,7 @@ from belugawf.executor.info import (
     OpenWait,
     Owner,
     Pruned,
+    RunFilters,
     RunInfo,
     Summary,
 )
@@ -79,10 +80,14 @@ class DurableExecutor(Protocol):
         """The answer of the run's query `name`; raises `QueryNotFoundError`. Changes nothing."""
 
     async def cancel(
-        self, run: str, reason: str | None = None, *, drive: bool = True
-    ) -> RunInfo: ...
+        self, run: str, reason: str | None = None, *, by: str | None = None, drive: bool = True
+    ) -> RunInfo:
+        """Ask the run to stop and clean up. `by` is who asks, kept in the history by `default`."""
 
-    async def terminate(self, run: str, reason: str | None = None) -> RunInfo: ...
+    async def terminate(
+        self, run: str, reason: str | None = None, *, by: str | None = None
+    ) -> RunInfo:
+        """End the run at once, without its code; `by` as for `cancel`."""
 
     async def resume(
         self,
@@ -139,15 +144,7 @@ class DurableExecutor(Protocol):
     ) -> Sequence[RunInfo]:
         """Newest first; `limit=None` is all of them."""
 
-    async def count(
-        self,
-        *,
-        status: str | None = None,
-        workflow: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        since: Duration | None = None,
-        limit: int,
-    ) -> int:
+    async def count(self, *, limit: int, **filters: Unpack[RunFilters]) -> int:
         """How many runs `list` would find; `limit` if there are more."""
 
     async def waiting(

@@ -50,6 +50,7 @@ def _activity_wait(activity: OpenActivity) -> Waiting:
         max_attempts=activity.options.retry.max_attempts,
         state="running" if activity.retry_at is None else "retrying",
         error=activity.last_error,
+        id=scheduled.activity_id or None,
         seq=scheduled.seq,
     )
 

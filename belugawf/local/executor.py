@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from belugawf.executor.base import (
     DEFAULT_IDLE_WAIT,
@@ -29,6 +29,7 @@ from belugawf.executor.info import (
     OpenWait,
     Owner,
     Pruned,
+    RunFilters,
     RunId,
     RunInfo,
     Summary,
@@ -226,17 +227,21 @@ class LocalExecutor(ExecutorBase[RunRow, _Snapshot, Driving]):
             hint = f"awaited are: {', '.join(awaited)}"
         raise SignalNotAwaitedError(f"no open run waits for signal {signal!r}", hint=hint)
 
-    async def cancel(self, run: str, reason: str | None = None, *, drive: bool = True) -> RunInfo:
+    async def cancel(
+        self, run: str, reason: str | None = None, *, by: str | None = None, drive: bool = True
+    ) -> RunInfo:
         row, store = self._resolve(run), self._store
         sent, _ = await self._driving.lane.write(
-            lambda: store.send(row.key, "cancel", payload=reason)
+            lambda: store.send(row.key, "cancel", payload=reason, sender=by)
         )
         await self._move_on(sent, drive)
         return await self._listed(row)
 
-    async def terminate(self, run: str, reason: str | None = None) -> RunInfo:
+    async def terminate(
+        self, run: str, reason: str | None = None, *, by: str | None = None
+    ) -> RunInfo:
         store, key = self._store, self._resolve(run).key
-        row, owner = await self._driving.lane.write(lambda: store.terminate(key, reason, None))
+        row, owner = await self._driving.lane.write(lambda: store.terminate(key, reason, by))
         self._driving.wake(owner)
         return self._viewer.listed(row)
 
@@ -317,17 +322,13 @@ class LocalExecutor(ExecutorBase[RunRow, _Snapshot, Driving]):
         )
         return [self._viewer.listed(row) for row in rows]
 
-    async def count(
-        self,
-        *,
-        status: str | None = None,
-        workflow: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        since: Duration | None = None,
-        limit: int,
-    ) -> int:
+    async def count(self, *, limit: int, **filters: Unpack[RunFilters]) -> int:
         return self._store.count_runs(
-            status=status, workflow=workflow, labels=labels, since=self._ago(since), limit=limit
+            status=filters.get("status"),
+            workflow=filters.get("workflow"),
+            labels=filters.get("labels"),
+            since=self._ago(filters.get("since")),
+            limit=limit,
         )
 
     def _ago(self, since: Duration | None) -> int | None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import WorkflowQueryFailedError
@@ -29,6 +29,7 @@ from belugawf.executor.info import (
     OpenWait,
     Owner,
     Pruned,
+    RunFilters,
     RunInfo,
     Summary,
 )
@@ -247,7 +248,9 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
         hint = f"awaited are: {awaited}" if awaited else "no open run waits for a signal"
         raise SignalNotAwaitedError(f"no open run waits for signal {signal!r}", hint=hint)
 
-    async def cancel(self, run: str, reason: str | None = None, *, drive: bool = True) -> RunInfo:
+    async def cancel(
+        self, run: str, reason: str | None = None, *, by: str | None = None, drive: bool = True
+    ) -> RunInfo:
         name = await self._find(run)
         if not (await self._read(name)).info.open:
             raise ended(name)
@@ -255,7 +258,9 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
         await self._move_on(name, drive)
         return await self._listed(name)
 
-    async def terminate(self, run: str, reason: str | None = None) -> RunInfo:
+    async def terminate(
+        self, run: str, reason: str | None = None, *, by: str | None = None
+    ) -> RunInfo:
         name = await self._find(run)
         await self._server.terminate(name, reason)
         return await self._listed(name)
@@ -315,43 +320,13 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
         since: Duration | None = None,
         limit: int | None = 20,
     ) -> Sequence[RunInfo]:
-        runs = await self._newest(status, workflow, labels, since, limit)
+        runs = await _newest(
+            self._server, limit, status=status, workflow=workflow, labels=labels, since=since
+        )
         return [snapshot.info for snapshot in await self._read_many(runs)]
 
-    async def count(
-        self,
-        *,
-        status: str | None = None,
-        workflow: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        since: Duration | None = None,
-        limit: int,
-    ) -> int:
-        return len(await self._newest(status, workflow, labels, since, limit))
-
-    async def _newest(
-        self,
-        status: str | None,
-        workflow: str | None,
-        labels: Mapping[str, str] | None,
-        since: Duration | None,
-        limit: int | None,
-    ) -> Sequence[RunName]:
-        conditions = []
-        if status is not None:
-            conditions.append(f"ExecutionStatus = {quoted(QUERY_WORDS.get(status, status))}")
-        if workflow is not None:
-            conditions.append(f"WorkflowType = {quoted(workflow)}")
-        if since is not None:
-            moment = time.time_ns() - nanoseconds(since)
-            conditions.append(f"StartTime >= '{format_instant(moment)}'")
-        labelled = (labels or {}).items()
-        found = await self._server.newest(
-            " AND ".join(conditions),
-            limit=limit,
-            wanted=lambda info: labelled <= labels_of(info).items(),
-        )
-        return [RunName.of(info) for info in found]
+    async def count(self, *, limit: int, **filters: Unpack[RunFilters]) -> int:
+        return len(await _newest(self._server, limit, **filters))
 
     async def waiting(
         self,
@@ -454,3 +429,25 @@ def _typed_waits(described: DescribeWorkflowExecutionResponse, signal: str) -> l
         for wait in waits
         if wait["signal"] == signal
     ]
+
+
+async def _newest(
+    server: Server, limit: int | None, **filters: Unpack[RunFilters]
+) -> Sequence[RunName]:
+    """The newest runs that pass the filters; `limit=None` is all of them."""
+    status, workflow = filters.get("status"), filters.get("workflow")
+    labels, since = filters.get("labels") or {}, filters.get("since")
+    conditions = []
+    if status is not None:
+        conditions.append(f"ExecutionStatus = {quoted(QUERY_WORDS.get(status, status))}")
+    if workflow is not None:
+        conditions.append(f"WorkflowType = {quoted(workflow)}")
+    if since is not None:
+        moment = time.time_ns() - nanoseconds(since)
+        conditions.append(f"StartTime >= '{format_instant(moment)}'")
+    found = await server.newest(
+        " AND ".join(conditions),
+        limit=limit,
+        wanted=lambda info: labels.items() <= labels_of(info).items(),
+    )
+    return [RunName.of(info) for info in found]

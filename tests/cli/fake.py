@@ -214,14 +214,18 @@ class FakeExecutor:
             raise QueryNotFoundError(f"there is no query {name!r}")
         return self.answers[name]
 
-    async def cancel(self, run: str, reason: str | None = None, *, drive: bool = True) -> RunInfo:
+    async def cancel(
+        self, run: str, reason: str | None = None, *, by: str | None = None, drive: bool = True
+    ) -> RunInfo:
         info = self._find(run)
         if not info.open:
             raise RunEndedError(f"run {info.workflow_id} has ended")
         self.calls.append(("cancel", {"run": run, "reason": reason}))
         return info
 
-    async def terminate(self, run: str, reason: str | None = None) -> RunInfo:
+    async def terminate(
+        self, run: str, reason: str | None = None, *, by: str | None = None
+    ) -> RunInfo:
         info = self._find(run)
         if not info.open:
             raise RunEndedError(f"run {info.workflow_id} has ended")

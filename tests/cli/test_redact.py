@@ -106,7 +106,7 @@ def check_what_is_shown(project: Project) -> None:
     assert project.cli("status", "c", "--json").json["input"] == {"api_token": "***"}
     assert project.cli("list", "--label", "password=lab-555", "--json").json
     clean(project.cli("signal", "later", "c", "--no-resume", "--json"))
-    clean(project.cli("signal", "go", "c", "--json"))
+    clean(project.cli("signal", "go", "c", "--payload", "null", "--json"))
     whole = {"session": {"Password": "pass-99999", "n": 1}, "echo": "tok-12345"}
     assert project.cli("result", "c", "--json").json == whole
     assert project.cli("status", "c", "--json").json["result"] == {

@@ -9,7 +9,7 @@ from belugawf.cli import options
 from belugawf.cli.follow import interrupted_error
 from belugawf.cli.messages import Elsewhere, Outcome, warned
 from belugawf.cli.render import escape
-from belugawf.cli.session import Session
+from belugawf.cli.session import Session, os_user
 from belugawf.cli.streams import STREAMS
 from belugawf.model.errors import AmbiguousRunError, RunNotFoundError
 
@@ -21,25 +21,35 @@ _SHOWN = 20
 
 
 def command(
-    session: Session, runs: options.OptionalOpenRuns = None, reason: options.Reason = None
+    session: Session,
+    runs: options.OptionalOpenRuns = None,
+    reason: options.Reason = None,
+    by: options.By = None,
 ) -> None:
     """Ask runs to stop and clean up.
 
     Without RUN: the only open run. Ends with 0 once the request is on disk.
     """
     with STREAMS.diverted():
-        outcome = session.run(lambda e: _cancel(session, e, runs, reason))
+        outcome = session.run(lambda e: _cancel(session, e, runs, reason, by))
         if session.interrupted is not None and any(info.open for info in outcome.infos):
             raise interrupted_error(session, outcome.infos)
         outcome.finish(session)
 
 
 async def _cancel(
-    session: Session, executor: DurableExecutor, runs: Sequence[str] | None, reason: str | None
+    session: Session,
+    executor: DurableExecutor,
+    runs: Sequence[str] | None,
+    reason: str | None,
+    by: str | None,
 ) -> Outcome:
+    by = os_user() if by is None else by
     targets = runs or [await _only_open_run(session, executor)]
     outcome = Outcome()
-    await outcome.collect(session, executor, targets, lambda run: executor.cancel(run, reason))
+    await outcome.collect(
+        session, executor, targets, lambda run: executor.cancel(run, reason, by=by)
+    )
     mine: list[str] = []
     others: list[Elsewhere] = []
     for info in outcome.infos:

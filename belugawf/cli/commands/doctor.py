@@ -7,20 +7,13 @@ checked on its own, so that one broken part does not hide the others.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
-from belugawf.cli import exits
+from belugawf.cli import checks, layout
 from belugawf.cli.exits import CommandError
 from belugawf.cli.render import escape
 from belugawf.cli.session import Session
 from belugawf.cli.streams import STREAMS
-from belugawf.model.errors import BelugaError, ConfigurationError
 from belugawf.probe import FAIL, OK, WARN, Finding, probe_of
-
-if TYPE_CHECKING:
-    from belugawf.config import Settings
-    from belugawf.executor import DurableExecutor, Owner
 
 _STYLES = {OK: "green", WARN: "yellow", FAIL: "red"}
 
@@ -41,13 +34,15 @@ def command(session: Session) -> None:
 
 def _print(session: Session, finding: Finding) -> None:
     state = session.paint(finding.state.ljust(4), _STYLES[finding.state])
-    line = f"{state}  {finding.check}: {escape(finding.message)}"
-    if finding.fix:
-        line += f"; {escape(finding.fix)}"
     if not session.data_terminal:
         cells = (finding.state, finding.check, finding.message, finding.fix or "")
-        line = "\t".join(escape(cell) for cell in cells)
-    STREAMS.write(line + "\n")
+        STREAMS.write("\t".join(escape(cell) for cell in cells) + "\n")
+        return
+    lines = [f"{state}  {finding.check}: {escape(finding.message)}"]
+    if finding.fix:
+        lines.append(f"      fix: {escape(finding.fix)}")
+    width = layout.columns(STREAMS.data)
+    STREAMS.write("".join(layout.fit(line, width, indent=6) + "\n" for line in lines))
 
 
 def _finish(session: Session, findings: Sequence[Finding]) -> None:
@@ -70,90 +65,24 @@ def _finish(session: Session, findings: Sequence[Finding]) -> None:
 def _examine(session: Session) -> Iterator[Finding]:
     # The default provider's: it is part of every installation, whatever the configuration says.
     yield probe_of("default").system()
-    settings, finding = _configuration(session)
+    settings, finding = checks.check_configuration(session)
     yield finding
-    yield _packages()
+    yield from checks.check_environment()
+    yield checks.check_packages()
     if settings is None:
         return
-    yield from _modules(settings)
+    catalog = checks.load_catalog(settings)
+    if isinstance(catalog, Finding):
+        yield catalog
+    else:
+        yield from checks.check_modules(settings, catalog)
+        yield from checks.check_default_workflow(settings, catalog)
     probe = probe_of(settings.provider)
     yield from probe.checks(settings)
-    yield from _provider(session)
+    if session.nothing_stored and session.seems_misplaced:
+        fix = "name the right one with --db, or its folder with -C"
+        yield Finding("place", WARN, f"{settings.db} does not exist", fix)
+    yield from checks.check_provider(session)
     yield from probe.checks_in_use(settings)
-
-
-def _packages() -> Finding:
-    for module, purpose in (
-        ("typer", "the command line"),
-        ("rich", "tables and the live view"),
-        ("sqlite_utils", "exports and migrations"),
-        ("yaml", "the configuration file"),
-    ):
-        if find_spec(module) is None:
-            return Finding(
-                "packages", FAIL, f"{module} is missing ({purpose})", "pip install belugawf"
-            )
-    return Finding("packages", OK, "all are installed")
-
-
-def _configuration(session: Session) -> tuple[Settings | None, Finding]:
-    try:
-        settings = session.settings
-    except BelugaError as error:
-        code = error.exit_code if isinstance(error, ConfigurationError) else exits.NOT_LOADED
-        return None, Finding("configuration", FAIL, error.message, error.hint, code)
-    source = settings.source
-    return settings, Finding(
-        "configuration", OK, str(source) if source else "no file; the defaults hold"
-    )
-
-
-def _modules(settings: Settings) -> Iterator[Finding]:
-    from belugawf.authoring.loader import Catalog
-
-    # Not through an executor: a provider that is missing says nothing about modules.
-    catalog = Catalog.from_folder(settings.workflows)
-    for problem in catalog.problems:
-        yield Finding("modules", FAIL, str(problem), "fix or remove that module", exits.NOT_LOADED)
-    folder = settings.workflows
-    if catalog.workflows:
-        count = len(catalog.workflows)
-        names = f"{count} workflow{'s' if count != 1 else ''}"
-        yield Finding("modules", OK, f"{names} in {folder}")
-    elif not catalog.problems:
-        yield Finding(
-            "modules", WARN, f"no workflow in {folder}", "make an example with: belugawf init"
-        )
-
-
-def _provider(session: Session) -> Iterator[Finding]:
-    settings = session.settings
-    name = settings.provider
-
-    async def ask(executor: DurableExecutor) -> Sequence[Owner] | None:
-        if name == "temporal":
-            return await executor.workers()
-        await executor.summary()
-        return None
-
-    if session.nothing_stored:
-        yield Finding("provider", OK, "default; the first run creates its database")
-        return
-    try:
-        workers = session.run(ask)
-    except BelugaError as error:
-        yield Finding("provider", FAIL, f"{name}: {error.message}", error.hint, error.exit_code)
-        return
-    if workers is None:
-        yield Finding("provider", OK, f"{name} answers")
-        return
-    place = settings.temporal
-    where = f"{place.host}, namespace {place.namespace}"
-    yield Finding("provider", OK, f"temporal answers at {where}")
-    queue = f"task queue {place.task_queue}"
-    if workers:
-        who = ", ".join(f"{worker.pid}@{worker.host}" for worker in workers)
-        yield Finding("workers", OK, f"{queue} is polled by {who}")
-    else:
-        fix = f"start one: {session.command('worker')}"
-        yield Finding("workers", WARN, f"nobody polls {queue}", fix)
+    if not isinstance(catalog, Finding):
+        yield from checks.check_open_workflows(session, catalog)

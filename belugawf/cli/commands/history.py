@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from belugawf.model.events import Event
 
 _FOLLOW_EVERY_S = 0.25
+# What a signal carries is shown without --full if it is no longer than this.
+_SHORT = 60
 
 
 def command(
@@ -40,6 +42,7 @@ def command(
 
     try:
         session.run(show)
+        printer.begin()
     finally:
         # Also after Ctrl-C: an array that was started must end.
         printer.close()
@@ -71,9 +74,16 @@ class _JsonPrinter:
     def print(self, event: Event) -> None:
         from belugawf.model.events import to_json
 
-        STREAMS.write(",\n" if self._started else "[\n")
-        self._started = True
+        if self._started:
+            STREAMS.write(",\n")
+        self.begin()
         STREAMS.write(render.json_line(to_json(event)))
+
+    def begin(self) -> None:
+        """Begin the array, which may be empty, if that was not done."""
+        if not self._started:
+            STREAMS.write("[\n")
+            self._started = True
 
     def close(self) -> None:
         if self._started:
@@ -88,13 +98,16 @@ class _TextPrinter:
         self._full = full
         self._formatter = EventFormatter(session)
 
+    def begin(self) -> None:
+        """There is nothing above the lines."""
+
     def close(self) -> None:
         """Every line has ended."""
 
     def print(self, event: Event) -> None:
         session = self._session
         kind = type(event).__name__
-        detail = _detail(event, self._formatter)
+        detail = _detail(event, self._formatter, payloads=session.data_terminal)
         payload = getattr(event, "payload", None) if self._full else None
         if session.data_terminal:
             when = f"{render.local(event.time):%Y-%m-%d %H:%M:%S}"
@@ -111,8 +124,8 @@ class _TextPrinter:
         STREAMS.write("\t".join(cells) + "\n")
 
 
-def _detail(event: Event, formatter: EventFormatter) -> str:
-    """What an event says besides its type, for people."""
+def _detail(event: Event, formatter: EventFormatter, *, payloads: bool) -> str:
+    """What an event says besides its type, for people; with what signals carry, if it is short."""
     from belugawf.model import events as ev
     from belugawf.model.durations import format_duration
 
@@ -126,16 +139,22 @@ def _detail(event: Event, formatter: EventFormatter) -> str:
         case ev.WorkflowFailed():
             return failure_text(event.payload)
         case ev.WorkflowTerminated() | ev.CancelRequested():
-            return escape(event.reason or "")
+            by = f"by {escape(event.sender)}" if event.sender else ""
+            return ": ".join(part for part in (by, escape(event.reason or "")) if part)
         case ev.TimerStarted():
             return f"timer {event.seq}: {format_duration(event.delay)}"
         case ev.TimerFired() | ev.TimerCancelled():
             return f"timer {event.seq}"
         case ev.SignalReceived():
             sender = f" from {escape(event.sender)}" if event.sender else ""
-            return f"{escape(event.name)}{sender}{', unread' if event.unread else ''}"
+            payload = (
+                f": {escape(event.payload)}" if payloads and len(event.payload) <= _SHORT else ""
+            )
+            return f"{escape(event.name)}{sender}{', unread' if event.unread else ''}{payload}"
         case ev.WaitEnded():
             return escape(event.outcome)
-        case ev.ActivityScheduled() | ev.WorkflowStarted() | ev.WaitStarted():
+        case ev.ActivityScheduled():
+            return formatter.name(event.seq)
+        case ev.WorkflowStarted() | ev.WaitStarted():
             return escape(event.name)
     return line if line is not None else escape(getattr(event, "name", None) or "")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from belugawf.cli import completion, options, sentences
-from belugawf.cli.answering import Sent
+from belugawf.cli import completion, options
+from belugawf.cli.answering import (
+    Sent,
+    chosen_runs,
+    require_no_question,
+    send_to_whoever_waits,
+)
 from belugawf.cli.follow import interrupted_error
 from belugawf.cli.messages import follow_messages, warned
-from belugawf.cli.naming import find_run, is_run
 from belugawf.cli.options import Text, option
 from belugawf.cli.session import Session, os_user
 from belugawf.cli.streams import STREAMS
@@ -22,9 +25,6 @@ from belugawf.model.errors import SignalNotAwaitedError, UsageError
 
 if TYPE_CHECKING:
     from belugawf.executor import Delivery, DurableExecutor, RunInfo
-
-# So many signals are named.
-_SHOWN = 20
 
 
 def command(
@@ -66,9 +66,9 @@ def command(
         )
 
     async def send(executor: DurableExecutor) -> tuple[list[Delivery], dict[str, Sent]]:
-        chosen = await _chosen(session, executor, name, run, all_runs=all_runs)
+        chosen = await chosen_runs(session, executor, name, run, all_runs=all_runs)
         if not is_answer:
-            _require_no_question(session, name, chosen)
+            require_no_question(session, name, chosen)
         deliveries: list[Delivery] = []
         told: dict[str, Sent] = {}
         for before in chosen:
@@ -78,7 +78,7 @@ def command(
             told[before.run_id] = about
             deliveries.append(delivery)
         if not chosen:
-            delivery = await _to_whom_it_concerns(session, executor, sent, drive=not no_resume)
+            delivery = await send_to_whoever_waits(session, executor, sent, drive=not no_resume)
             told[delivery.run.run_id] = Sent(signal=name, run=delivery.run, awaited=True)
             told[delivery.run.run_id].say(session, delivery)
             deliveries = [delivery]
@@ -124,64 +124,6 @@ def _payload(payload: str | None, text: str | None, payload_file: str | None) ->
     except UsageError as error:
         hint = f"{error.hint}; plain text is sent with --text"
         raise UsageError(error.message, hint=hint) from None
-
-
-async def _chosen(
-    session: Session, executor: DurableExecutor, name: str, run: str | None, *, all_runs: bool
-) -> list[RunInfo]:
-    """The runs that the signal is for, as they are before it is sent.
-
-    None if no run is named, and not exactly one is known to wait.
-    """
-    if run is not None:
-        return [await find_run(session, executor, run, beside=name)]
-    waits = await executor.waiting(signal=name, limit=None if all_runs else 2)
-    runs = dict.fromkeys(wait.run_id for wait in waits)
-    if all_runs and not runs:
-        raise await _not_awaited(session, executor, name)
-    return [await executor.describe(run) for run in runs] if all_runs or len(runs) == 1 else []
-
-
-async def _to_whom_it_concerns(
-    session: Session, executor: DurableExecutor, sent: Signal, *, drive: bool
-) -> Delivery:
-    """Send to the one run that waits, as the executor finds it; raises if it finds not one."""
-    try:
-        return await executor.signal(None, sent, drive=drive)
-    except SignalNotAwaitedError:
-        raise await _not_awaited(session, executor, sent.name) from None
-
-
-async def _not_awaited(
-    session: Session, executor: DurableExecutor, name: str
-) -> SignalNotAwaitedError:
-    awaited = sorted({wait.signal for wait in await executor.waiting()})
-    message = f"no open run waits for signal {name!r}"
-    if await is_run(executor, name):
-        given = awaited[0] if len(awaited) == 1 else "NAME"
-        command = session.command("signal", given, name)
-        return SignalNotAwaitedError(message, hint=f"{name!r} is a run; did you mean: {command}")
-    if not awaited:
-        return SignalNotAwaitedError(message, hint=f"none waits for any in {session.place}")
-    near = difflib.get_close_matches(name, awaited, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    more = f" and {len(awaited) - _SHOWN} more" if len(awaited) > _SHOWN else ""
-    return SignalNotAwaitedError(
-        message, hint=f"{hint}awaited are: {', '.join(awaited[:_SHOWN])}{more}"
-    )
-
-
-def _require_no_question(session: Session, name: str, runs: Sequence[RunInfo]) -> None:
-    """Raise `UsageError` if a signal without a payload would answer a question."""
-    for info in runs:
-        for wait in info.waiting_for:
-            if wait.kind == "signal" and wait.name == name and wait.prompt and not wait.answered:
-                command = sentences.answer(session, name, wait.expected, info.workflow_id)
-                raise UsageError(
-                    f"signal {name!r} answers a question of {info.workflow_id}, and carries no "
-                    f"answer: {wait.prompt}",
-                    hint=f"give the answer (null, if it is none): {command}",
-                )
 
 
 async def _follow(

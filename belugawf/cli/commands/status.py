@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from belugawf.cli import options, render, sentences
@@ -13,6 +14,8 @@ from belugawf.cli.session import Session
 from belugawf.cli.tables import print_rows, run_rows
 from belugawf.executor import Summary
 from belugawf.model.durations import format_instant
+from belugawf.model.errors import DamagedError
+from belugawf.model.events import to_json
 
 if TYPE_CHECKING:
     from belugawf.executor import DurableExecutor, OpenWait, RunInfo
@@ -39,15 +42,22 @@ def command(session: Session, run: options.OptionalRun = None) -> None:
             session.say(f"there is no run in {escape(session.place)}")
         return
 
-    async def find(executor: DurableExecutor) -> tuple[RunInfo, Mapping[str, int]]:
+    async def find(
+        executor: DurableExecutor,
+    ) -> tuple[RunInfo, Mapping[str, int], Sequence[sentences.Message]]:
         info = await find_run(session, executor, run)
-        return info, await sentences.awaiting_runs(executor, [info])
+        messages: Sequence[sentences.Message] = ()
+        # A history that cannot be read is the run's problem, which is shown.
+        with suppress(DamagedError):
+            messages = await sentences.messages_of(executor, info)
+        return info, await sentences.awaiting_runs(executor, [info]), messages
 
-    info, waiting_runs = session.run(find)
+    info, waiting_runs, messages = session.run(find)
     if session.json:
-        session.print_json(info.to_json())
+        shown = [to_json(event) for event in messages]
+        session.print_json({**info.to_json(), "messages": shown})
     else:
-        print_rows(session, run_rows(session, info, waiting_runs))
+        print_rows(session, run_rows(session, info, waiting_runs, messages))
 
 
 def _summary_json(session: Session, summary: Summary) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from belugawf.cli import exits, options
 from belugawf.cli.exits import CommandError
 from belugawf.cli.messages import Outcome
 from belugawf.cli.render import escape
-from belugawf.cli.session import Session
+from belugawf.cli.session import Session, os_user
 from belugawf.cli.streams import STREAMS
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def command(
     session: Session,
     runs: options.OpenRuns,
     reason: options.Reason = None,
+    by: options.By = None,
     yes: options.Yes = False,
 ) -> None:
     """End runs at once, without running their code.
@@ -31,7 +32,7 @@ def command(
     if not yes:
         _confirm(runs)
     with STREAMS.diverted():
-        outcome = session.run(lambda e: _terminate(session, e, runs, reason))
+        outcome = session.run(lambda e: _terminate(session, e, runs, reason, by))
         outcome.finish(session)
 
 
@@ -48,10 +49,17 @@ def _confirm(runs: Sequence[str]) -> None:
 
 
 async def _terminate(
-    session: Session, executor: DurableExecutor, runs: Sequence[str], reason: str | None
+    session: Session,
+    executor: DurableExecutor,
+    runs: Sequence[str],
+    reason: str | None,
+    by: str | None,
 ) -> Outcome:
+    by = os_user() if by is None else by
     outcome = Outcome()
-    await outcome.collect(session, executor, runs, lambda run: executor.terminate(run, reason))
+    await outcome.collect(
+        session, executor, runs, lambda run: executor.terminate(run, reason, by=by)
+    )
     for info in outcome.infos:
         session.say(f"{escape(info.workflow_id)} {info.status.replace('_', ' ')}")
     return outcome

@@ -9,10 +9,11 @@ from belugawf.cli import exits, render
 from belugawf.cli.exits import CommandError
 from belugawf.cli.render import escape
 from belugawf.cli.session import Session
+from belugawf.cli.starting import require_folder
 from belugawf.cli.streams import STREAMS
 from belugawf.cli.tables import table
 from belugawf.model.durations import format_duration
-from belugawf.model.errors import WorkflowLoadError
+from belugawf.model.errors import WorkflowLoadError, WorkflowNotFoundError
 
 if TYPE_CHECKING:
     from belugawf.authoring.loader import Catalog, ModuleProblem
@@ -28,6 +29,8 @@ def command(session: Session) -> None:
         # Not entered: looking at modules needs no database.
         catalog = session.executor().catalog
         nothing = bool(catalog.problems) and not catalog.workflows
+        if not catalog.workflows:
+            _warn_of_place(session)
         if session.json and not nothing:
             session.print_json(_catalog_json(catalog))
         elif not session.json:
@@ -94,9 +97,17 @@ def _print_catalog(session: Session, catalog: Catalog) -> None:
         STREAMS.say(f"{session.talk_paint('error:', 'red')} {escape(problem)}")
         if problem.traceback and session.verbose:
             STREAMS.say(render.escape_lines(problem.traceback))
-    if not rows and not catalog.problems:
+    if not rows and not catalog.problems and session.settings.workflows.is_dir():
         where = escape(session.settings.workflows)
         session.say(f"there is no workflow in {where}; make an example with: belugawf init")
+
+
+def _warn_of_place(session: Session) -> None:
+    """Say to scripts too if there is no folder of modules."""
+    try:
+        require_folder(session.settings, "there is no workflow")
+    except WorkflowNotFoundError as error:
+        STREAMS.say(f"warning: {escape(error.message)}; {error.hint}")
 
 
 def _parameter_text(parameter: Any) -> str:

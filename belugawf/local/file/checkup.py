@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from belugawf.local.file.filesystem import check_location
@@ -20,12 +21,15 @@ from belugawf.probe import FAIL, OK, WARN, Finding
 # Under the first a day's histories may not fit; under the second SQLite cannot even checkpoint.
 _LITTLE_SPACE_BYTES = 500_000_000
 _NO_SPACE_BYTES = 20_000_000
+# SQLite writes its log back at 4 MB; it grows beyond while a reader needs its beginning.
+_LARGE_LOG_BYTES = 64_000_000
 # The oldest SQLite with all that the store uses: RETURNING and STRICT tables.
 _OLDEST_SQLITE = (3, 37, 0)
 
 
 def check_place(database: Path) -> Iterator[Finding]:
     """What keeps a database from living there, and whether one that does is sound."""
+    yield from _sqlite()
     yield _location(database)
     yield _disk_space(database)
     try:
@@ -36,6 +40,7 @@ def check_place(database: Path) -> Iterator[Finding]:
     else:
         yield _permissions(database, there)
         yield _database(database, there)
+        yield from _log(database)
 
 
 def check_journal(database: Path) -> Iterator[Finding]:
@@ -63,6 +68,40 @@ def check_system() -> Finding:
         oldest = ".".join(str(part) for part in _OLDEST_SQLITE)
         return Finding("system", FAIL, f"{versions} is too old", f"{oldest} or newer is needed")
     return Finding("system", OK, versions)
+
+
+def _sqlite() -> Iterator[Finding]:
+    """Whether this SQLite has the fault of WAL that https://sqlite.org/wal.html calls WAL-reset."""
+    if has_wal_fault(sqlite3.sqlite_version_info):
+        yield Finding(
+            "sqlite",
+            WARN,
+            f"SQLite {sqlite3.sqlite_version} can damage a database if another program writes "
+            "its log back (a checkpoint) at the same moment; belugawf alone never does so "
+            "twice at once",
+            "only read the database with other programs, or use a Python with SQLite 3.51.3",
+        )
+
+
+def has_wal_fault(version: tuple[int, int, int]) -> bool:
+    """Two connections that checkpoint or write at once may damage a log; mended in three lines."""
+    mended = {(3, 44): 6, (3, 50): 7}
+    return version < (3, 51, 3) and version[2] < mended.get(version[:2], version[2] + 1)
+
+
+def _log(database: Path) -> Iterator[Finding]:
+    """The log beside the database, which is cut only while nobody reads its end."""
+    log = Path(f"{os.path.realpath(database)}-wal")
+    with suppress(OSError):
+        size = log.stat().st_size
+        if size > _LARGE_LOG_BYTES:
+            yield Finding(
+                "log",
+                WARN,
+                f"{log} has {size / 1e6:,.0f} MB: something reads the database for long",
+                "end what reads it (a forgotten shell or viewer; lsof names it); the log is cut "
+                "when the last process closes the database",
+            )
 
 
 def _nearest_folder(path: Path) -> Path:
