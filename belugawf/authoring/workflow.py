@@ -201,19 +201,35 @@ class WorkflowDefinition:
         if missing:
             raise UsageError(
                 f"workflow {self.name!r} needs {', '.join(missing)}",
-                hint="give it with --input, or each parameter with --arg name=value",
+                hint="give it with --input, or each with --arg name=value; in Python with input=",
             )
 
     def parse_input(self, text: str) -> Any:
         """The value of `--input TEXT`: text as typed for a `str`, else JSON, else text if it fits.
 
-        Raises `UsageError` if it fits in no way.
+        It is the one parameter's. If others have been added beside it that have defaults, it still
+        is, unless it is a JSON object with the parameters' names. Raises `UsageError` if it fits in
+        no way.
         """
         if len(self.parameters) == 1:
             return _parse_text(text, self.parameters[0].annotation, "input")
+        if self.parameters and not any(p.required for p in self.parameters[1:]):
+            first = self.parameters[0]
+            if not self._is_mapping(text):
+                return {first.name: _parse_text(text, first.annotation, "input")}
         value = codec.parse_json(text, what="input")
         self.encode_input(value)
         return value
+
+    def _is_mapping(self, text: str) -> bool:
+        """Whether it is a JSON object that gives our parameters by their names."""
+        try:
+            value = codec.parse_json(text, what="input")
+        except UsageError:
+            return False
+        names = {p.name for p in self.parameters}
+        required = {p.name for p in self.parameters if p.required}
+        return isinstance(value, dict) and bool(value) and required <= value.keys() <= names
 
     def parse_arguments(self, pairs: Mapping[str, str]) -> Any:
         """The input that `--arg name=value` pairs stand for, each by the rule of `parse_input`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from inspect import Signature, signature
@@ -12,7 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import belugawf
-from belugawf.cli import examples
+from belugawf.cli import examples, layout
 from belugawf.cli.options import Text, option
 from belugawf.model.errors import UsageError
 from belugawf.model.values import frozen
@@ -39,6 +40,7 @@ COMMANDS = {
     "doctor": "Check configuration, modules, database and environment.",
 }
 
+_HELP_COLUMNS = 80
 # How `belugawf --help` orders them.
 GROUPS = {
     "Start and drive": ("run", "resume", "worker"),
@@ -105,8 +107,17 @@ def _verbatim(parameters: list[Any]) -> list[Any]:
     return parameters
 
 
+def _narrowed(ctx: Any) -> Any:
+    """The context, for help that fits a narrow terminal: click's own needs 52 columns."""
+    ctx.terminal_width = min(_HELP_COLUMNS, layout.columns(sys.stdout)) - 2
+    return ctx
+
+
 class Command(TyperCommand):
     """A command whose parameters are all texts, lists of texts, or flags."""
+
+    def get_help(self, ctx: Any) -> str:
+        return super().get_help(_narrowed(ctx))
 
     def get_params(self, ctx: Any) -> list[Any]:
         return _verbatim(super().get_params(ctx))
@@ -139,6 +150,9 @@ class LazyGroup(TyperGroup):
         self.commands = {
             name: TyperCommand(name=name, help=line) for name, line in COMMANDS.items()
         }
+
+    def get_help(self, ctx: Any) -> str:
+        return super().get_help(_narrowed(ctx))
 
     def get_params(self, ctx: Any) -> list[Any]:
         return _verbatim(super().get_params(ctx))

@@ -24,7 +24,7 @@ EXAMPLES: dict[str, tuple[tuple[str, ...], str]] = {
         ),
         "signals",
     ),
-    "status": (("belugawf status", "belugawf status q4"), "after-an-outage"),
+    "status": (("belugawf status", "belugawf status q4"), "time-after-an-outage"),
     "waiting": (("belugawf waiting", "belugawf waiting --json"), "signals"),
     "query": (
         ("belugawf query order-1 total", "belugawf query order-1 price --args '[\"pen\", 3]'"),
@@ -69,7 +69,9 @@ First steps:
   belugawf status
 
 \b
-More: belugawf COMMAND --help, {GUIDE}"""
+More:
+  belugawf COMMAND --help
+  {GUIDE}"""
 
 # What people type who know other tools, or look for what has another name here.
 MEANT = {
@@ -102,4 +104,4 @@ def epilog(command: str) -> str:
     """The examples of a command, as click takes them."""
     examples, section = EXAMPLES[command]
     lines = "\n".join(f"  {example}" for example in examples)
-    return f"\b\nExamples:\n{lines}\n\n\b\nMore: {GUIDE}#{section}"
+    return f"\b\nExamples:\n{lines}\n\n\b\nMore:\n  {GUIDE}#{section}"

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from belugawf.authoring import activity
+from belugawf.cli.exits import outcome_message
+from belugawf.cli.session import Session, unredacted
 from belugawf.executor import UNSET
 from belugawf.executor.checks import checked_id, checked_labels
+from belugawf.executor.info import OPEN
 from belugawf.model.errors import (
     AmbiguousRunError,
+    BelugaError,
     PayloadTypeError,
     RunNotFoundError,
     UsageError,
@@ -23,7 +28,6 @@ from belugawf.model.values import frozen
 
 if TYPE_CHECKING:
     from belugawf.authoring.loader import Catalog
-    from belugawf.cli.session import Session
     from belugawf.config import Settings
     from belugawf.executor import DurableExecutor, IfExists, RunInfo, WorkflowHandle
 
@@ -51,6 +55,24 @@ class Start:
             return None
         # Not a run that has it as its run id.
         return info if info.workflow_id == self.id else None
+
+    async def differences(
+        self, session: Session, executor: DurableExecutor, found: RunInfo
+    ) -> AsyncIterator[str]:
+        """What a run that is left as it is has otherwise than was asked for."""
+        name = self.workflow or session.settings.default_workflow
+        if found.status not in (OPEN, "completed"):
+            yield f"it has not completed: {outcome_message(found)}"
+        if name is not None and name != found.workflow:
+            yield f"it is a run of {found.workflow!r}, not of {name!r}"
+        elif self.arguments or self.text is not None:
+            stored = (await unredacted(executor).describe(found.run_id)).input
+            # A workflow that is gone is no reason to stop: the run is only shown.
+            with suppress(BelugaError):
+                definition = executor.catalog.workflow(found.workflow)
+                given = definition.encode_input(self._input_for(definition))
+                if given is not None and json.loads(given) != stored:
+                    yield "it has another input"
 
     def check(self, session: Session, executor: DurableExecutor) -> None:
         """Raise what `begin` would, as far as that is known before anything is created."""

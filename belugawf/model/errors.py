@@ -67,6 +67,9 @@ class BelugaError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if hint:
+            # Tracebacks show notes: a program has no other place for it.
+            self.add_note(f"hint: {hint}")
 
 
 class UsageError(BelugaError):

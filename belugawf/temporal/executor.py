@@ -155,7 +155,8 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
         if run is None:
             raise AlreadyExistsError(
                 f"there is a run {new.workflow_id!r} already",
-                hint="choose another id, or pass --if-exists skip or replace",
+                hint="choose another id, or skip or replace that run: --if-exists, in Python "
+                "if_exists=",
             )
         if self._drives and not detach:
             self._driving.begun()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -84,6 +85,9 @@ class FakeDefinition:
         self.parameters = [
             SimpleNamespace(name="topic", annotation_text="str", required=True, default_text=None)
         ]
+
+    def encode_input(self, value: Any, **_: Any) -> str | None:
+        return None if value is UNSET else json.dumps(value)
 
     def parse_input(self, text: str) -> str:
         return text

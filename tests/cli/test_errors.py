@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import json
+import pickle
+import re
+import shlex
+import traceback
+from pathlib import Path
 
 import pytest
+import typer
 
-from belugawf.cli.app import COMMANDS
-from belugawf.model.errors import BusyError, ConfigurationError, UnavailableError
+from belugawf.cli.app import COMMANDS, GROUPS, app
+from belugawf.cli.examples import EXAMPLES, GUIDE
+from belugawf.model.errors import (
+    BusyError,
+    ConfigurationError,
+    RunNotFoundError,
+    UnavailableError,
+)
 from tests.cli.conftest import Cli
-from tests.cli.fake import run_info, signal_wait
+from tests.cli.fake import FakeExecutor, run_info, signal_wait
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -214,3 +226,98 @@ def test_some_of_many_refuse(cli: Cli) -> None:
     done = cli("terminate", "first", "second", "--yes")
     assert done.code == 9
     assert not cli.executor.runs["run-of-second"].open
+
+
+# -- what somebody may have meant ----------------------------------------------------------------
+
+
+def test_help_has_groups_examples_and_more(cli: Cli) -> None:  # FINDINGS L15
+    """Every command is in one group, and has examples that can be typed, and a place to read on."""
+    listed = [name for names in GROUPS.values() for name in names]
+    assert sorted(listed) == sorted(COMMANDS) == sorted(EXAMPLES)
+    shown = cli("--help").out
+    for title in GROUPS:
+        assert f"{title}:" in shown
+    guide = (Path(__file__).parents[2] / GUIDE).read_text()
+    headings = {
+        re.sub(r"[^\w -]", "", line.strip("# ")).lower().replace(" ", "-")
+        for line in guide.splitlines()
+        if line.startswith("## ")
+    }
+    group = typer.main.get_command(app)
+    for name, (examples, section) in EXAMPLES.items():
+        shown = cli(name, "--help").out
+        assert section in headings, section
+        assert f"{GUIDE}#{section}" in shown
+        for example in examples:
+            assert f"    {example}\n" in shown
+            words = shlex.split(example.split(" > ")[0])
+            if words[1].startswith("--"):
+                del words[1:3]
+            assert words[:2] == ["belugawf", name]
+            command = group.get_command(None, name)
+            command.make_context(name, words[2:])  # raises for a flag that there is not
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("start", "belugawf run"),
+        ("rm", "belugawf prune"),
+        ("logs", "belugawf history"),
+        ("approve", "belugawf waiting"),
+        ("retry", "--if-exists replace"),
+        ("stop", "belugawf cancel"),
+        ("ps", "belugawf list"),
+        ("statsu", "'status'"),
+        ("zzz", "belugawf --help"),
+    ],
+)
+def test_words_that_are_no_commands(cli: Cli, word: str, meant: str) -> None:  # FINDINGS L15
+    """What other tools call it, and what is mistyped; never a command that does something else."""
+    done = cli(word, "x")
+    assert done.code == 2
+    assert f"there is no command '{word}'" in done.err
+    assert meant in done.err.splitlines()[1]
+    assert cli(word, "--json").error["code"] == "usage"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["run", "research", "Q4"], "-i VALUE"),
+        (["signal", "approval", "report", "true"], "--payload"),
+        (["query", "report", "total", "1"], "--args"),
+        (["list", "report"], "belugawf status RUN"),
+        (["waiting", "report"], "belugawf status RUN"),
+        (["status", "report", "other"], "one run at a time"),
+        (["workflows", "research"], "belugawf list --workflow"),
+        (["worker", "report"], "belugawf resume RUN"),
+        (["prune", "report"], "--workflow NAME"),
+    ],
+)
+def test_one_word_too_many(cli: Cli, arguments: list[str], meant: str) -> None:  # FINDINGS L5
+    """What a word stands for that the command does not take, and where it belongs."""
+    done = cli(*arguments)
+    assert done.code == 2
+    assert meant in done.err
+
+
+def test_hints_are_in_tracebacks() -> None:  # FINDINGS L11
+    """Whoever calls from Python reads what to do where Python shows the error."""
+    error = RunNotFoundError("there is no run 'x'", hint="did you mean 'y'?")
+    text = "".join(traceback.format_exception(error))
+    assert text.endswith("there is no run 'x'\nhint: did you mean 'y'?\n")
+    assert "hint" not in "".join(traceback.format_exception(RunNotFoundError("none")))
+    copy = pickle.loads(pickle.dumps(error))
+    assert "".join(traceback.format_exception(copy)) == text
+
+
+def test_candidates_are_said_once(cli: Cli) -> None:  # FINDINGS L14
+    """The error names them, or the lines below it do."""
+    cli.executor = FakeExecutor(
+        *(run_info(f"report-{n}", waiting_for=(signal_wait(),)) for n in "ab")
+    )
+    done = cli("signal", "approval", "--payload", "true")
+    assert done.code == 9
+    assert [done.err.count(name) for name in ("report-a", "report-b")] == [1, 1]

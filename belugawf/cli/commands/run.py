@@ -114,6 +114,12 @@ async def _run(
     """Start and drive; the run as it is then, and a sentence on one that is not driven here."""
     found = await start.existing(executor)
     if found is not None:
+        async for what in start.differences(session, executor, found):
+            if not session.json:
+                STREAMS.say(
+                    f"warning: {escape(found.workflow_id)} is left as it is: {escape(what)}; to "
+                    "start anew: --if-exists replace"
+                )
         return found, await _stored(session, executor, found)
     handle = await start.begin(session, executor)
     if start.detach:

@@ -204,7 +204,7 @@ class Database:
         if tables and identity != APPLICATION_ID:
             raise UnavailableError(
                 f"{self.path} is a database of another program",
-                hint="choose another file with --db",
+                hint="choose another file: --db, in Python db=",
             )
         if version > SCHEMA_VERSION:
             raise UnavailableError(
@@ -409,7 +409,7 @@ _DISK_ERRORS = (
         "the disk of {path} reports an error: {error}",
         "check the disk, then: belugawf doctor",
     ),
-    ("SQLITE_NOTADB", "{path} is no SQLite database", "choose another file with --db"),
+    ("SQLITE_NOTADB", "{path} is no SQLite database", "choose another file: --db, in Python db="),
     (
         "SQLITE_CORRUPT",
         "the database {path} is damaged: {error}",

@@ -32,7 +32,7 @@ _NETWORK_FUSE = frozenset(
     }
 )
 _MOUNTINFO = Path("/proc/self/mountinfo")
-_HERE = "keep the database on a local disk: --db FILE, or `db:` in .belugawf.yaml"
+_HERE = "keep the database on a local disk: --db FILE, `db:` in .belugawf.yaml, in Python db="
 
 
 def real_path(db: Path) -> Path:
@@ -228,7 +228,7 @@ def _require_folder(folder: Path) -> None:
     if not is_folder:
         raise UnavailableError(
             f"{os.fspath(folder)!r} is a file, where the database's folder is expected",
-            hint="name another place: --db FILE, or `db:` in .belugawf.yaml",
+            hint="name another place: --db FILE, `db:` in .belugawf.yaml, in Python db=",
         )
 
 
@@ -268,7 +268,7 @@ def _require_plain_file(target: Path) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise UnavailableError(
             f"{os.fspath(target)!r} is no file, where the database is expected",
-            hint="name another place: --db FILE, or `db:` in .belugawf.yaml",
+            hint="name another place: --db FILE, `db:` in .belugawf.yaml, in Python db=",
         )
     if found.st_nlink > 1:
         # Each name would get a `-wal` and a lock folder of its own, and the data be torn.

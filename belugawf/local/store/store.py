@@ -87,7 +87,8 @@ class Store(Queries):
             if if_exists == "fail":
                 raise AlreadyExistsError(
                     f"a run with id {new.workflow_id!r} exists already ({found.status})",
-                    hint="choose another --id, or say --if-exists skip or replace",
+                    hint="choose another id, or skip or replace that run: --if-exists, in Python "
+                    "if_exists=",
                 )
             if found.status == "running":
                 self._terminate(db, found, "replaced by a new run", None)
