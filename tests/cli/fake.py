@@ -325,7 +325,8 @@ class FakeExecutor:
             waits=waits[:20],
             waits_total=len(waits),
             next_due_at=self.next_due_at,
-            attention=[i for i in self.runs.values() if i.problem],
+            attention=[i for i in self.runs.values() if i.problem][:20],
+            attention_total=sum(1 for i in self.runs.values() if i.problem),
         )
 
     async def prune(

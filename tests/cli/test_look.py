@@ -57,6 +57,23 @@ def test_status_of_many_waits(cli: Cli) -> None:
     assert (len(document["waiting"]), document["waiting_total"]) == (20, 22)
 
 
+def test_what_a_limit_leaves_out_is_counted(cli: Cli) -> None:  # FINDINGS L2
+    """Problems in status, and waits that -n cut off."""
+    problem = Problem(code="nondeterminism", message="event 4 differs")
+    cli.executor = FakeExecutor(
+        *(run_info(f"r{n}", problem=problem, waiting_for=(signal_wait(),)) for n in range(23))
+    )
+    done = cli("status")
+    assert done.out.count("problem\tr") == 20
+    assert "problem\t3 more: belugawf list --status running --all\n" in done.out
+    document = cli("status", "--json").json
+    assert (len(document["problems"]), document["problems_total"]) == (20, 23)
+    done = cli("waiting", "-n", "5")
+    assert len(done.out.splitlines()) == 5
+    assert done.err == "these wait longest; there are 18 more\n"
+    assert cli("waiting").err == cli("waiting", "-n", "23").err == ""
+
+
 def test_status_of_a_waiting_run(cli: Cli) -> None:
     """What it waits for, since, until, its question, and the answer to type."""
     wait = signal_wait(until=soon(3_600 * 2 + 5), prompt="Publish?", expected="str")

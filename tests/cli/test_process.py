@@ -194,6 +194,68 @@ def test_doctor(project: Path) -> None:
     assert "FAIL\tconfiguration" in belugawf(project, "doctor", code=14).stdout
 
 
+def test_what_the_guide_puts_into_cron(project: Path) -> None:  # FINDINGS L13
+    """Its lines print nothing if all is well, so cron mails nothing; a failure is mailed."""
+    (project / "workflows" / "nightly_report.py").write_text(
+        "from pathlib import Path\n"
+        "from belugawf import workflow\n\n"
+        "@workflow\n"
+        "async def nightly_report(ctx):\n"
+        f"    if Path({str(project / 'bad')!r}).exists():\n"
+        "        raise ValueError('no figures')\n"
+        "    return 'the report'\n"
+    )
+    guide = (REPOSITORY / "docs" / "guide.md").read_text()
+    lines = re.findall(r"^(?:\S+ ){4}\S+  cd /srv/reports && (.*)$", guide, re.MULTILINE)
+    assert len(lines) == 3
+
+    def run_all(suffix: str) -> str:
+        said = ""
+        for line in lines:
+            command = line.replace(".venv/bin/belugawf", f"{sys.executable} -m belugawf")
+            command = command.replace("\\%", "%").replace("nightly-$", f"{suffix}-$")
+            done = subprocess.run(
+                ["sh", "-c", command],
+                cwd=project,
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=PATIENCE_S,
+                check=False,
+            )
+            said += done.stdout
+        return said
+
+    assert run_all("one") == run_all("one") == ""
+    (project / "bad").touch()
+    assert "ValueError: no figures" in run_all("two")
+
+
+def test_the_guides_backup_is_private(project: Path) -> None:  # FINDINGS L13
+    """Whoever may not read the database may not read its backup."""
+    belugawf(project, "run", "greeting", "-i", "Ada")
+    guide = (REPOSITORY / "docs" / "guide.md").read_text()
+    (command,) = re.findall(r"^\$ (.*\.backup.*)$", guide, re.MULTILINE)
+    (project / "bin").mkdir()
+    sqlite = project / "bin" / "sqlite3"
+    sqlite.write_text(
+        f"#!{sys.executable}\n"
+        "import sqlite3, sys\n"
+        "target = sys.argv[2].removeprefix('.backup ')\n"
+        "sqlite3.connect(sys.argv[1]).backup(sqlite3.connect(target))\n"
+    )
+    sqlite.chmod(0o755)
+    path = f"{project / 'bin'}:{os.environ['PATH']}"
+    command = command.replace("/var/backups/", f"{project}/")
+    subprocess.run(
+        ["sh", "-c", f"umask 022; {command}"], cwd=project, env=environment(PATH=path), check=True
+    )
+    assert (project / "belugawf.db").stat().st_mode & 0o077 == 0
+    assert len(json.loads(belugawf(project, "--db", "belugawf.db", "list", "--json").stdout)) == 1
+
+
 def test_detached_beside_a_worker(project: Path) -> None:
     """run -d names the live worker that takes the run, and nothing to type."""
     worker = subprocess.Popen(
@@ -529,6 +591,12 @@ def test_completion(project: Path) -> None:
     assert complete(project, "belugawf run ") == ["greeting", "holding", "other-name"]
     assert complete(project, "belugawf status a") == ["ada"]
     assert complete(project, "belugawf signal ") == ["approval"]
+    belugawf(project, "signal", "approval", "--payload", "true")
+    for command in ("signal approval", "cancel", "terminate", "resume", "wait"):
+        assert complete(project, f"belugawf {command} a") == []  # FINDINGS L14
+    assert complete(project, "belugawf result a") == ["ada"]
+    belugawf(project, "run", "greeting", "-i", "Ada", "--id", "adam", "-q")
+    assert complete(project, "belugawf signal approval a") == ["adam"]
 
 
 def test_completion_is_silent(tmp_path: Path) -> None:

@@ -573,3 +573,43 @@ async def test_workers_are_named(tmp_path: Path) -> None:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
         assert await executor.workers() == []
+
+
+@workflow
+async def counted(ctx: WorkflowContext) -> None:
+    await ctx.wait_for_signal("go")
+
+
+async def test_count_is_how_many_there_are_to_list(tmp_path: Path) -> None:  # FINDINGS L2
+    """With every filter, alone and together; no further than to its limit."""
+    async with new_executor(db=tmp_path / "state.db", workflows=[counted]) as executor:
+        for number in range(6):
+            labels = {"team": "red" if number % 2 else "blue"}
+            await executor.execute(counted, labels=labels, detach=True)
+        for run in (await executor.list(limit=2))[:2]:
+            await executor.terminate(run.run_id)
+        for status in (None, "running", "terminated", "failed"):
+            for labels in (None, {"team": "red"}, {"team": "green"}):
+                for workflow in (None, "counted", "other"):
+                    for since in (None, "1h"):
+                        filters = {
+                            "status": status,
+                            "labels": labels,
+                            "workflow": workflow,
+                            "since": since,
+                        }
+                        found = await executor.list(**filters, limit=None)
+                        assert await executor.count(**filters, limit=100) == len(found)
+                        assert await executor.count(**filters, limit=1) == min(1, len(found))
+        assert await executor.count(limit=100) == 6
+
+
+async def test_waits_of_late(tmp_path: Path) -> None:
+    """`waiting` with `since` has those that began within it, and none that was answered."""
+    async with new_executor(db=tmp_path / "state.db", workflows=[counted]) as executor:
+        run = await executor.execute(counted)
+        await executor.wait(run.id, until="waiting")
+        assert len(await executor.waiting(since="1h")) == 1
+        assert len(await executor.waiting(since="1h", signal="go", limit=5)) == 1
+        await asyncio.sleep(0.02)
+        assert list(await executor.waiting(since="10ms")) == []
