@@ -60,10 +60,14 @@ async def to_rest(
     *,
     until: str = "rest",
     max_wait: timedelta | None = None,
+    new: bool = False,
 ) -> list[RunInfo]:
-    """Follow runs that this executor drives until each ended or rests (or is `until`)."""
+    """Follow runs that this executor drives until each ended or rests (or is `until`).
+
+    Of `new` runs, which have just been started, all that happens is shown.
+    """
     drain_on_signals(session, executor)
-    async with watching(session, executor, runs, waits=until != "rest"):
+    async with watching(session, executor, runs, waits=until != "rest", new=new):
         return [
             await executor.wait(run, until=until, max_wait=max_wait, patience=_IDLE_WAIT_S)
             for run in runs

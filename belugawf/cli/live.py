@@ -46,18 +46,20 @@ async def watching(
     *,
     lines: bool = True,
     waits: bool = False,
+    new: bool = False,
 ) -> AsyncIterator[None]:
     """Show these runs while the body drives them.
 
     Away from a terminal, `lines` says whether events are printed at all, and `waits` whether waits
-    are too, for bodies that do not return then. Shows nothing under --quiet and --json.
+    are too, for bodies that do not return then; those of `new` runs are printed from the first one
+    on. Shows nothing under --quiet and --json.
     """
     view: LiveView | LineView | None = None
     if runs and not session.quiet:
         if session.talk_terminal:
             view = LiveView(session, executor, runs)
         elif lines:
-            view = await LineView.create(session, executor, runs, waits=waits)
+            view = await LineView.create(session, executor, runs, waits=waits, new=new)
     if view is None:
         yield
         return
@@ -104,11 +106,17 @@ class LineView:
 
     @classmethod
     async def create(
-        cls, session: Session, executor: DurableExecutor, runs: Sequence[str], *, waits: bool
+        cls,
+        session: Session,
+        executor: DurableExecutor,
+        runs: Sequence[str],
+        *,
+        waits: bool,
+        new: bool,
     ) -> LineView:
-        """A view of what happens from now on."""
+        """A view of what happens from now on; of `new` runs from their beginning."""
         view = cls(session, executor, runs, waits=waits)
-        for run in runs:
+        for run in () if new else runs:
             view._seen[run] = (await executor.describe(run)).history_length
             for activity in await executor.activities(run):
                 view._formatters[run].remember(activity)

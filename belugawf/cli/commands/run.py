@@ -126,7 +126,9 @@ async def _run(
         info = await handle.describe()
         return info, await _stored(session, executor, info)
     session.say(f"{escape(handle.id)} started")
-    (info,) = await to_rest(session, executor, [handle.run_id], until=until, max_wait=max_wait)
+    (info,) = await to_rest(
+        session, executor, [handle.run_id], until=until, max_wait=max_wait, new=True
+    )
     if info.status == "completed" and not session.json:
         # It is printed: the data that was asked for.
         info = replace(info, result=(await unredacted(executor).describe(info.run_id)).result)
