@@ -152,6 +152,7 @@ _SIGNS = {
     "timed_out": ("✗", "x", "red"),
     "cancelled": ("–", "-", "yellow"),
 }
+_FAILED = frozenset({"failed", "timed_out"})
 _OTHERS = "other activities"
 _CLOSED = frozenset({"completed", "failed", "timed_out", "cancelled"})
 
@@ -288,22 +289,24 @@ class LiveView:
 def _most_interesting(
     activities: Sequence[ActivityState], room: int
 ) -> tuple[list[ActivityState], dict[str, Counter[str]]]:
-    """As many activities as fit, open ones first, in their order; the others, by name and state.
+    """The activities to draw one by one; and, if they do not all fit, how many there are of each
+    name and state.
 
-    If even their names do not fit, those of the most activities are counted, and the rest as one.
+    Then only open ones are drawn, and failed ones if there is room. If even the names do not fit,
+    those of the most activities are counted, and the rest as one.
     """
     if len(activities) <= max(1, room):
         return list(activities), {}
-    latest_first = sorted(activities, key=lambda a: (a.state in _CLOSED, -a.seq))
     names = Counter(activity.name for activity in activities).most_common()
     lines = min(len(names), max(1, room // 2))
-    chosen = latest_first[: max(1, room - lines)]
     own_line = {name for name, _ in names[: lines if lines == len(names) else lines - 1]}
     counted: dict[str, Counter[str]] = {}
-    for activity in latest_first[len(chosen) :]:
+    for activity in activities:
         name = activity.name if activity.name in own_line else _OTHERS
         counted.setdefault(name, Counter())[activity.state] += 1
-    return sorted(chosen, key=lambda a: a.seq), counted
+    worth_it = [a for a in activities if a.state not in _CLOSED or a.state in _FAILED]
+    worth_it.sort(key=lambda a: (a.state in _CLOSED, -a.seq))
+    return sorted(worth_it[: max(0, room - lines)], key=lambda a: a.seq), counted
 
 
 def _activity_time(activity: ActivityState, now: int) -> str:

@@ -467,17 +467,36 @@ def test_who_sets_how_garbage_is_collected(project: Path) -> None:
 _ESCAPE = re.compile(r"\x1b(\[[0-9;?]*[a-zA-Z]|[()].)")
 
 
-def on_a_terminal(tmp_path: Path, *arguments: str) -> pexpect.spawn[str]:
+def on_a_terminal(tmp_path: Path, *arguments: str, columns: int = 100) -> pexpect.spawn[str]:
     """A fake run that goes on until `finish` exists, on a terminal of its own."""
     return pexpect.spawn(
         sys.executable,
         ["-m", "tests.cli.live_script", str(tmp_path / "finish"), *arguments],
         cwd=str(REPOSITORY),
         env=environment(TERM="xterm-256color", PYTHONIOENCODING="utf-8"),
-        dimensions=(40, 100),
+        dimensions=(40, columns),
         encoding="utf-8",
         timeout=PATIENCE_S,
     )
+
+
+@pytest.mark.parametrize("columns", [40, 60])
+def test_what_the_live_view_leaves_is_whole(tmp_path: Path, columns: int) -> None:
+    """On a narrow terminal it cuts lines while it draws, and none in the end. FINDINGS L1"""
+    (tmp_path / "finish").touch()
+    child = on_a_terminal(tmp_path, "run", "-i", "Q4", "--id", "report-" * 9, columns=columns)
+    child.expect(pexpect.EOF)
+    child.close()
+    last = (child.before or "").rpartition("\x1b[2K")[2]
+    left = "".join(_ESCAPE.sub("", last).split())
+    for text in (
+        "report-" * 9 + "running",
+        "rese\\x1b[31march attempt 2 of 3",
+        "boom [red]",
+        "until",
+    ):
+        assert "".join(text.split()) in left, (text, left)
+    assert "…" not in left
 
 
 def test_live_view(tmp_path: Path) -> None:
