@@ -184,6 +184,17 @@ def test_words_in_the_wrong_place(
     assert hint in json.loads(project.cli(*arguments, "--json", check=10).err)["hint"]
 
 
+def test_candidates_are_said_once(project: Project) -> None:  # FINDINGS L14
+    """The error names them, or the lines below it do, not both."""
+    for name in ("run-a", "run-b"):
+        project.cli("run", "asking", "--id", name)
+    for arguments in (["signal", "answer", "--payload", "1"], ["cancel"], ["status", "run-"]):
+        refused = project.cli(*arguments, check=9)
+        assert [refused.err.count(name) for name in ("run-a", "run-b")] == [1, 1]
+        document = json.loads(project.cli(*arguments, "--json", check=9).err)
+        assert sorted(document["candidates"]) == ["run-a", "run-b"]
+
+
 # -- inputs --------------------------------------------------------------------------------------
 
 

@@ -21,7 +21,7 @@ from belugawf.model.errors import (
     UnavailableError,
 )
 from tests.cli.conftest import Cli
-from tests.cli.fake import FakeExecutor, run_info, signal_wait
+from tests.cli.fake import run_info, signal_wait
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -311,13 +311,3 @@ def test_hints_are_in_tracebacks() -> None:  # FINDINGS L11
     assert "hint" not in "".join(traceback.format_exception(RunNotFoundError("none")))
     copy = pickle.loads(pickle.dumps(error))
     assert "".join(traceback.format_exception(copy)) == text
-
-
-def test_candidates_are_said_once(cli: Cli) -> None:  # FINDINGS L14
-    """The error names them, or the lines below it do."""
-    cli.executor = FakeExecutor(
-        *(run_info(f"report-{n}", waiting_for=(signal_wait(),)) for n in "ab")
-    )
-    done = cli("signal", "approval", "--payload", "true")
-    assert done.code == 9
-    assert [done.err.count(name) for name in ("report-a", "report-b")] == [1, 1]
