@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 # A server is asked less often than a file.
 _EVERY_S = {"default": 2.0}
 _SELDOM_S = 30.0
-# Waits that began so long ago are new, if they were not there before.
-_RECENT_S = 120
+# A wait is on disk so long after it began, at most: each look goes back beyond the last one by
+# that. Beside a busy worker a look must not take long, so it has a limit too.
+_LATE_S = 10.0
+_MOST = 1_000
 # More waits than that at once are counted.
-_SHOWN = 20
+_SHOWN = 5
 
 
 @asynccontextmanager
@@ -35,9 +37,9 @@ async def telling(session: Session, executor: DurableExecutor) -> AsyncIterator[
     if session.quiet:
         yield
         return
-    news = _News(session, executor)
-    stop = asyncio.Event()
     every = _EVERY_S.get(session.settings.provider, _SELDOM_S)
+    news = _News(session, executor, every + _LATE_S)
+    stop = asyncio.Event()
     task = hidden_task(asyncio.get_running_loop(), _tell_until(news, stop, every))
     try:
         yield
@@ -58,26 +60,29 @@ async def _tell_until(news: _News, stop: asyncio.Event, every: float) -> None:
 
 
 class _News:
-    """What has been told already."""
+    """What has been told already. Waits that began `recent_s` ago may be news."""
 
-    def __init__(self, session: Session, executor: DurableExecutor) -> None:
+    def __init__(self, session: Session, executor: DurableExecutor, recent_s: float) -> None:
         self._session = session
         self._executor = executor
+        self._recent_s = recent_s
         self._waits: set[tuple[str, str, int]] | None = None
         self._problems: set[tuple[str, str]] = set()
 
     async def tell(self) -> None:
         """Tell what is new."""
-        summary = await self._executor.summary()
+        attention = await self._executor.attention()
         now: set[tuple[str, str]] = {
-            (info.run_id, sentences.problem_line(info)) for info in summary.attention
+            (info.run_id, sentences.problem_line(info)) for info in attention
         }
         for _, line in sorted(now - self._problems):
             STREAMS.say(f"warning: {line}")
         self._problems = now
-        found = await self._executor.waiting(since=_RECENT_S)
+        found = await self._executor.waiting(since=self._recent_s, limit=_MOST)
         new = [wait for wait in found if self._waits is not None and _key(wait) not in self._waits]
-        more = max(0, len(new) - _SHOWN) if self._waits is not None else summary.waits_total
+        more = max(0, len(new) - _SHOWN)
+        if self._waits is None:
+            more = (await self._executor.summary()).waits_total
         self._waits = {_key(wait) for wait in found}
         counts = await sentences.awaited_by(self._executor, [wait.signal for wait in new[:_SHOWN]])
         for wait in new[:_SHOWN]:

@@ -163,6 +163,9 @@ class DurableExecutor(Protocol):
 
     async def summary(self) -> Summary: ...
 
+    async def attention(self) -> Sequence[RunInfo]:
+        """Open runs with a problem, as `summary` has them, without counting what else there is."""
+
     async def prune(
         self,
         *,

@@ -351,11 +351,13 @@ class LocalExecutor(ExecutorBase[RunRow, _Snapshot, Driving]):
             waits=[open_wait(row) for row in self._store.waits(limit=_SHOWN)],
             waits_total=self._store.count_waits(),
             next_due_at=self._store.next_due(self._clock.now()),
-            attention=[
-                self._viewer.listed(row) for row in self._store.runs(problems=True, limit=_SHOWN)
-            ],
+            attention=await self.attention(),
             attention_total=self._store.count_runs(problems=True, limit=_COUNTED),
         )
+
+    async def attention(self) -> Sequence[RunInfo]:
+        rows = self._store.runs(problems=True, limit=_SHOWN)
+        return [self._viewer.listed(row) for row in rows]
 
     async def prune(
         self,

@@ -365,6 +365,9 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
             ],
         )
 
+    async def attention(self) -> Sequence[RunInfo]:
+        return (await self.summary()).attention
+
     async def prune(
         self,
         *,

@@ -329,6 +329,9 @@ class FakeExecutor:
             attention_total=sum(1 for i in self.runs.values() if i.problem),
         )
 
+    async def attention(self) -> Sequence[RunInfo]:
+        return (await self.summary()).attention
+
     async def prune(
         self,
         *,

@@ -8,10 +8,12 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from belugawf.cli.news import _News
 from belugawf.executor import UNSET, Owner, Problem, Waiting
 from belugawf.model import events as ev
 from belugawf.model.errors import Failure
@@ -481,3 +483,45 @@ def test_worker_says_what_it_drives(cli: Cli) -> None:
     assert done.code == 0
     assert done.err == f"driving research on {cli.root / 'state.db'}\n"
     assert cli.executor.calls == [("work", {"concurrency": 3})]
+
+
+async def test_a_workers_looks_are_cheap() -> None:  # FINDINGS L3
+    """What grows with the database is counted once; each look tells only what is new."""
+    executor = FakeExecutor(
+        *(run_info(f"old-{n}", waiting_for=(signal_wait(),)) for n in range(30))
+    )
+    counted: list[int] = []
+    count = executor.summary
+
+    async def summary() -> Any:
+        counted.append(1)
+        return await count()
+
+    executor.summary = summary  # type: ignore[method-assign]
+    executor.attention = _nothing  # type: ignore[method-assign]
+    lines: list[str] = []
+    session: Any = SimpleNamespace(
+        say=lines.append,
+        command=lambda word, *_, **__: f"belugawf {word}",
+        talk_terminal=False,
+    )
+    news = _News(session, executor, 12)
+    await news.tell()
+    assert lines == ["30 questions are open: belugawf waiting"]
+    for number in range(8):
+        info = run_info(f"new-{number}", waiting_for=(signal_wait(since=START + number),))
+        executor.runs[info.run_id] = info
+    lines.clear()
+    await news.tell()
+    assert [line.split(":")[0] for line in lines] == [
+        *(f"new-{number}" for number in range(5)),
+        "3 questions are open",
+    ]
+    lines.clear()
+    await news.tell()
+    assert lines == []
+    assert counted == [1]
+
+
+async def _nothing() -> list[Any]:
+    return []
