@@ -236,7 +236,12 @@ class Queries:
 
     def count_waits(self) -> int:
         """How many waits for signals have no answer yet."""
-        return int(self._all(f"SELECT count(*) FROM waits w WHERE {_UNANSWERED}")[0][0])
+        # Only runs with messages can have an answer.
+        answered = (
+            "SELECT count(*) FROM waits w WHERE w.run IN (SELECT run FROM inbox) "
+            f"AND NOT {_UNANSWERED}"
+        )
+        return int(self._all(f"SELECT (SELECT count(*) FROM waits) - ({answered})")[0][0])
 
     def unread_signals(self, run: int) -> Counter[str]:
         """How many signals of each name the run has not read yet."""
