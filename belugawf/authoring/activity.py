@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from types import FunctionType
 from typing import Any, Protocol, TypeAlias, TypeVar, overload
 
-from belugawf.authoring.workflow import resolved_signature
+from belugawf.model import codec
 from belugawf.model.durations import Duration, parse_duration
 from belugawf.model.errors import UsageError, WorkflowCodeError
 from belugawf.model.policy import (
@@ -235,7 +235,7 @@ def annotations_of(function: Callable[..., Any]) -> Annotations:
 
 
 def _read_annotations(function: Callable[..., Any]) -> Annotations:
-    signature = resolved_signature(function)
+    signature = codec.signature_of(function)
     positional, rest = [], None
     for parameter in signature.parameters.values():
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):

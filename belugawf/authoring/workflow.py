@@ -134,7 +134,7 @@ class WorkflowDefinition:
 
     @cached_property
     def _signature(self) -> inspect.Signature:
-        return resolved_signature(self.function)
+        return codec.signature_of(self.function)
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -258,22 +258,3 @@ def _parse_text(text: str, annotation: Any, what: str) -> Any:
         codec.convert(text, annotation, path=what)
         return text
     return value
-
-
-def resolved_signature(function: Callable[..., Any]) -> inspect.Signature:
-    """The signature with annotations as objects; those that cannot be resolved count as absent."""
-    try:
-        return inspect.signature(function, eval_str=True)
-    except (NameError, TypeError, AttributeError, SyntaxError):
-        pass
-    signature = inspect.signature(function)
-    return signature.replace(
-        parameters=[
-            p.replace(annotation=_known(p.annotation)) for p in signature.parameters.values()
-        ],
-        return_annotation=_known(signature.return_annotation),
-    )
-
-
-def _known(annotation: Any) -> Any:
-    return inspect.Parameter.empty if isinstance(annotation, str) else annotation

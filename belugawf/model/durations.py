@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TypeAlias
 
+from belugawf.model.arguments import shown
 from belugawf.model.errors import DurationError
 
 Duration: TypeAlias = timedelta | float | str
@@ -34,33 +35,47 @@ _UNITS = {
 _PART = re.compile(r"(\d+(?:\.\d+)?)(w|d|h|ms|m|us|s)")
 _HINT = "write it with units: 90s, 10m, 2h30m, 7d"
 # 100 years: longer than any run, and far below what an instant in a text of fixed width can hold.
-_LONGEST = timedelta(days=36_525)
+LONGEST = timedelta(days=36_525)
 
 
-def parse_duration(value: Duration) -> timedelta:
+def parse_duration(value: Duration, *, what: str | None = None) -> timedelta:
     """A duration from a `timedelta`, a number of seconds or a text with units.
 
-    Raises `DurationError` if it is none of these, negative, or longer than 100 years.
+    `what` names it in messages. Raises `DurationError` if it is none of these, negative, or longer
+    than 100 years.
     """
+    try:
+        return _parse_duration(value)
+    except DurationError as error:
+        if what is None:
+            raise
+        raise DurationError(f"{what}: {error.message}", hint=error.hint) from None
+
+
+def _parse_duration(value: Duration) -> timedelta:
     if isinstance(value, timedelta):
         duration = value
     elif isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise DurationError(f"{value!r} isn't a duration", hint=_HINT)
+        raise DurationError(f"{shown(value)} isn't a duration", hint=_HINT)
     elif isinstance(value, str):
-        duration = _parse_text(value)
+        duration = parse_span(value)
     else:
         try:
             duration = timedelta(seconds=value)
         except (OverflowError, ValueError):
-            raise DurationError(f"{value!r} seconds isn't a duration", hint=_HINT) from None
+            raise DurationError(f"{shown(value)} seconds isn't a duration", hint=_HINT) from None
     if duration < timedelta(0):
-        raise DurationError(f"a duration cannot be negative: {value!r}", hint=_HINT)
-    if duration > _LONGEST:
-        raise DurationError(f"a duration is at most 100 years: {value!r}", hint=_HINT)
+        raise DurationError(f"a duration cannot be negative: {shown(value)}", hint=_HINT)
+    if duration > LONGEST:
+        raise DurationError(f"a duration is at most 100 years: {shown(value)}", hint=_HINT)
     return duration
 
 
-def _parse_text(text: str) -> timedelta:
+def parse_span(text: str) -> timedelta:
+    """The `timedelta` that `format_duration` has written, however long; or people, with units.
+
+    Raises `DurationError`.
+    """
     compact = text.strip().replace(" ", "")
     position = 0
     total = timedelta(0)
@@ -71,10 +86,10 @@ def _parse_text(text: str) -> timedelta:
         try:
             total += _UNITS[part[2]] * float(part[1])
         except OverflowError:
-            raise DurationError(f"a duration is at most 100 years: {text!r}", hint=_HINT) from None
+            raise DurationError(f"{shown(text)} is too long for a duration", hint=_HINT) from None
         position = part.end()
     if position == 0 or position != len(compact):
-        raise DurationError(f"{text!r} isn't a duration", hint=_HINT)
+        raise DurationError(f"{shown(text)} isn't a duration", hint=_HINT)
     return total
 
 

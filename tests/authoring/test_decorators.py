@@ -6,7 +6,7 @@ import asyncio
 import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from belugawf import RetryPolicy, UsageError, WorkflowContext, activity, workflo
 from belugawf.authoring.activity import annotations_of, mark_of
 from belugawf.authoring.failures import describe_failure
 from belugawf.authoring.workflow import WorkflowDefinition
+from belugawf.model import codec
 from belugawf.model.errors import DurationError
 
 # -- workflows -----------------------------------------------------------------------------------
@@ -66,14 +67,24 @@ def test_keyword_only_parameters() -> None:
     assert WorkflowDefinition(code).arguments('"whales"') == {"topic": "whales"}
 
 
+TYPES = {2: int}
+
+
 def test_annotations_that_do_not_resolve() -> None:
-    """They count as absent, and hide the others not."""
+    """Each is resolved by itself; what cannot be is named, and its data comes as it is."""
 
     @workflow
-    async def code(ctx: WorkflowContext, odd: Missing, count: int) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+    async def code(ctx: Missing, odd: TYPES[1], at: date, n: TYPES[2]) -> Gone: ...  # type: ignore  # noqa: F821, PGH003
 
-    odd, count = WorkflowDefinition(code).parameters
-    assert (odd.annotation_text, count.required) == ("", True)
+    definition = WorkflowDefinition(code)  # FINDINGS C3
+    assert [p.annotation_text for p in definition.parameters] == [
+        "TYPES[1] (a type hint that cannot be resolved)",
+        "date",
+        "int",
+    ]
+    assert codec.describe(definition.result_annotation).startswith("Gone (a type hint")
+    given = definition.arguments('{"odd": {"x": 1}, "at": "2025-01-02", "n": 3}')
+    assert given == {"odd": {"x": 1}, "at": date(2025, 1, 2), "n": 3}
 
 
 def no_async(ctx: WorkflowContext) -> None: ...

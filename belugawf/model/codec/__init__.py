@@ -13,9 +13,12 @@ from belugawf.model.codec._encode import encode as encode
 from belugawf.model.codec._hints import (
     convert as convert,
     describe as describe,
+    encode_as as encode_as,
     fits as fits,
+    require as require,
     schema as schema,
 )
+from belugawf.model.codec._resolving import Unresolved as Unresolved, signature_of as signature_of
 from belugawf.model.codec._schema import check as check
 from belugawf.model.codec._text import (
     decode as decode,

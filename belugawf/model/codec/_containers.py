@@ -12,8 +12,11 @@ from belugawf.model.codec._shapes import (
     Outer,
     Schema,
     Shape,
+    altered,
     construct,
     describe_object,
+    is_equal,
+    refused_by,
 )
 from belugawf.model.values import frozen
 
@@ -21,13 +24,13 @@ from belugawf.model.values import frozen
 class ListShape(Shape):
     """A JSON list of any length, as list, tuple, set or frozenset."""
 
-    def __init__(self, kind: type, item: Shape) -> None:
+    def __init__(self, kind: Any, item: Shape) -> None:
         self.kind = kind
         self.item = item
 
     def convert(self, data: Any, path: Path) -> Any:
         if type(data) is not list:
-            raise mismatch(path, self.describe(()), data)
+            raise mismatch(path, self.describe(()), data, list)
         convert = self.item.convert
         items = [convert(item, (path, index)) for index, item in enumerate(data)]
         if self.kind is list:
@@ -37,9 +40,21 @@ class ListShape(Shape):
         except TypeError:
             raise unfit(path, self.describe(()), "a list with items that no set can hold") from None
 
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, self.kind) and all(map(self.item.holds, value))
+
+    def keep(self, value: Any, back: Any, path: Path) -> None:
+        ordered = isinstance(value, list | tuple) and isinstance(back, list | tuple)
+        if not ordered or len(value) != len(back):
+            if not isinstance(value, list | tuple) or not is_equal(self.kind(value), back):
+                super().keep(value, back, path)
+            return
+        for index, (item, other) in enumerate(zip(value, back, strict=True)):
+            self.item.keep(item, other, (path, index))
+
     def describe(self, outer: Outer) -> str:
         if isinstance(self.item, Anything):
-            return self.kind.__name__
+            return str(self.kind.__name__)
         more = ", ..." if self.kind is tuple else ""
         return f"{self.kind.__name__}[{self.item.describe(outer)}{more}]"
 
@@ -53,7 +68,7 @@ class TupleShape(Shape):
 
     def __init__(
         self,
-        kind: type,
+        kind: Any,
         items: list[Shape],
         *,
         names: tuple[str, ...] = (),
@@ -66,7 +81,7 @@ class TupleShape(Shape):
 
     def convert(self, data: Any, path: Path) -> Any:
         if type(data) is not list:
-            raise mismatch(path, self.describe(()), data)
+            raise mismatch(path, self.describe(()), data, list)
         if not self.required <= len(data) <= len(self.items):
             raise unfit(path, self.describe(()), f"a list of {len(data)} items")
         values = [
@@ -74,6 +89,20 @@ class TupleShape(Shape):
             for index, (shape, item) in enumerate(zip(self.items, data, strict=False))
         ]
         return construct(self, self.kind, values, path) if self.names else tuple(values)
+
+    def holds(self, value: Any) -> bool:
+        return (
+            isinstance(value, self.kind)
+            and len(value) == len(self.items)
+            and all(shape.holds(item) for shape, item in zip(self.items, value, strict=True))
+        )
+
+    def keep(self, value: Any, back: Any, path: Path) -> None:
+        if not isinstance(value, list | tuple):
+            super().keep(value, back, path)
+            return
+        for index, (shape, item) in enumerate(zip(self.items, value, strict=False)):
+            shape.keep(item, back[index], (path, index))
 
     def describe(self, outer: Outer) -> str:
         inner = [shape.describe(outer) for shape in self.items]
@@ -92,15 +121,21 @@ class TupleShape(Shape):
 
 
 class MapShape(Shape):
-    """A JSON object with keys of one type and values of another."""
+    """A JSON object with keys of one type and values of another.
 
-    def __init__(self, key: Shape, value: Shape) -> None:
+    `make` makes a dict the value, if it is to be of another class.
+    """
+
+    def __init__(
+        self, key: Shape, value: Shape, make: Callable[[dict[Any, Any]], Any] | None = None
+    ) -> None:
         self.key = key
         self.value = value
+        self.make = make
 
     def convert(self, data: Any, path: Path) -> Any:
         if type(data) is not dict:
-            raise mismatch(path, self.describe(()), data)
+            raise mismatch(path, self.describe(()), data, dict)
         table: dict[Any, Any] = {}
         for text, item in data.items():
             where = (path, text)
@@ -108,7 +143,24 @@ class MapShape(Shape):
             if key in table:
                 raise unfit(where, "keys that differ", "a key that stands here twice")
             table[key] = self.value.convert(item, where)
-        return table
+        return table if self.make is None else self.make(table)
+
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, dict) and all(
+            self.key.holds(key) and self.value.holds(item) for key, item in value.items()
+        )
+
+    def keep(self, value: Any, back: Any, path: Path) -> None:
+        if not isinstance(value, dict):
+            super().keep(value, back, path)
+            return
+        for (key, item), (key_back, item_back) in zip(value.items(), back.items(), strict=True):
+            where = (path, str(key))
+            # As a key, only a text is JSON data.
+            typed = type(key) is not str and not isinstance(self.key, Anything)
+            if typed and not is_equal(key, key_back):
+                raise altered(key, key_back, where)
+            self.value.keep(item, item_back, where)
 
     def describe(self, outer: Outer) -> str:
         if isinstance(self.key, Anything) and isinstance(self.value, Anything):
@@ -127,7 +179,7 @@ class MapShape(Shape):
 
 @frozen()
 class Field:
-    """One field of a record; `given` is false if the class makes the value itself."""
+    """One field of a record; `given` is false if `__init__` does not take it."""
 
     shape: Shape
     required: bool
@@ -156,19 +208,48 @@ class ObjectShape(Shape):
 
     def convert(self, data: Any, path: Path) -> Any:
         if type(data) is not dict:
-            raise mismatch(path, self.describe(()), data)
+            raise mismatch(path, self.describe(()), data, dict)
         fields = self.fields
         values: dict[str, Any] = {}
         for key, item in data.items():
             field = fields.get(key)
             if field is None:
                 raise unknown_key(path, self.describe(()), key, fields)
-            if field.given:
-                values[key] = field.shape.convert(item, (path, key))
+            values[key] = field.shape.convert(item, (path, key))
         for name in self.required:
             if name not in values:
                 raise unfit(path, self.describe(()), f"an object without {quoted_key(name)}")
-        return values if self.plain else construct(self, self.kind, (), path, values)
+        return values if self.plain else self._made(values, path)
+
+    def _made(self, values: dict[str, Any], path: Path) -> Any:
+        """The object as it was written: also what `__init__` does not take."""
+        given = {name: value for name, value in values.items() if self.fields[name].given}
+        made = construct(self, self.kind, (), path, given)
+        for name in values.keys() - given.keys():
+            try:
+                object.__setattr__(made, name, values[name])
+            except (AttributeError, TypeError) as error:
+                raise refused_by(self, self.kind, error, (path, name)) from error
+        return made
+
+    def holds(self, value: Any) -> bool:
+        if not isinstance(value, dict if self.plain else self.kind):
+            return False
+        found = value if self.plain else _fields_of(value)
+        return set(self.required) <= found.keys() <= self.fields.keys() and all(
+            self.fields[name].shape.holds(item) for name, item in found.items()
+        )
+
+    def keep(self, value: Any, back: Any, path: Path) -> None:
+        if isinstance(value, dict):
+            found = value
+        elif type(value) is type(back):
+            found = _fields_of(value)
+        else:
+            raise altered(value, back, path)
+        after = back if self.plain else _fields_of(back)
+        for name, item in found.items():
+            self.fields[name].shape.keep(item, after[name], (path, name))
 
     def describe(self, outer: Outer) -> str:
         fields = ((n, f.required, f.shape) for n, f in self.fields.items() if f.given)
@@ -181,12 +262,15 @@ class ObjectShape(Shape):
         schema: Schema = {
             "type": "object",
             "title": self.kind.__name__,
-            "properties": {
-                name: field.shape.schema(inner) if field.given else {}
-                for name, field in self.fields.items()
-            },
+            "properties": {name: field.shape.schema(inner) for name, field in self.fields.items()},
             "additionalProperties": False,
         }
         if self.required:
             schema["required"] = list(self.required)
         return schema
+
+
+def _fields_of(value: Any) -> dict[str, Any]:
+    return {
+        name: getattr(value, name) for name in value.__dataclass_fields__ if hasattr(value, name)
+    }

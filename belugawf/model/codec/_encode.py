@@ -6,16 +6,18 @@ that knows every type and every reason (`_Walk`) only for what is left.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json.encoder
 import math
 from collections.abc import Callable
-from enum import Enum
+from enum import Enum, Flag
 from functools import lru_cache
 from typing import Any, TypeAlias
 
+from belugawf.model.arguments import an
 from belugawf.model.codec._forms import form_of
-from belugawf.model.codec._path import DEEPEST, LARGEST_INT_BITS, Path, an, render_path
+from belugawf.model.codec._path import DEEPEST, LARGEST_INT_BITS, Path, render_path
 from belugawf.model.errors import PayloadEncodeError, PayloadTooLargeError
 
 # What `JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))` makes anew for each
@@ -130,6 +132,8 @@ class _Walk:
         return float.__float__(value)
 
     def member(self, value: Enum, path: Path) -> Any:
+        if value._name_ in _hidden_members(type(value)):
+            raise _refusal(path, f"a {type(value).__name__} that reads as another of its members")
         return self.plain(value.value, path)
 
     def sequence(self, value: list[Any] | tuple[Any, ...], path: Path) -> list[Any]:
@@ -183,22 +187,70 @@ class _Walk:
             except AttributeError:
                 raise PayloadEncodeError(render_path(where), "the field was never set") from None
             plain[field.name] = self.plain(item, where)
+        kind: Any = type(value)
+        if not _is_made_of_fields(kind):
+            self.make_again(value, plain, path)
         self.open.discard(id(value))
         return plain
 
-    def model(self, value: Any, path: Path) -> Any:
-        self.enter(value, path)
+    def make_again(self, value: Any, plain: dict[str, Any], path: Path) -> None:
+        """Require that its class makes the same of its fields, as it will when this is read."""
+        kind: Any = type(value)
+        given = [field.name for field in dataclasses.fields(value) if field.init]
         try:
-            # By alias, because that is what the model's own validation reads back.
-            data = value.model_dump(mode="json", by_alias=True)
+            # Copies, because `__post_init__` may change what it is given.
+            made = kind(**{name: copy.deepcopy(getattr(value, name)) for name in given})
+            items = {name: getattr(made, name) for name in given}
         except RecursionError:
             raise
         except Exception as error:
-            name = type(value).__name__
-            raise _refusal(path, f"{an(name)} ({type(error).__name__} in model_dump)") from error
-        plain = self.plain(data, path)
-        self.open.discard(id(value))
-        return plain
+            raise PayloadEncodeError(
+                render_path(path),
+                f"{kind.__name__} cannot be made again of its fields ({type(error).__name__}): "
+                "what an InitVar was given, for instance, is not kept",
+            ) from error
+        walk = _Walk()
+        for name in given:
+            where = (path, name)
+            if walk.plain(items[name], where) != plain[name]:
+                raise PayloadEncodeError(
+                    render_path(where),
+                    f"{kind.__name__} changes it whenever it is made of its fields",
+                )
+
+    def model(self, value: Any, path: Path) -> Any:
+        """What a pydantic model dumps, in the first way in which it reads itself back."""
+        from belugawf.model.codec._models import differs_in
+
+        self.enter(value, path)
+        where = path
+        # By alias, because that is what the model's own validation reads back. Without computed
+        # fields only if it does not read them: people want to see them.
+        for way in (
+            {"by_alias": True},
+            {"by_alias": True, "round_trip": True},
+            {"round_trip": True},
+        ):
+            try:
+                data = value.model_dump(mode="json", **way)
+            except RecursionError:
+                raise
+            except Exception as error:
+                name = type(value).__name__
+                raise _refusal(
+                    path, f"{an(name)} ({type(error).__name__} in model_dump)"
+                ) from error
+            plain = self.plain(data, path)
+            found = differs_in(value, plain, path)
+            if found is None:
+                self.open.discard(id(value))
+                return plain
+            where = found if where == path else where
+        raise PayloadEncodeError(
+            render_path(where),
+            f"{type(value).__name__} does not read back what it writes here "
+            "(a secret is written as ***, an excluded field not at all)",
+        )
 
     def formed(self, value: Any, path: Path) -> str:
         form = form_of(type(value))
@@ -228,10 +280,36 @@ _RULES: tuple[tuple[type | tuple[type, ...], _Rule], ...] = (
     ((list, tuple), _Walk.sequence),
     ((set, frozenset), _Walk.unordered),
 )
+_COLLECTIONS = (str, int, float, dict, list, tuple, set, frozenset)
+
+
+@lru_cache(maxsize=1024)
+def _hidden_members(kind: type[Enum]) -> frozenset[str]:
+    """The members of an Enum whose JSON is that of an earlier one, as `(1, 2)` and `[1, 2]`."""
+    first: dict[str, Enum] = {}
+    hidden = set()
+    for member in kind if not issubclass(kind, Flag) else ():
+        try:
+            text = encode(member.value)
+        except PayloadEncodeError:
+            continue
+        if first.setdefault(text, member) is not member:
+            hidden.add(member._name_)
+    return frozenset(hidden)
+
+
+@lru_cache(maxsize=1024)
+def _is_made_of_fields(kind: Any) -> bool:
+    """Whether its `__init__` only sets the fields that it is given."""
+    written = getattr(getattr(kind.__init__, "__code__", None), "co_filename", "") == "<string>"
+    kinds = {field._field_type.name for field in kind.__dataclass_fields__.values()}
+    return written and not hasattr(kind, "__post_init__") and "_FIELD_INITVAR" not in kinds
 
 
 @lru_cache(maxsize=1024)
 def _rule_for(kind: type) -> _Rule:
+    if dataclasses.is_dataclass(kind) and issubclass(kind, _COLLECTIONS):
+        return _Walk.refused  # one of both would be lost
     for base, rule in _RULES:
         if issubclass(kind, base):
             return rule

@@ -12,7 +12,7 @@ from datetime import date, datetime, time, timedelta
 from functools import cache
 from typing import Any
 
-from belugawf.model.durations import format_duration, parse_duration
+from belugawf.model.durations import format_duration, parse_span
 from belugawf.model.values import frozen
 
 
@@ -30,6 +30,10 @@ class TextForm:
     write: Callable[[Any], str]
     read: Callable[[str], Any]
     key: bool = False
+
+    def described(self, kind: Any) -> str:
+        """A type of this form, for people."""
+        return f'{kind.__name__}, a text such as "{self.example}"'
 
 
 # Texts: a pattern is compiled when one is read.
@@ -60,7 +64,16 @@ def _write_timedelta(value: timedelta) -> str:
 def _write_decimal(value: Any) -> str:
     if not value.is_finite():
         raise ValueError("a Decimal that is not finite has no JSON form")
-    return str(value)
+    text = str(value)
+    if re.fullmatch(_DECIMAL, text) is None:
+        raise ValueError("a Decimal with an exponent of more than 9 digits has no JSON form")
+    return text
+
+
+def _write_clock(value: datetime | time) -> str:
+    if value.tzinfo is not None and value.utcoffset() is None:
+        raise ValueError("a time whose zone depends on the date has no JSON form")
+    return value.isoformat()
 
 
 def _write_bytes(value: bytes) -> str:
@@ -87,15 +100,15 @@ def text_forms() -> tuple[TextForm, ...]:
             datetime,
             "date-time",
             "2025-12-31T18:00:00+01:00",
-            datetime.isoformat,
+            _write_clock,
             _matching(_DATETIME, datetime.fromisoformat),
             key=True,
         ),
         TextForm(
             date, "date", "2025-12-31", date.isoformat, _matching(_DATE, date.fromisoformat), True
         ),
-        TextForm(time, "time", "18:00:00", time.isoformat, _matching(_CLOCK, time.fromisoformat)),
-        TextForm(timedelta, "duration-with-units", "2h30m", _write_timedelta, parse_duration),
+        TextForm(time, "time", "18:00:00", _write_clock, _matching(_CLOCK, time.fromisoformat)),
+        TextForm(timedelta, "duration-with-units", "2h30m", _write_timedelta, parse_span),
         TextForm(
             UUID,
             "uuid",
@@ -119,9 +132,9 @@ def form_of(kind: type) -> TextForm | None:
 
 
 @cache
-def reader_of_format(name: str) -> Callable[[str], Any] | None:
-    """What reads a text of a schema's `format`; `None` for one that is not known here."""
+def form_called(name: str) -> TextForm | None:
+    """The form that a schema calls by this `format`; `None` for one that is not known here."""
     for form in text_forms():
         if form.format == name:
-            return form.read
+            return form
     return None

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import collections
 import collections.abc
 import dataclasses
 import inspect
-import sys
+import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum, Flag
+from functools import partial
 from typing import Any, Literal, TypeVar, Union
 
 from belugawf.model.codec._containers import Field, ListShape, MapShape, ObjectShape, TupleShape
+from belugawf.model.codec._encode import encode
 from belugawf.model.codec._forms import form_of
+from belugawf.model.codec._resolving import (
+    Unresolved,
+    hints_of_class,
+    is_typed_dict,
+    substitute,
+    type_arguments,
+)
 from belugawf.model.codec._shapes import (
     BASIC_SCHEMA_TYPES,
     AnyOf,
@@ -22,12 +32,14 @@ from belugawf.model.codec._shapes import (
     Choice,
     Float,
     LazyShape,
+    Nameless,
     Shape,
     Text,
     Unsupported,
     Wrapped,
+    is_equal,
 )
-from belugawf.model.errors import PayloadTypeError
+from belugawf.model.errors import PayloadEncodeError, PayloadTypeError
 
 # The hints of a program are few; only `list[int]` written anew at each call fills this.
 _MOST_SHAPES = 4096
@@ -54,6 +66,28 @@ def convert(data: Any, annotation: Any, *, path: str = "value") -> Any:
         return shape_of(annotation).convert(data, path)
     except RecursionError:
         raise PayloadTypeError(path, "less nesting", "data that is nested too deep") from None
+
+
+def encode_as(value: Any, annotation: Any, *, what: str = "value", limit: int | None = None) -> str:
+    """As `encode`, for a reader who will `decode` it by that annotation, to an equal value.
+
+    JSON data may become a value of the type. Raises `PayloadTypeError` too, if it does not fit.
+    """
+    text = encode(value, what=what, limit=limit)
+    if annotation is not Any and not fits(value, annotation):
+        require(value, annotation, json.loads(text), what)
+    return text
+
+
+def require(value: Any, annotation: Any, data: Any, what: str) -> None:
+    """Require that the JSON data of a value becomes an equal one. See `encode_as`."""
+    shape = shape_of(annotation)
+    try:
+        back = shape.convert(data, what)
+        if not is_equal(value, back):
+            shape.keep(value, back, what)
+    except RecursionError:
+        raise PayloadEncodeError(what, "nested too deep to be read again") from None
 
 
 def describe(annotation: Any) -> str:
@@ -86,13 +120,37 @@ def shape_of(annotation: Any) -> Shape:
 
 
 _ANYTHING = Anything()
+_UNTYPED = (Any, object, inspect.Parameter.empty)
 _LISTS = (
     *(list, collections.abc.Sequence, collections.abc.MutableSequence),
     *(collections.abc.Iterable, collections.abc.Collection),
 )
 _SETS = (set, collections.abc.Set, collections.abc.MutableSet)
 _TABLES = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
-_TRANSPARENT = (typing.Annotated, typing.Final, typing.Required, typing.NotRequired)
+_TRANSPARENT = frozenset({"Annotated", "Final", "Required", "NotRequired", "ReadOnly"})
+
+
+def _is_transparent(origin: Any) -> bool:
+    """By name: `typing_extensions` has its own ones of those that its Python does not have."""
+    return getattr(origin, "_name", getattr(origin, "__name__", None)) in _TRANSPARENT and (
+        getattr(origin, "__module__", None) in ("typing", "typing_extensions")
+    )
+
+
+# Classes of dicts, and what makes one of a dict, given the shape's arguments.
+_DICTS: dict[Any, Callable[[tuple[Any, ...]], Callable[[dict[Any, Any]], Any]]] = {
+    collections.OrderedDict: lambda arguments: collections.OrderedDict,
+    collections.Counter: lambda arguments: collections.Counter,
+    collections.defaultdict: lambda arguments: partial(
+        collections.defaultdict, _factory(arguments[1:])
+    ),
+}
+
+
+def _factory(values: tuple[Any, ...]) -> type | None:
+    """What makes a missing value of a defaultdict: its type of values, if that is a plain one."""
+    kind = typing.get_origin(values[0]) or values[0] if values else None
+    return kind if kind in (int, float, str, bool, list, dict, set, tuple) else None
 
 
 def _build(hint: Any) -> Shape:
@@ -103,7 +161,7 @@ def _build(hint: Any) -> Shape:
         return AnyOf([shape_of(member) for member in arguments])
     if origin is Literal:
         return Choice(None, [(value, value) for value in arguments])
-    if origin in _TRANSPARENT:
+    if _is_transparent(origin):
         return shape_of(arguments[0])
     if origin is tuple:
         if len(arguments) == 2 and arguments[1] is Ellipsis:
@@ -112,10 +170,11 @@ def _build(hint: Any) -> Shape:
     many = _build_many(origin, arguments)
     if many is not None:
         return many
-    if dataclasses.is_dataclass(origin) or typing.is_typeddict(origin):
-        parameters = getattr(origin, "__parameters__", ())
-        return _record(origin, dict(zip(parameters, arguments, strict=False)))
-    return _unsupported(hint)
+    if hasattr(origin, "__value__"):
+        fixed = dict(zip(origin.__type_params__, arguments, strict=False))
+        return LazyShape(hint, lambda: shape_of(substitute(origin.__value__, fixed)))
+    named = _build_named(origin, type_arguments(origin, arguments))
+    return named or _unsupported(hint)
 
 
 def _build_many(origin: Any, arguments: tuple[Any, ...] = ()) -> Shape | None:
@@ -127,8 +186,20 @@ def _build_many(origin: Any, arguments: tuple[Any, ...] = ()) -> Shape | None:
         return ListShape(set, first)
     if origin is frozenset:
         return ListShape(frozenset, first)
-    if origin in _TABLES:
-        return MapShape(first, shape_of(arguments[1]) if arguments else _ANYTHING)
+    if origin is collections.Counter:
+        return MapShape(first, Basic(int), _DICTS[origin](arguments))
+    if origin in _TABLES or origin in _DICTS:
+        make = _DICTS[origin](arguments) if origin in _DICTS else None
+        return MapShape(first, shape_of(arguments[1]) if arguments else _ANYTHING, make)
+    return None
+
+
+def _build_named(kind: Any, arguments: Mapping[Any, Any]) -> Shape | None:
+    """The shape of a class with fields; `arguments` are what its type parameters stand for."""
+    if dataclasses.is_dataclass(kind) or is_typed_dict(kind):
+        return _record(kind, arguments)
+    if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        return _named_tuple(kind, arguments)
     return None
 
 
@@ -136,8 +207,10 @@ def _build_bare(hint: Any) -> Shape:
     """The shape of a hint without parameters."""
     if hint is None:
         return Basic(types.NoneType)
-    if hint in (Any, object, inspect.Parameter.empty) or isinstance(hint, TypeVar):
+    if any(hint is some for some in _UNTYPED) or isinstance(hint, TypeVar):
         return _ANYTHING
+    if isinstance(hint, Unresolved):
+        return Nameless(hint.text)
     if hint is typing.LiteralString:
         return Basic(str)
     if isinstance(hint, typing.NewType):
@@ -161,10 +234,9 @@ def _build_class(kind: Any) -> Shape:
         return Wrapped(kind, Basic(int))
     if issubclass(kind, Enum):
         return Choice(kind.__name__, [(member.value, member) for member in kind])
-    if dataclasses.is_dataclass(kind) or typing.is_typeddict(kind):
-        return _record(kind, {})
-    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
-        return _named_tuple(kind)
+    named = _build_named(kind, {})
+    if named is not None:
+        return named
     form = form_of(kind)
     if form is not None:
         return Text(kind, form)
@@ -178,8 +250,8 @@ def _build_class(kind: Any) -> Shape:
     return _unsupported(kind)
 
 
-def _named_tuple(kind: Any) -> Shape:
-    hints = _hints(kind)
+def _named_tuple(kind: Any, arguments: Mapping[Any, Any]) -> Shape:
+    hints = hints_of_class(kind, arguments)
     return TupleShape(
         kind,
         [shape_of(hints.get(name, Any)) for name in kind._fields],
@@ -203,13 +275,11 @@ def _unsupported(hint: Any) -> Shape:
 
 
 def _record(kind: Any, arguments: Mapping[Any, Any]) -> Shape:
-    """A dataclass or TypedDict; `arguments` are its type parameters' values (`Box[int]`)."""
-    plain = typing.is_typeddict(kind)
+    plain = is_typed_dict(kind)
     fields_of = _typed_dict_fields if plain else _dataclass_fields
 
     def resolve() -> dict[str, Field]:
-        hints = {name: _substitute(hint, arguments) for name, hint in _hints(kind).items()}
-        return fields_of(kind, hints)
+        return fields_of(kind, hints_of_class(kind, arguments))
 
     return ObjectShape(kind, resolve, plain=plain)
 
@@ -230,49 +300,14 @@ def _dataclass_fields(kind: Any, hints: Mapping[str, Any]) -> dict[str, Field]:
 def _typed_dict_fields(kind: Any, hints: Mapping[str, Any]) -> dict[str, Field]:
     fields = {}
     for name, hint in hints.items():
-        required = name in kind.__required_keys__
-        # Under `from __future__ import annotations` the class does not know its qualifiers.
-        if typing.get_origin(hint) is typing.NotRequired:
-            required = False
-        elif typing.get_origin(hint) is typing.Required:
-            required = True
-        fields[name] = Field(shape_of(hint), required)
+        fields[name] = Field(shape_of(hint), _is_required(hint, name in kind.__required_keys__))
     return fields
 
 
-def _substitute(hint: Any, arguments: Mapping[Any, Any]) -> Any:
-    """The hint with the parameters of a generic class (`Box[int]`) put in."""
-    if not arguments:
-        return hint
-    if isinstance(hint, TypeVar):
-        return arguments.get(hint, Any)
-    parameters = getattr(hint, "__parameters__", ())
-    if not parameters or isinstance(hint, type):
-        return hint
-    return hint[tuple(arguments.get(parameter, Any) for parameter in parameters)]
-
-
-def _hints(kind: Any) -> dict[str, Any]:
-    """The resolved type hints of a class; one that cannot be resolved stays a text."""
-    names = {kind.__name__: kind}
-    try:
-        return typing.get_type_hints(kind, localns=names, include_extras=True)
-    except Exception:
-        return {
-            name: _resolved(name, hint, base, names)
-            for base in reversed(kind.__mro__)
-            for name, hint in inspect.get_annotations(base).items()
-        }
-
-
-def _resolved(name: str, hint: Any, base: type, names: dict[str, Any]) -> Any:
-    """One hint by itself, so that one that fails does not take the others with it."""
-    module = sys.modules.get(base.__module__)
-    holder = types.SimpleNamespace(__annotations__={name: hint})
-    try:
-        resolved = typing.get_type_hints(
-            holder, globalns=vars(module) if module else {}, localns=names, include_extras=True
-        )
-    except Exception:
-        return hint
-    return resolved[name]
+def _is_required(hint: Any, otherwise: bool) -> bool:
+    """Under `from __future__ import annotations` the class does not know its qualifiers."""
+    while _is_transparent(origin := typing.get_origin(hint)):
+        if origin in (typing.Required, typing.NotRequired):
+            return origin is typing.Required
+        hint = typing.get_args(hint)[0]
+    return otherwise

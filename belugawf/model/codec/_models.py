@@ -7,7 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from belugawf.model.codec._path import Path, type_word, unfit
-from belugawf.model.codec._shapes import Outer, Shape, describe_object, refused_by
+from belugawf.model.codec._shapes import (
+    Outer,
+    Shape,
+    describe_object,
+    is_equal,
+    refused_by,
+)
 from belugawf.model.errors import PayloadTypeError
 
 
@@ -26,6 +32,9 @@ class ModelShape(Shape):
             if not hasattr(error, "errors"):
                 raise refused_by(self, self.kind, error, path) from error
             raise self._translated(error, data, path) from None
+
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, self.kind)
 
     def _translated(self, error: Any, data: Any, path: Path) -> PayloadTypeError:
         problems = error.errors(include_url=False, include_input=False, include_context=False)
@@ -58,6 +67,27 @@ class ModelShape(Shape):
             for name, field in self.kind.model_fields.items()
         )
         return describe_object(self.kind, fields, outer)
+
+
+def differs_in(value: Any, data: Any, path: Path) -> Path | None:
+    """Where a model is not what it reads from its own data; `None` if it is equal to that."""
+    kind = type(value)
+    try:
+        back = kind.model_validate_json(json.dumps(data), strict=True)
+        if back == value:
+            return None
+    except RecursionError:
+        raise
+    except Exception as error:
+        # A model's own code raises what it likes.
+        problems = error.errors(include_url=False) if hasattr(error, "errors") else []
+        for step in problems[0]["loc"] if problems else ():
+            path = (path, step)
+        return path
+    for name in kind.model_fields:
+        if not is_equal(getattr(value, name, None), getattr(back, name, None)):
+            return (path, name)
+    return path
 
 
 _SAFE_PYDANTIC_ERRORS = frozenset(

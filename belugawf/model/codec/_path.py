@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias, TypeVar
 
+from belugawf.model.arguments import an
 from belugawf.model.errors import PayloadTypeError
 
 M = TypeVar("M")
@@ -65,11 +66,6 @@ def _nearest_key(key: str, known: Iterable[str]) -> str | None:
     return f"did you mean {quoted_key(nearest[0])}?" if nearest else None
 
 
-def an(noun: str) -> str:
-    """The noun with its article."""
-    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
-
-
 def type_word(data: Any) -> str:
     """What the data is, never the data itself."""
     return _WORDS.get(type(data)) or an(type(data).__name__)
@@ -80,9 +76,32 @@ def unfit(path: Path, expected: str, found: str, *, hint: str | None = None) -> 
     return PayloadTypeError(render_path(path), expected, found, hint=hint)
 
 
-def mismatch(path: Path, expected: str, data: Any) -> PayloadTypeError:
-    """The error for `data` where something else was expected."""
-    return unfit(path, expected, type_word(data))
+def mismatch(
+    path: Path, expected: str, data: Any, kind: type | None = None, example: str = ""
+) -> PayloadTypeError:
+    """The error for `data` where something else was expected.
+
+    `kind` is the type of JSON data that was; `example` is one, if that is a text.
+    """
+    return unfit(path, expected, type_word(data), hint=_how_to_write(kind, data, example))
+
+
+# How people write data of a type, where they wrote a text.
+_UNQUOTED = {
+    int: "a whole number, without quotes: 12",
+    float: "a number, without quotes: 12.5",
+    bool: "true or false, without quotes",
+    list: "a list, without quotes: [1, 2]",
+    dict: 'an object, without quotes: {"key": "value"}',
+}
+
+
+def _how_to_write(kind: type | None, data: Any, example: str) -> str | None:
+    if kind is str and type(data) in (bool, int, float):
+        return f'write it in quotes: "{example or "text"}"'
+    if type(data) is str and kind in _UNQUOTED:
+        return f"write {_UNQUOTED[kind]}"
+    return None
 
 
 def unknown_key(path: Path, expected: str, key: str, known: Iterable[str]) -> PayloadTypeError:
@@ -96,14 +115,18 @@ def first_fit(
 ) -> T:
     """What the first member of a union that fits makes of the data."""
     inside: list[PayloadTypeError] = []
+    hints: set[str] = set()
     here = render_path(path)
     for member in members:
         try:
             return take(member)
         except PayloadTypeError as error:
-            if error.path != here or error.hint:
+            if error.path != here or (error.hint and type(data) in (list, dict)):
                 inside.append(error)
+            elif error.hint:
+                hints.add(error.hint)
     if len(inside) == 1:
         # Only one member is alike: what is wrong inside of it says more.
         raise inside[0]
-    raise mismatch(here, expected(), data)
+    hint = hints.pop() if len(hints) == 1 else None
+    raise unfit(here, expected(), type_word(data), hint=hint)

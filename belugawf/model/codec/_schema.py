@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from belugawf.model.codec._forms import reader_of_format
+from belugawf.model.codec._forms import form_called
 from belugawf.model.codec._path import (
     Path,
     first_fit,
@@ -53,7 +53,8 @@ def _check(data: Any, schema: Mapping[str, Any], path: Path) -> None:
         return
     kinds, word = _TYPES[schema["type"]]
     if type(data) not in kinds:
-        raise mismatch(path, _expected(schema), data)
+        form = form_called(schema.get("format", ""))
+        raise mismatch(path, _expected(schema), data, kinds[0], form.example if form else "")
     if word == "str":
         _check_format(data, schema, path)
     elif word == "list":
@@ -85,10 +86,10 @@ def _check_format(data: str, schema: Mapping[str, Any], path: Path) -> None:
     if name == "integer":  # of a key: see `Basic.key_schema`
         int_key(data, path)
         return
-    read = reader_of_format(name)
+    form = form_called(name)
     try:
-        if read is not None:
-            read(data)
+        if form is not None:
+            form.read(data)
     except ValueError:
         raise unfit(path, _expected(schema), "another text") from None
 
@@ -129,5 +130,7 @@ def _expected(schema: Mapping[str, Any]) -> str:
         return json.dumps(schema["const"], ensure_ascii=False)
     if "enum" in schema:
         return " | ".join(json.dumps(choice, ensure_ascii=False) for choice in schema["enum"])
-    title = schema.get("title") or schema.get("format")
-    return str(title) if title else _TYPES[schema["type"]][1]
+    if "title" in schema:
+        return str(schema["title"])
+    form = form_called(schema.get("format", ""))
+    return form.described(form.type) if form else _TYPES[schema["type"]][1]

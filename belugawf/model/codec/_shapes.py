@@ -13,14 +13,15 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any, TypeAlias
 
+from belugawf.model.arguments import an, class_name
 from belugawf.model.codec._encode import encode
-from belugawf.model.codec._forms import TextForm
+from belugawf.model.codec._forms import TextForm, form_of
 from belugawf.model.codec._path import (
     LARGEST_INT_BITS,
     Path,
-    an,
     first_fit,
     mismatch,
+    render_path,
     type_word,
     unfit,
 )
@@ -47,6 +48,19 @@ class Shape:
         """The value of a JSON object's key, which is always a text."""
         return self.convert(text, path)
 
+    def holds(self, value: Any) -> bool:
+        """Whether it is a value of this type already, and not only data for one."""
+        raise NotImplementedError
+
+    def keep(self, value: Any, back: Any, path: Path) -> None:
+        """Require that `back`, which was made of the JSON of `value`, is equal to it.
+
+        JSON data stands for a value of any type: that may have become one. Raises
+        `PayloadEncodeError`.
+        """
+        if not (is_equal(value, back) or is_data(value)):
+            raise altered(value, back, path)
+
     def describe(self, outer: Outer) -> str:
         raise NotImplementedError
 
@@ -65,8 +79,29 @@ class Anything(Shape):
     def convert(self, data: Any, path: Path) -> Any:
         return data
 
+    def holds(self, value: Any) -> bool:
+        return True
+
+    def keep(self, value: Any, back: Any, path: Path) -> None:
+        pass
+
     def describe(self, outer: Outer) -> str:
         return "any value"
+
+
+class Nameless(Anything):
+    """Data as it is, because the hint of a function's parameter cannot be resolved."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def keep(self, value: Any, back: Any, path: Path) -> None:
+        if not is_data(value):
+            reason = f"the type hint {self.text!r} cannot be resolved where the function stands"
+            raise altered(value, back, path, reason)
+
+    def describe(self, outer: Outer) -> str:
+        return f"{self.text} (a type hint that cannot be resolved)"
 
 
 class Unsupported(Shape):
@@ -78,6 +113,9 @@ class Unsupported(Shape):
 
     def convert(self, data: Any, path: Path) -> Any:
         raise unfit(path, self.name, type_word(data), hint=self.hint)
+
+    def holds(self, value: Any) -> bool:
+        return False
 
     def describe(self, outer: Outer) -> str:
         return self.name
@@ -118,7 +156,10 @@ class Basic(Shape):
     def convert(self, data: Any, path: Path) -> Any:
         if type(data) is self.kind:
             return data
-        raise mismatch(path, self.name, data)
+        raise mismatch(path, self.name, data, self.kind)
+
+    def holds(self, value: Any) -> bool:
+        return type(value) is self.kind
 
     def convert_key(self, text: str, path: Path) -> Any:
         return int_key(text, path) if self.kind is int else self.convert(text, path)
@@ -143,8 +184,11 @@ class Float(Basic):
         if type(data) is float:
             return data
         if type(data) is not int:
-            raise mismatch(path, "float", data)
+            raise mismatch(path, "float", data, float)
         return to_float(data, path)
+
+    def holds(self, value: Any) -> bool:
+        return type(value) is float or type(value) is int
 
 
 class Text(Shape):
@@ -156,15 +200,30 @@ class Text(Shape):
 
     def convert(self, data: Any, path: Path) -> Any:
         if type(data) is not str:
-            raise mismatch(path, self._expected(), data)
+            raise mismatch(path, self._expected(), data, str, self.form.example)
         try:
             value = self.form.read(data)
-            return value if isinstance(value, self.kind) else self.kind(value)
+            return value if isinstance(value, self.kind) else self._subclass(value, data)
         except (ValueError, TypeError):
             raise unfit(path, self._expected(), "another text") from None
 
+    def _subclass(self, value: Any, data: str) -> Any:
+        """What a subclass makes of the text; of bytes, those that it stands for."""
+        if hasattr(self.kind, "fromisoformat"):
+            return self.kind.fromisoformat(data)
+        return self.kind(value if isinstance(value, bytes) else data)
+
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, self.kind) and form_of(type(value)) is self.form
+
+    def keep(self, value: Any, back: Any, path: Path) -> None:
+        # By their texts: a moment in a zone never equals itself in the hour that comes twice.
+        if self.holds(value) and self.form.write(value) == self.form.write(back):
+            return
+        super().keep(value, back, path)
+
     def _expected(self) -> str:
-        return f'{self.kind.__name__}, a text such as "{self.form.example}"'
+        return self.form.described(self.kind)
 
     def describe(self, outer: Outer) -> str:
         return self.kind.__name__
@@ -182,6 +241,9 @@ class Wrapped(Shape):
 
     def convert(self, data: Any, path: Path) -> Any:
         return construct(self, self.kind, (self.base.convert(data, path),), path)
+
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, self.kind)
 
     def convert_key(self, text: str, path: Path) -> Any:
         return construct(self, self.kind, (self.base.convert_key(text, path),), path)
@@ -201,6 +263,7 @@ class Choice(Shape):
 
     def __init__(self, name: str | None, values: list[tuple[Any, Any]]) -> None:
         self.name = name
+        self.ones = [value for _, value in values]
         self.by_text: dict[str, Any] = {}
         self.by_key: dict[str, Any] = {}
         for plain, value in values:
@@ -219,6 +282,9 @@ class Choice(Shape):
         except (KeyError, PayloadEncodeError):
             found = "another text" if type(data) is str else type_word(data)
             raise unfit(path, self.describe(()), found) from None
+
+    def holds(self, value: Any) -> bool:
+        return any(value is one or (type(value) is type(one) and value == one) for one in self.ones)
 
     def convert_key(self, text: str, path: Path) -> Any:
         if text not in self.by_key:
@@ -262,6 +328,21 @@ class AnyOf(Shape):
     ) -> Any:
         return first_fit(members, take, path, lambda: self.describe(()), data)
 
+    def holds(self, value: Any) -> bool:
+        return any(member.holds(value) for member in self.members)
+
+    def keep(self, value: Any, back: Any, path: Path) -> None:
+        error = None
+        members = [member for member in self.members if member.holds(value)]
+        for member in members or self.members:
+            if not member.holds(back):
+                continue
+            try:
+                return member.keep(value, back, path)
+            except PayloadEncodeError as found:
+                error = found
+        raise error or altered(value, back, path)
+
     def describe(self, outer: Outer) -> str:
         return " | ".join(dict.fromkeys(member.describe(outer) for member in self.members))
 
@@ -290,6 +371,12 @@ class LazyShape(Shape):
     def convert(self, data: Any, path: Path) -> Any:
         return self.shape.convert(data, path)
 
+    def holds(self, value: Any) -> bool:
+        return self.shape.holds(value)
+
+    def keep(self, value: Any, back: Any, path: Path) -> None:
+        self.shape.keep(value, back, path)
+
     def convert_key(self, text: str, path: Path) -> Any:
         return self.shape.convert_key(text, path)
 
@@ -303,6 +390,36 @@ class LazyShape(Shape):
 
     def key_schema(self) -> Schema:
         return self.shape.key_schema()
+
+
+_DATA = (str, int, float, bool, types.NoneType)
+
+
+def is_data(value: Any) -> bool:
+    """Whether it is what JSON has itself: texts, numbers, lists, objects with texts as keys."""
+    kind = type(value)
+    if kind is list or kind is tuple:
+        return all(map(is_data, value))
+    if kind is dict:
+        return all(type(key) is str and is_data(item) for key, item in value.items())
+    return kind in _DATA
+
+
+def is_equal(value: Any, other: Any) -> bool:
+    """As `==` has it; what cannot be compared is not."""
+    try:
+        return bool(value == other)
+    except Exception:
+        return False
+
+
+def altered(value: Any, back: Any, path: Path, reason: str = "") -> PayloadEncodeError:
+    """The error for a value that would come back as another one."""
+    was, becomes = an(class_name(type(value))), an(class_name(type(back)))
+    if was == becomes:
+        becomes = "another one"
+    text = f"{was} would arrive as {becomes}{': ' if reason else ''}{reason}"
+    return PayloadEncodeError(render_path(path), text)
 
 
 def describe_object(kind: Any, fields: Iterable[tuple[str, bool, Shape]], outer: Outer) -> str:
