@@ -188,7 +188,7 @@ class Attempt:
 
     def failed(self, error: BaseException) -> Outcome:
         """It has failed with this exception, which is the user's."""
-        return self.failed_as(*failure_of(error))
+        return self.failed_as(*failure_of(error, self.spec.options.retry.non_retryable))
 
     def failed_as(self, failure: Failure, retry_after: str | None = None) -> Outcome:
         """The same, with the failure, and the delay that it asks for as text."""

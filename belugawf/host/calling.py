@@ -6,7 +6,8 @@ And how it failed, as data, whatever its exception does.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -15,6 +16,7 @@ from belugawf.authoring.failures import attribute, describe_failure
 from belugawf.model import codec
 from belugawf.model.durations import format_duration, parse_duration
 from belugawf.model.errors import ApplicationError, DurationError, Failure, PayloadTypeError
+from belugawf.model.policy import is_named
 
 
 class Whereabouts(TypedDict):
@@ -81,17 +83,31 @@ def encode_result(annotation: Any, value: Any, name: str, limit: int) -> str:
     return text
 
 
-def failure_of(error: BaseException) -> tuple[Failure, str | None]:
+def failure_of(
+    error: BaseException, non_retryable: Sequence[str] = ()
+) -> tuple[Failure, str | None]:
     """An exception that left an activity, as data, and the delay that it asks for.
+
+    `non_retryable` are the types that the activity's policy names.
 
     Never raises: if the exception cannot be described, and its code is the user's, there is a
     plain text in its place.
     """
     try:
-        return describe_failure(error), requested_retry_delay(error)
+        failure = describe_failure(error)
+        if _is_named(error, non_retryable):
+            failure = replace(failure, non_retryable=True)
+        return failure, requested_retry_delay(error)
     except BaseException as trouble:
         message = f"how it failed cannot be described: {_type_name(trouble)}"
         return Failure(_type_name(error), message), None
+
+
+def _is_named(error: BaseException, names: Sequence[str]) -> bool:
+    try:
+        return is_named(error, names)
+    except BaseException:  # a class whose own names raise
+        return False
 
 
 def _type_name(error: BaseException) -> str:

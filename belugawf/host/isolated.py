@@ -71,7 +71,7 @@ def main() -> NoReturn:
     except BaseException as error:
         if os.getpid() != us:
             leave_fork(error)
-        failure, retry_after = failure_of(error)
+        failure, retry_after = failure_of(error, task["non_retryable"])
         outcome = {"failure": failure.to_json(), "retry_after": retry_after}
     # Told at the end: what an activity that has completed wrote must have been written.
     leave(0, lambda: report(outcome))

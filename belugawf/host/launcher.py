@@ -246,6 +246,7 @@ def _task(attempt: Attempt, limit: int) -> str:
             "function": whereabouts(spec.function),
             "arguments": spec.arguments,
             "limit": limit,
+            "non_retryable": spec.options.retry.non_retryable,
             "redact": masking.patterns(),
             "info": fields_of_info,
         }

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
-from belugawf.model.errors import UsageError
-from belugawf.model.policy import ONE_ATTEMPT, ActivityDefaults, ActivityOptions, RetryPolicy
+from belugawf.model.durations import format_duration, parse_duration
+from belugawf.model.errors import ApplicationError, UsageError
+from belugawf.model.policy import (
+    ONE_ATTEMPT,
+    ActivityDefaults,
+    ActivityOptions,
+    RetryPolicy,
+    is_named,
+)
 
 POLICIES = st.builds(
     RetryPolicy,
@@ -62,6 +70,13 @@ def test_options_without_policy() -> None:
         {"jitter": -0.1},
         {"jitter": 1.1},
         {"jitter": float("nan")},
+        {"max_attempts": 2**63},
+        {"backoff_coefficient": "2"},
+        {"backoff_coefficient": float("inf")},
+        {"backoff_coefficient": True},
+        {"jitter": None},
+        {"initial_delay": None},
+        {"max_delay": object()},
     ],
 )
 def test_out_of_range(wrong: dict[str, Any]) -> None:
@@ -69,6 +84,15 @@ def test_out_of_range(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError) as caught:
         RetryPolicy(**wrong)
     assert caught.value.hint
+    assert next(iter(wrong)) in caught.value.message  # FINDINGS E7
+
+
+def test_what_is_written_can_be_read() -> None:
+    """The longest delay is a duration, and no coefficient is too large."""
+    policy = RetryPolicy(initial_delay="400d", backoff_coefficient=1e300)  # FINDINGS E4
+    assert parse_duration(format_duration(policy.max_delay)) == policy.max_delay
+    assert policy.delay_after(9) == policy.max_delay
+    assert RetryPolicy(initial_delay=0, backoff_coefficient=1e300).delay_after(9) == timedelta(0)
 
 
 def test_delays_grow_to_the_longest() -> None:
@@ -115,6 +139,53 @@ def test_non_retryable(named: Any) -> None:
     assert policy.non_retryable == ("ValueError", "KeyError")
     assert not policy.allows_another(1, "ValueError")
     assert policy.allows_another(1, "OSError")
+
+
+class Own(ValueError):
+    """Another class of that name is in `_namesake`."""
+
+
+def _namesake() -> type[Exception]:
+    class Own(Exception):
+        pass
+
+    return Own
+
+
+@pytest.mark.parametrize(
+    ("error", "named", "expected"),
+    [
+        (FileNotFoundError(), [OSError], True),
+        (FileNotFoundError(), ["OSError"], True),
+        (FileNotFoundError(), [PermissionError, "ValueError"], False),
+        (Own(), [ValueError], True),
+        (Own(), [Own], True),
+        (Own(), ["Own"], True),
+        (Own(), [f"{__name__}.Own"], True),
+        (Own(), ["other.Own"], False),
+        (_namesake()(), [Own], False),
+        (_namesake()(), ["Own"], True),
+        (json.JSONDecodeError("", "", 0), ["json.JSONDecodeError"], True),
+        (json.JSONDecodeError("", "", 0), ["json.decoder.JSONDecodeError"], True),
+        (ApplicationError("", type="Other"), [ApplicationError], True),
+        (ExceptionGroup("", [KeyError(), ExceptionGroup("", [Own()])]), [ValueError], True),
+        (ExceptionGroup("", [KeyError()]), [ValueError], False),
+        (KeyboardInterrupt(), [Exception], False),
+    ],
+)
+def test_is_named(error: BaseException, named: Any, expected: bool) -> None:
+    """A class means itself and what derives from it; a name all classes that have it."""
+    assert (
+        is_named(error, RetryPolicy(non_retryable=named).non_retryable) is expected
+    )  # FINDINGS A8
+
+
+@pytest.mark.parametrize("wrong", [5, None, [5], [None], [int], {"a": 1}.values(), [b"x"], [""]])
+def test_what_names_no_exception(wrong: Any) -> None:
+    """It is refused, with its place."""
+    with pytest.raises(UsageError, match="non_retryable") as caught:
+        RetryPolicy(non_retryable=wrong)
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize("named", ["ValueError", ValueError])
