@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import logging
 import sys
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import FunctionType
-from typing import Any, Protocol, TypeAlias, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
-from belugawf.model import codec
+from belugawf.model import checking, codec
 from belugawf.model.durations import Duration, parse_duration
-from belugawf.model.errors import UsageError, WorkflowCodeError
+from belugawf.model.errors import PayloadEncodeError, UsageError, WorkflowCodeError
 from belugawf.model.policy import (
+    ISOLATIONS,
     ONE_ATTEMPT,
     ActivityDefaults,
     ActivityOptions,
@@ -138,25 +141,24 @@ class ActivityDecorator:
 
         Raises `UsageError` if these contradict each other, or if it isn't a function.
         """
+        limits = ActivityMark(
+            name="" if name is None else checking.text("name of @activity", name),
+            retry=checked_policy("retry of @activity", retry),
+            timeout=checked_limit("timeout of @activity", timeout),
+            total_timeout=checked_limit("total_timeout of @activity", total_timeout),
+            heartbeat_timeout=checked_limit("heartbeat_timeout of @activity", heartbeat_timeout),
+            at_most_once=checking.flag("at_most_once of @activity", at_most_once),
+            isolation=checking.choice("isolation of @activity", isolation, ISOLATIONS),
+        )
         if at_most_once and retry is not None:
             raise UsageError(
                 "an activity cannot have at_most_once and a retry policy",
                 hint="leave one of them out",
             )
-        if isolation not in ("none", "process"):
-            raise UsageError(f"isolation is {isolation!r}", hint="use 'none' or 'process'")
 
         def mark(target: F) -> F:
             _check_shape(target)
-            given = ActivityMark(
-                name=name or target.__name__,
-                retry=retry,
-                timeout=_optional(timeout),
-                total_timeout=_optional(total_timeout),
-                heartbeat_timeout=_optional(heartbeat_timeout),
-                at_most_once=at_most_once,
-                isolation=isolation,
-            )
+            given = replace(limits, name=name or target.__name__)
             marked = _guarded(target, given.name) if type(target) is FunctionType else target
             setattr(marked, MARK, given)
             return marked
@@ -180,21 +182,30 @@ activity = ActivityDecorator()
 
 
 def _check_shape(function: Any) -> None:
-    label = getattr(function, "__name__", function)
+    label = checking.named(function)
     if inspect.isclass(function) or not callable(function) or not hasattr(function, "__name__"):
         raise UsageError(
-            f"activity {label!r} isn't a function",
+            f"activity {label} isn't a function",
             hint="decorate a def or async def; a name is given by @activity(name=...)",
         )
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise UsageError(
-            f"activity {label!r} is a generator, which has no result",
+            f"activity {label} is a generator, which has no result",
             hint="return a list in place of yield",
         )
 
 
-def _optional(duration: Duration | None) -> timedelta | None:
-    return None if duration is None else parse_duration(duration)
+def checked_policy(what: str, retry: RetryPolicy | None) -> RetryPolicy | None:
+    """A retry policy, or none. Raises `UsageError`."""
+    if retry is None:
+        return None
+    hint = "write it as RetryPolicy(max_attempts=3)"
+    return checking.instance(what, retry, RetryPolicy, hint)
+
+
+def checked_limit(what: str, duration: Duration | None) -> timedelta | None:
+    """A duration, or none. Raises `UsageError`."""
+    return None if duration is None else parse_duration(duration, what=what)
 
 
 def _attempt() -> Attempt:
@@ -215,13 +226,31 @@ def mark_of(function: Callable[..., Any]) -> ActivityMark:
     return ActivityMark(name=function.__name__)
 
 
-Annotations: TypeAlias = tuple[tuple[Any, ...], Any, Any]
+@frozen()
+class Annotations:
+    """What an activity's function takes and returns; what has no annotation is `Any`.
+
+    `positional` are the annotations of its parameters, `names` their names, `rest` that of `*args`
+    (`None`: it has none). It can be called with `least` to `most` arguments (`None`: any number),
+    unless `keyword` names a parameter that no position can give.
+    """
+
+    positional: tuple[Any, ...] = ()
+    rest: Any = Any
+    result: Any = Any
+    names: tuple[str, ...] = ()
+    least: int = 0
+    most: int | None = None
+    keyword: str | None = None
+
+    def of(self, index: int) -> Any:
+        """The annotation of the argument at that place."""
+        return self.positional[index] if index < len(self.positional) else self.rest
 
 
 def annotations_of(function: Callable[..., Any]) -> Annotations:
-    """The annotations of the positional parameters, of `*args` (or None), and of the result.
+    """The annotations of an activity's function.
 
-    What has none is `Any`, which nothing has to be converted to.
     They are kept with the function: a closure lives no longer than its run, with all it holds.
     """
     known: Annotations | None = None
@@ -235,14 +264,94 @@ def annotations_of(function: Callable[..., Any]) -> Annotations:
 
 
 def _read_annotations(function: Callable[..., Any]) -> Annotations:
-    signature = codec.signature_of(function)
-    positional, rest = [], None
-    for parameter in signature.parameters.values():
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-            positional.append(_or_any(parameter.annotation))
-        elif parameter.kind is parameter.VAR_POSITIONAL:
-            rest = _or_any(parameter.annotation)
-    return tuple(positional), rest, _or_any(signature.return_annotation)
+    try:
+        signature = codec.signature_of(function)
+        # A decorator's wrapper may be called with more or less than what it wraps.
+        called = inspect.signature(_called(function), follow_wrapped=False)
+    except (TypeError, ValueError):  # a builtin that has none
+        return Annotations()
+    positional, rest = _split(signature)
+    given, others = _split(called)
+    return Annotations(
+        positional=tuple(_or_any(p.annotation) for p in positional),
+        rest=rest[0] if rest else None,
+        result=_or_any(signature.return_annotation),
+        names=tuple(p.name for p in positional),
+        least=sum(p.default is p.empty for p in given),
+        most=None if others else len(given),
+        keyword=next((name for name, p in called.parameters.items() if _only_by_name(p)), None),
+    )
+
+
+def _called(function: Any) -> Any:
+    """What was marked, without our own wrapper."""
+    ours = getattr(function, "__globals__", None) is globals()
+    return function.__wrapped__ if ours else function
+
+
+def _split(signature: inspect.Signature) -> tuple[list[inspect.Parameter], list[Any]]:
+    """The positional parameters, and the annotation of `*args`, if there is one."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = signature.parameters.values()
+    return (
+        [p for p in parameters if p.kind in kinds],
+        [_or_any(p.annotation) for p in parameters if p.kind is p.VAR_POSITIONAL],
+    )
+
+
+def _only_by_name(parameter: inspect.Parameter) -> bool:
+    return parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
+
+
+def encode_arguments(
+    function: Callable[..., Any] | None, name: str, args: tuple[Any, ...], limit: int
+) -> str:
+    """The JSON array of an activity's arguments, which its function takes if it is known.
+
+    Raises `UsageError`, `PayloadTypeError`, `PayloadEncodeError` or `PayloadTooLargeError`.
+    """
+    known = Annotations() if function is None else annotations_of(function)
+    fits = known.keyword is None and known.least <= len(args)
+    if not fits or (known.most is not None and known.most < len(args)):
+        raise _wrong_number(known, name, len(args))
+    try:
+        text = codec.encode(args, what=f"arguments of {name}", limit=limit)
+    except PayloadEncodeError:
+        for index, value in enumerate(args):
+            codec.encode(value, what=argument_path(known, index, name))
+        raise
+    data: list[Any] | None = None
+    for index, value in enumerate(args):
+        annotation = known.of(index)
+        if annotation is None or annotation is Any or codec.fits(value, annotation):
+            continue
+        data = json.loads(text) if data is None else data
+        codec.require(value, annotation, data[index], argument_path(known, index, name))
+    return text
+
+
+def argument_path(known: Annotations, index: int, name: str) -> str:
+    """What names an argument in messages."""
+    shown = known.names[index] if index < len(known.names) else f"argument {index + 1}"
+    return f"{name}: {shown}"
+
+
+def _wrong_number(known: Annotations, name: str, count: int) -> UsageError:
+    if known.keyword is not None:
+        return UsageError(
+            f"activity {name!r} needs {known.keyword!r} by name, and is called by position",
+            hint="leave out the * in its parameters",
+        )
+    least, most = known.least, known.most
+    takes = f"{least} or more" if most is None else str(least)
+    if most is not None and most != least:
+        takes += f" to {most}"
+    names = f" ({', '.join(known.names)})" if known.names else ""
+    plural = "" if takes == "1" else "s"
+    return UsageError(
+        f"activity {name!r} takes {takes} argument{plural}{names}, and gets {count}",
+        hint="pass what its function takes, in that order",
+    )
 
 
 def _or_any(annotation: Any) -> Any:

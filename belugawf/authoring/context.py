@@ -7,18 +7,28 @@ each provider implements; that is what makes a workflow run unedited on all of t
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
+import math
 import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from belugawf.authoring.activity import MARK, ActivityMark, annotations_of, mark_of
-from belugawf.authoring.failures import describe_failure, in_one_line
+from belugawf.authoring.activity import (
+    MARK,
+    ActivityMark,
+    annotations_of,
+    checked_limit,
+    checked_policy,
+    encode_arguments,
+    mark_of,
+)
+from belugawf.authoring.runtime import Runtime, SignalWait, WorkflowLogger
 from belugawf.authoring.signals import SignalBuffer
-from belugawf.model import codec
+from belugawf.model import checking, codec
 from belugawf.model.durations import (
     Duration,
     datetime_ns,
@@ -26,138 +36,14 @@ from belugawf.model.durations import (
     ns_datetime,
     parse_duration,
 )
-from belugawf.model.errors import CodeInterrupted, SignalTimeoutError, UsageError
+from belugawf.model.errors import SignalTimeoutError, UsageError
 from belugawf.model.messages import Signal
 from belugawf.model.policy import RetryPolicy
-from belugawf.model.values import frozen
 
 if TYPE_CHECKING:
     from random import Random
 
 T = TypeVar("T")
-
-
-@frozen()
-class WorkflowInfo:
-    """Which run this is. `deadline` and `parent` may be `None`; times are UTC."""
-
-    workflow_id: str
-    run_id: str
-    workflow: str
-    started_at: datetime
-    deadline: datetime | None = None
-    parent: str | None = None
-
-
-@frozen(kw_only=True)
-class SignalWait:
-    """A wait for a signal, for those who look from outside."""
-
-    name: str
-    timeout: timedelta | None
-    prompt: str | None
-    expected: str | None
-    schema: str | None
-    location: str
-
-
-class Runtime(Protocol):
-    """What differs between the providers."""
-
-    info: WorkflowInfo
-    payload_limit: int
-
-    @property
-    def cancel_requested(self) -> bool:
-        """Whether somebody asked the run to stop."""
-        ...
-
-    def schedule_activity(
-        self,
-        mark: ActivityMark,
-        function: Callable[..., Any] | None,
-        arguments: str,
-        activity_id: str | None,
-        location: str,
-    ) -> asyncio.Future[str]:
-        """Schedule it; the future has the result's JSON text, or an `ActivityError`.
-
-        `function` is the callable if one was passed, `arguments` is a JSON array.
-        """
-        ...
-
-    def cancel_activity(self, result: asyncio.Future[str]) -> None:
-        """Nobody waits for that activity any more."""
-        ...
-
-    def begin_wait(self, wait: SignalWait) -> int: ...
-
-    def end_wait(self, token: int, outcome: str) -> None: ...
-
-    def wait_condition(self, predicate: Callable[[], bool]) -> asyncio.Future[None]:
-        """A future that is done once the predicate holds, looked at whenever code has run."""
-        ...
-
-    def new_future(self) -> asyncio.Future[Any]: ...
-
-    def call_at(
-        self, moment: int, callback: Callable[..., object], *args: Any
-    ) -> asyncio.TimerHandle:
-        """Call it at a moment by the clock on the wall, in nanoseconds since 1970."""
-        ...
-
-    def now(self) -> int:
-        """Deterministic time, nanoseconds since 1970."""
-        ...
-
-    def random(self, purpose: str) -> Random:
-        """A generator that gives the same values whenever this run is replayed."""
-        ...
-
-    def is_replaying(self) -> bool: ...
-
-    def emit_log(self, record: logging.LogRecord) -> None: ...
-
-    def publish_progress(self, progress: str | float) -> None: ...
-
-
-class _WorkflowLogger(logging.Logger):
-    """Records go to the runtime, which knows whether they were emitted before."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        target = logging.getLogger("belugawf.workflow")
-        super().__init__(f"{target.name}.{runtime.info.workflow}")
-        self.parent = target
-        self._runtime = runtime
-
-    def handle(self, record: logging.LogRecord) -> None:
-        if self._runtime.is_replaying():
-            return
-        _make_text(record)
-        record.workflow_id = self._runtime.info.workflow_id
-        record.run_id = self._runtime.info.run_id
-        self._runtime.emit_log(record)
-
-
-def _make_text(record: logging.LogRecord) -> None:
-    """Format the record now: it is emitted after the turn, when its arguments may have changed.
-
-    It also keeps nothing alive: an error would, through its frames, but not when this is replayed.
-    """
-    try:
-        text = record.getMessage()
-    except CodeInterrupted:
-        raise
-    except BaseException as error:
-        # Nothing goes on to the code that logs: on replay it would not, as nothing is formatted.
-        text = record.msg if type(record.msg) is str else ""
-        text += f" (it cannot be formatted: {in_one_line(error)})"
-    record.msg, record.args = text, None
-    if record.exc_info:
-        raised = record.exc_info[1]
-        if raised is not None:
-            record.exc_text = describe_failure(raised).traceback
-        record.exc_info = None
 
 
 class WorkflowContext:
@@ -175,12 +61,13 @@ class WorkflowContext:
         self._runtime = runtime
         self._signals = signals
         self._queries = queries
+        self._ids: set[str] = set()
         self.info = runtime.info
 
     @cached_property
     def logger(self) -> logging.Logger:
         """A logger whose lines are not repeated on replay."""
-        return _WorkflowLogger(self._runtime)
+        return WorkflowLogger(self._runtime)
 
     @cached_property
     def random(self) -> Random:
@@ -210,16 +97,30 @@ class WorkflowContext:
         Raises `ActivityError` (or `ActivityTimeoutError`, `ActivityInterruptedError`) when it has
         failed for good, `PayloadEncodeError` if an argument has no JSON form.
         """
-        mark: Any = getattr(activity, MARK, None)
-        function: Any = activity
-        if not isinstance(mark, ActivityMark):
-            mark, function = _activity(activity)
-        limits = (retry, timeout, total_timeout, heartbeat_timeout, at_most_once)
-        if limits != _NOTHING_GIVEN:
-            mark = _overridden(mark, *limits)
-        limit = self._runtime.payload_limit
-        arguments = codec.encode(args, what=f"arguments of {mark.name}", limit=limit)
-        return self._await_activity(mark, function, arguments, id, _caller(sys._getframe(1)))
+        location = _caller(sys._getframe(1))
+        with _located:
+            mark: Any = getattr(activity, MARK, None)
+            function: Any = activity
+            if not isinstance(mark, ActivityMark):
+                mark, function = _activity(activity)
+            limits = (retry, timeout, total_timeout, heartbeat_timeout, at_most_once)
+            if any(limit is not None for limit in limits):
+                mark = _overridden(mark, *limits)
+            if id is not None:
+                self._use_id(id)
+            limit = self._runtime.payload_limit
+            arguments = encode_arguments(function, mark.name, args, limit)
+        return self._await_activity(mark, function, arguments, id, location)
+
+    def _use_id(self, id: str) -> None:
+        """One id is one activity: its idempotency key must mean it alone."""
+        checking.text("id of an activity", id)
+        if id in self._ids:
+            raise UsageError(
+                f"this run has an activity with id {id!r} already",
+                hint="give each its own id, for example with a number, or leave it out",
+            )
+        self._ids.add(id)
 
     async def _await_activity(
         self, mark: ActivityMark, function: Callable[..., Any] | None, *asked: Any
@@ -230,7 +131,7 @@ class WorkflowContext:
         except asyncio.CancelledError:
             self._runtime.cancel_activity(result)
             raise
-        annotation = Any if function is None else annotations_of(function)[2]
+        annotation = Any if function is None else annotations_of(function).result
         return codec.decode(text, annotation, what=f"result of {mark.name}")
 
     def start_activity(
@@ -256,17 +157,9 @@ class WorkflowContext:
         question that people are shown. Raises `SignalTimeoutError` (a `TimeoutError`) after
         `timeout`, `PayloadTypeError` if the payload does not fit; such a signal is used up.
         """
-        if not isinstance(name, str) or not name:
-            raise UsageError(f"a signal's name is a text, not {name!r}")
-        schema = None if type is None else codec.schema(type)
-        wait = SignalWait(
-            name=name,
-            timeout=None if timeout is None else parse_duration(timeout),
-            prompt=prompt,
-            expected=None if type is None else codec.describe(type),
-            schema=None if schema is None else codec.encode(schema),
-            location=_caller(sys._getframe(1)),
-        )
+        location = _caller(sys._getframe(1))
+        with _located:
+            wait = _signal_wait(name, timeout, type, prompt, location)
         return self._wait_for_signal(wait, type)
 
     async def _wait_for_signal(self, wait: SignalWait, type: Any) -> Signal:
@@ -303,20 +196,29 @@ class WorkflowContext:
 
     def signals(self, name: str, type: Any = None) -> AsyncIterator[Signal]:
         """All signals of that name, as they come: `async for signal in ctx.signals("item")`."""
+        with _located:
+            _signal_wait(name, None, type, None, "")
         return _SignalIterator(self, name, type)
 
     # -- time and conditions ---------------------------------------------------------------------
 
-    async def sleep(self, duration: Duration) -> None:
+    def sleep(self, duration: Duration) -> Coroutine[Any, Any, None]:
         """A durable sleep, as durable as `asyncio.sleep`, in any form of a duration."""
-        await asyncio.sleep(parse_duration(duration).total_seconds())
+        with _located:
+            delay = parse_duration(duration, what="duration of sleep")
+        return asyncio.sleep(delay.total_seconds())
 
-    async def sleep_until(self, when: datetime) -> None:
+    def sleep_until(self, when: datetime) -> Coroutine[Any, Any, None]:
         """Sleep until a timezone-aware moment; returns at once if it has passed."""
-        if when.tzinfo is None:
-            raise UsageError(
-                "sleep_until needs a timezone-aware datetime", hint="start from ctx.now()"
-            )
+        with _located:
+            checking.instance("when of sleep_until", when, datetime, "start from ctx.now()")
+            if when.utcoffset() is None:
+                raise UsageError(
+                    "sleep_until needs a timezone-aware datetime", hint="start from ctx.now()"
+                )
+        return self._sleep_until(when)
+
+    async def _sleep_until(self, when: datetime) -> None:
         if when <= self.now():
             return
         over = self._runtime.new_future()
@@ -327,17 +229,27 @@ class WorkflowContext:
         finally:
             timer.cancel()
 
-    async def wait_until(
+    def wait_until(
         self, predicate: Callable[[], bool], timeout: Duration | None = None
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         """Wait until a condition over the workflow's own variables holds.
 
         The predicate is called whenever workflow code has run. Raises `TimeoutError`.
         """
+        with _located:
+            checking.function("predicate of wait_until", predicate)
+            if inspect.iscoroutinefunction(predicate):
+                raise UsageError(
+                    "predicate of wait_until is an async def, which cannot be awaited here",
+                    hint="give a plain function or a lambda",
+                )
+            limit = checked_limit("timeout of wait_until", timeout)
+        return self._wait_until(predicate, limit)
+
+    async def _wait_until(self, predicate: Callable[[], bool], limit: timedelta | None) -> None:
         if predicate():
             return
-        limit = None if timeout is None else parse_duration(timeout).total_seconds()
-        async with asyncio.timeout(limit):
+        async with asyncio.timeout(None if limit is None else limit.total_seconds()):
             await self._runtime.wait_condition(predicate)
 
     def now(self) -> datetime:
@@ -355,8 +267,11 @@ class WorkflowContext:
 
         `status`, `result` and `waiting` are built in and cannot be replaced.
         """
-        if name in BUILT_IN_QUERIES:
-            raise UsageError(f"query {name!r} is built in", hint="choose another name")
+        with _located:
+            checking.text("name of set_query", name)
+            checking.function("function of set_query", function)
+            if name in BUILT_IN_QUERIES:
+                raise UsageError(f"query {name!r} is built in", hint="choose another name")
         self._queries[name] = function
 
     @property
@@ -364,8 +279,14 @@ class WorkflowContext:
         """Whether somebody asked this run to stop."""
         return self._runtime.cancel_requested
 
-    async def shielded(self, awaitable: Awaitable[T]) -> T:
+    def shielded(self, awaitable: Awaitable[T]) -> Coroutine[Any, Any, T]:
         """Run it to its end even when the run is cancelled; the cancellation is raised after."""
+        if not inspect.isawaitable(awaitable):
+            with _located:
+                raise checking.wrong("what is shielded", awaitable, "pass what you would await")
+        return self._shielded(awaitable)
+
+    async def _shielded(self, awaitable: Awaitable[T]) -> T:
         inner = asyncio.ensure_future(awaitable)
         cancelled: asyncio.CancelledError | None = None
         while not inner.done():
@@ -390,8 +311,12 @@ class WorkflowContext:
 
     def set_progress(self, progress: str | float) -> None:
         """What `status` shows of the run: a text, or a fraction from 0 to 1."""
-        if isinstance(progress, bool) or not isinstance(progress, str | int | float):
-            raise UsageError(f"progress is a text or a fraction, not {type(progress).__name__}")
+        with _located:
+            if isinstance(progress, str):
+                checking.text("progress", progress, empty=True)
+            else:
+                hint = "give a text, or a fraction from 0 to 1"
+                checking.number("progress", progress, least=-math.inf, most=math.inf, hint=hint)
         self._runtime.publish_progress(progress)
 
 
@@ -415,13 +340,33 @@ def _activity(
     activity: Callable[..., Any] | str,
 ) -> tuple[ActivityMark, Callable[..., Any] | None]:
     if isinstance(activity, str):
-        return ActivityMark(name=activity), None
-    if not callable(activity):
-        raise UsageError(f"{activity!r} isn't an activity", hint="pass a function or its name")
+        return ActivityMark(name=checking.text("name of an activity", activity)), None
+    if not callable(activity) or not isinstance(getattr(activity, "__name__", None), str):
+        raise UsageError(
+            f"{checking.shown(activity)} isn't an activity", hint="pass a function or its name"
+        )
     return mark_of(activity), activity
 
 
-_NOTHING_GIVEN = (None,) * 5
+def _signal_wait(
+    name: str, timeout: Duration | None, type: Any, prompt: str | None, location: str
+) -> SignalWait:
+    checking.text("name of a signal", name)
+    if prompt is not None:
+        checking.text("prompt of wait_for_signal", prompt, empty=True)
+    if type is not None and not codec.is_type(type):
+        raise UsageError(
+            f"type of a signal is {codec.describe(type)}", hint="pass a type such as bool"
+        )
+    schema = None if type is None else codec.schema(type)
+    return SignalWait(
+        name=name,
+        timeout=checked_limit("timeout of wait_for_signal", timeout),
+        prompt=prompt,
+        expected=None if type is None else codec.describe(type),
+        schema=None if schema is None else codec.encode(schema),
+        location=location,
+    )
 
 
 def _overridden(
@@ -433,12 +378,22 @@ def _overridden(
     at_most_once: bool | None,
 ) -> ActivityMark:
     """What the decorator was given, except for what the call gives itself."""
+    given = f"of activity {mark.name!r}"
+    policy = checked_policy(f"retry {given}", retry)
+    limits = {
+        name: checked_limit(f"{name} {given}", limit)
+        for name, limit in (
+            ("timeout", timeout),
+            ("total_timeout", total_timeout),
+            ("heartbeat_timeout", heartbeat_timeout),
+        )
+    }
+    if at_most_once is not None:
+        checking.flag(f"at_most_once {given}", at_most_once)
     mark = ActivityMark(
         name=mark.name,
-        retry=retry if retry is not None else mark.retry,
-        timeout=_first(timeout, mark.timeout),
-        total_timeout=_first(total_timeout, mark.total_timeout),
-        heartbeat_timeout=_first(heartbeat_timeout, mark.heartbeat_timeout),
+        retry=mark.retry if policy is None else policy,
+        **{n: getattr(mark, n) if limit is None else limit for n, limit in limits.items()},
         at_most_once=mark.at_most_once if at_most_once is None else at_most_once,
         isolation=mark.isolation,
     )
@@ -450,10 +405,6 @@ def _overridden(
     return mark
 
 
-def _first(given: Duration | None, otherwise: timedelta | None) -> timedelta | None:
-    return otherwise if given is None else parse_duration(given)
-
-
 def _wake(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)
@@ -463,6 +414,20 @@ def _expire(waiter: asyncio.Future[None], wait: SignalWait) -> None:
     if not waiter.done():
         assert wait.timeout is not None
         waiter.set_exception(SignalTimeoutError(wait.name, format_duration(wait.timeout)))
+
+
+class _Located:
+    """Adds the caller's line to what a method of the context says of its arguments."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        if isinstance(error, UsageError):
+            error.locate(_caller(sys._getframe(1)))
+
+
+_located = _Located()
 
 
 def _caller(frame: Any) -> str:

@@ -6,13 +6,14 @@ The decorator only marks: the function stays callable as it is, and nothing is r
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
 from typing import Any, TypeVar, overload
 
-from belugawf.model import codec
+from belugawf.model import checking, codec
 from belugawf.model.durations import Duration, parse_duration
 from belugawf.model.errors import PayloadTypeError, UsageError
 from belugawf.model.messages import UNSET
@@ -47,21 +48,24 @@ def workflow(
     `name` defaults to the function's. `timeout` (a duration) bounds a run that was started
     without one. Raises `UsageError` for a function that cannot be a workflow.
     """
-    limit = None if timeout is None else parse_duration(timeout)
+    given = None if name is None else checking.text("name of @workflow", name)
+    limit = None if timeout is None else parse_duration(timeout, what="timeout of @workflow")
 
     def mark(target: F) -> F:
         _check_shape(target)
-        setattr(target, MARK, WorkflowMark(name or target.__name__, limit))
+        setattr(target, MARK, WorkflowMark(given or target.__name__, limit))
         return target
 
     return mark if function is None else mark(function)
 
 
 def _check_shape(function: Callable[..., Any]) -> None:
-    label = getattr(function, "__name__", function)
     if not inspect.iscoroutinefunction(function):
-        hint = f"write: async def {label}"
-        raise UsageError(f"workflow {label!r} must be an async def", hint=hint)
+        raise UsageError(
+            f"workflow {checking.named(function)} must be an async def",
+            hint="write: @workflow async def name(ctx, ...)",
+        )
+    label = function.__name__
     parameters = list(inspect.signature(function).parameters.values())
     kinds = {p.kind for p in parameters}
     if not parameters or parameters[0].kind not in (
@@ -164,8 +168,25 @@ class WorkflowDefinition:
                 return None
             raise UsageError(f"workflow {self.name!r} takes no input", hint="leave the input out")
         text = codec.encode(value, what="input", limit=limit)
+        if len(self.parameters) == 1:
+            codec.require(value, self.parameters[0].annotation, json.loads(text), "input")
+            return text
         self.arguments(text)
+        if isinstance(value, Mapping):
+            data = json.loads(text)
+            for name, item in value.items():
+                codec.require(item, self._annotation_of(name), data[name], f"input.{name}")
         return text
+
+    def encode_result(self, value: Any, *, limit: int) -> str:
+        """The result as JSON text, which its annotation takes.
+
+        Raises `UsageError` if it does not.
+        """
+        annotation = self.result_annotation
+        if isinstance(annotation, codec.Unresolved):
+            annotation = Any
+        return codec.encode_as(value, annotation, what="result", limit=limit)
 
     def arguments(self, text: str | None) -> dict[str, Any]:
         """The keyword arguments that a recorded input stands for.

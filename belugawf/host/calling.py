@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
-from belugawf.authoring.activity import Annotations
+from belugawf.authoring.activity import Annotations, argument_path
 from belugawf.authoring.failures import attribute, describe_failure
 from belugawf.model import codec
 from belugawf.model.durations import format_duration, parse_duration
@@ -50,16 +50,15 @@ def positional(annotations: Annotations, arguments: str, name: str) -> list[Any]
 
     Raises an `ApplicationError` that is not retried if they do not fit.
     """
-    hints, rest, _ = annotations
     values = codec.decode(arguments, what=f"arguments of {name}")
     decoded = []
     for index, value in enumerate(values):
-        annotation = hints[index] if index < len(hints) else rest
+        annotation = annotations.of(index)
         if annotation is None or annotation is Any or codec.fits(value, annotation):
             decoded.append(value)
             continue
         try:
-            path = f"argument {index + 1} of {name}"
+            path = argument_path(annotations, index, name)
             decoded.append(codec.convert(value, annotation, path=path))
         except PayloadTypeError as error:
             raise ApplicationError(
@@ -75,12 +74,9 @@ def encode_result(annotation: Any, value: Any, name: str, limit: int) -> str:
     is larger than `limit` bytes: the next attempt would return the same.
     """
     try:
-        text = codec.encode(value, what=f"result of {name}", limit=limit)
-        if annotation is not Any and not codec.fits(value, annotation):
-            codec.decode(text, annotation, what=f"result of {name}")
+        return codec.encode_as(value, annotation, what=f"result of {name}", limit=limit)
     except Exception as error:
         raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from None
-    return text
 
 
 def failure_of(

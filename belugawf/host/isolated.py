@@ -90,7 +90,7 @@ def _run(task: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> str:
     value = function(*arguments)
     if inspect.isawaitable(value):
         value = asyncio.run(_awaited(value))
-    return encode_result(annotations[2], value, info.activity, task["limit"])
+    return encode_result(annotations.result, value, info.activity, task["limit"])
 
 
 async def _awaited(value: Any) -> Any:

@@ -91,7 +91,7 @@ class AttemptLauncher:
                 value = await spec.function(*arguments)
                 if os.getpid() != self._process:
                     leave_fork(None)
-                text = encode_result(annotations[2], value, spec.name, self._payload_limit)
+                text = encode_result(annotations.result, value, spec.name, self._payload_limit)
                 outcome = attempt.ended("completed", result=text)
             except BaseException as error:
                 self._end_forks(error)
@@ -141,7 +141,7 @@ class AttemptLauncher:
             arguments = positional(annotations, spec.arguments, spec.name)
             value = context.run(spec.function, *arguments)
             self._end_forks(None)
-            text = encode_result(annotations[2], value, spec.name, self._payload_limit)
+            text = encode_result(annotations.result, value, spec.name, self._payload_limit)
             return attempt.ended("completed", result=text)
         except BaseException as error:
             self._end_forks(error)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TypeAlias
 
-from belugawf.model.arguments import shown
+from belugawf.model.checking import shown
 from belugawf.model.errors import DurationError
 
 Duration: TypeAlias = timedelta | float | str

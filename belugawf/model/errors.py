@@ -71,6 +71,11 @@ class BelugaError(Exception):
             # Tracebacks show notes: a program has no other place for it.
             self.add_note(f"hint: {hint}")
 
+    def locate(self, location: str) -> None:
+        """Add the line of whoever is at fault, as "file:line", to the message."""
+        self.message += f" ({location})"
+        Exception.__init__(self, self.message)
+
 
 class UsageError(BelugaError):
     """The caller passed something that does not fit."""
@@ -202,10 +207,7 @@ class DamagedError(UnavailableError):
 
 
 class DisplacedError(UnavailableError):
-    """The database, or a lock of this process, was removed or replaced while it was in use.
-
-    Trying again cannot help: the executor has to be left.
-    """
+    """The database, or a lock, was removed or replaced in use: the executor has to be left."""
 
     code = "displaced"
 

@@ -9,11 +9,12 @@ from dataclasses import field
 from datetime import timedelta
 from typing import Any, Literal, TypeAlias
 
-from belugawf.model import arguments
+from belugawf.model import checking
 from belugawf.model.durations import LONGEST, Duration, parse_duration
 from belugawf.model.values import frozen
 
 Isolation: TypeAlias = Literal["none", "process"]
+ISOLATIONS = ("none", "process")
 
 # An exponent beyond which every sane coefficient has long reached its max_delay;
 # it keeps `coefficient ** n` from overflowing in a run that retries for years.
@@ -56,13 +57,11 @@ class RetryPolicy:
             longest = min(initial * 100, LONGEST)
         else:
             longest = parse_duration(max_delay, what="max_delay")
-        arguments.whole(
-            "max_attempts", max_attempts, hint="give a whole number; 0 is without limit"
-        )
-        coefficient = arguments.number(
+        checking.whole("max_attempts", max_attempts, hint="give a whole number; 0 is without limit")
+        coefficient = checking.number(
             "backoff_coefficient", backoff_coefficient, least=1, most=math.inf, hint="1 or more"
         )
-        part = arguments.number("jitter", jitter, least=0, most=1, hint="give a part from 0 to 1")
+        part = checking.number("jitter", jitter, least=0, most=1, hint="give a part from 0 to 1")
         for name, value in (
             ("max_attempts", max_attempts),
             ("initial_delay", initial),
@@ -95,18 +94,23 @@ class RetryPolicy:
 
 def _names(types: Any) -> tuple[str, ...]:
     """The names of exception types that were given as classes or by name; one is a list of one."""
-    given = (types,) if isinstance(types, str | type) else types
-    if not isinstance(given, Iterable):
-        raise arguments.wrong("non_retryable", types, _TYPES_HINT)
+    if isinstance(types, str | type):
+        types = [types]
+    try:
+        given = None if isinstance(types, dict) else list(types)
+    except Exception:
+        given = None
+    if given is None:
+        raise checking.wrong("non_retryable", types, _TYPES_HINT)
     names = []
     for index, kind in enumerate(given):
         what = f"non_retryable[{index}]"
         if isinstance(kind, type) and issubclass(kind, BaseException):
             names.append(_full_name(kind))
         elif isinstance(kind, str):
-            names.append(arguments.text(what, kind))
+            names.append(checking.text(what, kind))
         else:
-            raise arguments.wrong(what, kind, _TYPES_HINT)
+            raise checking.wrong(what, kind, _TYPES_HINT)
     return tuple(names)
 
 
@@ -117,7 +121,7 @@ def _full_name(kind: type) -> str:
     """The name that means this class only; a script is another module in a child process."""
     module = kind.__module__
     if module in ("builtins", "__main__"):
-        return arguments.class_name(kind)
+        return checking.class_name(kind)
     return f"{module}.{kind.__qualname__}"
 
 
@@ -129,7 +133,7 @@ def is_named(error: BaseException, names: Iterable[str]) -> bool:
     # What "requests.Timeout" means is where its class was made, "requests.exceptions".
     classes = [found for name in wanted if (found := _class_called(name)) is not None]
     return any(
-        base in classes or not wanted.isdisjoint((arguments.class_name(base), _full_name(base)))
+        base in classes or not wanted.isdisjoint((checking.class_name(base), _full_name(base)))
         for member in _members(error)
         for base in type(member).__mro__
     )

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from typing import Any
 
-from belugawf.authoring.context import WorkflowInfo
 from belugawf.authoring.failures import describe_failure, in_one_line
+from belugawf.authoring.runtime import WorkflowInfo
 from belugawf.authoring.workflow import WorkflowDefinition
 from belugawf.model import codec
 from belugawf.model.errors import (

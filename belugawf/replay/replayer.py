@@ -22,8 +22,9 @@ from contextvars import Context
 from functools import partial
 from typing import Any
 
-from belugawf.authoring.context import WorkflowContext, WorkflowInfo
+from belugawf.authoring.context import WorkflowContext
 from belugawf.authoring.failures import describe_failure, is_a
+from belugawf.authoring.runtime import WorkflowInfo
 from belugawf.authoring.signals import BufferedSignal, SignalBuffer
 from belugawf.authoring.workflow import WorkflowDefinition
 from belugawf.model import codec, commands as c, events as e
@@ -228,7 +229,7 @@ class Replayer:
 
     async def _run(self, context: WorkflowContext, arguments: dict[str, Any]) -> str:
         result = await self._definition.function(context, **arguments)
-        return codec.encode(result, what="result", limit=self._runtime.payload_limit)
+        return self._definition.encode_result(result, limit=self._runtime.payload_limit)
 
     def _ending(self, main: asyncio.Task[str]) -> c.Command:
         ending: c.Command

@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from belugawf.authoring.activity import ActivityMark
-from belugawf.authoring.context import SignalWait, WorkflowInfo
+from belugawf.authoring.runtime import SignalWait, WorkflowInfo
 from belugawf.model import commands as c
 from belugawf.model.durations import SECOND_NS
 from belugawf.model.policy import ActivityDefaults, ActivityOptions
@@ -104,6 +104,7 @@ class ReplayRuntime:
         self.output = Output()
         self.loop = DeterministicLoop(self, context)  # type: ignore[abstract]
         self._options = _KnownOptions(defaults)
+        self._given: set[str] = set()
         self._now = 0
         self._cancel_requested = False
         self._read_only = False
@@ -185,7 +186,7 @@ class ReplayRuntime:
                 seq=seq,
                 name=mark.name,
                 arguments=arguments,
-                activity_id=activity_id or str(seq),
+                activity_id=self._id_of(seq, activity_id),
                 options=self._options.of(mark),
                 function=function,
                 location=location,
@@ -197,6 +198,19 @@ class ReplayRuntime:
         result.seq = seq
         self.results[seq] = result
         return result
+
+    def _id_of(self, seq: int, given: str | None) -> str:
+        """The id that was given, else the activity's number; never one that another one has."""
+        base = str(seq) if given is None else given
+        # A given id that reads as an earlier number may be what that activity was called.
+        earlier = base.isdecimal() and base[0] != "0" and len(base) < 20 and int(base) < seq
+        chosen, more = base, 1
+        while chosen in self._given or (earlier and more == 1):
+            more += 1
+            chosen = f"{base}#{more}"
+        if given is not None or more > 1:
+            self._given.add(chosen)
+        return chosen
 
     def cancel_activity(self, result: asyncio.Future[str]) -> None:
         assert isinstance(result, _Result)

@@ -17,8 +17,9 @@ from temporalio import workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 
-from belugawf.authoring.context import SignalWait, WorkflowContext, WorkflowInfo
+from belugawf.authoring.context import WorkflowContext
 from belugawf.authoring.failures import describe_failure, is_a
+from belugawf.authoring.runtime import SignalWait, WorkflowInfo
 from belugawf.authoring.signals import BufferedSignal, SignalBuffer
 from belugawf.host.hooks import emit
 from belugawf.model import codec
@@ -96,7 +97,7 @@ class TemporalRuntime:
         context = WorkflowContext(self, self._signals, self._queries)
         try:
             result = await definition.function(context, **arguments)
-            answered = raw(codec.encode(result, what="result", limit=self.payload_limit))
+            answered = raw(definition.encode_result(result, limit=self.payload_limit))
             _end_as_task()
             return answered
         except (TurnError, workflow.NondeterminismError):

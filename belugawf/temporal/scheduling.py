@@ -80,13 +80,13 @@ class Activities:
         result: asyncio.Future[str] = instance.create_future()
         if not instance.open:
             return result
+        unique_id = self._unique(activity_id)
         path = None if function is None else import_path(function) or ""
         fields = {
             **options_header(options, self._environment.options.max_crashes),
-            "id": activity_id,
+            "id": None if activity_id is None else unique_id,
             "function": path,
         }
-        unique_id = self._unique(activity_id)
         own = f"{instance.workflow_info().run_id}:{unique_id}"
         if function is not None:
             functions[path or own] = function

@@ -196,7 +196,9 @@ def test_an_activity_looks_as_it_was_written() -> None:
         assert asyncio.iscoroutinefunction(marked) == (function is waiting)
         for name in ("co_filename", "co_firstlineno"):
             assert getattr(marked.__code__, name) == getattr(function.__code__, name)
-    assert annotations_of(activity(plain)) == ((int,), str, int)
+    known = annotations_of(activity(plain))
+    assert (known.positional, known.rest, known.result) == ((int,), str, int)
+    assert (known.names, known.least, known.most) == (("number",), 1, None)
     with pytest.raises(ValueError, match="boom") as caught:
         activity(plain)(1)
     shown = describe_failure(caught.value).traceback
@@ -261,7 +263,7 @@ def test_options_that_contradict() -> None:
     """at_most_once excludes a policy; isolation has two values."""
     with pytest.raises(UsageError, match="at_most_once and a retry policy"):
         activity(at_most_once=True, retry=RetryPolicy())
-    with pytest.raises(UsageError, match="isolation is 'thread'"):
+    with pytest.raises(UsageError, match="isolation of @activity is 'thread'"):
         activity(isolation="thread")  # type: ignore[call-overload]
 
 

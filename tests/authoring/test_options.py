@@ -107,11 +107,12 @@ def test_ids() -> None:
     assert ids == ["2", "mine"]
 
 
-@pytest.mark.parametrize("wrong", [5, None, ["bare"]])
-def test_what_is_no_activity(wrong: Any) -> None:
+@pytest.mark.parametrize(("wrong", "shown"), [(5, "5"), (None, "None"), (["bare"], "a list")])
+def test_what_is_no_activity(wrong: Any, shown: str) -> None:
     """Neither a function nor a name: the run fails and says so."""
     error = asked(wrong)
-    assert (error.type, error.message) == ("UsageError", f"{wrong!r} isn't an activity")
+    assert error.type == "UsageError"
+    assert error.message.startswith(f"{shown} isn't an activity ({__file__}:")
 
 
 def test_progress_is_a_text_or_a_fraction() -> None:

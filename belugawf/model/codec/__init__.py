@@ -15,6 +15,7 @@ from belugawf.model.codec._hints import (
     describe as describe,
     encode_as as encode_as,
     fits as fits,
+    is_type as is_type,
     require as require,
     schema as schema,
 )

@@ -15,7 +15,7 @@ from enum import Enum, Flag
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from belugawf.model.arguments import an
+from belugawf.model.checking import an
 from belugawf.model.codec._forms import form_of
 from belugawf.model.codec._path import DEEPEST, LARGEST_INT_BITS, Path, render_path
 from belugawf.model.errors import PayloadEncodeError, PayloadTooLargeError

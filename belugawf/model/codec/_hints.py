@@ -14,6 +14,7 @@ from enum import Enum, Flag
 from functools import partial
 from typing import Any, Literal, TypeVar, Union
 
+from belugawf.model import checking
 from belugawf.model.codec._containers import Field, ListShape, MapShape, ObjectShape, TupleShape
 from belugawf.model.codec._encode import encode
 from belugawf.model.codec._forms import form_of
@@ -88,6 +89,11 @@ def require(value: Any, annotation: Any, data: Any, what: str) -> None:
             shape.keep(value, back, what)
     except RecursionError:
         raise PayloadEncodeError(what, "nested too deep to be read again") from None
+
+
+def is_type(annotation: Any) -> bool:
+    """Whether JSON data can become something of that type at all."""
+    return not isinstance(shape_of(annotation), Unsupported)
 
 
 def describe(annotation: Any) -> str:
@@ -268,7 +274,11 @@ def _unsupported(hint: Any) -> Shape:
             "define or import the type where the hint is evaluated, "
             "not inside a function or under TYPE_CHECKING",
         )
-    name = hint.__name__ if isinstance(hint, type) else str(hint)
+    if isinstance(hint, type):
+        name = hint.__name__
+    else:
+        named = type(hint).__module__ in ("typing", "typing_extensions", "types")
+        name = str(hint) if named else checking.shown(hint)
     return Unsupported(
         f"{name} (a type that JSON data cannot become)", "declare a type that JSON can hold"
     )

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias, TypeVar
 
-from belugawf.model.arguments import an
+from belugawf.model.checking import an
 from belugawf.model.errors import PayloadTypeError
 
 M = TypeVar("M")

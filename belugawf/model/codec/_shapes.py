@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from belugawf.model.arguments import an, class_name
+from belugawf.model.checking import an, class_name
 from belugawf.model.codec._encode import encode
 from belugawf.model.codec._forms import TextForm, form_of
 from belugawf.model.codec._path import (

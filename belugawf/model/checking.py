@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -44,6 +44,12 @@ def class_name(kind: type) -> str:
     """Its name, past a metaclass that has one of its own."""
     name: str = type.__dict__["__name__"].__get__(kind)
     return name
+
+
+def named(function: Any) -> str:
+    """What is to be a function, for a message: its name."""
+    name = getattr(function, "__name__", None)
+    return repr(name) if isinstance(name, str) else shown(function)
 
 
 def wrong(what: str, value: Any, hint: str) -> UsageError:
@@ -82,9 +88,13 @@ def number(what: str, value: Any, *, least: float, most: float, hint: str) -> fl
     """A number in that range, and not infinite."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise wrong(what, value, hint)
-    if not least <= value <= most or math.isinf(value):
+    try:
+        found = float(value)
+    except OverflowError:
+        found = math.inf
+    if not least <= found <= most or math.isinf(found):
         raise wrong(what, value, hint)
-    return float(value)
+    return found
 
 
 def instance(what: str, value: Any, kind: type[T], hint: str) -> T:
@@ -102,7 +112,8 @@ def function(what: str, value: Any) -> Callable[..., Any]:
     return found
 
 
-def choice(what: str, value: Any, choices: tuple[str, ...]) -> None:
+def choice(what: str, value: T, choices: Sequence[str]) -> T:
     """One of a few texts."""
     if not isinstance(value, str) or value not in choices:
         raise wrong(what, value, f"use one of {', '.join(choices)}")
+    return value
