@@ -305,9 +305,10 @@ def _only_by_name(parameter: inspect.Parameter) -> bool:
 
 def encode_arguments(
     function: Callable[..., Any] | None, name: str, args: tuple[Any, ...], limit: int
-) -> str:
+) -> tuple[str, tuple[Any, ...]]:
     """The JSON array of an activity's arguments, which its function takes if it is known.
 
+    And what each of them is read by, if they are more than plain values.
     Raises `UsageError`, `PayloadTypeError`, `PayloadEncodeError` or `PayloadTooLargeError`.
     """
     known = Annotations() if function is None else annotations_of(function)
@@ -320,6 +321,14 @@ def encode_arguments(
         for index, value in enumerate(args):
             codec.encode(value, what=argument_path(known, index, name))
         raise
+    if _are_plain(map(type, args)):
+        types: tuple[Any, ...] = ()
+    else:
+        hints = (known.of(index) for index in range(len(args)))
+        types = tuple(
+            codec.type_of(value) if hint is Any or hint is None else hint
+            for hint, value in zip(hints, args, strict=True)
+        )
     data: list[Any] | None = None
     for index, value in enumerate(args):
         annotation = known.of(index)
@@ -327,7 +336,10 @@ def encode_arguments(
             continue
         data = json.loads(text) if data is None else data
         codec.require(value, annotation, data[index], argument_path(known, index, name))
-    return text
+    return text, types
+
+
+_are_plain = frozenset({str, int, float, bool, type(None)}).issuperset
 
 
 def argument_path(known: Annotations, index: int, name: str) -> str:

@@ -109,8 +109,8 @@ class WorkflowContext:
             if id is not None:
                 self._use_id(id)
             limit = self._runtime.payload_limit
-            arguments = encode_arguments(function, mark.name, args, limit)
-        return self._await_activity(mark, function, arguments, id, location)
+            arguments, types = encode_arguments(function, mark.name, args, limit)
+        return self._await_activity(mark, function, arguments, types, id, location)
 
     def _use_id(self, id: str) -> None:
         """One id is one activity: its idempotency key must mean it alone."""

@@ -57,12 +57,14 @@ class Runtime(Protocol):
         mark: ActivityMark,
         function: Callable[..., Any] | None,
         arguments: str,
+        types: tuple[Any, ...],
         activity_id: str | None,
         location: str,
     ) -> asyncio.Future[str]:
         """Schedule it; the future has the result's JSON text, or an `ActivityError`.
 
-        `function` is the callable if one was passed, `arguments` is a JSON array.
+        `function` is the callable if one was passed, `arguments` is a JSON array, and
+        `types` are what its items are read by; none if they are all plain.
         """
         ...
 

@@ -18,7 +18,7 @@ from belugawf.model.values import frozen
 
 @frozen(kw_only=True)
 class ScheduleActivity:
-    """Run `name` with `arguments` (a JSON array).
+    """Run `name` with `arguments` (a JSON array), which are read by `types` if there are any.
 
     `function` is the callable itself if the workflow passed one; it is not recorded, because
     replay meets it again in the code.
@@ -29,6 +29,7 @@ class ScheduleActivity:
     arguments: str
     activity_id: str
     options: ActivityOptions
+    types: tuple[Any, ...] = field(default=(), compare=False)
     function: Callable[..., Any] | None = field(default=None, compare=False)
     location: str | None = field(default=None, compare=False)
 
@@ -85,9 +86,10 @@ class EndWait:
 
 @frozen(kw_only=True)
 class CompleteWorkflow:
-    """The workflow returned `result` (JSON)."""
+    """The workflow returned `result` (JSON), which is read by `type`."""
 
     result: str
+    type: Any = field(default=Any, compare=False)
 
 
 @frozen(kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from belugawf.model import codec, commands as c, events as e
 from belugawf.model.errors import NondeterminismError
@@ -52,7 +53,7 @@ class Matcher:
         requested = "nothing" if command is None else describe(command)
         recorded = describe(event)
         if command is not None and requested == recorded:
-            requested += " with other arguments"
+            requested += _other_payload(command, event)
         return self.mismatch(event.position, recorded, requested, command)
 
     def mismatch(
@@ -76,6 +77,22 @@ class Matcher:
         )
 
 
+def _other_payload(command: c.Command, event: e.Event) -> str:
+    """What differs between a command and its record that look alike."""
+    if isinstance(command, c.ScheduleActivity) and isinstance(event, e.ActivityScheduled):
+        return other_arguments(command.arguments, event.payload, command.types)
+    if isinstance(command, c.CompleteWorkflow) and isinstance(event, e.WorkflowCompleted):
+        found = codec.difference(command.result, event.payload, "result", command.type)
+        return f" that differs: {found}"
+    return " of another number"
+
+
+def other_arguments(asked: str, recorded: str, types: tuple[Any, ...]) -> str:
+    """The first argument of an activity that differs: where, what it was, and what it is."""
+    found = codec.difference(asked, recorded, "arguments", codec.of_arguments(types))
+    return f" with other arguments: {found}" if found else " of another number"
+
+
 def _key(asked: c.Command | e.Event) -> tuple[int, bool]:
     """Which record a command is compared with: each number is opened once and closed once."""
     return getattr(asked, "seq", 0), isinstance(asked, _OPENING)
@@ -88,9 +105,10 @@ def _same(command: c.Command, event: e.Event) -> bool:
     if getattr(event, "seq", 0) != getattr(command, "seq", 0):
         return False
     if isinstance(command, c.ScheduleActivity) and isinstance(event, e.ActivityScheduled):
-        return command.name == event.name and codec.same(command.arguments, event.payload)
+        types = codec.of_arguments(command.types)
+        return command.name == event.name and codec.same(command.arguments, event.payload, types)
     if isinstance(command, c.StartWait) and isinstance(event, e.WaitStarted):
         return command.name == event.name
     if isinstance(command, c.CompleteWorkflow) and isinstance(event, e.WorkflowCompleted):
-        return codec.same(command.result, event.payload)
+        return codec.same(command.result, event.payload, command.type)
     return True

@@ -240,7 +240,8 @@ class Replayer:
         elif main.cancelled():
             ending = c.FailWorkflow(failure=describe_failure(_cancelled(main)))
         elif (error := main.exception()) is None:
-            ending = c.CompleteWorkflow(result=main.result())
+            result_type = self._definition.result_annotation
+            ending = c.CompleteWorkflow(result=main.result(), type=result_type)
         elif is_a(error, TurnError):
             raise error
         else:

@@ -177,6 +177,7 @@ class ReplayRuntime:
         mark: ActivityMark,
         function: Callable[..., Any] | None,
         arguments: str,
+        types: tuple[Any, ...],
         activity_id: str | None,
         location: str,
     ) -> asyncio.Future[str]:
@@ -186,6 +187,7 @@ class ReplayRuntime:
                 seq=seq,
                 name=mark.name,
                 arguments=arguments,
+                types=types,
                 activity_id=self._id_of(seq, activity_id),
                 options=self._options.of(mark),
                 function=function,

@@ -104,6 +104,7 @@ class Instance(NumberingLoop, _WorkflowInstanceImpl):
         self._generators = Generators(self)
         self._matcher: Matcher | None = None
         self._location: str | None = None
+        self._types: tuple[Any, ...] = ()
         NumberingLoop.__init__(self)
         # Tasks and callbacks copy the context in which they are made: that of their run.
         self._context = environment.border.new_context()
@@ -119,7 +120,7 @@ class Instance(NumberingLoop, _WorkflowInstanceImpl):
         run_id = self._info.run_id
         created = self._created
         if self._matcher is not None:
-            self._matcher.locations.clear()
+            self._matcher.places.clear()
         if act.is_replaying and any(job.HasField("initialize_workflow") for job in act.jobs):
             self._matcher = self._new_matcher()
         only_asked = all(job.HasField("query_workflow") for job in act.jobs)
@@ -243,8 +244,8 @@ class Instance(NumberingLoop, _WorkflowInstanceImpl):
             self.check()
         command = super()._add_command()
         if self._matcher is not None:
-            self._matcher.locations.append(self._location or user_location(2))
-        self._location = None
+            self._matcher.places.append((self._location or user_location(2), self._types))
+        self._location, self._types = None, ()
         return command
 
     def _publish(
@@ -269,10 +270,13 @@ class Instance(NumberingLoop, _WorkflowInstanceImpl):
         return error
 
     def start_activity(
-        self, asked: StartActivityInput, location: str | None
+        self, asked: StartActivityInput, location: str | None, types: tuple[Any, ...]
     ) -> workflow.ActivityHandle[Any]:
-        """Schedule it on the server; `location` is where the code asks for it."""
-        self._location = location
+        """Schedule it on the server; `location` is where the code asks for it.
+
+        `types` are what its arguments are read by, if they are more than plain values.
+        """
+        self._location, self._types = location, types
         handle = self._outbound.start_activity(asked)
         asyncio._unregister_task(handle)  # it is none of the code's
         return handle

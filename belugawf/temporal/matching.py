@@ -19,6 +19,7 @@ from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 from belugawf.model import codec
 from belugawf.model.errors import NondeterminismError, PayloadTypeError
 from belugawf.model.values import frozen
+from belugawf.replay.matching import other_arguments
 from belugawf.temporal.histories import translated
 from belugawf.temporal.payloads import WAITS_MEMO, join, to_text
 
@@ -33,6 +34,7 @@ _CAUSE = (
 class Step:
     """One command, as the code asked for it or as an event records it.
 
+    `types` are what an activity's arguments are read by, if they are more than plain values.
     `kind` is "activity", "timer" and so on, `seq` the SDK's number of what it concerns. `location`
     is "file:line" of the code, `position` that of the event among those that people see.
     """
@@ -43,6 +45,7 @@ class Step:
     seq: int = 0
     location: str | None = None
     event_id: int = 0
+    types: tuple[Any, ...] = ()
 
     @property
     def text(self) -> str:
@@ -60,24 +63,25 @@ class Step:
         }
         return words.get(self.kind, self.kind)
 
-    def matches(self, other: Step) -> bool:
-        """Whether one may stand for the other."""
-        if self.kind != other.kind:
+    def records(self, asked: Step) -> bool:
+        """Whether it may be the record of what the code asks for."""
+        if self.kind != asked.kind:
             return False
         if self.kind != "activity":
             return True
-        return self.name == other.name and codec.same(self.arguments, other.arguments)
+        types = codec.of_arguments(asked.types)
+        return self.name == asked.name and codec.same(asked.arguments, self.arguments, types)
 
 
 class Matcher:
     """Compares one run's commands with its history, as it is replayed.
 
-    `locations` are where the code asks for the commands of this turn, `fallback` where the workflow
-    stands.
+    `places` are where the code asks for the commands of this turn, with their types; `fallback` is
+    where the workflow stands.
     """
 
     def __init__(self, history: Sequence[HistoryEvent], fallback: str) -> None:
-        self.locations: list[str | None] = []
+        self.places: list[tuple[str | None, tuple[Any, ...]]] = []
         self._history = history
         self._fallback = fallback
         self._recorded: dict[int, list[Step]] = {}
@@ -100,8 +104,8 @@ class Matcher:
 
     def take(self, length: int, commands: Iterable[WorkflowCommand]) -> None:
         """Take the commands of a turn. Raises `NondeterminismError`."""
-        asked = zip(commands, chain(self.locations, repeat(None)), strict=False)
-        steps = [_asked(command, location) for command, location in asked]
+        asked = zip(commands, chain(self.places, repeat((None, ()))), strict=False)
+        steps = [_asked(command, *place) for command, place in asked]
         self.check(length, [step for step in steps if step is not None])
 
     def check(self, length: int, asked: Sequence[Step]) -> None:
@@ -119,7 +123,7 @@ class Matcher:
         recorded = self._recorded.get(self._length + 1, [])
         asked = self._sent()
         for one, other in zip(recorded, asked, strict=False):
-            if not one.matches(other):
+            if not one.records(other):
                 raise self._differs(one, other)
             self._events[(other.kind, other.seq)] = one.event_id
         if len(asked) > len(recorded):
@@ -156,8 +160,8 @@ class Matcher:
         before = [event for event in self._history if event.event_id <= event_id]
         requested = "nothing" if asked is None else asked.text
         expected = "nothing more" if recorded is None else recorded.text
-        if requested == expected:
-            requested += " with other arguments"
+        if recorded and asked and asked.kind == "activity" and requested == expected:
+            requested += other_arguments(asked.arguments, recorded.arguments, asked.types)
         return NondeterminismError(
             position=len(translated(before)) + (recorded is None),
             recorded=expected,
@@ -190,7 +194,7 @@ _ACTIVITY_ENDS = tuple(
 )
 
 
-def _asked(command: WorkflowCommand, location: str | None) -> Step | None:
+def _asked(command: WorkflowCommand, location: str | None, types: tuple[Any, ...]) -> Step | None:
     kind = command.WhichOneof("variant")
     if kind == "schedule_activity":
         scheduled = command.schedule_activity
@@ -200,6 +204,7 @@ def _asked(command: WorkflowCommand, location: str | None) -> Step | None:
             _arguments(scheduled.arguments),
             scheduled.seq,
             location,
+            types=types,
         )
     if kind == "start_timer":
         timer = command.start_timer

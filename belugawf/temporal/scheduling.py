@@ -69,6 +69,7 @@ class Activities:
         mark: ActivityMark,
         function: Callable[..., Any] | None,
         arguments: str,
+        types: tuple[Any, ...],
         activity_id: str | None,
         location: str,
     ) -> asyncio.Future[str]:
@@ -93,6 +94,7 @@ class Activities:
         handle = instance.start_activity(
             _asked_of_server(name, arguments, unique_id, options, fields),
             location,
+            types,
         )
         self._handles[result] = handle
 

@@ -44,17 +44,20 @@ MISMATCHES = {
     "another-result": (
         4,
         "the workflow's end with a result",
-        "the workflow's end with a result with other arguments",
+        "the workflow's end with a result that differs: "
+        'result was "Hi, Ada!" and is "Hello, Ada!"',
     ),
     "other-arguments": (
         2,
         "activity 'research'",
-        "activity 'research' with other arguments",
+        "activity 'research' with other arguments: "
+        'arguments[0] was "Q3 revenue analysis" and is "Q4 revenue analysis"',
     ),
     "reordered-fan-out": (
         2,
         "activity 'fetch_figure'",
-        "activity 'fetch_figure' with other arguments",
+        "activity 'fetch_figure' with other arguments: "
+        'arguments[0] was "warehouse" and is "shop"',
     ),
     "reordered-waits": (4, "a wait for signal 'laptop'", "a wait for signal 'contract'"),
 }

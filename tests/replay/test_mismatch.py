@@ -83,7 +83,12 @@ async def now_fails(ctx: WorkflowContext) -> str:
     [
         (swapped, 2, "activity 'fetch'", "activity 'store'"),
         (became_a_timer, 2, "activity 'fetch'", "a timer of 5 s"),
-        (other_arguments, 2, "activity 'fetch'", "activity 'fetch' with other arguments"),
+        (
+            other_arguments,
+            2,
+            "activity 'fetch'",
+            "activity 'fetch' with other arguments: arguments[0] was 1 and is 2",
+        ),
         (added_before, 2, "activity 'fetch'", "a wait for signal 'sooner'"),
         (added_beside, 3, "nothing more", "activity 'more'"),
         (removed_last, 9, "activity 'store'", "the workflow's end with a result"),
@@ -93,7 +98,7 @@ async def now_fails(ctx: WorkflowContext) -> str:
             other_result,
             11,
             "the workflow's end with a result",
-            "the workflow's end with a result with other arguments",
+            'the workflow\'s end with a result that differs: result was "done" and is "other"',
         ),
         (
             now_fails,

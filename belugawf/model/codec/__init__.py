@@ -18,12 +18,15 @@ from belugawf.model.codec._hints import (
     is_type as is_type,
     require as require,
     schema as schema,
+    type_of as type_of,
 )
 from belugawf.model.codec._resolving import Unresolved as Unresolved, signature_of as signature_of
 from belugawf.model.codec._schema import check as check
 from belugawf.model.codec._text import (
     decode as decode,
+    difference as difference,
     listen as listen,
+    of_arguments as of_arguments,
     parse_json as parse_json,
     same as same,
 )

@@ -91,6 +91,19 @@ def require(value: Any, annotation: Any, data: Any, what: str) -> None:
         raise PayloadEncodeError(what, "nested too deep to be read again") from None
 
 
+def type_of(value: Any) -> Any:
+    """A hint by which the JSON of a value, and of others like it, can be read."""
+    kind = type(value)
+    if (kind is list or kind is tuple) and value:
+        item = type_of(value[0])
+        return Any if item is Any else types.GenericAlias(list, (item,))
+    if kind is dict and value:
+        item = type_of(next(iter(value.values())))
+        return Any if item is Any else types.GenericAlias(dict, (str, item))
+    is_class = dataclasses.is_dataclass(kind) or hasattr(kind, "model_validate_json")
+    return kind if is_class or hasattr(kind, "_fields") else Any
+
+
 def is_type(annotation: Any) -> bool:
     """Whether JSON data can become something of that type at all."""
     return not isinstance(shape_of(annotation), Unsupported)

@@ -6,10 +6,12 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator
+from types import GenericAlias
 from typing import Any, NoReturn
 
+from belugawf.model.codec._encode import encode
 from belugawf.model.codec._hints import convert, fits
-from belugawf.model.codec._path import DEEPEST
+from belugawf.model.codec._path import DEEPEST, Path, render_path
 from belugawf.model.errors import UsageError
 
 _HINT = 'JSON is true, false, null, 12.5, "text in double quotes", [1, 2] or {"key": "value"}'
@@ -101,19 +103,74 @@ def decode(text: str, annotation: Any = Any, *, what: str = "value") -> Any:
     return convert(data, annotation, path=what)
 
 
-def same(a: str, b: str) -> bool:
+def of_arguments(types: tuple[Any, ...]) -> Any:
+    """The annotation of a JSON array whose items are read by `types`; `Any` if there are none."""
+    return GenericAlias(tuple, types) if types else Any
+
+
+def same(asked: str, recorded: str, annotation: Any = Any) -> bool:
     """Whether two JSON texts mean the same.
 
     The order of keys and blanks do not count; `true`, `1` and `1.0` are three different values.
+    What the classes of `annotation` make of the recorded one counts too: a field that it had not,
+    and that now has its default.
     """
-    if a == b:
+    if asked == recorded:
         return True
     try:
-        return json.dumps(json.loads(a), sort_keys=True) == json.dumps(
-            json.loads(b), sort_keys=True
-        )
+        wanted, found = json.loads(asked), json.loads(recorded)
+        return _is_same(wanted, found) or _is_same(wanted, _read_again(found, annotation))
     except (ValueError, RecursionError):
         return False
+
+
+def _is_same(asked: Any, recorded: Any) -> bool:
+    return json.dumps(asked, sort_keys=True) == json.dumps(recorded, sort_keys=True)
+
+
+def _read_again(recorded: Any, annotation: Any) -> Any:
+    """The data as the classes of `annotation` would write it today."""
+    try:
+        return json.loads(encode(convert(recorded, annotation)))
+    except UsageError:
+        return recorded
+
+
+_LONGEST_SHOWN = 60
+_ABSENT: Any = object()
+
+
+def difference(asked: str, recorded: str, what: str, annotation: Any = Any) -> str | None:
+    """The first place where two JSON texts are not the `same`, in words; `None` if they are."""
+    found = _read_again(json.loads(recorded), annotation)
+    return _difference(json.loads(asked), found, what)
+
+
+def _difference(asked: Any, recorded: Any, path: Path) -> str | None:
+    if type(asked) is type(recorded) is list:
+        asked, recorded = dict(enumerate(asked)), dict(enumerate(recorded))
+    if type(asked) is not dict or type(recorded) is not dict:
+        absent = asked is _ABSENT or recorded is _ABSENT
+        is_same = not absent and _is_same(asked, recorded)
+        return None if is_same else _differ(path, asked, recorded)
+    for step in dict.fromkeys([*recorded, *asked]):
+        now, was = asked.get(step, _ABSENT), recorded.get(step, _ABSENT)
+        if found := _difference(now, was, (path, step)):
+            return found
+    return None
+
+
+def _differ(path: Path, asked: Any, recorded: Any) -> str:
+    return f"{render_path(path)} was {_shown(recorded, path)} and is {_shown(asked, path)}"
+
+
+def _shown(data: Any, path: Path) -> str:
+    """Beside its key, which tells those who mask secrets whether it is one."""
+    if data is _ABSENT:
+        return "absent"
+    keyed = type(path) is tuple and type(path[1]) is str
+    text = json.dumps({path[1]: data} if keyed else data, ensure_ascii=False)
+    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + " ..."
 
 
 def _has_lone_surrogates(text: str, data: Any) -> bool:
