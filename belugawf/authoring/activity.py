@@ -248,6 +248,9 @@ class Annotations:
         return self.positional[index] if index < len(self.positional) else self.rest
 
 
+_UNKNOWN = Annotations()
+
+
 def annotations_of(function: Callable[..., Any]) -> Annotations:
     """The annotations of an activity's function.
 
@@ -311,7 +314,7 @@ def encode_arguments(
     And what each of them is read by, if they are more than plain values.
     Raises `UsageError`, `PayloadTypeError`, `PayloadEncodeError` or `PayloadTooLargeError`.
     """
-    known = Annotations() if function is None else annotations_of(function)
+    known = _UNKNOWN if function is None else annotations_of(function)
     fits = known.keyword is None and known.least <= len(args)
     if not fits or (known.most is not None and known.most < len(args)):
         raise _wrong_number(known, name, len(args))
@@ -321,25 +324,33 @@ def encode_arguments(
         for index, value in enumerate(args):
             codec.encode(value, what=argument_path(known, index, name))
         raise
-    if _are_plain(map(type, args)):
-        types: tuple[Any, ...] = ()
-    else:
-        hints = (known.of(index) for index in range(len(args)))
-        types = tuple(
-            codec.type_of(value) if hint is Any or hint is None else hint
-            for hint, value in zip(hints, args, strict=True)
-        )
-    data: list[Any] | None = None
+    if _are_exact(args, known):
+        return text, ()
+    data = json.loads(text)
+    types = []
     for index, value in enumerate(args):
         annotation = known.of(index)
-        if annotation is None or annotation is Any or codec.fits(value, annotation):
+        if annotation is None or annotation is Any:
+            types.append(codec.type_of(value))
+        else:
+            types.append(annotation)
+            codec.require(value, annotation, data[index], argument_path(known, index, name))
+    return text, tuple(types)
+
+
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
+def _are_exact(args: tuple[Any, ...], known: Annotations) -> bool:
+    """Whether they are of the very types that are wanted, and JSON gives them back as they are."""
+    hints, count = known.positional, len(known.positional)
+    for index, value in enumerate(args):
+        hint = hints[index] if index < count else known.rest
+        if type(value) is hint and hint in _PLAIN:
             continue
-        data = json.loads(text) if data is None else data
-        codec.require(value, annotation, data[index], argument_path(known, index, name))
-    return text, types
-
-
-_are_plain = frozenset({str, int, float, bool, type(None)}).issuperset
+        if type(value) not in _PLAIN or not (hint is Any or hint is None):
+            return False
+    return True
 
 
 def argument_path(known: Annotations, index: int, name: str) -> str:

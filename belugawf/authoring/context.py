@@ -104,7 +104,7 @@ class WorkflowContext:
             if not isinstance(mark, ActivityMark):
                 mark, function = _activity(activity)
             limits = (retry, timeout, total_timeout, heartbeat_timeout, at_most_once)
-            if any(limit is not None for limit in limits):
+            if any(map(_is_given, limits)):
                 mark = _overridden(mark, *limits)
             if id is not None:
                 self._use_id(id)
@@ -367,6 +367,10 @@ def _signal_wait(
         schema=None if schema is None else codec.encode(schema),
         location=location,
     )
+
+
+def _is_given(limit: Any) -> bool:
+    return limit is not None
 
 
 def _overridden(

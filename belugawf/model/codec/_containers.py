@@ -9,6 +9,7 @@ from typing import Any
 from belugawf.model.codec._path import Path, mismatch, quoted_key, unfit, unknown_key
 from belugawf.model.codec._shapes import (
     Anything,
+    Basic,
     Outer,
     Schema,
     Shape,
@@ -32,6 +33,8 @@ class ListShape(Shape):
         if type(data) is not list:
             raise mismatch(path, self.describe(()), data, list)
         convert = self.item.convert
+        if type(self.item) is Basic and self.item.are_all(data):
+            return data if self.kind is list else self.kind(data)
         items = [convert(item, (path, index)) for index, item in enumerate(data)]
         if self.kind is list:
             return items

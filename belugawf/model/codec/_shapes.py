@@ -152,11 +152,16 @@ class Basic(Shape):
     def __init__(self, kind: type) -> None:
         self.kind = kind
         self.name = "None" if kind is types.NoneType else kind.__name__
+        self._of_this = frozenset({kind}).issuperset
 
     def convert(self, data: Any, path: Path) -> Any:
         if type(data) is self.kind:
             return data
         raise mismatch(path, self.name, data, self.kind)
+
+    def are_all(self, data: list[Any]) -> bool:
+        """Whether each of them is exactly that."""
+        return self._of_this(map(type, data))
 
     def holds(self, value: Any) -> bool:
         return type(value) is self.kind
