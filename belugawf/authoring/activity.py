@@ -32,7 +32,7 @@ from belugawf.model.policy import (
 from belugawf.model.values import frozen
 
 MARK = "__belugawf_activity__"
-_ANNOTATIONS = "__belugawf_annotations__"
+KNOWN = "__belugawf_annotations__"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -258,11 +258,11 @@ def annotations_of(function: Callable[..., Any]) -> Annotations:
     """
     known: Annotations | None = None
     if type(function) is FunctionType:
-        known = function.__dict__.get(_ANNOTATIONS)
+        known = function.__dict__.get(KNOWN)
     if known is None:
         known = _read_annotations(function)
         if type(function) is FunctionType:
-            setattr(function, _ANNOTATIONS, known)
+            setattr(function, KNOWN, known)
     return known
 
 
@@ -314,7 +314,11 @@ def encode_arguments(
     And what each of them is read by, if they are more than plain values.
     Raises `UsageError`, `PayloadTypeError`, `PayloadEncodeError` or `PayloadTooLargeError`.
     """
-    known = _UNKNOWN if function is None else annotations_of(function)
+    known: Annotations | None = _UNKNOWN
+    if function is not None:
+        known = function.__dict__.get(KNOWN) if type(function) is FunctionType else None
+        known = known or annotations_of(function)
+    assert known is not None
     fits = known.keyword is None and known.least <= len(args)
     if not fits or (known.most is not None and known.most < len(args)):
         raise _wrong_number(known, name, len(args))
@@ -324,7 +328,12 @@ def encode_arguments(
         for index, value in enumerate(args):
             codec.encode(value, what=argument_path(known, index, name))
         raise
-    if _are_exact(args, known):
+    hints, count = known.positional, len(known.positional)
+    for index, value in enumerate(args):
+        hint = hints[index] if index < count else known.rest
+        if type(value) not in _PLAIN or not (type(value) is hint or hint is Any or hint is None):
+            break
+    else:  # JSON gives them back as they are
         return text, ()
     data = json.loads(text)
     types = []
@@ -339,18 +348,6 @@ def encode_arguments(
 
 
 _PLAIN = frozenset({str, int, float, bool, type(None)})
-
-
-def _are_exact(args: tuple[Any, ...], known: Annotations) -> bool:
-    """Whether they are of the very types that are wanted, and JSON gives them back as they are."""
-    hints, count = known.positional, len(known.positional)
-    for index, value in enumerate(args):
-        hint = hints[index] if index < count else known.rest
-        if type(value) is hint and hint in _PLAIN:
-            continue
-        if type(value) not in _PLAIN or not (hint is Any or hint is None):
-            return False
-    return True
 
 
 def argument_path(known: Annotations, index: int, name: str) -> str:

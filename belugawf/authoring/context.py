@@ -15,9 +15,11 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from datetime import datetime, timedelta
 from functools import cached_property
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from belugawf.authoring.activity import (
+    KNOWN,
     MARK,
     ActivityMark,
     annotations_of,
@@ -98,18 +100,24 @@ class WorkflowContext:
         failed for good, `PayloadEncodeError` if an argument has no JSON form.
         """
         location = _caller(sys._getframe(1))
-        with _located:
+        try:
             mark: Any = getattr(activity, MARK, None)
             function: Any = activity
             if not isinstance(mark, ActivityMark):
                 mark, function = _activity(activity)
-            limits = (retry, timeout, total_timeout, heartbeat_timeout, at_most_once)
-            if any(map(_is_given, limits)):
-                mark = _overridden(mark, *limits)
+            for limit in (retry, timeout, total_timeout, heartbeat_timeout, at_most_once):
+                if limit is not None:
+                    limits = (retry, timeout, total_timeout, heartbeat_timeout, at_most_once)
+                    mark = _overridden(mark, *limits)
+                    break
             if id is not None:
                 self._use_id(id)
-            limit = self._runtime.payload_limit
-            arguments, types = encode_arguments(function, mark.name, args, limit)
+            arguments, types = encode_arguments(
+                function, mark.name, args, self._runtime.payload_limit
+            )
+        except UsageError as error:
+            error.locate(location)
+            raise
         return self._await_activity(mark, function, arguments, types, id, location)
 
     def _use_id(self, id: str) -> None:
@@ -131,7 +139,11 @@ class WorkflowContext:
         except asyncio.CancelledError:
             self._runtime.cancel_activity(result)
             raise
-        annotation = Any if function is None else annotations_of(function).result
+        annotation = Any
+        if function is not None:
+            # It was read when the activity was asked for, and stands where `annotations_of` looks.
+            known = getattr(function, KNOWN, None) if type(function) is FunctionType else None
+            annotation = (known or annotations_of(function)).result
         return codec.decode(text, annotation, what=f"result of {mark.name}")
 
     def start_activity(
@@ -158,8 +170,25 @@ class WorkflowContext:
         `timeout`, `PayloadTypeError` if the payload does not fit; such a signal is used up.
         """
         location = _caller(sys._getframe(1))
-        with _located:
-            wait = _signal_wait(name, timeout, type, prompt, location)
+        try:
+            if type is not None or not isinstance(name, str) or not name or not name.isascii():
+                _check_signal(name, type)
+            if prompt is not None:
+                checking.text("prompt of wait_for_signal", prompt, empty=True)
+            if timeout is not None:
+                timeout = parse_duration(timeout, what="timeout of wait_for_signal")
+            schema = None if type is None else codec.schema(type)
+            wait = SignalWait(
+                name=name,
+                timeout=timeout,
+                prompt=prompt,
+                expected=None if type is None else codec.describe(type),
+                schema=None if schema is None else codec.encode(schema),
+                location=location,
+            )
+        except UsageError as error:
+            error.locate(location)
+            raise
         return self._wait_for_signal(wait, type)
 
     async def _wait_for_signal(self, wait: SignalWait, type: Any) -> Signal:
@@ -197,7 +226,7 @@ class WorkflowContext:
     def signals(self, name: str, type: Any = None) -> AsyncIterator[Signal]:
         """All signals of that name, as they come: `async for signal in ctx.signals("item")`."""
         with _located:
-            _signal_wait(name, None, type, None, "")
+            _check_signal(name, type)
         return _SignalIterator(self, name, type)
 
     # -- time and conditions ---------------------------------------------------------------------
@@ -348,29 +377,12 @@ def _activity(
     return mark_of(activity), activity
 
 
-def _signal_wait(
-    name: str, timeout: Duration | None, type: Any, prompt: str | None, location: str
-) -> SignalWait:
+def _check_signal(name: str, type: Any) -> None:
     checking.text("name of a signal", name)
-    if prompt is not None:
-        checking.text("prompt of wait_for_signal", prompt, empty=True)
     if type is not None and not codec.is_type(type):
         raise UsageError(
             f"type of a signal is {codec.describe(type)}", hint="pass a type such as bool"
         )
-    schema = None if type is None else codec.schema(type)
-    return SignalWait(
-        name=name,
-        timeout=checked_limit("timeout of wait_for_signal", timeout),
-        prompt=prompt,
-        expected=None if type is None else codec.describe(type),
-        schema=None if schema is None else codec.encode(schema),
-        location=location,
-    )
-
-
-def _is_given(limit: Any) -> bool:
-    return limit is not None
 
 
 def _overridden(

@@ -5,6 +5,7 @@ And how it failed, as data, whatever its exception does.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -51,9 +52,10 @@ def positional(annotations: Annotations, arguments: str, name: str) -> list[Any]
     Raises an `ApplicationError` that is not retried if they do not fit.
     """
     values = codec.decode(arguments, what=f"arguments of {name}")
+    hints, count = annotations.positional, len(annotations.positional)
     decoded = []
     for index, value in enumerate(values):
-        annotation = annotations.of(index)
+        annotation = hints[index] if index < count else annotations.rest
         if annotation is None or annotation is Any or codec.fits(value, annotation):
             decoded.append(value)
             continue
@@ -74,9 +76,12 @@ def encode_result(annotation: Any, value: Any, name: str, limit: int) -> str:
     is larger than `limit` bytes: the next attempt would return the same.
     """
     try:
-        return codec.encode_as(value, annotation, what=f"result of {name}", limit=limit)
+        text = codec.encode(value, what=f"result of {name}", limit=limit)
+        if annotation is not Any and not codec.fits(value, annotation):
+            codec.require(value, annotation, json.loads(text), f"result of {name}")
     except Exception as error:
         raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from None
+    return text
 
 
 def failure_of(

@@ -45,30 +45,24 @@ def parse_duration(value: Duration, *, what: str | None = None) -> timedelta:
     than 100 years.
     """
     try:
-        return _parse_duration(value)
-    except DurationError as error:
-        if what is None:
-            raise
-        raise DurationError(f"{what}: {error.message}", hint=error.hint) from None
-
-
-def _parse_duration(value: Duration) -> timedelta:
-    if isinstance(value, timedelta):
-        duration = value
-    elif isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise DurationError(f"{shown(value)} isn't a duration", hint=_HINT)
-    elif isinstance(value, str):
-        duration = parse_span(value)
-    else:
-        try:
+        if isinstance(value, timedelta):
+            duration = value
+        elif isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise DurationError(f"{shown(value)} isn't a duration", hint=_HINT)
+        elif isinstance(value, str):
+            duration = parse_span(value)
+        else:
             duration = timedelta(seconds=value)
-        except (OverflowError, ValueError):
-            raise DurationError(f"{shown(value)} seconds isn't a duration", hint=_HINT) from None
-    if duration < timedelta(0):
-        raise DurationError(f"a duration cannot be negative: {shown(value)}", hint=_HINT)
-    if duration > LONGEST:
-        raise DurationError(f"a duration is at most 100 years: {shown(value)}", hint=_HINT)
-    return duration
+        if duration < timedelta(0):
+            raise DurationError(f"a duration cannot be negative: {shown(value)}", hint=_HINT)
+        if duration > LONGEST:
+            raise DurationError(f"a duration is at most 100 years: {shown(value)}", hint=_HINT)
+        return duration
+    except (OverflowError, ValueError) as error:
+        if not isinstance(error, DurationError):
+            error = DurationError(f"{shown(value)} seconds isn't a duration", hint=_HINT)
+        message = error.message if what is None else f"{what}: {error.message}"
+        raise DurationError(message, hint=error.hint) from None
 
 
 def parse_span(text: str) -> timedelta:

@@ -188,7 +188,9 @@ class ReplayRuntime:
                 name=mark.name,
                 arguments=arguments,
                 types=types,
-                activity_id=self._id_of(seq, activity_id),
+                activity_id=self._id_of(seq, activity_id)
+                if self._given or activity_id
+                else str(seq),
                 options=self._options.of(mark),
                 function=function,
                 location=location,
