@@ -17,7 +17,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from stat import S_ISCHR
-from typing import Any, TextIO
+from typing import TextIO
+
+from belugawf.host.talking import LossyFile, outlive_reader, talk
+from belugawf.model.errors import UnavailableError
 
 from belugawf.cli import layout
 
@@ -41,6 +44,7 @@ class Streams:
         self.mask: Callable[[str], str] | None = None
         self.color = "auto"
         self._data: TextIO | None = None
+        self._diverts = False
 
     def open_for_good(self) -> None:
         """Prepare the streams of a process that ends with its command.
@@ -53,10 +57,10 @@ class Streams:
                 os.fstat(descriptor)
             except OSError:
                 os.open(os.devnull, os.O_RDWR)
-        for stream in (sys.stdout, sys.stderr):
-            # What the encoding cannot write is shown as an escape instead of ending the command.
-            with suppress(AttributeError, ValueError):
-                stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        # What the encoding cannot write is shown as an escape instead of ending the command.
+        with suppress(AttributeError, ValueError):
+            sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        sys.stderr = sys.__stderr__ = talk()  # type: ignore[misc]
         self.final = True
 
     def mask_with(self, mask: Callable[[str], str]) -> None:
@@ -66,17 +70,18 @@ class Streams:
     @property
     def data(self) -> TextIO | None:
         """Where results go; `None` if stdout is closed."""
-        return self._data or sys.stdout
+        return self._data if self.diverts else sys.stdout
 
     @property
     def diverts(self) -> bool:
         """Whether what is printed goes to stderr: this process drives user code, or did."""
-        return self._data is not None
+        return self._diverts
 
     def write(self, text: str) -> None:
         """Print `text` as data. Raises `BrokenPipeError` when nobody reads any more.
 
         Nor does anybody at a terminal that has been closed; there it is no reason to stop.
+        Raises `UnavailableError` if stdout cannot be written to at all.
         """
         stream = self.data
         if stream is None:
@@ -85,6 +90,10 @@ class Streams:
             stream.write(text)
             stream.flush()
         except OSError as error:
+            if error.errno == errno.EBADF:
+                raise UnavailableError(
+                    "stdout is not open for writing", hint="redirect it with >, not with <"
+                ) from None
             # It is no terminal any more by what it answers; a disk may say the same of a file.
             if error.errno != errno.EIO or not S_ISCHR(os.fstat(stream.fileno()).st_mode):
                 raise
@@ -115,7 +124,7 @@ class Streams:
     @contextmanager
     def diverted(self) -> Iterator[None]:
         """Send everything that is printed to stderr, at the level of file descriptors."""
-        if self._data is not None:
+        if self._diverts:
             yield
             return
         shown = sys.stdout
@@ -124,8 +133,12 @@ class Streams:
                 shown.flush()
         saved = os.dup(1)
         self._data = _writer(saved) if _is_descriptor(shown, 1) else shown
+        self._diverts = True
         os.dup2(2, 1)
         sys.stdout = sys.stderr
+        if self.final:
+            sys.__stdout__ = sys.__stderr__  # type: ignore[misc]
+            outlive_reader()
         try:
             yield
         finally:
@@ -138,17 +151,7 @@ class Streams:
                     self._data.close()
                 else:
                     os.close(saved)
-                self._data = None
-
-
-class _Terminal(io.FileIO):
-    """A terminal. If it has been closed, that is no reason to stop."""
-
-    def write(self, data: Any, /) -> int:
-        try:
-            return super().write(data)
-        except OSError:
-            return len(data)
+                self._data, self._diverts = None, False
 
 
 class LineCapture:
@@ -162,7 +165,7 @@ class LineCapture:
         self._saved_out = os.dup(1)
         self._saved_err = os.dup(2)
         self.terminal = io.TextIOWrapper(
-            io.BufferedWriter(_Terminal(os.dup(2), "w")),
+            io.BufferedWriter(LossyFile(os.dup(2), "w")),
             encoding=_encoding(),
             errors="backslashreplace",
             newline="\n",

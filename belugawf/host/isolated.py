@@ -11,6 +11,7 @@ import inspect
 import json
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from datetime import datetime
@@ -23,6 +24,7 @@ from belugawf.host.calling import Whereabouts, encode_result, failure_of, positi
 from belugawf.host.leaving import leave, leave_fork
 from belugawf.host.masking import mask_logs
 from belugawf.host.reaper import ENDING_SIGNALS, do_nothing
+from belugawf.host.talking import talk
 from belugawf.model import codec
 
 
@@ -51,6 +53,7 @@ def main() -> NoReturn:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
+    sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = talk()  # type: ignore[misc]
     us, writing = os.getpid(), threading.Lock()
     _let_forks_take_signals()
     # Another thread may hold it at that moment.
