@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -21,10 +22,14 @@ from belugawf.model.errors import ActivityError, ApplicationError, Failure
 
 T = TypeVar("T")
 
-# A message is for people; a traceback of 60 frames in each of 16 exceptions is some 60 KB.
+# Bytes, as JSON. A message is for people, and stands in full in one place; a traceback of 60 frames
+# in each of 16 exceptions is some 60 KB.
 _MAX_NAME = 200
 _MAX_MESSAGE = 10_000
+_MAX_IN_TRACEBACK = 2_000
 _MAX_TRACEBACK = 60_000
+# What says that something was left out.
+_LONGEST_MARK = 60
 # Of a chain or a traceback that is longer, so much is kept of each of its ends.
 _CHAIN_ENDS = 8
 _FRAME_ENDS = 30
@@ -55,6 +60,24 @@ def in_one_line(error: BaseException) -> str:
     return f"{_type_name(error)}: {_text(error)}"
 
 
+def steering(error: BaseException) -> list[BaseException]:
+    """Those whose `non_retryable` and `retry_after` count: the exception, or those in a group.
+
+    Only ours mean what we mean by these names: exceptions of libraries have such too.
+    """
+    left = [error]
+    found: list[BaseException] = []
+    for _ in range(_MAX_STEPS):
+        if not left:
+            break
+        one = left.pop()
+        if is_a(one, BaseExceptionGroup):
+            left += _members(one)
+        elif is_a(one, ApplicationError):
+            found.append(one)
+    return found
+
+
 def attribute(error: BaseException, name: str, make: Callable[[Any], Any] | None = None) -> Any:
     """What an exception has under that name, as `make` makes it; `None` if that raises.
 
@@ -82,17 +105,15 @@ def _describe(error: BaseException) -> Failure:
     if is_a(error, BaseExceptionGroup):
         first = _first_leaf(error)
         message = _cut(f"{message}: {_type_name(first)}: {_text(first)}", _MAX_MESSAGE)
-    # Only ours mean what we mean by `type` and `non_retryable`: those of libraries have such too.
-    is_ours = is_a(error, ApplicationError)
     is_of_activity = is_a(error, ActivityError)
-    given = attribute(error, "type") if is_ours else None
+    given = attribute(error, "type") if is_a(error, ApplicationError) else None
     activity = attribute(error, "activity") if is_of_activity else None
     attempts = attribute(error, "attempts") if is_of_activity else None
     return Failure(
         type=_cut(given, _MAX_NAME) if is_a(given, str) else _type_name(error),
         message=message,
         traceback=_cut(_user_traceback(error), _MAX_TRACEBACK),
-        non_retryable=bool(is_ours and attribute(error, "non_retryable", bool)),
+        non_retryable=any(attribute(one, "non_retryable", bool) for one in steering(error)),
         activity=_cut(activity, _MAX_NAME) if is_a(activity, str) else None,
         attempts=attempts if type(attempts) is int and 0 <= attempts < 2**31 else None,
     )
@@ -106,9 +127,9 @@ def _type_name(error: BaseException) -> str:
     return _cut(name, _MAX_NAME)
 
 
-def _text(error: BaseException) -> str:
+def _text(error: BaseException, limit: int = _MAX_MESSAGE) -> str:
     try:
-        return _cut(str(error), _MAX_MESSAGE)
+        return _cut(str(error), limit)
     except BaseException as failed:
         return f"its text cannot be made: {_type_name(failed)}"
 
@@ -119,12 +140,20 @@ def _cut(text: str, limit: int) -> str:
     The methods are those of `str`: the text's own may be the user's.
     """
     length = str.__len__(text)
-    if length > limit:
-        half = limit // 2
-        start = str.__getitem__(text, slice(None, half))
-        end = str.__getitem__(text, slice(length - half, None))
-        text = f"{start} [... {length - 2 * half:,} characters left out ...] {end}"
-    return str.encode(text, "utf-8", "backslashreplace").decode()
+    kept = min(length, limit)
+    while True:
+        shown = text
+        if kept < length:
+            half = kept // 2
+            start = str.__getitem__(text, slice(None, half))
+            end = str.__getitem__(text, slice(length - half, None))
+            shown = f"{start} [... {length - 2 * half:,} characters left out ...] {end}"
+        shown = str.encode(shown, "utf-8", "backslashreplace").decode()
+        size = len(json.dumps(shown, ensure_ascii=False).encode())
+        if size <= limit + _LONGEST_MARK:
+            return shown
+        # Some characters take several bytes, and those at the ends may be such.
+        kept = kept * limit // size
 
 
 # -- chains and groups ---------------------------------------------------------------------------
@@ -209,7 +238,7 @@ def _exception_lines(error: BaseException, depth: int, budget: _Budget) -> Itera
     if frames:
         yield f"{'Exception Group ' if is_group else ''}Traceback (most recent call last):"
         yield frames
-    text = _text(error)
+    text = _text(error, _MAX_IN_TRACEBACK)
     yield f"{_qualified_name(error)}: {text}" if text else _qualified_name(error)
     yield from _notes(error)
     if is_group:
@@ -246,7 +275,7 @@ def _notes(error: BaseException) -> list[str]:
     notes = attribute(error, "__notes__")
     if type(notes) is not list:
         return []
-    return [_cut(note, _MAX_MESSAGE) for note in notes[:_MAX_MEMBERS] if is_a(note, str)]
+    return [_cut(note, _MAX_IN_TRACEBACK) for note in notes[:_MAX_MEMBERS] if is_a(note, str)]
 
 
 # -- frames --------------------------------------------------------------------------------------

@@ -249,17 +249,19 @@ class AttemptRunner:
         if self._attempts.get(key) is not attempt:
             return  # it was stopped meanwhile, or cut
         del self._attempts[key]
-        if outcome.status == "failed" and self._was_interrupted(attempt):
+        if outcome.status == "failed" and self._was_interrupted(attempt, outcome):
             outcome = attempt.ended("interrupted")
         elif self._disturbances:
             self._disturbances.pop(_name_of(attempt.spec), None)
         self._deliver(outcome)
 
-    def _was_interrupted(self, attempt: Attempt) -> bool:
+    def _was_interrupted(self, attempt: Attempt, outcome: Outcome) -> bool:
         """Whether an attempt that has failed did so for no reason of its own."""
         if self._interrupted and not attempt.spec.options.at_most_once:
             return True
-        if attempt.task is None or not attempt.task.cancelling():
+        # Before Python 3.13, a task whose own TaskGroup has failed is `cancelling` ever after.
+        was_cancelled = outcome.failure is not None and outcome.failure.type == "CancelledError"
+        if not was_cancelled or attempt.task is None or not attempt.task.cancelling():
             return False
         name = _name_of(attempt.spec)
         self._disturbances[name] += 1

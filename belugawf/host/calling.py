@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
 from belugawf.authoring.activity import Annotations, argument_path
-from belugawf.authoring.failures import attribute, describe_failure
+from belugawf.authoring.failures import attribute, describe_failure, steering
 from belugawf.model import codec
 from belugawf.model.durations import format_duration, parse_duration
 from belugawf.model.errors import ApplicationError, DurationError, Failure, PayloadTypeError
@@ -118,12 +119,14 @@ def _type_name(error: BaseException) -> str:
 
 
 def requested_retry_delay(error: BaseException) -> str | None:
-    """The delay that an exception asks for as `retry_after`, as text.
+    """The delay that an exception asks for as `retry_after`, as text; of several the longest.
 
-    `None` if it has none, or one that isn't a duration: exceptions of libraries have such too.
+    `None` if there is none, or only what isn't a duration.
     """
-    requested = attribute(error, "retry_after")
-    try:
-        return None if requested is None else format_duration(parse_duration(requested))
-    except DurationError:
-        return None
+    delays = []
+    for one in steering(error):
+        requested = attribute(one, "retry_after")
+        with suppress(DurationError):
+            if requested is not None:
+                delays.append(parse_duration(requested))
+    return format_duration(max(delays)) if delays else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -10,10 +11,12 @@ from typing import Any
 import pytest
 
 from belugawf.authoring.failures import describe_failure
+from belugawf.host.calling import requested_retry_delay
 from belugawf.model.codec import encode
 from belugawf.model.errors import ActivityError, ApplicationError, Failure
 
-MOST = 100_000
+# Bytes, as JSON: one message, and one traceback.
+MOST = 72_000
 
 
 def described(error: BaseException) -> Failure:
@@ -22,7 +25,7 @@ def described(error: BaseException) -> Failure:
     failure = describe_failure(error)
     assert time.monotonic() - began < 2
     text = encode(failure.to_json())
-    assert len(text) < MOST
+    assert len(text.encode()) < MOST
     assert Failure.from_json(json.loads(text)) == failure
     return failure
 
@@ -106,12 +109,37 @@ def test_long_tracebacks() -> None:
     assert "left out" in failure.traceback
 
 
-def test_long_messages() -> None:
-    """A message is cut, and says so."""
-    failure = described(ValueError("a" + "b" * 3_000_000 + "c"))
-    assert failure.message.startswith("ab")
-    assert failure.message.endswith("bc")
-    assert "characters left out" in failure.message
+@pytest.mark.parametrize("filling", ["b", "é", "\U0001f600", "\0", '"', "\udc80", "b\n", "b\udc80"])
+def test_long_messages(filling: str) -> None:
+    """A message is cut to what fits as JSON, and says so; a group's, and a traceback's, too."""
+    # FINDINGS A3
+    text = "a" + filling * 1_000_000 + "c"
+    for error in (
+        ValueError(text),
+        ExceptionGroup(text, [ValueError(text) for _ in range(15)]),
+        chained([ValueError(text) for _ in range(50)]),
+        ApplicationError(text, type=text),
+    ):
+        failure = described(raised(lambda error=error: _raise(error)))
+        assert failure.message.startswith("a" + filling.encode(errors="backslashreplace").decode())
+        assert "characters left out" in failure.message
+        assert len(encode(failure.message).encode()) < 10_100
+        assert len(encode(failure.type).encode()) < 300
+        assert len(encode(failure.traceback).encode()) < 60_100
+    # All that fits is kept.
+    assert len(encode(described(ValueError(text)).message).encode()) > 9_000
+
+
+def test_a_message_that_fits_is_not_cut() -> None:
+    """However it is written."""
+    for text in ("b" * 10_000, "é" * 5_000, "\n" * 5_000):
+        assert described(ValueError(text)).message == text
+
+
+def chained(errors: list[Exception]) -> Exception:
+    for one, other in itertools.pairwise(errors):
+        one.__cause__ = other
+    return errors[0]
 
 
 def test_it_reads_as_python_writes_it() -> None:
@@ -314,13 +342,33 @@ def _raise(error: BaseException) -> None:
 
 
 def test_only_ours_say_what_we_mean() -> None:
-    """Only an ApplicationError's `type` and `non_retryable` count: libraries have such names."""
+    """Only an ApplicationError's attributes count: libraries have such names."""
+    # FINDINGS A6
     foreign = ValueError("x")
-    foreign.type, foreign.non_retryable = "invalid_request", True  # type: ignore[attr-defined]
+    vars(foreign).update(type="invalid_request", non_retryable=True, retry_after=3600)
     failure = described(foreign)
     assert (failure.type, failure.non_retryable) == ("ValueError", False)
+    assert requested_retry_delay(foreign) is None
+    group = ExceptionGroup("g", [foreign])
+    assert (described(group).non_retryable, requested_retry_delay(group)) == (False, None)
     failure = described(ApplicationError("x", type="Mine", non_retryable=True))
     assert (failure.type, failure.non_retryable) == ("Mine", True)
+
+
+def test_wishes_in_groups() -> None:
+    """One that must not be tried again is enough; of several delays the longest counts."""
+
+    # FINDINGS A7
+    def group(*delays: Any) -> BaseException:
+        errors = [ApplicationError("x", retry_after=delay) for delay in delays]
+        return ExceptionGroup("g", [ValueError(), ExceptionGroup("h", [*errors, OSError()])])
+
+    assert requested_retry_delay(group("1m", "1h", 5)) == "1h"
+    assert requested_retry_delay(group(None, "soon", 5)) == "5s"
+    assert requested_retry_delay(group(None, "soon")) is None
+    assert not described(group("1m")).non_retryable
+    final = ApplicationError("x", non_retryable=True)
+    assert described(ExceptionGroup("g", [group(1), final])).non_retryable  # type: ignore[list-item]
 
 
 def test_the_last_resort(monkeypatch: pytest.MonkeyPatch) -> None:
