@@ -157,7 +157,7 @@ class ActivityDecorator:
             )
 
         def mark(target: F) -> F:
-            _check_shape(target)
+            _check_shape(target, name)
             given = replace(limits, name=name or target.__name__)
             marked = _guarded(target, given.name) if type(target) is FunctionType else target
             setattr(marked, MARK, given)
@@ -181,9 +181,10 @@ class ActivityDecorator:
 activity = ActivityDecorator()
 
 
-def _check_shape(function: Any) -> None:
+def _check_shape(function: Any, name: str | None) -> None:
     label = checking.named(function)
-    if inspect.isclass(function) or not callable(function) or not hasattr(function, "__name__"):
+    is_named = name or hasattr(function, "__name__")
+    if inspect.isclass(function) or not callable(function) or not is_named:
         raise UsageError(
             f"activity {label} isn't a function",
             hint="decorate a def or async def; a name is given by @activity(name=...)",
@@ -223,7 +224,15 @@ def mark_of(function: Callable[..., Any]) -> ActivityMark:
     mark = getattr(function, MARK, None)
     if isinstance(mark, ActivityMark):
         return mark
-    return ActivityMark(name=function.__name__)
+    return ActivityMark(name=_name_of(function))
+
+
+def _name_of(function: Any) -> str:
+    """Its name; of a `partial` that of its function, of another object that of its class."""
+    while type(function) is functools.partial:
+        function = function.func
+    name: str = getattr(function, "__name__", None) or type(function).__name__
+    return name
 
 
 @frozen()

@@ -9,13 +9,17 @@ not import never hides the others.
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import importlib.util
+import inspect
+import os
 import sys
 import traceback
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 from belugawf.authoring import activity as activities, workflow as workflows
@@ -219,18 +223,26 @@ def _module_files(folder: Path) -> Iterator[Path]:
             yield path / "__init__.py"
 
 
+_PRIVATE = "_belugawf_workflows_"
+
+
 def import_file(path: Path, name: str | None = None) -> ModuleType:
     """The module of a file: under its own name where that finds this file, else a private one.
 
     `name` is that under which another process has it; by default it follows from the file's.
     """
     path = path.resolve()
-    if name is not None and _finds(name, path):
-        return importlib.import_module(name)
+    if name is not None:
+        root, *below = name.split(".")
+        if below and root.startswith(_PRIVATE):
+            import_file(path.parents[len(below) - (path.name != "__init__.py")] / "__init__.py")
+        if _finds(name, path):
+            return importlib.import_module(name)
     name = path.parent.name if path.name == "__init__.py" else path.stem
     if _finds(name, path):
         return importlib.import_module(name)
-    private = f"_belugawf_workflows_{abs(hash(str(path))):x}_{name}"
+    # The same in each process: isolated activities are looked for under it.
+    private = f"{_PRIVATE}{zlib.crc32(os.fsencode(path)):08x}_{name}"
     if private in sys.modules:
         return sys.modules[private]
     spec = importlib.util.spec_from_file_location(private, path)
@@ -302,12 +314,18 @@ _PACKAGE = f"{Path(__file__).parents[1]}/"
 
 def _is_marked(value: Any, mark: str) -> bool:
     # `isinstance` would ask the object for its class, `hasattr` for anything: it is the user's.
-    return type(value) is FunctionType and hasattr(value, mark)
+    if type(value) is FunctionType:
+        return hasattr(value, mark)
+    if type(value) is MethodType:
+        value = value.__func__
+    return inspect.getattr_static(value, mark, None) is not None
 
 
-def _place(function: Callable[..., Any]) -> tuple[str, int]:
-    code = function.__code__
-    return code.co_filename, code.co_firstlineno
+def _place(function: Any) -> tuple[str, int]:
+    while type(function) is functools.partial:
+        function = function.func
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return ("?", 0) if code is None else (code.co_filename, code.co_firstlineno)
 
 
 def _where(function: Callable[..., Any]) -> str:

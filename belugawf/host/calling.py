@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import FunctionType, MethodType, ModuleType
 from typing import Any, TypedDict
 
-from belugawf.authoring.activity import Annotations, argument_path
-from belugawf.authoring.failures import attribute, describe_failure, steering
+from belugawf.authoring.activity import MARK, Annotations, argument_path
+from belugawf.authoring.failures import attribute, describe_failure, is_a, steering
 from belugawf.model import codec
 from belugawf.model.durations import format_duration, parse_duration
 from belugawf.model.errors import ApplicationError, DurationError, Failure, PayloadTypeError
@@ -25,26 +26,67 @@ class Whereabouts(TypedDict):
     """Where another process finds a function: its module's name and file, and its name in there."""
 
     module: str
-    file: str
+    file: str | None
     qualname: str
 
 
-def whereabouts(function: Callable[..., Any]) -> Whereabouts:
-    """Where another process finds an activity's function."""
-    file = getattr(sys.modules.get(function.__module__), "__file__", None)
+def whereabouts(function: Callable[..., Any], name: str) -> Whereabouts:
+    """Where another process finds an activity's function.
+
+    Raises an `ApplicationError` that is not retried if no other process can find it.
+    """
+    address = address_of(function)
+    if address is None or not _is_importable(address[0]):
+        why = "it isn't at the top of a module" if address is None else "its module has no file"
+        raise ApplicationError(
+            f"activity {name!r} is isolated, and a process of its own cannot find it: {why}",
+            type="UsageError",
+            non_retryable=True,
+        )
+    file = getattr(sys.modules[address[0]], "__file__", None)
     return Whereabouts(
-        module=function.__module__,
-        file=str(Path(file or function.__code__.co_filename).resolve()),
-        qualname=function.__qualname__,
+        module=address[0],
+        file=None if file is None else str(Path(file).resolve()),
+        qualname=address[1],
     )
 
 
 def is_found_elsewhere(function: Callable[..., Any]) -> bool:
     """Whether another process finds this very function: no closure, for instance."""
-    found: Any = sys.modules.get(getattr(function, "__module__", ""))
-    for part in getattr(function, "__qualname__", "").split("."):
-        found = getattr(found, "__dict__", {}).get(part)
-    return found is function
+    address = address_of(function)
+    return address is not None and _is_importable(address[0])
+
+
+def _is_importable(module: str) -> bool:
+    """Whether it comes from a file, or with Python; not what was typed, or made by code."""
+    known = sys.modules[module]
+    return any(getattr(known, name, None) is not None for name in ("__file__", "__spec__"))
+
+
+def address_of(function: Any) -> tuple[str, str] | None:
+    """The module and the dotted name under which another process finds it; `None` if it cannot.
+
+    A method that is bound to something is found through that. What has another place than it says,
+    as what decorators return, is found under any name that a module has for it, if it is marked.
+    """
+    if type(function) is MethodType:
+        owner = address_of(function.__self__)
+        return None if owner is None else (owner[0], f"{owner[1]}.{function.__func__.__name__}")
+    module, path = (getattr(function, name, None) for name in ("__module__", "__qualname__"))
+    if isinstance(module, str) and isinstance(path, str):
+        found: Any = sys.modules.get(module)
+        for part in path.split("."):
+            found = getattr(found, "__dict__", {}).get(part)
+        if found is function or getattr(found, "__func__", None) is function:
+            return module, path
+    if type(function) is FunctionType and not hasattr(function, MARK):
+        return None
+    for module, known in list(sys.modules.items()):
+        if is_a(known, ModuleType):
+            for path, value in list(vars(known).items()):
+                if value is function:
+                    return module, path
+    return None
 
 
 def positional(annotations: Annotations, arguments: str, name: str) -> list[Any]:

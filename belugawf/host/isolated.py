@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,6 +27,7 @@ from belugawf.host.masking import mask_logs
 from belugawf.host.reaper import ENDING_SIGNALS, do_nothing
 from belugawf.host.talking import talk
 from belugawf.model import codec
+from belugawf.model.errors import ApplicationError
 
 
 class _IsolatedAttempt:
@@ -101,9 +103,17 @@ async def _awaited(value: Any) -> Any:
 
 
 def _find(where: Whereabouts) -> Callable[..., Any]:
-    target: Any = import_file(Path(where["file"]), where["module"])
+    name, file = where["module"], where["file"]
+    target: Any = import_module(name) if file is None else import_file(Path(file), name)
     for part in where["qualname"].split("."):
-        target = getattr(target, part)
+        target = getattr(target, part, None)
+    if target is None:
+        raise ApplicationError(
+            f"a process of its own does not find {where['qualname']} in {file or name}: "
+            'define it outside of `if __name__ == "__main__"`',
+            type="UsageError",
+            non_retryable=True,
+        )
     found: Callable[..., Any] = target
     return found
 

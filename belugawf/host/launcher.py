@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
 import os
 import threading
@@ -11,11 +10,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import fields
+from functools import partial
+from inspect import isawaitable, iscoroutine, iscoroutinefunction
 from typing import Any
 
 from belugawf.authoring.activity import annotations_of, current_attempt
 from belugawf.host import masking
-from belugawf.host.attempt import Attempt
+from belugawf.host.attempt import Attempt, AttemptSpec
 from belugawf.host.border import is_interrupt, mark_as_users
 from belugawf.host.calling import encode_result, positional, whereabouts
 from belugawf.host.children import IsolatedChild
@@ -69,7 +70,7 @@ class AttemptLauncher:
             self._in_process(attempt)
         elif _is_async(attempt.spec.function):
             attempt.begin()
-            self._on_loop(attempt, context)
+            self._on_loop(attempt, context, partial(_call, attempt.spec))
         else:
             self._in_thread(attempt, context)
 
@@ -81,18 +82,12 @@ class AttemptLauncher:
 
     # -- on the loop -----------------------------------------------------------------------------
 
-    def _on_loop(self, attempt: Attempt, context: Context) -> None:
-        spec = attempt.spec
-
+    def _on_loop(self, attempt: Attempt, context: Context, call: Callable[[], Any]) -> None:
         async def work() -> None:
             try:
-                annotations = annotations_of(spec.function)
-                arguments = positional(annotations, spec.arguments, spec.name)
-                value = await spec.function(*arguments)
-                if os.getpid() != self._process:
-                    leave_fork(None)
-                text = encode_result(annotations.result, value, spec.name, self._payload_limit)
-                outcome = attempt.ended("completed", result=text)
+                value = await call()
+                self._end_forks(None)
+                outcome = self._completed(attempt, value)
             except BaseException as error:
                 self._end_forks(error)
                 if is_interrupt(error):
@@ -117,7 +112,9 @@ class AttemptLauncher:
         loop = asyncio.get_running_loop()
 
         def job() -> None:
-            self._report_end(loop, attempt, self._called(loop, attempt, context))
+            outcome = self._called(loop, attempt, context)
+            if outcome is not None:
+                self._report_end(loop, attempt, outcome)
 
         def abandon() -> None:
             if not self._pool.abandon(job):
@@ -129,23 +126,37 @@ class AttemptLauncher:
 
     def _called(
         self, loop: asyncio.AbstractEventLoop, attempt: Attempt, context: Context
-    ) -> Outcome:
+    ) -> Outcome | None:
+        """How it ended; `None` if the rest of it is to be awaited, on the loop."""
         if attempt.stopped:
             return attempt.ended("interrupted")
-        spec = attempt.spec
         try:
             attempt.begin(queued=True)
             if attempt.next_limit() is not None:
                 _call_on(loop, self._begun, attempt)
-            annotations = annotations_of(spec.function)
-            arguments = positional(annotations, spec.arguments, spec.name)
-            value = context.run(spec.function, *arguments)
+            value = context.run(_call, attempt.spec)
             self._end_forks(None)
-            text = encode_result(annotations.result, value, spec.name, self._payload_limit)
-            return attempt.ended("completed", result=text)
+            # A decorator that is a plain function may stand around an `async def`.
+            if isawaitable(value) and _call_on(loop, self._await, attempt, context, value):
+                return None
+            return self._completed(attempt, value)
         except BaseException as error:
             self._end_forks(error)
             return attempt.failed(error)
+
+    def _await(self, attempt: Attempt, context: Context, value: Any) -> None:
+        if not attempt.stopped:
+            self._on_loop(attempt, context, lambda: value)
+            return
+        if iscoroutine(value):
+            value.close()  # else Python says that it was never awaited
+        self._ended(attempt, attempt.ended("interrupted"))
+
+    def _completed(self, attempt: Attempt, value: Any) -> Outcome:
+        spec = attempt.spec
+        annotation = annotations_of(spec.function).result
+        text = encode_result(annotation, value, spec.name, self._payload_limit)
+        return attempt.ended("completed", result=text)
 
     def _report_end(
         self, loop: asyncio.AbstractEventLoop, attempt: Attempt, outcome: Outcome
@@ -217,11 +228,17 @@ class AttemptLauncher:
         return attempt.failed_as(failure)
 
 
+def _call(spec: AttemptSpec) -> Any:
+    """Call its function with its arguments."""
+    arguments = positional(annotations_of(spec.function), spec.arguments, spec.name)
+    return spec.function(*arguments)
+
+
 def _is_async(function: Callable[..., Any]) -> bool:
     """Whether it is an `async def`; kept with the function, which may be a run's own."""
     known: bool | None = getattr(function, _ASYNC, None)
     if known is None:
-        known = inspect.iscoroutinefunction(function)
+        known = iscoroutinefunction(function)
         with suppress(AttributeError, TypeError):  # a bound method, a builtin
             setattr(function, _ASYNC, known)
     return known
@@ -243,7 +260,7 @@ def _task(attempt: Attempt, limit: int) -> str:
     fields_of_info["deadline"] = None if deadline is None else format_instant(deadline)
     return json.dumps(
         {
-            "function": whereabouts(spec.function),
+            "function": whereabouts(spec.function, spec.name),
             "arguments": spec.arguments,
             "limit": limit,
             "non_retryable": spec.options.retry.non_retryable,

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from types import FunctionType
 from typing import Any
 
 from temporalio import workflow
@@ -25,6 +26,7 @@ from temporalio.common import Priority, RawValue, RetryPolicy as TemporalRetryPo
 from temporalio.worker import StartActivityInput
 
 from belugawf.authoring.activity import ActivityMark
+from belugawf.host.calling import address_of
 from belugawf.host.test_hooks import number
 from belugawf.model.durations import format_duration, parse_duration
 from belugawf.model.errors import TurnError
@@ -180,8 +182,11 @@ def _asked_of_server(
 
 def import_path(function: Callable[..., Any]) -> str | None:
     """How another worker finds a function, as "module:name"; `None` if it cannot."""
-    qualname = function.__qualname__
-    return None if "<" in qualname else f"{function.__module__}:{qualname}"
+    address = address_of(function)
+    if address is None and type(function) is FunctionType and "<" not in function.__qualname__:
+        # The module has another function of that name, made of this one.
+        address = function.__module__, function.__qualname__
+    return None if address is None else ":".join(address)
 
 
 def options_header(options: ActivityOptions, max_crashes: int) -> dict[str, Any]:
