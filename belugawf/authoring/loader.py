@@ -25,7 +25,12 @@ from typing import Any
 from belugawf.authoring import activity as activities, workflow as workflows
 from belugawf.authoring.failures import attribute, in_one_line, is_a, own_attribute
 from belugawf.authoring.workflow import WorkflowDefinition
-from belugawf.model.errors import UnavailableError, WorkflowLoadError, WorkflowNotFoundError
+from belugawf.model.errors import (
+    UnavailableError,
+    UsageError,
+    WorkflowLoadError,
+    WorkflowNotFoundError,
+)
 from belugawf.model.values import frozen
 
 
@@ -256,6 +261,31 @@ def import_file(path: Path, name: str | None = None) -> ModuleType:
         del sys.modules[private]
         raise
     return module
+
+
+_of_activity = False
+
+
+def import_for_activity(path: Path, name: str) -> ModuleType:
+    """As `import_file`, in the process of an isolated activity."""
+    global _of_activity
+    _of_activity = True
+    try:
+        return import_file(path, name)
+    finally:
+        _of_activity = False
+
+
+def check_may_open() -> None:
+    """Raise `UsageError` if an executor is opened while an isolated activity is looked for.
+
+    The activity would start another process, which would open it again, without end.
+    """
+    if _of_activity:
+        raise UsageError(
+            "the process of an isolated activity imports this file, which opens an executor",
+            hint='put what a script does under: if __name__ == "__main__":',
+        )
 
 
 def _finds(name: str, path: Path) -> bool:

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from belugawf import __version__
-from belugawf.authoring.loader import Catalog
+from belugawf.authoring.loader import Catalog, check_may_open
 from belugawf.executor.checks import checked_id, checked_labels, condition, outcome_error
 from belugawf.executor.handle import WorkflowHandle
+from belugawf.executor.home import Home, not_open
 from belugawf.executor.info import Delivery, Driver, NewRun, Owner, RunId, RunInfo
 from belugawf.executor.options import EngineOptions
 from belugawf.executor.protocol import DurableExecutor, IfExists
@@ -89,14 +90,30 @@ class ExecutorBase(DurableExecutor, ABC, Generic[RunT, SnapshotT, DrivingT]):
         self._own_process = own_process
         self._context = Context() if context is None else context
         self._opened: DrivingT | None = None
+        self._home: Home | None = None
 
     @property
     def _driving(self) -> DrivingT:
-        if self._opened is None:
-            raise UsageError(
-                "the executor is not open", hint="use it as: async with new_executor(...)"
-            )
+        if self._opened is None or self._home is None:
+            raise not_open()
+        self._home.check()
         return self._opened
+
+    def _enter(self) -> None:
+        """It is about to be opened, here."""
+        check_may_open()
+        self._home = Home.here()
+
+    def _may_leave(self) -> bool:
+        """Whether there is something to close; not in a forked child, whose parent's it is.
+
+        Raises `UsageError` on another event loop.
+        """
+        if self._opened is None or self._home is None or self._home.is_forked:
+            self._opened = None
+            return False
+        self._home.check()
+        return True
 
     def sync(self) -> BlockingExecutor:
         """This executor for scripts without asyncio; use as `with`."""

@@ -10,10 +10,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
+
+from belugawf.executor.home import forked, not_open
+from belugawf.model.errors import UsageError
+
+# How long calls of other threads may take to notice that the executor is left, in seconds.
+_LONGEST_END_S = 5.0
 
 logger = logging.getLogger("belugawf.engine")
 
@@ -25,9 +32,14 @@ class BlockingExecutor:
         self._executor = executor
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._process = os.getpid()
+        # Between it and the loop's end nothing may be put on the loop: it would wait for ever.
+        self._lock = threading.Lock()
+        self._calls: set[asyncio.Task[Any]] = set()
         self._ends = threading.Event()
 
     def __enter__(self) -> BlockingExecutor:
+        self._process = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._ends.clear()
         self._thread = threading.Thread(
@@ -42,6 +54,8 @@ class BlockingExecutor:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        if os.getpid() != self._process:
+            return  # the loop's thread is the parent's, and what it drives
         try:
             self._run(self._executor.__aexit__(*exc))
         finally:
@@ -51,10 +65,37 @@ class BlockingExecutor:
         return _blocking(getattr(self._executor, name), self._run)
 
     def _run(self, coroutine: Any) -> Any:
-        if self._loop is None:
+        try:
+            if os.getpid() != self._process:
+                raise forked()
+            with self._lock:
+                if self._loop is None or self._thread is None:
+                    raise not_open()
+                if threading.get_ident() == self._thread.ident:
+                    raise UsageError(
+                        "the blocking executor is called on its own event loop, which would wait "
+                        "for itself",
+                        hint="use it in plain functions, or open another executor",
+                    )
+                work = self._call(coroutine)
+                future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        except BaseException:
             coroutine.close()
-            raise RuntimeError("the executor is not open: use it as `with ... as executor`")
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+            raise
+        return future.result()
+
+    async def _call(self, coroutine: Any) -> Any:
+        task = asyncio.current_task()
+        assert task is not None
+        self._calls.add(task)
+        try:
+            return await coroutine
+        except asyncio.CancelledError:
+            if self._loop is None:
+                raise not_open() from None
+            raise
+        finally:
+            self._calls.discard(task)
 
     def _drive(self, loop: asyncio.AbstractEventLoop) -> None:
         """Run the loop until the end, whatever the tasks of activities do to it."""
@@ -67,14 +108,24 @@ class BlockingExecutor:
                     logger.warning("code in a task raised %s, which does not end this thread", what)
 
     def _stop(self) -> None:
-        loop, thread = self._loop, self._thread
-        self._loop = self._thread = None
+        with self._lock:
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
         assert loop is not None
         assert thread is not None
+        with suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(self._end_calls(), loop).result(_LONGEST_END_S)
         self._ends.set()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+    async def _end_calls(self) -> None:
+        """Other threads that still wait are told that nobody drives any more."""
+        for call in self._calls:
+            call.cancel()
+        while self._calls:
+            await asyncio.sleep(0)
 
 
 class BlockingHandle:

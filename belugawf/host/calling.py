@@ -60,7 +60,10 @@ def is_found_elsewhere(function: Callable[..., Any]) -> bool:
 def _is_importable(module: str) -> bool:
     """Whether it comes from a file, or with Python; not what was typed, or made by code."""
     known = sys.modules[module]
-    return any(getattr(known, name, None) is not None for name in ("__file__", "__spec__"))
+    if getattr(known, "__spec__", None) is not None:
+        return True
+    file = getattr(known, "__file__", None)  # "<stdin>" in one that was read from there
+    return file is not None and Path(file).exists()
 
 
 def address_of(function: Any) -> tuple[str, str] | None:

@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from belugawf.authoring.activity import ActivityInfo, annotations_of, current_attempt
-from belugawf.authoring.loader import import_file
+from belugawf.authoring.loader import import_for_activity
 from belugawf.host.calling import Whereabouts, encode_result, failure_of, positional
 from belugawf.host.leaving import leave, leave_fork
 from belugawf.host.masking import mask_logs
 from belugawf.host.reaper import ENDING_SIGNALS, do_nothing
 from belugawf.host.talking import talk
 from belugawf.model import codec
-from belugawf.model.errors import ApplicationError
+from belugawf.model.errors import ApplicationError, UsageError
 
 
 class _IsolatedAttempt:
@@ -104,18 +104,24 @@ async def _awaited(value: Any) -> Any:
 
 def _find(where: Whereabouts) -> Callable[..., Any]:
     name, file = where["module"], where["file"]
-    target: Any = import_module(name) if file is None else import_file(Path(file), name)
+    target: Any
+    try:
+        target = import_module(name) if file is None else import_for_activity(Path(file), name)
+    except UsageError as error:
+        raise _unusable(f"{error} ({error.hint})") from error
     for part in where["qualname"].split("."):
         target = getattr(target, part, None)
     if target is None:
-        raise ApplicationError(
-            f"a process of its own does not find {where['qualname']} in {file or name}: "
-            'define it outside of `if __name__ == "__main__"`',
-            type="UsageError",
-            non_retryable=True,
+        raise _unusable(
+            f"a process of its own does not find {where['qualname']} in {file or name}: define it "
+            'outside of: if __name__ == "__main__":'
         )
     found: Callable[..., Any] = target
     return found
+
+
+def _unusable(message: str) -> ApplicationError:
+    return ApplicationError(message, type="UsageError", non_retryable=True)
 
 
 def _let_forks_take_signals() -> None:

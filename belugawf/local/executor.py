@@ -107,18 +107,20 @@ class LocalExecutor(ExecutorBase[RunRow, _Snapshot, Driving]):
         return f"LocalExecutor({str(self._path)!r})"
 
     async def __aenter__(self) -> LocalExecutor:
+        self._enter()
         ownership.require_posix()
         database = Database(self._path, durability=self._durability, create=self._create)
         self._opened = Driving(Store(database, self._clock), self._clock, self._make_engine)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        opened, self._opened = self._opened, None
-        if opened is not None:
-            try:
-                await opened.close(unwind=not self._own_process)
-            finally:
-                opened.store.database.close()
+        if not self._may_leave():
+            return
+        opened, self._opened = self._driving, None
+        try:
+            await opened.close(unwind=not self._own_process)
+        finally:
+            opened.store.database.close()
 
     @property
     def _store(self) -> Store:

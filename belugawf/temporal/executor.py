@@ -110,10 +110,13 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
         return f"TemporalExecutor({self.settings.host!r}, {self.settings.task_queue!r})"
 
     async def __aenter__(self) -> TemporalExecutor:
+        self._enter()
         self._opened = Driving(await Server.connected(self.settings), self._make_worker)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        if not self._may_leave():
+            return
         await self._driving.close(unwind=not self._own_process)
         self._opened = None
         # The SDK's own threads are still busy with handing over the last answer. If the process
