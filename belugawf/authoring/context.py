@@ -349,6 +349,9 @@ class WorkflowContext:
         self._runtime.publish_progress(progress)
 
 
+# The code of what awaits an activity: by it, others see which one a task waits for.
+AWAITING_ACTIVITY = WorkflowContext._await_activity.__code__
+
 BUILT_IN_QUERIES = ("status", "result", "waiting")
 
 

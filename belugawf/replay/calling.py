@@ -97,14 +97,13 @@ def unhandled_record(
     info: WorkflowInfo, location: str, message: str, traceback: str
 ) -> logging.LogRecord:
     """The log line of an error in the background that nobody has asked for."""
-    record = logging.LogRecord(
-        f"belugawf.workflow.{info.workflow}",
-        logging.ERROR,
-        location,
-        0,
-        f"{info.workflow_id}: {message}",
-        None,
-        None,
-    )
+    record = log_record(info, location, logging.ERROR, message)
     record.exc_text = traceback or None
     return record
+
+
+def log_record(info: WorkflowInfo, location: str, level: int, message: str) -> logging.LogRecord:
+    """A log line of ours about a run's code."""
+    name = f"belugawf.workflow.{info.workflow}"
+    text = f"{info.workflow_id}: {message}"
+    return logging.LogRecord(name, level, location, 0, text, None, None)

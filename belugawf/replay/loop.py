@@ -280,6 +280,11 @@ class DeterministicLoop(NumberingLoop):
         self._tasks.drop_done()
         super().end()
 
+    @property
+    def tasks(self) -> list[asyncio.Task[Any]]:
+        """The tasks that may not be done, in the order in which they were made."""
+        return list(self._tasks.values())
+
     def evict(self) -> None:
         """Unwind every task without being heard; the loop is of no use after it.
 

@@ -247,6 +247,9 @@ class Replayer:
         else:
             ending = c.FailWorkflow(failure=describe_failure(error))
         self._loop.end()
+        # Whoever has it cancelled knows that it is not done.
+        if type(ending) is not c.CancelWorkflow:
+            self._runtime.warn_of(self._loop.tasks, self._definition.location)
         return ending
 
 

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import Context
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -20,8 +20,8 @@ from belugawf.authoring.runtime import SignalWait, WorkflowInfo
 from belugawf.model import commands as c
 from belugawf.model.durations import SECOND_NS
 from belugawf.model.policy import ActivityDefaults, ActivityOptions
-from belugawf.replay.calling import Condition, only_reads
-from belugawf.replay.locating import user_location
+from belugawf.replay.calling import Condition, log_record, only_reads
+from belugawf.replay.locating import left_pending, user_location
 from belugawf.replay.loop import DeterministicLoop, DurableTimer
 from belugawf.replay.numbering import CountedFuture
 
@@ -156,6 +156,12 @@ class ReplayRuntime:
             return question()
         finally:
             self._read_only = False
+
+    def warn_of(self, pending: Sequence[asyncio.Task[Any]], location: str) -> None:
+        """The code has ended: say which of these it has not waited for."""
+        left = left_pending(pending)
+        if left is not None:
+            self.emit_log(log_record(self.info, location, logging.WARNING, left))
 
     def forget(self) -> None:
         """Drop what the code has asked for: the run was let go."""

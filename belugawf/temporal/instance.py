@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context
 from functools import partial
 from typing import Any, Protocol, TypeVarTuple, Unpack
@@ -59,6 +59,7 @@ class Reporting(Protocol):
 
     wait_location: str | None
 
+    def warn_of(self, pending: Sequence[asyncio.Task[Any]]) -> None: ...
     def came_to_rest(self) -> dict[str, Any]: ...
 
     def call_hooks(self, hook: str, **details: Any) -> None: ...
@@ -147,8 +148,12 @@ class Instance(NumberingLoop, _WorkflowInstanceImpl):
     def _turn(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
         with self._opened(), kept_generators(self._generators):
             completion = super().activate(act)
-            if _ends_of(completion):
+            ends = _ends_of(completion)
+            if ends:
                 self.end()
+            runtime: Reporting | None = getattr(self._object, "runtime", None)
+            if runtime is not None and ends - {"cancel_workflow_execution"}:
+                runtime.warn_of(list(self._in_order))
             return completion
 
     @contextlib.contextmanager

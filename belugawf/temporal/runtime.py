@@ -31,7 +31,8 @@ from belugawf.model.errors import (
     WorkflowLoadError,
     WorkflowNotFoundError,
 )
-from belugawf.replay.calling import Condition, answer, input_of, unhandled_record
+from belugawf.replay.calling import Condition, answer, input_of, log_record, unhandled_record
+from belugawf.replay.locating import left_pending
 from belugawf.temporal.headers import headers_of_message, read_header, sent_at
 from belugawf.temporal.instance import Instance
 from belugawf.temporal.payloads import (
@@ -143,13 +144,23 @@ class TemporalRuntime:
         args = [] if text is None else codec.decode(text, list[Any], what="arguments")
         return raw(answer(name, function, args, self.payload_limit))
 
+    @property
+    def _location(self) -> str:
+        """Where the workflow is defined; "" if that is not known."""
+        known = self._environment.catalog.workflows.get(self.info.workflow)
+        return "" if known is None else known.location
+
+    def warn_of(self, pending: Sequence[asyncio.Task[Any]]) -> None:
+        """The code has ended: say which of these it has not waited for."""
+        left = left_pending(pending)
+        if left is not None and not self.is_replaying():
+            self._logs.append(log_record(self.info, self._location, logging.WARNING, left))
+
     def came_to_rest(self) -> dict[str, Any]:
         """A turn was taken: emit its log lines; returns what the memo is to say newly."""
         if not self.is_replaying():
-            known = self._environment.catalog.workflows.get(self.info.workflow)
-            where = "" if known is None else known.location
             for message, traceback in self._instance.unhandled:
-                self._logs.append(unhandled_record(self.info, where, message, traceback))
+                self._logs.append(unhandled_record(self.info, self._location, message, traceback))
         self._instance.unhandled.clear()
         emit(logger, self._logs)
         self._logs.clear()

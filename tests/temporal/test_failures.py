@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +18,6 @@ from belugawf import (
     new_executor,
     workflow,
 )
-from tests.devserver import DevServer
 
 MOST = 3_000_000
 LARGE = {"plain": "x", "wide": "\U0001f600", "escaped": "\0", "torn": "\udc80"}
@@ -92,24 +90,14 @@ async def grouped(ctx: WorkflowContext, kind: str) -> int:
     raise AssertionError
 
 
-@pytest.fixture(params=["default", "temporal"])
-def options(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
-    """What `new_executor` is given for a provider."""
-    if request.param == "default":
-        return {"provider": "default", "db": tmp_path / "state.db"}
-    server: DevServer = request.getfixturevalue("temporal_server")
-    namespace = request.getfixturevalue("temporal_namespace")
-    return {"provider": "temporal", "host": server.address, "namespace": namespace}
-
-
-async def test_failures(options: dict[str, Any]) -> None:
+async def test_failures(either: dict[str, Any]) -> None:
     """A failure of megabytes is cut, and is one failure; wishes within groups count.
 
     FINDINGS A3, A7
     """
     CALLS.clear()
     workflows = [caught, uncaught, grouped]
-    async with asyncio.timeout(60), new_executor(workflows=workflows, **options) as ex:
+    async with asyncio.timeout(60), new_executor(workflows=workflows, **either) as ex:
         handles = {kind: await ex.execute(caught, input=kind) for kind in LARGE}
         failing = {kind: await ex.execute(uncaught, input=kind) for kind in LARGE}
         groups = {kind: await ex.execute(grouped, input=kind) for kind in GROUPS}
