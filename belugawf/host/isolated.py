@@ -60,8 +60,9 @@ def main() -> NoReturn:
     _let_forks_take_signals()
     # Another thread may hold it at that moment.
     os.register_at_fork(after_in_child=writing._at_fork_reinit)  # type: ignore[attr-defined]
-    if task["redact"]:
-        mask_logs(task["redact"])
+    patterns, secrets = task["redact"]
+    if patterns:
+        mask_logs(patterns, secrets)
 
     def report(message: dict[str, Any]) -> None:
         # What the activity has forked may report its progress too.

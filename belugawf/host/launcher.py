@@ -264,7 +264,7 @@ def _task(attempt: Attempt, limit: int) -> str:
             "arguments": spec.arguments,
             "limit": limit,
             "non_retryable": spec.options.retry.non_retryable,
-            "redact": masking.patterns(),
+            "redact": masking.masks(),
             "info": fields_of_info,
         }
     )

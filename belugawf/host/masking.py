@@ -14,16 +14,19 @@ from belugawf.model import codec
 from belugawf.model.redaction import Redaction
 
 _patterns: tuple[str, ...] = ()
+_redaction: Redaction | None = None
 
 
-def mask_logs(patterns: Sequence[str]) -> Redaction:
+def mask_logs(patterns: Sequence[str], secrets: Sequence[str] = ()) -> Redaction:
     """Mask what is logged from now on, with the secrets of every payload that is read from now on.
 
-    `patterns` are those of `redact:`; returned is what masks, for whatever else is shown.
+    `patterns` are those of `redact:`, `secrets` what is known already; returned is what masks, for
+    whatever else is shown.
     """
-    global _patterns
+    global _patterns, _redaction
     _patterns = tuple(patterns)
-    redaction = Redaction(patterns)
+    _redaction = redaction = Redaction(patterns)
+    redaction.remember(secrets)
     codec.listen(redaction.learn)
     make = logging.getLogRecordFactory()
 
@@ -43,6 +46,9 @@ def mask_logs(patterns: Sequence[str]) -> Redaction:
     return redaction
 
 
-def patterns() -> tuple[str, ...]:
-    """What this process masks by, for the child processes that it starts."""
-    return _patterns
+def masks() -> tuple[Sequence[str], Sequence[str]]:
+    """The patterns that this process masks by, and the secrets that it knows: for its children.
+
+    A child may be handed a secret without the key that says so.
+    """
+    return _patterns, [] if _redaction is None else _redaction.secrets

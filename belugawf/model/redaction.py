@@ -56,12 +56,23 @@ class Redaction:
                 left += [(value, secret) for value in item]
             elif secret and isinstance(item, str) and len(item) >= _SHORTEST_SECRET:
                 found.add(item)
+        self.remember(found)
+
+    def remember(self, secrets: Iterable[str]) -> None:
+        """These texts are secrets, wherever they stand."""
         # One step each, between which other threads may learn.
-        for text in found - {MASK}:
+        for text in secrets:
+            if text == MASK:
+                continue
             self._secrets.pop(text, None)
             self._secrets[text] = None
         for text in list(self._secrets)[: max(len(self._secrets) - _MOST_SECRETS, 0)]:
             self._secrets.pop(text, None)
+
+    @property
+    def secrets(self) -> list[str]:
+        """The texts that are masked wherever they stand."""
+        return list(self._secrets)
 
     def data(self, data: Any) -> Any:
         """JSON data with its secrets masked; texts inside as by `text`."""

@@ -25,12 +25,20 @@ MODULE = """
         return key
 
 
+    @activity(isolation="process")
+    def call_bare(key: str) -> str:
+        # Nothing that it is given says what it is. FINDINGS S3
+        logging.warning("calling bare with %s", key)
+        return key
+
+
     @workflow
     async def calling(ctx: WorkflowContext, settings: dict) -> dict:
         ctx.set_progress(f"with {settings['api_token']}")
         ctx.set_query("settings", lambda: settings)
         answer = await ctx.execute_activity(call, settings, settings["api_token"])
         await ctx.execute_activity(call_apart, settings, settings["api_token"])
+        await ctx.execute_activity(call_bare, settings["api_token"])
         await ctx.wait_for_signal("go", prompt=f"Is {settings['api_token']} right?")
         return answer
 
@@ -84,6 +92,7 @@ def test_who_drives_has_read_it(project: Project) -> None:
     said = clean(project.cli("resume", check=None)).err
     assert "calling with ***" in said
     assert "calling apart with ***" in said
+    assert "calling bare with ***" in said
     assert "ValueError: refused ***; password: ***" in said
 
 
