@@ -60,6 +60,8 @@ class Streams:
         # What the encoding cannot write is shown as an escape instead of ending the command.
         with suppress(AttributeError, ValueError):
             sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        # Kept: with the last reference, it might close its descriptor.
+        self._replaced = sys.stderr
         sys.stderr = sys.__stderr__ = talk()  # type: ignore[misc]
         self.final = True
 
