@@ -28,6 +28,7 @@ from belugawf.authoring.activity import (
     encode_arguments,
     mark_of,
 )
+from belugawf.authoring.failures import cut, describe_failure, in_one_line
 from belugawf.authoring.runtime import Runtime, SignalWait, WorkflowLogger
 from belugawf.authoring.signals import SignalBuffer
 from belugawf.model import checking, codec
@@ -339,10 +340,13 @@ class WorkflowContext:
         return self._runtime.is_replaying()
 
     def set_progress(self, progress: str | float) -> None:
-        """What `status` shows of the run: a text, or a fraction from 0 to 1."""
+        """What `status` shows of the run: a text, or a fraction from 0 to 1.
+
+        Of a text of more than 1,000 bytes both ends are shown.
+        """
         with _located:
             if isinstance(progress, str):
-                checking.text("progress", progress, empty=True)
+                progress = cut(checking.text("progress", progress, empty=True), _MAX_PROGRESS)
             else:
                 hint = "give a text, or a fraction from 0 to 1"
                 checking.number("progress", progress, least=-math.inf, most=math.inf, hint=hint)
@@ -353,6 +357,10 @@ class WorkflowContext:
 AWAITING_ACTIVITY = WorkflowContext._await_activity.__code__
 
 BUILT_IN_QUERIES = ("status", "result", "waiting")
+
+
+# It is one line for people, in bytes, and written whenever it changes.
+_MAX_PROGRESS = 1_000
 
 
 class _SignalIterator:

@@ -104,17 +104,17 @@ def _describe(error: BaseException) -> Failure:
     message = _text(error)
     if is_a(error, BaseExceptionGroup):
         first = _first_leaf(error)
-        message = _cut(f"{message}: {_type_name(first)}: {_text(first)}", _MAX_MESSAGE)
+        message = cut(f"{message}: {_type_name(first)}: {_text(first)}", _MAX_MESSAGE)
     is_of_activity = is_a(error, ActivityError)
     given = attribute(error, "type") if is_a(error, ApplicationError) else None
     activity = attribute(error, "activity") if is_of_activity else None
     attempts = attribute(error, "attempts") if is_of_activity else None
     return Failure(
-        type=_cut(given, _MAX_NAME) if is_a(given, str) else _type_name(error),
+        type=cut(given, _MAX_NAME) if is_a(given, str) else _type_name(error),
         message=message,
-        traceback=_cut(_user_traceback(error), _MAX_TRACEBACK),
+        traceback=cut(_user_traceback(error), _MAX_TRACEBACK),
         non_retryable=any(attribute(one, "non_retryable", bool) for one in steering(error)),
-        activity=_cut(activity, _MAX_NAME) if is_a(activity, str) else None,
+        activity=cut(activity, _MAX_NAME) if is_a(activity, str) else None,
         attempts=attempts if type(attempts) is int and 0 <= attempts < 2**31 else None,
     )
 
@@ -124,17 +124,17 @@ def _describe(error: BaseException) -> Failure:
 
 def _type_name(error: BaseException) -> str:
     name: str = type.__dict__["__name__"].__get__(type(error))
-    return _cut(name, _MAX_NAME)
+    return cut(name, _MAX_NAME)
 
 
 def _text(error: BaseException, limit: int = _MAX_MESSAGE) -> str:
     try:
-        return _cut(str(error), limit)
+        return cut(str(error), limit)
     except BaseException as failed:
         return f"its text cannot be made: {_type_name(failed)}"
 
 
-def _cut(text: str, limit: int) -> str:
+def cut(text: str, limit: int) -> str:
     """The text as JSON can hold it: of bounded size, with halves of surrogate pairs escaped.
 
     The methods are those of `str`: the text's own may be the user's.
@@ -211,7 +211,7 @@ def _user_traceback(error: BaseException) -> str:
     cause = attribute(error, "cause") if is_a(error, ActivityError) else None
     inner = attribute(cause, "traceback") if is_a(cause, ApplicationError) else None
     if is_a(inner, str) and inner:
-        inner = _cut(inner, _MAX_TRACEBACK // 2)
+        inner = cut(inner, _MAX_TRACEBACK // 2)
         text = f"{inner}\n\nThe activity's exception above was raised here:\n\n{text}"
     return text
 
@@ -266,8 +266,8 @@ def _qualified_name(error: BaseException) -> str:
     except BaseException:
         return name
     if not is_a(module, str) or module in ("builtins", "__main__"):
-        return _cut(qualified, _MAX_NAME)
-    return _cut(f"{module}.{qualified}", _MAX_NAME)
+        return cut(qualified, _MAX_NAME)
+    return cut(f"{module}.{qualified}", _MAX_NAME)
 
 
 def _notes(error: BaseException) -> list[str]:
@@ -275,7 +275,7 @@ def _notes(error: BaseException) -> list[str]:
     notes = attribute(error, "__notes__")
     if type(notes) is not list:
         return []
-    return [_cut(note, _MAX_IN_TRACEBACK) for note in notes[:_MAX_MEMBERS] if is_a(note, str)]
+    return [cut(note, _MAX_IN_TRACEBACK) for note in notes[:_MAX_MEMBERS] if is_a(note, str)]
 
 
 # -- frames --------------------------------------------------------------------------------------

@@ -115,12 +115,30 @@ def only_one(given: Mapping[str, bool]) -> None:
         )
 
 
-def read_text(source: str, flag: str) -> str:
-    """The text of a file, or of stdin for "-". Raises `UsageError` if it cannot be read."""
+# A payload that is written wide, with escapes and white space, takes so many times its size.
+_WIDEST = 16
+
+
+def read_text(source: str, flag: str, payload_limit: int) -> str:
+    """The text of a file, or of stdin for "-".
+
+    Raises `UsageError` if it cannot be read, or no payload within that limit can be that long: some
+    files have no end.
+    """
+    most = _WIDEST * payload_limit
     try:
         if source == "-":
-            return sys.stdin.buffer.read().decode("utf-8") if sys.stdin is not None else ""
-        return Path(source).read_text(encoding="utf-8")
+            data = sys.stdin.buffer.read(most + 1) if sys.stdin is not None else b""
+        else:
+            with Path(source).open("rb") as file:
+                data = file.read(most + 1)
+        if len(data) > most:
+            raise UsageError(
+                f"{flag} {source!r} has more than {most:,} bytes, where a payload may have "
+                f"{payload_limit:,}",
+                hint="store large data in a file and pass its name, or raise payload_limit",
+            )
+        return data.decode("utf-8")
     except OSError as error:
         raise UsageError(
             f"{flag} {source!r} cannot be read: {error.strerror}", hint="check the file's name"

@@ -63,6 +63,14 @@ class AttemptSpec:
         return self.options.isolation == "process" or self.crashes is not None
 
 
+class Heartbeats(dict[Key, str]):
+    """What attempts have reported last, as JSON of at most `limit` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit = limit
+
+
 class Attempt:
     """An attempt in flight; what code inside it sees through `activity.info()` and so on.
 
@@ -71,7 +79,7 @@ class Attempt:
     how it will have ended, once that is known. `task` is its code's, if that runs on the loop.
     """
 
-    def __init__(self, spec: AttemptSpec, clock: Clock, heartbeats: dict[Key, str]) -> None:
+    def __init__(self, spec: AttemptSpec, clock: Clock, heartbeats: Heartbeats) -> None:
         self.spec = spec
         self._clock = clock
         self._heartbeats = heartbeats
@@ -117,7 +125,8 @@ class Attempt:
 
     def heartbeat(self, details: Any) -> None:
         """Told by the activity, on any thread: it lives; `details` go to the next attempt."""
-        self.beat(codec.encode(details, what="heartbeat details"))
+        limit = self._heartbeats.limit
+        self.beat(codec.encode(details, what="heartbeat details", limit=limit))
 
     def beat(self, text: str) -> None:
         """The same, with the details as JSON."""

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import Context
 
-from belugawf.host.attempt import Attempt, AttemptSpec, Key
+from belugawf.host.attempt import Attempt, AttemptSpec, Heartbeats, Key
 from belugawf.host.clock import Clock
 from belugawf.host.launcher import AttemptLauncher
 from belugawf.host.loops import step_now
@@ -66,7 +66,7 @@ class AttemptRunner:
             ended=self._ended,
         )
         self._attempts: dict[Key, Attempt] = {}
-        self._heartbeats: dict[Key, str] = {}
+        self._heartbeats = Heartbeats(payload_limit)
         self._next_limit: int | None = None
         self._orphans: Counter[int] = Counter()
         self._when_over: Callable[[], None] | None = None

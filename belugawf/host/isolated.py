@@ -33,12 +33,16 @@ from belugawf.model.errors import ApplicationError, UsageError
 class _IsolatedAttempt:
     """What `activity.info()` and its companions see here."""
 
-    def __init__(self, info: ActivityInfo, report: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self, info: ActivityInfo, report: Callable[[dict[str, Any]], None], limit: int
+    ) -> None:
         self.info = info
         self._report = report
+        self._limit = limit
 
     def heartbeat(self, details: Any) -> None:
-        self._report({"heartbeat": codec.encode(details, what="heartbeat details")})
+        text = codec.encode(details, what="heartbeat details", limit=self._limit)
+        self._report({"heartbeat": text})
 
     def cancelled(self) -> bool:
         return False  # whom nobody waits for is killed
@@ -90,7 +94,7 @@ def _run(task: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> str:
         **task["info"],
         deadline=None if deadline is None else datetime.fromisoformat(deadline),
     )
-    current_attempt.set(_IsolatedAttempt(info, report))
+    current_attempt.set(_IsolatedAttempt(info, report, task["limit"]))
     annotations = annotations_of(function)
     arguments = positional(annotations, task["arguments"], info.activity)
     value = function(*arguments)

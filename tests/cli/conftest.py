@@ -49,6 +49,7 @@ class Cli:
             resume_max_time=None,
             worker_concurrency=None,
             redact=(),
+            payload_limit=2 * 1024 * 1024,
             source=None,
             sources={},
             payload_limit=2_000_000,

@@ -24,6 +24,19 @@ from tests.cli.conftest import Cli
 from tests.cli.fake import run_info, signal_wait
 
 
+@pytest.mark.parametrize("command", [["run", "--input-file"], ["signal", "go", "--payload-file"]])
+@pytest.mark.parametrize("source", ["/dev/zero", "-"])
+def test_files_without_an_end(cli: Cli, command: list[str], source: str) -> None:
+    """They are read as far as a payload can go, and refused."""
+    # FINDINGS O6
+    cli.settings.payload_limit = 1_000
+    with Path("/dev/zero").open() as zero, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdin", zero)
+        done = cli(*command, source, "--json")
+    assert (done.code, done.error["code"]) == (2, "usage")
+    assert f"{command[-1]} '{source}' has more than 16,000 bytes" in done.error["message"]
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_every_command(cli: Cli, command: str) -> None:
     """--help prints usage, the command's line of the table, and every common flag; exit 0."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from belugawf import WorkflowContext, WorkflowFailedError, activity, workflow
+from belugawf.executor.options import EngineOptions
 from belugawf.host.attempt import AttemptSpec
 from belugawf.host.attempts import AttemptRunner
 from belugawf.host.clock import SystemClock
@@ -73,6 +74,40 @@ async def test_an_exception_that_cannot_be_asked_fails_its_activity(
         handle = await executor.execute(calling, input=where)
         async with asyncio.timeout(20):
             with pytest.raises(WorkflowFailedError, match="RudeError: no"):
+                await handle.result()
+
+
+def report_much(size: int) -> None:
+    activity.heartbeat("x" * size)
+
+
+report_in_thread = activity(report_much)
+report_in_process = activity(isolation="process", name="report_in_process")(report_much)
+
+
+@activity
+async def report_on_loop(size: int) -> None:
+    report_much(size)
+
+
+REPORTING = [report_on_loop, report_in_thread, report_in_process]
+
+
+@workflow
+async def reporting(ctx: WorkflowContext, which: int, size: int) -> None:
+    await ctx.execute_activity(REPORTING[which], size)
+
+
+@pytest.mark.parametrize("which", range(3))
+async def test_heartbeats_have_a_size(tmp_path: Path, which: int) -> None:
+    """As other payloads have; what is too large fails the activity, and is not kept."""
+    # FINDINGS O6
+    options = EngineOptions(payload_limit=1_000)
+    async with LocalExecutor(tmp_path / "s.db", [reporting], options=options) as executor:
+        async with asyncio.timeout(20):
+            await (await executor.execute(reporting, input={"which": which, "size": 998})).result()
+            handle = await executor.execute(reporting, input={"which": which, "size": 999})
+            with pytest.raises(WorkflowFailedError, match="heartbeat details is 1,001 bytes"):
                 await handle.result()
 
 

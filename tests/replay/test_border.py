@@ -861,6 +861,25 @@ def test_activities_called_elsewhere() -> None:
     assert asyncio.run(charge(5)) == 5
 
 
+@pytest.mark.parametrize("text", ["x" * 3_000_000, "\U0001f600" * 300, "\udc80" * 3_000])
+def test_progress_has_a_size(text: str) -> None:
+    """It is cut, and can be written; what is short stays as it is."""
+    # FINDINGS O6
+
+    said = text
+
+    async def code(ctx: WorkflowContext) -> None:
+        ctx.set_progress(said)
+        await ctx.wait_for_signal("go")
+
+    shown = Run(code).replayer.take_progress()
+    assert isinstance(shown, str)
+    assert len(shown.encode()) < 1_100
+    assert "characters left out" in shown
+    said = "x" * 1_000
+    assert Run(code).replayer.take_progress() == said
+
+
 # -- warnings ------------------------------------------------------------------------------------
 
 

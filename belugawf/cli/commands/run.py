@@ -73,7 +73,10 @@ def command(
     options.only_one({"--detach": detach, "--wait": wait or max_wait is not None})
     if if_exists not in _IF_EXISTS:
         raise UsageError(f"--if-exists is {if_exists!r}", hint="expected fail, skip or replace")
-    text = input if input_file is None else options.read_text(input_file, "--input-file")
+    text = input
+    if input_file is not None:
+        most = session.settings.payload_limit
+        text = options.read_text(input_file, "--input-file", most)
     limit = options.duration(max_wait, "--max-wait")
     start = Start(
         workflow=workflow,

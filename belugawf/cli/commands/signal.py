@@ -56,7 +56,7 @@ def command(
     whatever the run does next.
     """
     options.only_one({"RUN": run is not None, "--all": all_runs})
-    value = _payload(payload, text, payload_file)
+    value = _payload(session, payload, text, payload_file)
     is_answer = not (payload is text is payload_file is None)
     sent = Signal(name, value, sender=by if by is not None else os_user(), key=key)
     if run is None and session.nothing_stored:
@@ -103,7 +103,9 @@ def command(
             session.print_json(documents if all_runs else documents[0])
 
 
-def _payload(payload: str | None, text: str | None, payload_file: str | None) -> Any:
+def _payload(
+    session: Session, payload: str | None, text: str | None, payload_file: str | None
+) -> Any:
     from belugawf.model.codec import parse_json
 
     options.only_one(
@@ -116,7 +118,8 @@ def _payload(payload: str | None, text: str | None, payload_file: str | None) ->
     if text is not None:
         return text
     if payload_file is not None:
-        payload = options.read_text(payload_file, "--payload-file")
+        most = session.settings.payload_limit
+        payload = options.read_text(payload_file, "--payload-file", most)
     if payload is None:
         return None
     try:
