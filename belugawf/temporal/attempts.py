@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import time
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
-from contextvars import Context
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import count
-from typing import Any, TypeAlias
+from typing import Any
 
 from temporalio import activity
 from temporalio.api.common.v1 import Payload
@@ -22,126 +20,80 @@ from temporalio.common import RawValue
 from belugawf.host.attempt import AttemptSpec
 from belugawf.host.attempts import AttemptRunner
 from belugawf.host.clock import Clock
-from belugawf.host.suspects import Manner, Order, manner_of
+from belugawf.host.suspects import Order, is_suspect, manner_of
 from belugawf.model import codec
-from belugawf.model.durations import (
-    datetime_ns,
-    duration_ns,
-    format_instant,
-    ns_duration,
-)
-from belugawf.model.errors import BelugaError, Failure, PayloadTypeError
-from belugawf.model.outcomes import (
-    Outcome,
-    died_with_it,
-    interrupted,
-    next_attempt_at,
-    out_of_time,
-)
+from belugawf.model.durations import duration_ns, format_instant, ns_duration
+from belugawf.model.errors import Failure, PayloadTypeError
+from belugawf.model.outcomes import Outcome, interrupted, next_attempt_at, out_of_time
 from belugawf.model.policy import ActivityOptions
 from belugawf.temporal.environment import Environment
 from belugawf.temporal.headers import headers_of_message, read_header
 from belugawf.temporal.ledger import AttemptLedger
 from belugawf.temporal.payloads import ATTEMPTS, RecordedFailure, join, to_payload
-from belugawf.temporal.scheduling import PULSE_S, read_options
-
-# Records a heartbeat at once; answers whether nobody waits for the attempt any more.
-RecordHeartbeat: TypeAlias = Callable[[bytes, Sequence[Payload]], Awaitable[bool]]
+from belugawf.temporal.scheduling import PULSE_S, options_now
 
 _LARGE = 1_500_000
 _SHORTEST = timedelta(milliseconds=1)
 _RETRY_ELSEWHERE = timedelta(seconds=1)
 _NO_ROOM = timedelta(seconds=10)
+# How many activities are remembered that ran here.
+_REMEMBERED = 10_000
 
 
 @dataclass
 class _Running:
-    """One attempt of one activity in this worker."""
+    """One attempt of one activity in this worker.
+
+    `ours`: a workflow of ours asks for it. What another SDK's does is the server's to retry, its
+    heartbeats are the code's own, and it has no ledger. `expires_at` is when `total_timeout` is
+    over by our clock, `None` for never.
+    """
 
     info: activity.Info
     options: ActivityOptions
     activity_id: str
     ledger: AttemptLedger
-    manner: Manner = "shared"
+    ours: bool
+    expires_at: int | None
     details: str = "null"
     ended: asyncio.Future[Outcome] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
-
-    @property
-    def expires_at(self) -> int | None:
-        """When `total_timeout` is over; `None`: never."""
-        if self.options.total_timeout is None:
-            return None
-        return datetime_ns(self.info.scheduled_time) + duration_ns(self.options.total_timeout)
+    _context: Context = field(default_factory=copy_context)
 
     def report(self) -> None:
         """Tell the server that the attempt lives; the next one is handed details and ledger."""
-        activity.heartbeat(*(RawValue(payload) for payload in self.payloads()))
-
-    def payloads(self) -> list[Payload]:
-        """What the next attempt is handed: the user's details, and the ledger."""
-        return [to_payload(self.details), to_payload(codec.encode(self.ledger.to_json()))]
-
-
-class ExclusiveGate:
-    """Where so many attempts run at a time, in the order that `host/suspects.py` says."""
-
-    def __init__(self, size: int) -> None:
-        self._order = Order(size)
-        self._inside: Counter[Manner] = Counter()
-        self._waiting: Counter[Manner] = Counter()
-        self._changed = asyncio.Event()
-
-    def takes(self, manner: Manner) -> bool:
-        """Whether one more may come and wait: those by themselves only if they can run soon."""
-        most = self._order.most_isolated if manner == "isolated" else 0
-        return manner == "shared" or self._inside[manner] + self._waiting[manner] < max(most, 1)
-
-    @asynccontextmanager
-    async def entered(
-        self, manner: Manner, wait: Callable[[asyncio.Event], Awaitable[None]]
-    ) -> AsyncIterator[None]:
-        """Inside, once there is room; `wait` passes the time until something has changed."""
-        self._waiting[manner] += 1
-        try:
-            while not self._order.admit(manner, self._inside, self._waiting, time.monotonic_ns()):
-                self._changed.clear()
-                await wait(self._changed)
-        finally:
-            self._waiting[manner] -= 1
-            self._changed.set()
-        self._inside[manner] += 1
-        try:
-            yield
-        finally:
-            self._inside[manner] -= 1
-            self._changed.set()
+        payloads: list[Payload] = [to_payload(self.details)]
+        if self.ours:
+            payloads.append(to_payload(codec.encode(self.ledger.to_json())))
+        self._context.run(activity.heartbeat, *(RawValue(payload) for payload in payloads))
 
 
 class ActivityHost:
     """Runs the attempts that the server hands to this worker.
 
-    `isolates`: suspects run in processes of their own, if that is possible.
+    `isolates`: what may take its process down runs in one of its own, if that is possible.
     """
 
     def __init__(
         self,
         environment: Environment,
         clock: Clock,
-        record: RecordHeartbeat,
         context: Context | None = None,
         *,
         isolates: bool = False,
     ) -> None:
         options = environment.options
         self._isolates = isolates
-        self._record = record
         self._environment = environment
         self._clock = clock
         self._running: dict[int, _Running] = {}
         self._numbers = count(1)
-        self._gate = ExclusiveGate(options.concurrency)
+        # Suspects in processes of their own.
+        self._isolated = 0
+        self._most_isolated = max(Order(options.concurrency).most_isolated, 1)
+        # Activities that ran here, and have not taken this process down.
+        self._survived: dict[str, None] = {}
         self._stopping = False
         self._wake = asyncio.Event()
         self._runner = AttemptRunner(
@@ -181,39 +133,66 @@ class ActivityHost:
         """One attempt of any activity."""
         info = activity.info()
         data = read_header(headers_of_message.get())
-        running = _Running(
-            info=info,
-            options=read_options(data),
-            activity_id=data.get("id") or info.activity_id,
-            ledger=AttemptLedger.read(info.heartbeat_details),
-        )
-        if info.heartbeat_details:
-            running.details = codec.encode(info.heartbeat_details[0])
-        max_crashes = data.get("max_crashes", 0)
-        running.ledger = running.ledger.opened(info.attempt, max_crashes)
-        if running.ledger.is_deadly(max_crashes):
-            failure = died_with_it(running.ledger.crashes)
-            raise self._for_good(running, failure)
         key = f"{info.workflow_run_id}:{info.activity_id}"
+        running = self._opened(info, data, key)
         path = data.get("function")
         function = self._environment.find_activity(info.activity_type, path, key)
         if function is None:
             raise self._elsewhere(running, f"this worker has no activity {info.activity_type!r}")
-        if running.ledger.mode == "waiting":
-            running.manner = manner_of(function, running.options, isolates=self._isolates)
-            if not self._gate.takes(running.manner):
-                # Waiting here would keep others from being handed out to us.
-                raise self._elsewhere(running, "others are by themselves already", _NO_ROOM)
+        isolated = self._is_to_be_isolated(running, function, data)
+        if isolated and self._isolated >= self._most_isolated:
+            # Waiting here would keep others from being handed out to us.
+            raise self._elsewhere(running, "others are by themselves already", _NO_ROOM)
+        # What may run only once was handed out to us, and would be to nobody else.
+        if self._stopping and not running.options.at_most_once:
+            raise self._elsewhere(running, "the worker is shutting down")
         self._environment.active(info.workflow_id or "", info.workflow_run_id or "")
         self._call_hooks("on_activity_start", running)
+        self._remember(key)
+        self._isolated += isolated
         try:
-            outcome = await self._run(running, function, self._arguments(running, args))
+            outcome = await self._run(running, function, self._arguments(running, args), isolated)
         finally:
+            self._isolated -= isolated
             self._environment.active(info.workflow_id or "", info.workflow_run_id or "")
         if outcome.status == "completed":
             self._call_hooks("on_activity_complete", running)
             return self._result(running, outcome)
         raise self._failure(running, outcome)
+
+    def _opened(self, info: activity.Info, data: dict[str, Any], key: str) -> _Running:
+        options, expires_at = options_now(data, info), None
+        if options.total_timeout is not None:
+            # Both moments are the server's: our clock may be another.
+            left = options.total_timeout - (info.started_time - info.scheduled_time)
+            expires_at = self._clock.now() + duration_ns(left)
+        ledger = AttemptLedger.read(info.heartbeat_details)
+        running = _Running(
+            info=info,
+            options=options,
+            activity_id=data.get("id") or info.activity_id,
+            ledger=ledger.opened(info.attempt, data.get("max_crashes", 0), key in self._survived),
+            ours=bool(data),
+            expires_at=expires_at,
+        )
+        if info.heartbeat_details:
+            running.details = codec.encode(info.heartbeat_details[0])
+        return running
+
+    def _is_to_be_isolated(
+        self, running: _Running, function: Callable[..., Any], data: dict[str, Any]
+    ) -> bool:
+        """Whether one more death would be its last, and can be seen to be its own."""
+        if not self._isolates or running.options.isolation == "process":
+            return False
+        if not is_suspect(running.ledger.crashes, data.get("max_crashes", 0)):
+            return False
+        return manner_of(function, running.options, isolates=True) == "isolated"
+
+    def _remember(self, key: str) -> None:
+        self._survived[key] = None
+        if len(self._survived) > _REMEMBERED:
+            self._survived.pop(next(iter(self._survived)))
 
     def _arguments(self, running: _Running, args: Sequence[RawValue]) -> str:
         try:
@@ -225,31 +204,9 @@ class ActivityHost:
     # -- one attempt -----------------------------------------------------------------------------
 
     async def _run(
-        self, running: _Running, function: Callable[..., Any], arguments: str
+        self, running: _Running, function: Callable[..., Any], arguments: str, isolated: bool
     ) -> Outcome:
-        number = next(self._numbers)
-
-        async def wait(changed: asyncio.Event) -> None:
-            running.report()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(PULSE_S):
-                    await changed.wait()
-
-        async with self._gate.entered(running.manner, wait):
-            # What may run only once was handed out to us, and would be to nobody else.
-            if self._stopping and not running.options.at_most_once:
-                raise self._elsewhere(running, "the worker is shutting down")
-            return await self._run_here(number, running, function, arguments)
-
-    async def _run_here(
-        self, number: int, running: _Running, function: Callable[..., Any], arguments: str
-    ) -> Outcome:
-        info = running.info
-        if running.manner == "alone":
-            running.ledger = replace(running.ledger, mode="alone")
-            await self._hand_on_ledger(running)
-        elif running.manner == "isolated":
-            running.ledger = replace(running.ledger, mode="shared")
+        number, info = next(self._numbers), running.info
         self._running[number] = running
         self._runner.start(
             AttemptSpec(
@@ -265,43 +222,27 @@ class ActivityHost:
                 attempt=info.attempt,
                 expires_at=running.expires_at,
                 heartbeat_details=json.loads(running.details),
-                crashes=running.ledger.crashes if running.manner == "isolated" else None,
+                crashes=running.ledger.crashes if isolated else None,
             )
         )
         self._wake.set()
         try:
-            outcome = await self._supervise(running)
-            if running.manner == "alone":
-                # Before anyone else may kill this process: it was not this one.
-                running.ledger = running.ledger.ended(info.attempt)
-                with suppress(BelugaError, asyncio.CancelledError):  # then there is no next one
-                    await self._hand_on_ledger(running)
-            return outcome
+            return await self._supervise(running)
         except asyncio.CancelledError:
             self._runner.cancel(number, 0)
             raise
         finally:
             del self._running[number]
 
-    async def _hand_on_ledger(self, running: _Running) -> None:
-        """Hand on the ledger at once: whoever finds this attempt dead then knows the culprit.
-
-        The SDK may hold a heartbeat back, and send it when it says what is true no more. So it is
-        told as well: what it holds back is always the last that it was told. Raises
-        `CancelledError` if nobody waits for the attempt any more.
-        """
-        running.report()
-        if await self._record(running.info.task_token, running.payloads()):
-            raise asyncio.CancelledError
-
     async def _supervise(self, running: _Running) -> Outcome:
-        """Report it alive until it ends."""
+        """Report it alive, if it takes long, until it ends."""
         while True:
-            running.report()
             await asyncio.wait([running.ended], timeout=PULSE_S)
             if running.ended.done():
                 self._take_heartbeats()
                 return running.ended.result()
+            if running.ours:
+                running.report()
 
     def _deliver(self, outcome: Outcome) -> None:
         running = self._running.get(outcome.run)
@@ -330,6 +271,7 @@ class ActivityHost:
             running = self._running.get(number)
             if running is not None:
                 running.details = text
+                running.report()
 
     # -- how it ends -----------------------------------------------------------------------------
 
@@ -366,11 +308,24 @@ class ActivityHost:
             return self._for_good(
                 running, failure, limit=outcome.limit, at=outcome.at, started_at=outcome.started_at
             )
+        self._call_hooks("on_retry", running)
+        if not running.ours:
+            return RecordedFailure(
+                failure, non_retryable=False, next_retry_delay=outcome.retry_after
+            )
         running.ledger = running.ledger.failed(outcome, retry_at)
         running.report()
-        self._call_hooks("on_retry", running)
-        delay = max(ns_duration(retry_at - self._clock.now()), _SHORTEST)
-        return RecordedFailure(failure, non_retryable=False, next_retry_delay=delay)
+        delay = None
+        if (
+            outcome.retry_after is not None
+            or options.retry.jitter
+            or failures != running.info.attempt
+        ):
+            # What the server's own policy does not know; it counts deaths as well.
+            delay = max(ns_duration(retry_at - self._clock.now()), _SHORTEST)
+        return RecordedFailure(
+            replace(failure, attempts=failures), non_retryable=False, next_retry_delay=delay
+        )
 
     def _for_good(
         self,
@@ -396,8 +351,9 @@ class ActivityHost:
         self, running: _Running, message: str, delay: timedelta = _RETRY_ELSEWHERE
     ) -> RecordedFailure:
         """Not the activity's fault: it is tried again, here or elsewhere, and this counts not."""
-        running.ledger = running.ledger.interrupted(running.info.attempt)
-        running.report()
+        if running.ours:
+            running.ledger = running.ledger.interrupted(running.info.attempt)
+            running.report()
         failure = Failure("Interrupted", message, kind="interrupted")
         return RecordedFailure(failure, non_retryable=False, next_retry_delay=delay)
 

@@ -311,13 +311,17 @@ def _options(data: Mapping[str, Any], attributes: Any) -> dict[str, Any]:
     """The limits as `ActivityScheduled` has them; the server's own if others scheduled it."""
     if "max_attempts" not in data:
         return {"max_attempts": attributes.retry_policy.maximum_attempts}
-    fields = {k: v for k, v in data.items() if k not in ("max_crashes", "id", "function")}
+    fields = {k: v for k, v in data.items() if k not in _NO_LIMITS}
     for name in ("timeout", "total_timeout", "heartbeat_timeout", "initial_delay", "max_delay"):
         if name in fields:
             fields[name] = parse_duration(fields[name])
     if "non_retryable" in fields:
         fields["non_retryable"] = tuple(fields["non_retryable"])
     return fields
+
+
+# What else stands in the header of an activity.
+_NO_LIMITS = ("max_crashes", "id", "function", "run_timeout")
 
 
 def _text(payloads: Sequence[Any]) -> str | None:

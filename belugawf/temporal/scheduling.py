@@ -5,23 +5,27 @@ is told enough to find a dead worker, and to keep what outlives every worker. So
 
 * It may start attempts without limit, unless `at_most_once`: an attempt whose worker died uses up
   none of `max_attempts`, and the server cannot tell. The worker makes the last failure that counts
-  one that is not retried, and refuses an activity that has killed `max_crashes` workers.
+  one that is not retried.
 * `timeout` is kept by the worker. The server's start-to-close is a little longer.
-* Every attempt is reported alive by its worker, whatever the user's code does. So silence on the
-  server means that the worker is dead. `heartbeat_timeout` is kept by the worker.
-* `total_timeout` is kept by the worker, and a little later by the server's schedule-to-close: it
-  may pass while no worker is there.
+* Every attempt that takes long is reported alive by its worker, whatever the user's code does. So
+  silence on the server means that the worker is dead. `heartbeat_timeout` is kept by the worker.
+* `total_timeout` is kept by the server's schedule-to-close: it may pass while no worker is there.
+  It is a little longer: a worker that is there ends the attempt before that, and says more.
+* Delays between attempts are the server's own, by its policy, unless it cannot know them.
+* What is changed on the server while an activity is open counts (`options_now`).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from types import FunctionType
 from typing import Any
 
 from temporalio import workflow
+from temporalio.activity import Info
 from temporalio.common import Priority, RawValue, RetryPolicy as TemporalRetryPolicy
 from temporalio.worker import StartActivityInput
 
@@ -85,10 +89,12 @@ class Activities:
             return result
         unique_id = self._unique(activity_id)
         path = None if function is None else import_path(function) or ""
+        run_timeout = instance.workflow_info().run_timeout
         fields = {
             **options_header(options, self._environment.options.max_crashes),
             "id": None if activity_id is None else unique_id,
             "function": path,
+            "run_timeout": "" if run_timeout is None else format_duration(run_timeout),
         }
         own = f"{instance.workflow_info().run_id}:{unique_id}"
         if function is not None:
@@ -151,16 +157,17 @@ def _asked_of_server(
     name: str, arguments: str, activity_id: str, options: ActivityOptions, fields: Mapping[str, Any]
 ) -> StartActivityInput:
     """The activity as the server is told of it; what is in `fields` travels in a header."""
-    policy, timeout, total = options.retry, options.timeout, options.total_timeout
+    policy = options.retry
     initial_interval = max(policy.initial_delay, _SHORTEST)
+    start_to_close, schedule_to_close = _limits(options, _duration(fields["run_timeout"]))
     return StartActivityInput(
         activity=name,
         args=split(arguments),
         activity_id=activity_id,
         task_queue=None,
-        schedule_to_close_timeout=None if total is None else total + _TOTAL_SLACK,
+        schedule_to_close_timeout=schedule_to_close,
         schedule_to_start_timeout=None,
-        start_to_close_timeout=_ENDLESS if timeout is None else timeout + _SLACK,
+        start_to_close_timeout=start_to_close,
         heartbeat_timeout=LIVENESS,
         retry_policy=TemporalRetryPolicy(
             initial_interval=initial_interval,
@@ -212,8 +219,47 @@ def options_header(options: ActivityOptions, max_crashes: int) -> dict[str, Any]
     return fields
 
 
+def options_now(data: Mapping[str, Any], info: Info) -> ActivityOptions:
+    """The options of an activity's header, with what was changed on the server since.
+
+    Without a header another SDK has scheduled it: then the server keeps all limits.
+    """
+    options = read_options(data)
+    if not data:
+        return options
+    changed: dict[str, Any] = {}
+    asked = _limits(options, _duration(data.get("run_timeout")))
+    now = (info.start_to_close_timeout, info.schedule_to_close_timeout)
+    for name, before, after in zip(("timeout", "total_timeout"), asked, now, strict=True):
+        if "run_timeout" in data and after and after != before:
+            changed[name] = after
+    policy = info.retry_policy
+    if policy is not None:
+        changed["retry"] = RetryPolicy(
+            # Of attempts that may be started, it is the server that counts them.
+            options.retry.max_attempts if policy.maximum_attempts < 2 else 0,
+            policy.initial_interval,
+            policy.backoff_coefficient,
+            policy.maximum_interval,
+            options.retry.jitter,
+            options.retry.non_retryable,
+        )
+    return replace(options, **changed)
+
+
+def _limits(
+    options: ActivityOptions, run_timeout: timedelta | None
+) -> tuple[timedelta, timedelta | None]:
+    """The server's start-to-close and schedule-to-close, neither longer than what is around it."""
+    timeout, total = options.timeout, options.total_timeout
+    ends = [end for end in (total and total + _TOTAL_SLACK, run_timeout) if end]
+    schedule_to_close = min(ends, default=None)
+    start_to_close = _ENDLESS if timeout is None else timeout + _SLACK
+    return min([start_to_close, *ends]), schedule_to_close
+
+
 def read_options(data: Mapping[str, Any]) -> ActivityOptions:
-    """The options of a header; without one (another SDK scheduled it) the server's limits hold."""
+    """The options of a header."""
     retry = {
         name: data[name]
         for name in (
@@ -238,4 +284,4 @@ def read_options(data: Mapping[str, Any]) -> ActivityOptions:
 
 
 def _duration(text: str | None) -> timedelta | None:
-    return None if text is None else parse_duration(text)
+    return parse_duration(text) if text else None

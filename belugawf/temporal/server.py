@@ -15,7 +15,6 @@ from typing import Any
 from temporalio.api.common.v1 import (
     Header,
     Memo,
-    Payload,
     Payloads,
     WorkflowExecution,
     WorkflowType,
@@ -28,7 +27,6 @@ from temporalio.api.workflowservice.v1 import (
     DescribeTaskQueueRequest,
     DescribeWorkflowExecutionRequest,
     DescribeWorkflowExecutionResponse,
-    RecordActivityTaskHeartbeatRequest,
     SignalWorkflowExecutionRequest,
     StartWorkflowExecutionRequest,
 )
@@ -361,23 +359,6 @@ class Server:
             if "amespace" in error.message:
                 raise server_error(error, self.settings) from error
             raise ended(run) from None
-
-    async def heartbeat(self, task_token: bytes, details: Sequence[Payload]) -> bool:
-        """Record a heartbeat at once, as the SDK may not; whether nobody waits for the attempt."""
-        request = RecordActivityTaskHeartbeatRequest(
-            namespace=self._namespace,
-            task_token=task_token,
-            details=Payloads(payloads=details),
-            identity=self.client.identity,
-        )
-        try:
-            with self._errors(RPCStatusCode.NOT_FOUND):
-                answer = await self._service.record_activity_task_heartbeat(
-                    request, retry=True, timeout=CALL_TIMEOUT
-                )
-        except RPCError:
-            return True
-        return answer.cancel_requested
 
     # -- workers ---------------------------------------------------------------------------------
 

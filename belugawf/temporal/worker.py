@@ -82,7 +82,6 @@ class TemporalWorker:
             ActivityHost,
             self.environment,
             SystemClock(),
-            server.heartbeat,
             context,
             isolates=own_process,
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from belugawf.host.suspects import is_suspect
 from belugawf.model.errors import Failure
 from belugawf.model.outcomes import Outcome
 from belugawf.temporal.ledger import AttemptLedger
@@ -19,7 +20,7 @@ def handed_on(ledger: AttemptLedger) -> AttemptLedger:
 
 def died(ledger: AttemptLedger, attempt: int, max_crashes: int = 3) -> AttemptLedger:
     """The ledger at the start of `attempt`, of which nothing more is heard."""
-    return handed_on(ledger.opened(attempt, max_crashes))
+    return handed_on(ledger.opened(attempt, max_crashes, survived=False))
 
 
 def failed(attempt: int) -> Outcome:
@@ -28,53 +29,49 @@ def failed(attempt: int) -> Outcome:
     )
 
 
-def test_shared_deaths_never_count_up() -> None:
-    """However often its worker dies, an activity that was not alone is not the culprit."""
+@pytest.mark.parametrize("reported", [True, False])
+def test_what_is_lost_makes_a_suspect_and_nothing_worse(reported: bool) -> None:
+    """However often nobody hears of an attempt, and whether it has said that it began."""
+    # FINDINGS P2
     ledger = AttemptLedger()
+    crashes = []
     for attempt in range(1, 30):
-        ledger = handed_on(ledger.opened(attempt, 3))
-        assert not ledger.is_deadly(3)
-        if ledger.mode == "waiting":
-            # It died before it was alone.
-            assert ledger.crashes == 2
+        opened = ledger.opened(attempt, 3, survived=False)
+        crashes.append(opened.crashes)
+        if reported:
+            ledger = handed_on(opened)
+    assert crashes == [0, 1] + [2] * 27
+    assert is_suspect(crashes[-1], 3)
 
 
-def test_one_more_death_alone_is_the_last() -> None:
-    """After two deaths it runs alone; that death names it."""
-    ledger = AttemptLedger()
-    for attempt in (1, 2):
-        ledger = died(ledger, attempt)
-    third = ledger.opened(3, 3)
-    assert (third.crashes, third.mode) == (2, "waiting")
-    alone = AttemptLedger.read([None, third.to_json() | {"doing": "alone"}])
-    assert alone.opened(4, 3).is_deadly(3)
-
-
-def test_who_survived_alone_is_innocent() -> None:
-    """It ended, and its worker died before that was reported: it is run again, not blamed."""
-    alone = AttemptLedger(accounted=2, crashes=2, mode="alone")
-    again = handed_on(alone.ended(3)).opened(4, 3)
-    assert (again.crashes, again.mode, again.is_deadly(3)) == (0, "shared", False)
+def test_who_survived_is_no_suspect() -> None:
+    """It ran here, and this process lives: what was lost since says nothing of it."""
+    # FINDINGS P2
+    opened = AttemptLedger().opened(6, 3, survived=True)
+    assert (opened.crashes, opened.accounted) == (0, 5)
+    assert opened.opened(7, 3, survived=False).crashes == 1
 
 
 def test_failures_are_told_apart_from_deaths() -> None:
     """A failure counts as such, and clears what died before."""
-    ledger = died(AttemptLedger(), 1).opened(2, 3)
+    ledger = died(AttemptLedger(), 1).opened(2, 3, survived=False)
     ledger = handed_on(ledger.failed(failed(2), retry_at=0))
-    third = ledger.opened(3, 3)
+    third = ledger.opened(3, 3, survived=False)
     assert (third.failures, third.crashes, third.accounted) == (1, 0, 2)
     assert [entry["attempt"] for entry in third.attempts] == [2]
 
 
-@pytest.mark.parametrize("max_crashes", [0, 1])
-def test_limits_at_the_edges(max_crashes: int) -> None:
-    """0 isn't a limit; 1 lets a death that is shared pass, and the next one not."""
-    ledger = died(AttemptLedger(), 1, max_crashes).opened(2, max_crashes)
-    assert ledger.mode == ("shared" if max_crashes == 0 else "waiting")
-    assert not ledger.is_deadly(max_crashes)
-    alone = AttemptLedger.read([None, ledger.to_json() | {"doing": "alone"}])
-    assert alone.opened(3, max_crashes).is_deadly(max_crashes) is (max_crashes == 1)
-    assert not AttemptLedger(crashes=99).is_deadly(0)
+def test_what_was_cut_counts_as_nothing() -> None:
+    """The deaths before it still do."""
+    ledger = died(AttemptLedger(), 1).opened(2, 3, survived=False).interrupted(2)
+    assert handed_on(ledger).opened(3, 3, survived=False).crashes == 1
+
+
+@pytest.mark.parametrize(("max_crashes", "suspect"), [(0, False), (1, True), (2, True), (3, False)])
+def test_limits_at_the_edges(max_crashes: int, suspect: bool) -> None:
+    """0 isn't a limit; with 1 and 2 the first death makes a suspect."""
+    ledger = died(AttemptLedger(), 1, max_crashes).opened(2, max_crashes, survived=False)
+    assert is_suspect(ledger.crashes, max_crashes) is suspect
 
 
 @pytest.mark.parametrize("details", [[], [None], ["x"], [None, "x"], [{"a": 1}, None]])
