@@ -184,6 +184,10 @@ class ExecutorBase(DurableExecutor, ABC, Generic[RunT, SnapshotT, DrivingT]):
     async def _pause(self, snapshot: SnapshotT, longest_s: float) -> None:
         """Until something may have changed since that snapshot, or so long."""
 
+    async def _read_again(self, run: RunT, before: SnapshotT) -> SnapshotT:
+        """The run as it is now, or as it was before, if it cannot be read just now."""
+        return await self._read(run)
+
     @abstractmethod
     async def _driver(self, run: RunT) -> Driver:
         """Who moves the run on."""
@@ -267,8 +271,8 @@ class ExecutorBase(DurableExecutor, ABC, Generic[RunT, SnapshotT, DrivingT]):
         reached = condition(until)
         found = await self._find(run)
         end = None if max_wait is None else self._driving.now() + nanoseconds(max_wait)
+        snapshot = await self._read(found)
         while True:
-            snapshot = await self._read(found)
             info = snapshot.info
             if reached(info) or not info.open:
                 return info
@@ -285,6 +289,7 @@ class ExecutorBase(DurableExecutor, ABC, Generic[RunT, SnapshotT, DrivingT]):
                     hint=f"look at it: {command_line('status', info.workflow_id)}",
                 )
             await self._pause(snapshot, seconds_until(now, end))
+            snapshot = await self._read_again(found, snapshot)
 
     async def result_of(self, run: str) -> Any:
         found = await self._find(run)

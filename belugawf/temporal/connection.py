@@ -42,6 +42,10 @@ class ServerError(BelugaError):
     exit_code = 12
 
 
+class UnreachableError(UnavailableError):
+    """Nobody answers at the server's address, now."""
+
+
 @cache
 def _runtime() -> Runtime:
     """The SDK's core, which writes errors alone: its warnings are told as problems and failures."""
@@ -70,8 +74,8 @@ async def connect(settings: TemporalSettings) -> Client:
         raise _unreachable(settings, _reason(error)) from None
 
 
-def _unreachable(settings: TemporalSettings, reason: str) -> UnavailableError:
-    return UnavailableError(
+def _unreachable(settings: TemporalSettings, reason: str) -> UnreachableError:
+    return UnreachableError(
         f"the Temporal server at {settings.host} cannot be reached: {reason}",
         hint="start it (temporal server start-dev), or set temporal.host; check: belugawf doctor",
     )
@@ -87,6 +91,14 @@ def _reason(error: Exception) -> str:
     return (inner[1] if inner else text.splitlines()[0])[:200] if text else type(error).__name__
 
 
+# "Cancelled" is what the SDK says when the time of a call is over.
+_UNANSWERED = (
+    RPCStatusCode.UNAVAILABLE,
+    RPCStatusCode.DEADLINE_EXCEEDED,
+    RPCStatusCode.CANCELLED,
+)
+# What the SDK says of a connection that breaks, with no status of its own.
+_BROKEN = ("transport error", "h2 protocol error", "connection error", "error reading a body")
 # What an error of the connection's is recognised by.
 _REASONS = {
     "Connection refused": "connection refused",
@@ -96,6 +108,7 @@ _REASONS = {
     "CertificateRequired": "it wants a client certificate; see temporal.tls.cert",
     "InvalidMessage": "it does not speak TLS; see temporal.tls",
     "InvalidUri": "that isn't an address; write host:port",
+    "Timeout expired": "no answer",
     "invalid authority": "that isn't an address; write host:port",
 }
 
@@ -126,7 +139,7 @@ def _content(file: Path | bytes | None) -> bytes | None:
 
 def server_error(error: RPCError, settings: TemporalSettings) -> BelugaError:
     """The exception for an answer of the server that no caller expected."""
-    if error.status in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED):
+    if error.status in _UNANSWERED or any(sign in error.message for sign in _BROKEN):
         return _unreachable(settings, _reason(error))
     if error.status in (RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED):
         return UnavailableError(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 from belugawf.executor.base import nanoseconds
 from belugawf.host.border import interrupts
+from belugawf.host.loops import hidden_task
 from belugawf.model.durations import Duration
 from belugawf.temporal.server import RunName, Server
 from belugawf.temporal.snapshots import SnapshotReader
@@ -48,6 +49,7 @@ class Driving:
             await self.drain(None)
             await self.worker.close(unwind=unwind)
         self._leaving.close()
+        self.reader.histories.close()
         self.worker = None
 
     async def work(self, grace: Duration | None) -> None:
@@ -90,11 +92,14 @@ class Driving:
         """The time in nanoseconds."""
         return time.monotonic_ns()
 
-    async def pause(self, longest_s: float) -> None:
-        """Until an interrupt, or so long."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(longest_s):
-                await self._interrupted.wait()
+    async def pause(self, longest_s: float, news: asyncio.Future[None] | None = None) -> None:
+        """Until an interrupt or news, or so long."""
+        interrupted = hidden_task(asyncio.get_running_loop(), self._interrupted.wait())
+        awaited: list[asyncio.Future[Any]] = [interrupted, *([] if news is None else [news])]
+        try:
+            await asyncio.wait(awaited, timeout=longest_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            interrupted.cancel()
 
     def touched(self) -> Sequence[RunName]:
         """The runs for which our worker has done something."""
@@ -102,6 +107,10 @@ class Driving:
             return ()
         found = self.worker.environment.touched
         return [RunName(id, run_id) for run_id, id in list(found.items())]
+
+    def knows_trouble(self, run_id: str) -> bool:
+        """Whether our worker could not take the last turn that it was given for that run."""
+        return self.worker is not None and run_id in self.worker.environment.problems
 
     def has_touched(self, run_id: str) -> bool:
         """Whether it has for that one."""

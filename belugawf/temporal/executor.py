@@ -14,9 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
-from temporalio.client import WorkflowQueryFailedError
-from temporalio.common import RawValue
-from temporalio.service import RPCError, RPCStatusCode
 
 from belugawf.config import TemporalSettings
 from belugawf.executor.base import RESUME_IDLE_WAIT, ExecutorBase, nanoseconds
@@ -49,17 +46,19 @@ from belugawf.model.errors import (
 )
 from belugawf.model.messages import Hooks, Signal
 from belugawf.model.values import frozen
-from belugawf.temporal.connection import query_error, server_error
+from belugawf.temporal.connection import UnreachableError
 from belugawf.temporal.driving import Driving
-from belugawf.temporal.histories import translated as translated_history
-from belugawf.temporal.payloads import WAITS_MEMO, raw, to_text
+from belugawf.temporal.payloads import WAITS_MEMO
 from belugawf.temporal.server import QUERY_WORDS, RunName, Server, ended, quoted
-from belugawf.temporal.snapshots import Snapshot, labels_of, memo_of, open_waits
+from belugawf.temporal.snapshots import Snapshot, labels_of, memo_of, open_waits, status_of
 
 if TYPE_CHECKING:
     from belugawf.temporal.worker import TemporalWorker
 
-# How often a run is looked at that is followed, in seconds.
+# How often a run is looked at that is followed, in seconds: so often at most, and at least.
+_SPACING_S = 0.05
+_LOOK_S = 1.0
+# How often it is asked who awaits a signal, in seconds.
 _POLL_S = 0.1
 _HANDED_OVER_S = 0.02
 # How many runs and waits a summary names.
@@ -219,13 +218,15 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
     # -- messages --------------------------------------------------------------------------------
 
     async def _send(self, run: RunName, message: Signal, payload: str) -> RunName | None:
-        snapshot = await self._read(run)
-        keys = [event.key for event in snapshot.events if isinstance(event, e.SignalReceived)]
-        if message.key is not None and message.key in keys:
-            return None
-        if not snapshot.info.open:
+        described = run.told or await self._server.describe(run)
+        if message.key is not None:
+            events = (await self._read(run)).events
+            keys = [event.key for event in events if isinstance(event, e.SignalReceived)]
+            if message.key in keys:
+                return None
+        if status_of(described.workflow_execution_info) != "running":
             raise ended(run)
-        check_payload(message.name, payload, _typed_waits(snapshot.described, message.name))
+        check_payload(message.name, payload, _typed_waits(described, message.name))
         beside = {
             "sender": message.sender,
             "key": message.key,
@@ -281,20 +282,11 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
             self._driving.begun()
         elif not await self.workers():
             raise self._nobody()
-        handle = self._server.handle(run)
         text = codec.encode(list(args), what="arguments", limit=self._options.payload_limit)
         try:
-            answer = await handle.query(query, raw(text), result_type=RawValue)
-        except WorkflowQueryFailedError as error:
-            raise query_error(error) from None
-        except RPCError as error:
-            late = (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
-            if error.status in late:
-                raise self._nobody() from None
-            if error.status is RPCStatusCode.INVALID_ARGUMENT:
-                raise query_error(error) from None
-            raise server_error(error, self.settings) from error
-        return codec.decode(to_text(answer.payload))
+            return codec.decode(await self._server.query(run, query, text))
+        except UnreachableError:
+            raise self._nobody() from None
 
     def _nobody(self) -> UnavailableError:
         return UnavailableError(
@@ -311,9 +303,10 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
 
     async def history(self, run: str, *, after: int | None = None) -> Sequence[e.Event]:
         name = await self._find(run)
+        events = (await self._read(name)).events
         if after is None:
-            return (await self._read(name)).events
-        return translated_history(await self._server.fetch_history(name))[after:]
+            return events
+        return events[after : len(self._driving.reader.histories.of(name).events)]
 
     async def list(
         self,
@@ -396,15 +389,27 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
         return None if snapshot.goes_on(idle_wait_ns) else snapshot.info
 
     async def _pause(self, snapshot: Snapshot, longest_s: float) -> None:
-        await self._driving.pause(min(longest_s, _POLL_S))
+        # Where much happens, not every event needs a look.
+        await self._driving.pause(min(longest_s, _SPACING_S))
+        rest = min(longest_s, _LOOK_S) - _SPACING_S
+        if rest > 0 and not self._driving.stopped:
+            await self._driving.pause(rest, self._driving.reader.news(snapshot.run))
+
+    async def _read_again(self, run: RunName, before: Snapshot) -> Snapshot:
+        try:
+            return await self._read(run)
+        except UnreachableError:
+            return before  # whoever waits goes on until a limit of their own
 
     async def _ended(self, run: RunName) -> RunInfo:
-        while (info := (await self._read(run)).info).open:
-            driver = self._driver_of(info)
+        snapshot = await self._read(run)
+        while snapshot.info.open:
+            driver = self._driver_of(snapshot.settled)
             if driver.why is not None:
                 raise driver.why
-            await asyncio.sleep(_POLL_S)
-        return info
+            await self._driving.reader.until_closed(run)
+            snapshot = await self._read_again(run, snapshot)
+        return snapshot.info
 
     async def _driver(self, run: RunName) -> Driver:
         return self._driver_of((await self._read(run)).info)

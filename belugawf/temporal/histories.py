@@ -42,35 +42,19 @@ def instant(moment: Timestamp) -> int:
     return moment.ToNanoseconds() // 1000 * 1000
 
 
-def translated(
-    history: Iterable[HistoryEvent], pending: Sequence[PendingActivityInfo] = ()
-) -> list[e.Event]:
-    """The events, with positions from 1.
-
-    `pending` are the activities that are open now: their failed attempts, which are in no history
-    yet, come last.
-    """
-    return translate(history, pending).events
-
-
-def translate(
-    history: Iterable[HistoryEvent], pending: Sequence[PendingActivityInfo] = ()
-) -> Translation:
-    """The same, with the open activities by their `seq`."""
+def translated(history: Iterable[HistoryEvent]) -> list[e.Event]:
+    """The events, with positions from 1."""
     translation = Translation()
     for event in history:
         translation.take(event)
-    for activity in pending:
-        translation.take_pending(activity)
-    return translation
+    return translation.events
 
 
 class Translation:
-    """A history on its way: `events` so far, `pending` the open activities by their `seq`."""
+    """A history on its way: `events` so far."""
 
     def __init__(self) -> None:
         self.events: list[e.Event] = []
-        self.pending: dict[int, PendingActivityInfo] = {}
         self._numbers: dict[tuple[str, int], int] = {}
         self._waits: dict[int, dict[str, Any]] = {}
         self._due: dict[int, int] = {}
@@ -89,15 +73,19 @@ class Translation:
         for event_type, fields in translate(self, event, attributes):
             self._add(event_type, fields)
 
-    def take_pending(self, activity: PendingActivityInfo) -> None:
-        """The failed attempts of an activity that is open."""
-        seq = self._activities.get(activity.activity_id)
-        if seq is None:
-            return
-        self.pending[seq] = activity
-        details = [_json(payload) for payload in activity.heartbeat_details.payloads]
-        for made in _attempts(seq, AttemptLedger.read(details).attempts):
-            self._add(*made)
+    def pending(
+        self, activities: Iterable[PendingActivityInfo]
+    ) -> tuple[list[e.Event], dict[int, PendingActivityInfo]]:
+        """The failed attempts of activities that are open, and these by their `seq`."""
+        by_seq = {self._activities.get(a.activity_id, 0): a for a in activities}
+        by_seq.pop(0, None)  # scheduled since
+        position, attempts = len(self.events), []
+        for seq, activity in by_seq.items():
+            details = [_json(payload) for payload in activity.heartbeat_details.payloads]
+            for event_type, fields in _attempts(seq, AttemptLedger.read(details).attempts):
+                position += 1
+                attempts.append(event_type(position=position, time=self._time, **fields))
+        return attempts, by_seq
 
     def _add(self, event_type: type[e.Event], fields: dict[str, Any]) -> None:
         position = len(self.events) + 1

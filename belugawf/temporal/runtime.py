@@ -98,9 +98,11 @@ class TemporalRuntime:
         context = WorkflowContext(self, self._signals, self._queries)
         try:
             result = await definition.function(context, **arguments)
-            answered = raw(definition.encode_result(result, limit=self.payload_limit))
+            text = definition.encode_result(result, limit=self.payload_limit)
+            while not self._activities.has_room(len(text.encode())):
+                await asyncio.sleep(0.001)
             _end_as_task()
-            return answered
+            return raw(text)
         except (TurnError, workflow.NondeterminismError):
             raise
         except BaseException as error:
@@ -109,8 +111,10 @@ class TemporalRuntime:
                 raise
             if is_a(error, asyncio.CancelledError) and self.cancel_requested:
                 raise
-            # Whatever else leaves the code fails the run; even what would end a process.
-            raise RecordedFailure(describe_failure(error)) from None
+            # Whatever else leaves the code fails the run; even what would end a process. Whether
+            # there is another one then is for whoever started it.
+            failure = describe_failure(error)
+            raise RecordedFailure(failure, non_retryable=failure.non_retryable) from None
 
     def receive(self, name: str, payloads: Sequence[Payload], data: dict[str, Any]) -> None:
         """A signal arrived; `data` is what its sender wrote beside it, if it was one of ours."""
@@ -158,6 +162,7 @@ class TemporalRuntime:
 
     def came_to_rest(self) -> dict[str, Any]:
         """A turn was taken: emit its log lines; returns what the memo is to say newly."""
+        self._activities.turn_taken()
         if not self.is_replaying():
             for message, traceback in self._instance.unhandled:
                 self._logs.append(unhandled_record(self.info, self._location, message, traceback))

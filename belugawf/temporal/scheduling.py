@@ -18,6 +18,7 @@ is told enough to find a dead worker, and to keep what outlives every worker. So
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -50,6 +51,12 @@ _SLACK = timedelta(hours=1)
 _TOTAL_SLACK = timedelta(seconds=5)
 # No timeout at all is none that the server knows: it wants one.
 _ENDLESS = timedelta(days=36_500)
+# What the server takes with one turn is 4 MiB; so much of it for activities and the result.
+_MOST_BYTES = 4 * 1024 * 1024 - 128 * 1024
+# It takes no more than 2,000 activities of one run that are open.
+_MOST_OPEN = 2_000
+# What stands beside an activity's arguments, about.
+_BESIDE = 512
 # The shortest delay that the server can keep.
 _SHORTEST = timedelta(milliseconds=1)
 
@@ -69,6 +76,8 @@ class Activities:
         self._handles: dict[asyncio.Future[str], workflow.ActivityHandle[Any]] = {}
         self._count = 0
         self._ids: set[str] = set()
+        self._asked_bytes = 0
+        self._later: deque[tuple[int, Callable[[], None]]] = deque()
 
     def schedule(
         self,
@@ -99,16 +108,31 @@ class Activities:
         own = f"{instance.workflow_info().run_id}:{unique_id}"
         if function is not None:
             functions[path or own] = function
-        handle = instance.start_activity(
-            _asked_of_server(name, arguments, unique_id, options, fields),
-            location,
-            types,
-        )
+        asked = _asked_of_server(name, arguments, unique_id, options, fields)
+
+        def ask() -> None:
+            if not result.done():
+                self._ask(asked, result, location, types, own)
+
+        self._in_a_turn(len(arguments.encode()) + _BESIDE, ask)
+        return result
+
+    def _ask(
+        self,
+        asked: StartActivityInput,
+        result: asyncio.Future[str],
+        location: str,
+        types: tuple[Any, ...],
+        own: str,
+    ) -> None:
+        handle = self._instance.start_activity(asked, location, types)
         self._handles[result] = handle
 
         def ended(task: asyncio.Task[Any]) -> None:
+            if len(self._handles) == _MOST_OPEN and self._instance.open:
+                self._instance.call_soon(self._go_on)
             self._handles.pop(result, None)
-            functions.pop(own, None)
+            self._environment.functions.pop(own, None)
             error = None if task.cancelled() else task.exception()
             if result.done():
                 return
@@ -117,14 +141,42 @@ class Activities:
             elif error is None:
                 result.set_result(to_text(task.result().payload))
             else:
-                result.set_exception(activity_error(error, name))
+                result.set_exception(activity_error(error, asked.activity))
 
         handle.add_done_callback(ended)
-        return result
+
+    # -- what the server takes -------------------------------------------------------------------
+
+    def has_room(self, size: int) -> bool:
+        """Whether the server takes so many bytes more with this turn."""
+        return not self._asked_bytes or self._asked_bytes + size <= _MOST_BYTES
+
+    def turn_taken(self) -> None:
+        """What is asked for from now on is of the next turn."""
+        self._asked_bytes = 0
+
+    def _in_a_turn(self, size: int, ask: Callable[[], None]) -> None:
+        """Ask in this turn if there is room, else as soon as there is."""
+        self._later.append((size, ask))
+        if len(self._later) == 1:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        while self._later and len(self._handles) < _MOST_OPEN:
+            size, ask = self._later[0]
+            if not self.has_room(size):
+                # The timer brings about another turn.
+                self._instance.call_later(_SHORTEST.total_seconds(), self._go_on)
+                return
+            self._later.popleft()
+            self._asked_bytes += size
+            ask()
 
     def cancel(self, result: asyncio.Future[str]) -> None:
         handle = self._handles.get(result)
-        if self._instance.hears() and handle is not None:
+        if handle is None:
+            result.cancel()  # it was not asked for yet, if it has not ended
+        elif self._instance.hears():
             handle.cancel()
 
     def _unique(self, requested: str | None) -> str:

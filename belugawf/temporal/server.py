@@ -9,6 +9,8 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,20 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import (
     DescribeTaskQueueRequest,
+    DescribeTaskQueueResponse,
     DescribeWorkflowExecutionRequest,
     DescribeWorkflowExecutionResponse,
     SignalWorkflowExecutionRequest,
     StartWorkflowExecutionRequest,
 )
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowHandle,
+    WorkflowHistoryEventFilterType,
+    WorkflowQueryFailedError,
+)
+from temporalio.common import RawValue
 from temporalio.service import RPCError, RPCStatusCode
 
 from belugawf.config import TemporalSettings
@@ -45,14 +55,13 @@ from belugawf.model.errors import (
 )
 from belugawf.model.shell import command_line
 from belugawf.model.values import frozen
-from belugawf.temporal.connection import CALL_TIMEOUT, connect, server_error
+from belugawf.temporal.connection import CALL_TIMEOUT, connect, query_error, server_error
 from belugawf.temporal.headers import header
 from belugawf.temporal.histories import instant
-from belugawf.temporal.payloads import LABELS_MEMO, to_payload
+from belugawf.temporal.payloads import LABELS_MEMO, raw, to_payload, to_text
 
 _SHORTEST_PREFIX = 4
 _KNOWN = 10_000
-_HISTORIES = 64
 # Our word for each status of the server's, and its own, as its queries take it.
 STATUSES: dict[int, str] = {
     WorkflowExecutionStatus.RUNNING: "running",
@@ -69,6 +78,8 @@ QUERY_WORDS = {
 }
 # Recent ids that a mistyped one is compared with.
 _NEAR = 200
+# The server answers a question for what comes next after some twenty seconds, if nothing comes.
+_LONG_POLL = timedelta(seconds=30)
 # A worker that polls is seen at least this often.
 _POLLS_EVERY_S = 70
 # What the server says of a run that it does not have, and of one that takes no message.
@@ -78,10 +89,11 @@ _NOT_TAKEN = (RPCStatusCode.NOT_FOUND, RPCStatusCode.ALREADY_EXISTS)
 
 @frozen()
 class RunName:
-    """One run of one workflow id."""
+    """One run of one workflow id; `told` is what the server has said of it just now, if it has."""
 
     workflow_id: str
     run_id: str
+    told: DescribeWorkflowExecutionResponse | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, info: WorkflowExecutionInfo) -> RunName:
@@ -101,7 +113,7 @@ class Server:
         self.client = client
         self.settings = settings
         self._service = client.workflow_service
-        self._histories: dict[str, Sequence[HistoryEvent]] = {}
+        self._ahead_ns: int | None = None
         # Runs that were met before: a new one is not visible to queries at once.
         self._known: dict[str, RunName] = {}
 
@@ -170,7 +182,8 @@ class Server:
             if "amespace" in error.message:
                 raise server_error(error, self.settings) from error
             return {}
-        return {text: self._remember(RunName.of(described.workflow_execution_info))}
+        run = self._remember(RunName.of(described.workflow_execution_info))
+        return {text: replace(run, told=described)}
 
     async def _matching(self, query: str) -> dict[str, RunName]:
         """The latest run of each workflow id that the query finds."""
@@ -256,16 +269,29 @@ class Server:
                 ) from None
             raise server_error(error, self.settings) from error
 
-    async def history(self, run: RunName, length: int) -> Sequence[HistoryEvent]:
-        """The run's events; those read before are used again while the history is that long."""
-        known = self._histories.get(run.run_id)
-        if known is not None and known[-1].event_id >= length:
-            return known
-        events = await self.fetch_history(run)
-        if len(self._histories) >= _HISTORIES:
-            self._histories.clear()
-        self._histories[run.run_id] = events
-        return events
+    async def next_events(self, run: RunName, token: bytes) -> tuple[Sequence[HistoryEvent], bytes]:
+        """What comes after what was read with that token (at first none), once there is any.
+
+        Empty if there is nothing for some twenty seconds.
+        """
+        pages = self.handle(run).fetch_history_events(
+            next_page_token=token or None, wait_new_event=True, rpc_timeout=_LONG_POLL
+        )
+        with self._errors():
+            await pages.fetch_next_page()
+        return pages.current_page or (), pages.next_page_token or b""
+
+    async def closed(self, run: RunName) -> None:
+        """Until it has ended."""
+        ends = self.handle(run).fetch_history_events(
+            wait_new_event=True,
+            event_filter_type=WorkflowHistoryEventFilterType.CLOSE_EVENT,
+            skip_archival=True,
+            rpc_timeout=_LONG_POLL,
+        )
+        with self._errors():
+            async for _ in ends:
+                return
 
     async def fetch_history(self, run: RunName) -> Sequence[HistoryEvent]:
         """The run's events as they are now."""
@@ -348,6 +374,15 @@ class Server:
         with self._ended(run):
             await self.handle(run).terminate(reason=reason, rpc_timeout=CALL_TIMEOUT)
 
+    async def query(self, run: RunName, name: str, arguments: str) -> str:
+        """The answer of a worker. Raises `UnreachableError` if none answers."""
+        try:
+            with self._errors(RPCStatusCode.INVALID_ARGUMENT):
+                answer = await self.handle(run).query(name, raw(arguments), result_type=RawValue)
+        except (WorkflowQueryFailedError, RPCError) as error:
+            raise query_error(error) from None
+        return to_text(answer.payload)
+
     @contextmanager
     def _ended(self, run: RunName) -> Iterator[None]:
         try:
@@ -362,24 +397,57 @@ class Server:
 
     # -- workers ---------------------------------------------------------------------------------
 
+    def now(self) -> int:
+        """The server's time in nanoseconds, as far as it is known."""
+        return time.time_ns() + (self._ahead_ns or 0)
+
+    async def compare_clocks(self) -> bool:
+        """Have `now` know how far the server's clock is ahead, by when it saw this process poll.
+
+        Only right after that has begun: a poll may take a minute. False: it did not yet.
+        """
+        if self._ahead_ns is None:
+            described = await self._described_queue(TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)
+            for poller in described.pollers:
+                if poller.identity == self.client.identity:
+                    self._ahead_ns = poller.last_access_time.ToNanoseconds() - time.time_ns()
+        return self._ahead_ns is not None
+
     async def workers(self) -> Sequence[Owner]:
-        """Who polled our task queue for turns within the last minute or so."""
+        """Who polled our task queue for turns within the last minute or so.
+
+        That is a minute before the last one did: our own clock may be another.
+        """
+        described = await self._described_queue(TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)
+        seen = [(p.last_access_time.ToNanoseconds(), p) for p in described.pollers]
+        latest = max((at for at, _ in seen), default=0)
+        owners = [
+            owner_of(poller.identity, instant(poller.last_access_time))
+            for at, poller in seen
+            if at >= latest - _POLLS_EVERY_S * 1e9
+        ]
+        return [owner for owner in owners if owner.alive]
+
+    async def backlog(self, kind: TaskQueueType.ValueType) -> tuple[int, float]:
+        """How many tasks lie in our task queue, and for how long the first one, in seconds.
+
+        The server looks every five seconds.
+        """
+        stats = (await self._described_queue(kind)).stats
+        age = stats.approximate_backlog_age.ToTimedelta()
+        return stats.approximate_backlog_count, age.total_seconds()
+
+    async def _described_queue(self, kind: TaskQueueType.ValueType) -> DescribeTaskQueueResponse:
         request = DescribeTaskQueueRequest(
             namespace=self._namespace,
             task_queue=TaskQueue(name=self.settings.task_queue),
-            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+            task_queue_type=kind,
+            report_stats=True,
         )
         with self._errors():
-            described = await self._service.describe_task_queue(
+            return await self._service.describe_task_queue(
                 request, retry=True, timeout=CALL_TIMEOUT
             )
-        recent = (time.time() - _POLLS_EVERY_S) * 1e9
-        owners = [
-            owner_of(poller.identity, instant(poller.last_access_time))
-            for poller in described.pollers
-            if poller.last_access_time.ToNanoseconds() >= recent
-        ]
-        return [owner for owner in owners if owner.alive]
 
 
 def ended(run: RunName) -> RunEndedError:

@@ -10,12 +10,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from temporalio.api.enums.v1 import (
-    EventType,
     PendingActivityState,
     PendingWorkflowTaskState,
-    WorkflowTaskFailedCause,
+    TaskQueueType,
 )
-from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import PendingActivityInfo, WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 
@@ -25,10 +23,9 @@ from belugawf.host.loops import hidden_task
 from belugawf.model import events as e
 from belugawf.model.durations import parse_instant
 from belugawf.model.errors import Failure, PayloadTypeError
-from belugawf.model.history import OpenWork
 from belugawf.model.values import frozen
-from belugawf.temporal.environment import problem_of
-from belugawf.temporal.histories import instant, translate, translated
+from belugawf.temporal.following import Followed, Histories
+from belugawf.temporal.histories import instant
 from belugawf.temporal.payloads import LABELS_MEMO, PROGRESS_MEMO, WAITS_MEMO, to_text
 from belugawf.temporal.server import STATUSES, RunName, Server, owner_of
 
@@ -40,39 +37,57 @@ PROVIDER = "temporal"
 _AT_ONCE = 16
 # A `resume` without a name ends after this silence of the task queue, in seconds.
 _SILENCE_S = 1.0
+# How often a run that is waited for is looked at here, and whether anybody drives it, in seconds.
+_LOOKED_S = 0.25
+_DRIVEN_S = 1.0
+# How long a worker may take until it polls, in seconds.
+_BEGINS_S = 2.0
 # How long a `resume` waits for a turn that was refused before, in seconds.
 _REFUSED_S = 30.0
 # A task that no worker has taken for so long, though some polled lately: they are gone.
 _POLLED_LATELY_S = 12.0
 # The same if none polled lately.
 _UNPOLLED_S = 3.0
+# So many runs are watched for that.
+_WATCHED = 10_000
 _SCHEDULED = PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_SCHEDULED
 
 
 @frozen()
 class Snapshot:
-    """A run as it was at one moment; `recorded` is the problem that its history tells of."""
+    """A run as it was at one moment, `seen_at` by the server's clock as far as it is known.
+
+    `recorded` is the problem that its history tells of. `lasting`: if nobody takes what it has
+    ready, that has been so for a while.
+    """
 
     run: RunName
     info: RunInfo
     described: DescribeWorkflowExecutionResponse
     events: Sequence[e.Event]
     recorded: Problem | None
+    seen_at: int
+    lasting: bool
+
+    @property
+    def settled(self) -> RunInfo:
+        """The run, for those who can wait a moment for a worker."""
+        return self.info if self.lasting else replace(self.info, unattended=None)
 
     def goes_on(self, idle_wait_ns: int, *, ignoring_problem: bool = False) -> bool:
         """Whether it will move within `idle_wait_ns`, if workers are there.
 
-        `ignoring_problem`: with code that may have been mended since it could not.
+        `ignoring_problem`: with a worker that is yet to come, whose code may have been mended.
         """
-        info = self.info
-        stuck = (info.problem is not None and not ignoring_problem) or info.unattended is not None
-        if not info.open or stuck:
+        info = self.settled
+        stuck = info.problem is not None or info.unattended is not None
+        if not info.open or (stuck and not ignoring_problem):
             return False
         if self.described.HasField("pending_workflow_task"):
             return True
-        soon = time.time_ns() + idle_wait_ns
+        soon = self.seen_at + idle_wait_ns
         for wait in info.waiting_for:
-            if wait.kind == "activity" and wait.until is None:
+            if wait.kind == "activity" and wait.until is None and wait.state != "paused":
                 return True
             if wait.until is not None and wait.until <= soon:
                 return True
@@ -94,22 +109,46 @@ class SnapshotReader:
     def __init__(self, server: Server, driving: Driving) -> None:
         self._server = server
         self._driving = driving
+        self.histories = Histories(server)
+        # Since when nobody took what these runs have ready, by the monotonic clock.
+        self._unpolled: dict[str, float] = {}
 
     async def read(self, name: RunName) -> Snapshot:
         """The run as it is now."""
         # Before the server is asked: a turn that is taken meanwhile is not in its answer.
         touched = self._driving.has_touched(name.run_id)
         described = await self._server.describe(name)
-        length = described.workflow_execution_info.history_length
-        history = await self._server.history(name, length)
-        info = run_info(described, history)
-        recorded = info.problem
+        followed = self.histories.of(name)
+        await followed.until(described.workflow_execution_info.history_length)
+        info, events = run_info(described, followed)
+        recorded, lasting = info.problem, False
         if info.open:
             problem = self._problem(info, described) if touched else recorded
-            unattended = None if problem else await self._unattended(described)
+            unattended = None
+            if problem is None:
+                unattended, lasting = await self._unattended(name, described)
             info = replace(info, problem=problem, unattended=unattended)
-        events = translated(history, described.pending_activities)
-        return Snapshot(name, info, described, events, recorded)
+        return Snapshot(name, info, described, events, recorded, self._server.now(), lasting)
+
+    def news(self, name: RunName) -> asyncio.Future[None]:
+        """Done when there is more to read of the run, or there was not for a while."""
+        return self.histories.of(name).more()
+
+    async def until_closed(self, name: RunName) -> None:
+        """Until the run has ended, or something may keep it from that."""
+        loop, began = asyncio.get_running_loop(), time.monotonic()
+        closing = hidden_task(loop, self._server.closed(name))
+        try:
+            while not closing.done():
+                await asyncio.wait([closing], timeout=_LOOKED_S)
+                if self._driving.knows_trouble(name.run_id):
+                    return
+                if not self._driving.is_on and time.monotonic() - began > _DRIVEN_S:
+                    return
+            if closing.exception() is not None:
+                await asyncio.sleep(_DRIVEN_S)
+        finally:
+            closing.cancel()
 
     async def read_many(self, runs: Sequence[RunName]) -> Sequence[Snapshot]:
         """Many runs, a few at a time."""
@@ -129,6 +168,10 @@ class SnapshotReader:
         driving, left = self._driving, list(runs)
         worker = driving.begun()
         began = time.monotonic()
+        while not await self._server.compare_clocks():
+            await driving.pause(_BEGINS_S / 40)
+            if driving.interrupts or time.monotonic() - began > _BEGINS_S:
+                break
         while not driving.interrupts and (end is None or time.monotonic_ns() < end):
             worker.raise_if_broken()
             # A problem that was recorded before is no word on the code as it is here now. But the
@@ -170,29 +213,56 @@ class SnapshotReader:
             return info.problem
         return own
 
-    async def _unattended(self, described: DescribeWorkflowExecutionResponse) -> str | None:
-        """That no worker takes what the run has ready, if none does."""
-        if self._driving.is_on:
-            return None
-        if not is_unpolled(described, polled=False):
-            return None
+    async def _unattended(
+        self, run: RunName, described: DescribeWorkflowExecutionResponse
+    ) -> tuple[str | None, bool]:
+        """That no worker takes what the run has ready, if none does; whether for a while.
+
+        How long that lies there is measured by our clock alone, or by the server's alone.
+        """
+        kind = None if self._driving.is_on else _ready(described)
+        if kind is None:
+            self._unpolled.pop(run.run_id, None)
+            return None, False
+        if len(self._unpolled) > _WATCHED:
+            self._unpolled.clear()
+        since = self._unpolled.setdefault(run.run_id, time.monotonic())
         polled = bool(await self._server.workers())
-        if not is_unpolled(described, polled=polled):
-            return None
-        return f"no worker answers on task queue {self._server.settings.task_queue!r}"
+        if polled and kind is TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY:
+            return None, False  # all of them may be busy
+        count, age_s = await self._server.backlog(kind)
+        patience = _POLLED_LATELY_S if polled else _UNPOLLED_S
+        lasting = max(age_s, time.monotonic() - since) >= patience
+        if not count or (polled and not lasting):
+            return None, False
+        return f"no worker answers on task queue {self._server.settings.task_queue!r}", lasting
+
+
+def _ready(described: DescribeWorkflowExecutionResponse) -> TaskQueueType.ValueType | None:
+    """What the run has ready that no worker has taken, if it has something."""
+    if described.HasField("pending_workflow_task"):
+        if described.pending_workflow_task.state == _SCHEDULED:
+            return TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
+        return None
+    scheduled = PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
+    if any(activity.state == scheduled for activity in described.pending_activities):
+        return TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
+    return None
 
 
 def run_info(
-    described: DescribeWorkflowExecutionResponse, history: Sequence[HistoryEvent]
-) -> RunInfo:
-    """The run as it is now, from what the server says of it and its history."""
+    described: DescribeWorkflowExecutionResponse, followed: Followed
+) -> tuple[RunInfo, Sequence[e.Event]]:
+    """The run as it is now, from what the server says of it and its history; and its events."""
     info = described.workflow_execution_info
-    translation = translate(history, described.pending_activities)
-    events = translation.events
-    started, last = events[0], events[-1]
+    events, work, pending = followed.with_pending(described.pending_activities)
+    started, last = events[0], followed.events[-1]
     assert isinstance(started, e.WorkflowStarted)
     status = status_of(info)
-    work = OpenWork.of(events) if status == "running" else OpenWork()
+    waits = [_as_seen(wait, pending) for wait in waiting_for(work)]
+    if status == "running" and not followed.begun:
+        begins = instant(info.execution_time)
+        waits.append(Waiting(kind="timer", name="its start", since=started.time, until=begins))
     expires = described.workflow_extended_info.execution_expiration_time
     return RunInfo(
         workflow_id=info.execution.workflow_id,
@@ -202,8 +272,8 @@ def run_info(
         input=None if started.payload is None else json.loads(started.payload),
         result=json.loads(last.payload) if isinstance(last, e.WorkflowCompleted) else None,
         error=_error(last),
-        waiting_for=tuple(_as_seen(wait, translation.pending) for wait in waiting_for(work)),
-        problem=_problem(history) if status == "running" else None,
+        waiting_for=tuple(waits) if status == "running" else (),
+        problem=followed.problem if status == "running" else None,
         created_at=instant(info.start_time),
         updated_at=max(last.time, started.time),
         closed_at=instant(info.close_time) if info.HasField("close_time") else None,
@@ -214,8 +284,8 @@ def run_info(
         parent=info.parent_execution.run_id or None,
         progress=memo_of(info, PROGRESS_MEMO) if status == "running" else None,
         history_length=len(events),
-        cancel_requested=work.cancel_requested,
-    )
+        cancel_requested=work.cancel_requested and status == "running",
+    ), events
 
 
 def _as_seen(wait: Waiting, pending: Mapping[int, PendingActivityInfo]) -> Waiting:
@@ -224,6 +294,9 @@ def _as_seen(wait: Waiting, pending: Mapping[int, PendingActivityInfo]) -> Waiti
     if wait.kind != "activity" or activity is None:
         return wait
     error = wait.error or activity.last_failure.message or None
+    if activity.paused:
+        # By `temporal activity pause`; until somebody unpauses it.
+        return replace(wait, attempt=activity.attempt, error=error, state="paused", until=None)
     return replace(wait, attempt=activity.attempt, error=error)
 
 
@@ -238,29 +311,6 @@ def _error(last: e.Event) -> Failure | None:
     if isinstance(last, e.WorkflowTerminated) and last.reason:
         return Failure("Terminated", last.reason)
     return None
-
-
-def _problem(history: Sequence[HistoryEvent]) -> Problem | None:
-    """Why the last turn could not be taken, if it could not."""
-    for event in reversed(history):
-        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
-            return None
-        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
-            attributes = event.workflow_task_failed_event_attributes
-            if attributes.cause in _NO_FAULT:
-                return None
-            return problem_of(attributes.failure)
-    return None
-
-
-# The task was given up for something that happened to the run, not for its code.
-_NO_FAULT = (
-    WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND,
-    WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW,
-    WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_FORCE_CLOSE_COMMAND,
-    WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_STICKY_TASK_QUEUE,
-    WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_FAILOVER_CLOSE_COMMAND,
-)
 
 
 def _owner(described: DescribeWorkflowExecutionResponse) -> Owner | None:
@@ -308,26 +358,3 @@ def open_waits(info: WorkflowExecutionInfo) -> list[OpenWait]:
         )
         for wait in memo_of(info, WAITS_MEMO) or ()
     ]
-
-
-# -- whether it moves ----------------------------------------------------------------------------
-
-
-def is_unpolled(described: DescribeWorkflowExecutionResponse, *, polled: bool) -> bool:
-    """Whether something of the run waits for a worker, and none comes."""
-    patience = _POLLED_LATELY_S if polled else _UNPOLLED_S
-    return any(time.time() - since > patience for since in _unpolled_since(described))
-
-
-def _unpolled_since(described: DescribeWorkflowExecutionResponse) -> list[float]:
-    """Since when tasks of the run wait for a worker, in seconds since 1970."""
-    moments: list[float] = []
-    task = described.pending_workflow_task
-    if described.HasField("pending_workflow_task") and task.state == _SCHEDULED:
-        moments.append(task.original_scheduled_time.ToNanoseconds() / 1e9)
-    for activity in described.pending_activities:
-        if activity.state == PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED:
-            due = activity.next_attempt_schedule_time or activity.scheduled_time
-            first = activity.scheduled_time.ToNanoseconds() / 1e9
-            moments.append(max(due.ToNanoseconds() / 1e9, first))
-    return moments
