@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _PLACE = ("host", "namespace", "task_queue", "tls", "api_key")
 _DRIVING = tuple(field.name for field in fields(EngineOptions))
 
+# The version of the SDK that this was made for.
+_SDK = "1.35"
+
 # The server ends a run with a payload of more than 2 MiB, what we write beside it included.
 _LARGEST_PAYLOAD = 2 * 1024 * 1024 - 64 * 1024
 
@@ -46,6 +49,7 @@ def make_executor(
             hint=f"it has workflows, {', '.join((*_PLACE, *_DRIVING))}",
         )
     try:
+        _check_version()
         from belugawf.temporal.executor import TemporalExecutor
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != "temporalio":
@@ -71,3 +75,14 @@ def make_executor(
         own_process=own_process,
         context=context,
     )
+
+
+def _check_version() -> None:
+    """Raise `UnavailableError` for another SDK: much of what we change in it is not public."""
+    from temporalio import __version__ as found
+
+    if not found.startswith(f"{_SDK}."):
+        raise UnavailableError(
+            f"provider 'temporal' needs the Temporal SDK {_SDK}, and {found} is installed",
+            hint="pip install 'belugawf[temporal]'",
+        )
