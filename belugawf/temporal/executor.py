@@ -48,9 +48,9 @@ from belugawf.model.messages import Hooks, Signal
 from belugawf.model.values import frozen
 from belugawf.temporal.connection import UnreachableError
 from belugawf.temporal.driving import Driving
-from belugawf.temporal.payloads import WAITS_MEMO
+from belugawf.temporal.payloads import waits_in
 from belugawf.temporal.server import QUERY_WORDS, RunName, Server, ended, quoted
-from belugawf.temporal.snapshots import Snapshot, labels_of, memo_of, open_waits, status_of
+from belugawf.temporal.snapshots import Snapshot, labels_of, open_waits, status_of
 
 if TYPE_CHECKING:
     from belugawf.temporal.worker import TemporalWorker
@@ -435,11 +435,11 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
 
 
 def _typed_waits(described: DescribeWorkflowExecutionResponse, signal: str) -> list[TypedWait]:
-    waits = memo_of(described.workflow_execution_info, WAITS_MEMO) or ()
+    waits = waits_in(described.workflow_execution_info.memo.fields) or {}
     return [
         _Wait(wait.get("schema"), wait.get("expected"))
-        for wait in waits
-        if wait["signal"] == signal
+        for wait in waits.values()
+        if wait and wait["signal"] == signal
     ]
 
 

@@ -56,14 +56,20 @@ class Followed:
         """What happened; the list grows."""
         return self._translation.events
 
+    @property
+    def _ended(self) -> bool:
+        return self._length > 0 and not self._token
+
     async def until(self, length: int) -> None:
         """Read on until it is that long."""
         while self._length < length:
+            if self._ended:
+                self._begin()
             await asyncio.shield(self.more())
 
     def more(self) -> asyncio.Task[None]:
-        """Done when there is more, or the server had nothing for a while."""
-        if self._asked is None or self._asked.done():
+        """Done when there is more, or the server had nothing for a while, or has no more."""
+        if self._asked is None or (self._asked.done() and not self._ended):
             self._asked = hidden_task(asyncio.get_running_loop(), self._read())
             # Nobody need wait for it.
             self._asked.add_done_callback(lambda task: task.cancelled() or task.exception())

@@ -24,13 +24,14 @@ from belugawf.temporal.headers import read_header, sent_at
 from belugawf.temporal.ledger import AttemptLedger
 from belugawf.temporal.payloads import (
     ATTEMPTS,
-    WAITS_MEMO,
+    WAIT_MEMO,
     failure_of,
     join,
     one,
     recorded_in,
     timeout_failure,
     to_text,
+    waits_in,
 )
 
 # A type of event and its fields, without its position.
@@ -165,13 +166,16 @@ class Translation:
         yield e.TimerCancelled, {"seq": self._number("timer", attributes.started_event_id)}
 
     def memo_changed(self, event: HistoryEvent, attributes: Any) -> Iterable[Made]:
-        payload = attributes.upserted_memo.fields.get(WAITS_MEMO)
-        if payload is None:
+        memo = attributes.upserted_memo.fields
+        changed = waits_in(memo)
+        if changed is None:
             return
-        waits = {wait["seq"]: wait for wait in _json(payload) or ()}
-        yield from self._end_waits(but=waits)
-        for token, wait in waits.items():
-            if token not in self._waits:
+        if not any(key.startswith(WAIT_MEMO) for key in memo):
+            # An older version writes all that are open.
+            changed = {**dict.fromkeys(self._waits), **changed}
+        yield from self._end_waits([token for token, wait in changed.items() if wait is None])
+        for token, wait in changed.items():
+            if wait is not None and token not in self._waits:
                 self._waits[token] = wait
                 task = attributes.workflow_task_completed_event_id
                 fields = {
@@ -192,10 +196,10 @@ class Translation:
         length = _milliseconds(until - parse_instant(wait["since"]))
         return self._bounds.get((task, length), until)
 
-    def _end_waits(self, but: Mapping[int, Any] = {}) -> Iterable[Made]:
-        for token in [token for token in self._waits if token not in but]:
-            del self._waits[token]
-            yield e.WaitEnded, {"seq": self._number("wait", token)}
+    def _end_waits(self, over: Sequence[int] | None = None) -> Iterable[Made]:
+        for token in list(self._waits) if over is None else over:
+            if self._waits.pop(token, None) is not None:
+                yield e.WaitEnded, {"seq": self._number("wait", token)}
 
     # -- activities ------------------------------------------------------------------------------
 

@@ -8,7 +8,6 @@ completed the task, which is one more than the length of the history that the ta
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, repeat
 from typing import Any
@@ -21,7 +20,7 @@ from belugawf.model.errors import NondeterminismError, PayloadTypeError
 from belugawf.model.values import frozen
 from belugawf.replay.matching import other_arguments
 from belugawf.temporal.histories import translated
-from belugawf.temporal.payloads import WAITS_MEMO, join, to_text
+from belugawf.temporal.payloads import join, waits_in
 
 _CAUSE = (
     "the workflow's code was changed while this run was open: put the old code back, or start a "
@@ -260,10 +259,10 @@ _RECORDED_ENDINGS = {
 
 
 def _memo(fields: Any) -> tuple[str, str]:
-    if WAITS_MEMO not in fields:
+    waits = waits_in(fields)
+    if waits is None:
         return "memo", ""
-    waits = json.loads(to_text(fields[WAITS_MEMO])) or ()
-    return "wait", ", ".join(repr(wait["signal"]) for wait in waits)
+    return "wait", ", ".join(repr(wait["signal"]) for wait in waits.values() if wait)
 
 
 def _length(duration: Any) -> str:

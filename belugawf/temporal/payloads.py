@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -47,7 +48,9 @@ JSON_PLAIN = b"json/plain"
 _MAX_IN_HEADER = 2_400
 # Under this key a result's metadata holds the attempts that failed before.
 ATTEMPTS = "belugawf-attempts"
-# What stands in a run's memo: its open waits for signals, its progress, its labels.
+# What stands in a run's memo: each of its open waits for signals, its progress, its labels.
+WAIT_MEMO = "belugawf.wait."
+# All open waits in one value, as runs have it that began with an older version.
 WAITS_MEMO = "belugawf.waits"
 PROGRESS_MEMO = "belugawf.progress"
 LABELS_MEMO = "belugawf.labels"
@@ -88,6 +91,23 @@ def one(payloads: Sequence[Payload]) -> str | None:
     if not payloads:
         return None
     return to_text(payloads[0]) if len(payloads) == 1 else join(payloads)
+
+
+def waits_in(memo: Mapping[str, Payload]) -> dict[int, Any] | None:
+    """The waits in a memo or in a change of it, by their number; `None` for one that is over.
+
+    No dict if it says nothing of them. Values that are not ours are passed over.
+    """
+    found: dict[int, Any] = {}
+    for key, payload in memo.items():
+        if key.startswith(WAIT_MEMO):
+            with suppress(PayloadTypeError, ValueError):
+                found[int(key.removeprefix(WAIT_MEMO))] = json.loads(to_text(payload))
+    if found or WAITS_MEMO not in memo:
+        return dict(sorted(found.items())) or None
+    with suppress(PayloadTypeError, ValueError):
+        return {wait["seq"]: wait for wait in json.loads(to_text(memo[WAITS_MEMO])) or ()}
+    return None
 
 
 # -- failures ------------------------------------------------------------------------------------

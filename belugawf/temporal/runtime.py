@@ -37,6 +37,7 @@ from belugawf.temporal.headers import headers_of_message, read_header, sent_at
 from belugawf.temporal.instance import Instance
 from belugawf.temporal.payloads import (
     PROGRESS_MEMO,
+    WAIT_MEMO,
     WAITS_MEMO,
     RecordedFailure,
     one,
@@ -80,7 +81,8 @@ class TemporalRuntime:
         self.schedule_activity = self._activities.schedule
         self._tokens = 0
         self._waits: dict[int, dict[str, Any]] = {}
-        self._published: list[dict[str, Any]] = []
+        self._published: set[int] = set()
+        self._replayed = False
         self.wait_location: str | None = None
         self._progress: str | float | None = None
         self._logs: list[logging.LogRecord] = []
@@ -170,10 +172,15 @@ class TemporalRuntime:
         emit(logger, self._logs)
         self._logs.clear()
         news: dict[str, Any] = {}
-        waits = list(self._waits.values())
-        if waits != self._published:
-            self._published = waits
-            news[WAITS_MEMO] = waits or None
+        begun, over = self._waits.keys() - self._published, self._published - self._waits.keys()
+        for token in sorted(begun | over):
+            news[f"{WAIT_MEMO}{token}"] = self._waits.get(token)
+        self._published = set(self._waits)
+        if self.is_replaying():
+            self._replayed = True
+        elif news and self._replayed:
+            # An older version may have begun the run.
+            self._replayed, news[WAITS_MEMO] = False, None
         if self._progress is not None:
             news[PROGRESS_MEMO], self._progress = self._progress, None
         return news

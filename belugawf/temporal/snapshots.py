@@ -26,7 +26,7 @@ from belugawf.model.errors import Failure, PayloadTypeError
 from belugawf.model.values import frozen
 from belugawf.temporal.following import Followed, Histories
 from belugawf.temporal.histories import instant
-from belugawf.temporal.payloads import LABELS_MEMO, PROGRESS_MEMO, WAITS_MEMO, to_text
+from belugawf.temporal.payloads import LABELS_MEMO, PROGRESS_MEMO, to_text, waits_in
 from belugawf.temporal.server import STATUSES, RunName, Server, owner_of
 
 if TYPE_CHECKING:
@@ -356,5 +356,6 @@ def open_waits(info: WorkflowExecutionInfo) -> list[OpenWait]:
             prompt=wait.get("prompt"),
             expected=wait.get("expected"),
         )
-        for wait in memo_of(info, WAITS_MEMO) or ()
+        for wait in (waits_in(info.memo.fields) or {}).values()
+        if wait
     ]

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.conformance.harness import Project
+from tests.conformance.harness import Project, wait_for
 
 COUNTING = """
     @workflow
@@ -191,5 +191,7 @@ def test_48_let_go_from_memory(project: Project) -> None:
     assert len(project.events("l", "SignalReceived")) == 100
     assert project.log() == []
     project.cli("signal", "go", "l", "--text", "stop")
+    if not project.provider.local:  # there the command has driven it to its end
+        wait_for(lambda: project.status("l")["status"] != "running", "the worker has come to it")
     assert project.result("l") == "stopped"
     assert project.log() == ["inner", "outer"]
