@@ -55,6 +55,40 @@ class MissingWorkflowError(TurnError):
     exit_code = 14
 
 
+class _OpenWaits:
+    """The open waits of a run by their numbers, and which of them its memo tells of."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._open: dict[int, dict[str, Any]] = {}
+        self._published: set[int] = set()
+        self._replayed = False
+
+    def begin(self, wait: dict[str, Any]) -> int:
+        """Note a wait; its number."""
+        self._count += 1
+        self._open[self._count] = {"seq": self._count, **wait}
+        return self._count
+
+    def end(self, number: int) -> None:
+        """It is over."""
+        self._open.pop(number, None)
+
+    def news(self, *, replaying: bool) -> dict[str, Any]:
+        """What the memo is to say newly: those that have begun, and `None` for those over."""
+        changed = sorted(self._open.keys() ^ self._published)
+        self._published = set(self._open)
+        news: dict[str, Any] = {
+            f"{WAIT_MEMO}{number}": self._open.get(number) for number in changed
+        }
+        if replaying:
+            self._replayed = True
+        elif news and self._replayed:
+            # An older version may have begun the run, and written all of them in one value.
+            self._replayed, news[WAITS_MEMO] = False, None
+        return news
+
+
 class TemporalRuntime:
     """One run in memory. Implements `Runtime` for its context."""
 
@@ -79,10 +113,7 @@ class TemporalRuntime:
         self._queries: dict[str, Callable[..., Any]] = {}
         self._activities = Activities(instance)
         self.schedule_activity = self._activities.schedule
-        self._tokens = 0
-        self._waits: dict[int, dict[str, Any]] = {}
-        self._published: set[int] = set()
-        self._replayed = False
+        self._waits = _OpenWaits()
         self.wait_location: str | None = None
         self._progress: str | float | None = None
         self._logs: list[logging.LogRecord] = []
@@ -171,16 +202,7 @@ class TemporalRuntime:
         self._instance.unhandled.clear()
         emit(logger, self._logs)
         self._logs.clear()
-        news: dict[str, Any] = {}
-        begun, over = self._waits.keys() - self._published, self._published - self._waits.keys()
-        for token in sorted(begun | over):
-            news[f"{WAIT_MEMO}{token}"] = self._waits.get(token)
-        self._published = set(self._waits)
-        if self.is_replaying():
-            self._replayed = True
-        elif news and self._replayed:
-            # An older version may have begun the run.
-            self._replayed, news[WAITS_MEMO] = False, None
+        news = self._waits.news(replaying=self.is_replaying())
         if self._progress is not None:
             news[PROGRESS_MEMO], self._progress = self._progress, None
         return news
@@ -203,24 +225,23 @@ class TemporalRuntime:
 
     def begin_wait(self, wait: SignalWait) -> int:
         self._instance.check_may_ask()
-        self._tokens += 1
         now = self.now()
         until = None if wait.timeout is None else format_instant(now + duration_ns(wait.timeout))
         self.wait_location = wait.location
-        self._waits[self._tokens] = {
-            "seq": self._tokens,
-            "signal": wait.name,
-            "since": format_instant(now),
-            "until": until,
-            "prompt": wait.prompt,
-            "expected": wait.expected,
-            "schema": wait.schema,
-        }
-        return self._tokens
+        return self._waits.begin(
+            {
+                "signal": wait.name,
+                "since": format_instant(now),
+                "until": until,
+                "prompt": wait.prompt,
+                "expected": wait.expected,
+                "schema": wait.schema,
+            }
+        )
 
     def end_wait(self, token: int, outcome: str) -> None:
         if self._instance.hears():
-            self._waits.pop(token, None)
+            self._waits.end(token)
 
     def wait_condition(self, predicate: Callable[[], bool]) -> asyncio.Future[None]:
         self._instance.check_may_ask()
