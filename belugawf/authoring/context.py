@@ -28,7 +28,7 @@ from belugawf.authoring.activity import (
     encode_arguments,
     mark_of,
 )
-from belugawf.authoring.failures import cut, describe_failure, in_one_line
+from belugawf.authoring.failures import cut
 from belugawf.authoring.runtime import Runtime, SignalWait, WorkflowLogger
 from belugawf.authoring.signals import SignalBuffer
 from belugawf.model import checking, codec

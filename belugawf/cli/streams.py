@@ -19,10 +19,9 @@ from contextlib import contextmanager, suppress
 from stat import S_ISCHR
 from typing import TextIO
 
+from belugawf.cli import layout
 from belugawf.host.talking import LossyFile, outlive_reader, talk
 from belugawf.model.errors import UnavailableError
-
-from belugawf.cli import layout
 
 # What a program printed without ending the line is shown after this long, and no sooner: most
 # unfinished lines are finished within microseconds.

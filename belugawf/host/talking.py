@@ -22,21 +22,30 @@ class LossyFile(io.FileIO):
     """A file that never complains: what it cannot write is lost."""
 
     def write(self, data: Any, /) -> int:
+        left = memoryview(data)
         try:
-            while (written := super().write(data)) is None:
-                # Somebody who has the same terminal or pipe wants it not to block.
-                poll = select.poll()
-                poll.register(self, select.POLLOUT)
-                poll.poll()
+            while left:
+                written = super().write(left)
+                if written is None:
+                    # Somebody who has the same terminal or pipe wants it not to block.
+                    poll = select.poll()
+                    poll.register(self, select.POLLOUT)
+                    poll.poll()
+                else:
+                    left = left[written:]
         except OSError:
-            return len(data)
-        return written
+            pass
+        return len(data)
 
 
 def talk() -> io.TextIOWrapper:
-    """Descriptor 2 as a stream that writes each line at once, and never fails."""
+    """Descriptor 2 as a stream that writes each line at once, and never fails.
+
+    Nothing is buffered below the text: a buffer has a lock, which a fork may inherit while another
+    thread holds it, and then the child waits for ever where it prints.
+    """
     return io.TextIOWrapper(
-        io.BufferedWriter(LossyFile(2, "w", closefd=False)),
+        LossyFile(2, "w", closefd=False),
         encoding=getattr(sys.stderr, "encoding", None) or "utf-8",
         errors="backslashreplace",
         newline="\n",

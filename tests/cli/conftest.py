@@ -52,7 +52,6 @@ class Cli:
             payload_limit=2 * 1024 * 1024,
             source=None,
             sources={},
-            payload_limit=2_000_000,
         )
         self.settings.db.touch()
         self._capfd = capfd
