@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import datetime, timedelta
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any, Protocol, TypeVar, overload
 
 from belugawf.model import checking, codec
@@ -231,8 +231,8 @@ def _name_of(function: Any) -> str:
     """Its name; of a `partial` that of its function, of another object that of its class."""
     while type(function) is functools.partial:
         function = function.func
-    name: str = getattr(function, "__name__", None) or type(function).__name__
-    return name
+    name = getattr(function, "__name__", None)
+    return name if name and isinstance(name, str) else type(function).__name__
 
 
 @frozen()
@@ -297,8 +297,10 @@ def _read_annotations(function: Callable[..., Any]) -> Annotations:
 
 def _called(function: Any) -> Any:
     """What was marked, without our own wrapper."""
-    ours = getattr(function, "__globals__", None) is globals()
-    return function.__wrapped__ if ours else function
+    if getattr(function, "__globals__", None) is not globals():
+        return function
+    marked = function.__wrapped__
+    return MethodType(marked, function.__self__) if type(function) is MethodType else marked
 
 
 def _split(signature: inspect.Signature) -> tuple[list[inspect.Parameter], list[Any]]:

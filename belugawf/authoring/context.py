@@ -346,7 +346,7 @@ class WorkflowContext:
         """
         with _located:
             if isinstance(progress, str):
-                progress = cut(checking.text("progress", progress, empty=True), _MAX_PROGRESS)
+                progress = cut(progress, _MAX_PROGRESS)
             else:
                 hint = "give a text, or a fraction from 0 to 1"
                 checking.number("progress", progress, least=-math.inf, most=math.inf, hint=hint)
@@ -381,7 +381,7 @@ def _activity(
 ) -> tuple[ActivityMark, Callable[..., Any] | None]:
     if isinstance(activity, str):
         return ActivityMark(name=checking.text("name of an activity", activity)), None
-    if not callable(activity) or not isinstance(getattr(activity, "__name__", None), str):
+    if not callable(activity):
         raise UsageError(
             f"{checking.shown(activity)} isn't an activity", hint="pass a function or its name"
         )

@@ -229,7 +229,7 @@ class WorkflowDefinition:
         """The value of `--input TEXT`: text as typed for a `str`, else JSON, else text if it fits.
 
         It is the one parameter's. If others have been added beside it that have defaults, it still
-        is, unless it is a JSON object with the parameters' names. Raises `UsageError` if it fits in
+        is, unless it is a JSON object with a parameter's name. Raises `UsageError` if it fits in
         no way.
         """
         if len(self.parameters) == 1:
@@ -243,14 +243,12 @@ class WorkflowDefinition:
         return value
 
     def _is_mapping(self, text: str) -> bool:
-        """Whether it is a JSON object that gives our parameters by their names."""
+        """Whether it is a JSON object that gives one of our parameters by its name."""
         try:
             value = codec.parse_json(text, what="input")
         except UsageError:
             return False
-        names = {p.name for p in self.parameters}
-        required = {p.name for p in self.parameters if p.required}
-        return isinstance(value, dict) and bool(value) and required <= value.keys() <= names
+        return isinstance(value, dict) and any(p.name in value for p in self.parameters)
 
     def parse_arguments(self, pairs: Mapping[str, str]) -> Any:
         """The input that `--arg name=value` pairs stand for, each by the rule of `parse_input`."""

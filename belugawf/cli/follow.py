@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _FOLLOW_S = 5.0
 _POLL_INTERVAL_S = 0.05
 # Waits of up to so many seconds are slept through (CLI.md).
-_IDLE_WAIT_S = 60
+IDLE_WAIT_S = 60
 # The third Ctrl-C ends the process at once: the state is on disk.
 _DRAINING_PRESSES = 2
 
@@ -54,24 +54,15 @@ def drain_on_signals(session: Session, executor: DurableExecutor) -> None:
 
 
 async def to_rest(
-    session: Session,
-    executor: DurableExecutor,
-    runs: Sequence[str],
-    *,
-    until: str = "rest",
-    max_wait: timedelta | None = None,
-    new: bool = False,
+    session: Session, executor: DurableExecutor, runs: Sequence[str]
 ) -> list[RunInfo]:
-    """Follow runs that this executor drives until each ended or rests (or is `until`).
-
-    Of `new` runs, which have just been started, all that happens is shown.
-    """
+    """Follow runs that this executor drives until each ended or rests."""
+    if not runs:
+        return []
     drain_on_signals(session, executor)
-    async with watching(session, executor, runs, waits=until != "rest", new=new):
-        return [
-            await executor.wait(run, until=until, max_wait=max_wait, patience=_IDLE_WAIT_S)
-            for run in runs
-        ]
+    async with watching(session, executor) as view:
+        await view.add(runs)
+        return [await executor.wait(run, until="rest", patience=IDLE_WAIT_S) for run in runs]
 
 
 async def follow_other(

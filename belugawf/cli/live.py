@@ -42,31 +42,29 @@ _FEWEST_LINES = 6
 async def watching(
     session: Session,
     executor: DurableExecutor,
-    runs: Sequence[str],
     *,
     lines: bool = True,
     waits: bool = False,
-    new: bool = False,
-) -> AsyncIterator[None]:
-    """Show these runs while the body drives them.
+) -> AsyncIterator[LiveView | LineView | NoView]:
+    """Show the runs that are added, while the body drives them.
 
-    Away from a terminal, `lines` says whether events are printed at all, and `waits` whether waits
-    are too, for bodies that do not return then; those of `new` runs are printed from the first one
-    on. Shows nothing under --quiet and --json.
+    On a terminal, what is printed goes above the view from here on: whoever starts something that
+    prints does so in the body. Away from one, `lines` says whether events are printed at all, and
+    `waits` whether waits are too, for bodies that do not return then. Shows nothing under --quiet
+    and --json.
     """
-    view: LiveView | LineView | None = None
-    if runs and not session.quiet:
-        if session.talk_terminal:
-            view = LiveView(session, executor, runs)
-        elif lines:
-            view = await LineView.create(session, executor, runs, waits=waits, new=new)
-    if view is None:
-        yield
+    if session.quiet or not (session.talk_terminal or lines):
+        yield NoView()
         return
+    view: LiveView | LineView
+    if session.talk_terminal:
+        view = LiveView(session, executor)
+    else:
+        view = LineView(session, executor, waits=waits)
     stop = asyncio.Event()
     task = hidden_task(asyncio.get_running_loop(), _refresh_until(view, stop))
     try:
-        yield
+        yield view
     finally:
         stop.set()
         with suppress(asyncio.CancelledError):
@@ -90,40 +88,39 @@ async def _refresh_until(view: LiveView | LineView, stop: asyncio.Event) -> None
                 await stop.wait()
 
 
+class NoView:
+    """Nothing is shown."""
+
+    async def add(self, runs: Sequence[str], *, new: bool = False) -> None:
+        """Nor is it looked at."""
+
+
 # -- plain lines ---------------------------------------------------------------------------------
 
 
 class LineView:
     """One line for each event that is worth one, as it happens."""
 
-    def __init__(
-        self, session: Session, executor: DurableExecutor, runs: Sequence[str], *, waits: bool
-    ) -> None:
+    def __init__(self, session: Session, executor: DurableExecutor, *, waits: bool) -> None:
         self._session = session
         self._executor = executor
-        self._formatters = {run: EventFormatter(session, waits=waits) for run in runs}
-        self._seen = dict.fromkeys(runs, 0)
+        self._waits = waits
+        self._formatters: dict[str, EventFormatter] = {}
+        self._seen: dict[str, int] = {}
 
-    @classmethod
-    async def create(
-        cls,
-        session: Session,
-        executor: DurableExecutor,
-        runs: Sequence[str],
-        *,
-        waits: bool,
-        new: bool,
-    ) -> LineView:
-        """A view of what happens from now on; of `new` runs from their beginning."""
-        view = cls(session, executor, runs, waits=waits)
-        for run in () if new else runs:
-            view._seen[run] = (await executor.describe(run)).history_length
-            for activity in await executor.activities(run):
-                view._formatters[run].remember(activity)
-        return view
+    async def add(self, runs: Sequence[str], *, new: bool = False) -> None:
+        """Show what happens to these from now on; if they are `new`, from their beginning."""
+        for run in runs:
+            formatter, seen = EventFormatter(self._session, waits=self._waits), 0
+            if not new:
+                seen = (await self._executor.describe(run)).history_length
+                for activity in await self._executor.activities(run):
+                    formatter.remember(activity)
+            self._formatters[run] = formatter
+            self._seen[run] = seen
 
     async def refresh(self, *, last: bool) -> None:
-        for run in self._seen:
+        for run in list(self._seen):
             for line in await self._read(run):
                 prefix = "" if len(self._seen) == 1 else f"{escape(run)}: "
                 self._session.say(prefix + line)
@@ -160,13 +157,13 @@ _CLOSED = frozenset({"completed", "failed", "timed_out", "cancelled"})
 class LiveView:
     """A rich Live on stderr: every run with its activities, retries, waits and progress."""
 
-    def __init__(self, session: Session, executor: DurableExecutor, runs: Sequence[str]) -> None:
+    def __init__(self, session: Session, executor: DurableExecutor) -> None:
         from rich.console import Console
         from rich.live import Live
 
         self._session = session
         self._executor = executor
-        self._runs = list(runs)
+        self._runs: list[str] = []
         self._capture = LineCapture(self._print_above)
         self._console: Console = Console(
             file=self._capture.terminal,
@@ -187,6 +184,10 @@ class LiveView:
             vertical_overflow="ellipsis",
         )
         self._live.start()
+
+    async def add(self, runs: Sequence[str], *, new: bool = False) -> None:
+        """Show these too."""
+        self._runs += runs
 
     async def refresh(self, *, last: bool) -> None:
         seen = []

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from belugawf.cli import exits, render, sentences
 from belugawf.cli.exits import CommandError
 from belugawf.cli.follow import described, drain_on_signals, follow_other, interrupted_error
-from belugawf.cli.live import watching
+from belugawf.cli.live import NoView, watching
 from belugawf.cli.naming import find_run
 from belugawf.cli.render import escape
 from belugawf.cli.session import Session
@@ -55,7 +56,9 @@ class Resume:
             return await self._resume(executor, dry_run=True)
         watched = await self._before(executor)
         drain_on_signals(session, executor)
-        async with watching(session, executor, watched, lines=session.verbose):
+        view = watching(session, executor, lines=session.verbose)
+        async with view if watched else nullcontext(NoView()) as shown:
+            await shown.add(watched)
             infos = list(await self._resume(executor))
         if self._named:
             # Ended runs among them were not driven.

@@ -33,7 +33,7 @@ class Home:
 
     def check(self) -> None:
         """Raise `UsageError` if we are elsewhere."""
-        if self.is_forked:
+        if os.getpid() != self.process:
             raise forked()
         if events._get_running_loop() is not self.loop:
             raise UsageError(

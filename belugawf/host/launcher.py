@@ -6,17 +6,16 @@ import asyncio
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import fields
-from functools import partial
 from inspect import isawaitable, iscoroutine, iscoroutinefunction
 from typing import Any
 
 from belugawf.authoring.activity import annotations_of, current_attempt
 from belugawf.host import masking
-from belugawf.host.attempt import Attempt, AttemptSpec
+from belugawf.host.attempt import Attempt
 from belugawf.host.border import is_interrupt, mark_as_users
 from belugawf.host.calling import encode_result, positional, whereabouts
 from belugawf.host.children import IsolatedChild
@@ -70,7 +69,7 @@ class AttemptLauncher:
             self._in_process(attempt)
         elif _is_async(attempt.spec.function):
             attempt.begin()
-            self._on_loop(attempt, context, partial(_call, attempt.spec))
+            self._on_loop(attempt, context)
         else:
             self._in_thread(attempt, context)
 
@@ -82,12 +81,24 @@ class AttemptLauncher:
 
     # -- on the loop -----------------------------------------------------------------------------
 
-    def _on_loop(self, attempt: Attempt, context: Context, call: Callable[[], Any]) -> None:
+    def _on_loop(
+        self, attempt: Attempt, context: Context, begun: Awaitable[Any] | None = None
+    ) -> None:
+        """Await its function there, or what is `begun` already."""
+        spec = attempt.spec
+
         async def work() -> None:
             try:
-                value = await call()
-                self._end_forks(None)
-                outcome = self._completed(attempt, value)
+                annotations = annotations_of(spec.function)
+                if begun is None:
+                    arguments = positional(annotations, spec.arguments, spec.name)
+                    value = await spec.function(*arguments)
+                else:
+                    value = await begun
+                if os.getpid() != self._process:
+                    leave_fork(None)
+                text = encode_result(annotations.result, value, spec.name, self._payload_limit)
+                outcome = attempt.ended("completed", result=text)
             except BaseException as error:
                 self._end_forks(error)
                 if is_interrupt(error):
@@ -130,33 +141,31 @@ class AttemptLauncher:
         """How it ended; `None` if the rest of it is to be awaited, on the loop."""
         if attempt.stopped:
             return attempt.ended("interrupted")
+        spec = attempt.spec
         try:
             attempt.begin(queued=True)
             if attempt.next_limit() is not None:
                 _call_on(loop, self._begun, attempt)
-            value = context.run(_call, attempt.spec)
+            annotations = annotations_of(spec.function)
+            arguments = positional(annotations, spec.arguments, spec.name)
+            value = context.run(spec.function, *arguments)
             self._end_forks(None)
             # A decorator that is a plain function may stand around an `async def`.
             if isawaitable(value) and _call_on(loop, self._await, attempt, context, value):
                 return None
-            return self._completed(attempt, value)
+            text = encode_result(annotations.result, value, spec.name, self._payload_limit)
+            return attempt.ended("completed", result=text)
         except BaseException as error:
             self._end_forks(error)
             return attempt.failed(error)
 
     def _await(self, attempt: Attempt, context: Context, value: Any) -> None:
         if not attempt.stopped:
-            self._on_loop(attempt, context, lambda: value)
+            self._on_loop(attempt, context, value)
             return
         if iscoroutine(value):
             value.close()  # else Python says that it was never awaited
         self._ended(attempt, attempt.ended("interrupted"))
-
-    def _completed(self, attempt: Attempt, value: Any) -> Outcome:
-        spec = attempt.spec
-        annotation = annotations_of(spec.function).result
-        text = encode_result(annotation, value, spec.name, self._payload_limit)
-        return attempt.ended("completed", result=text)
 
     def _report_end(
         self, loop: asyncio.AbstractEventLoop, attempt: Attempt, outcome: Outcome
@@ -226,12 +235,6 @@ class AttemptLauncher:
             died = f"signal {-code}" if code < 0 else f"exit code {code}"
         failure = Failure("ProcessDied", f"the child process of the activity died: {died}")
         return attempt.failed_as(failure)
-
-
-def _call(spec: AttemptSpec) -> Any:
-    """Call its function with its arguments."""
-    arguments = positional(annotations_of(spec.function), spec.arguments, spec.name)
-    return spec.function(*arguments)
 
 
 def _is_async(function: Callable[..., Any]) -> bool:

@@ -152,7 +152,8 @@ class LocalExecutor(ExecutorBase[RunRow, _Snapshot, Driving]):
         )
 
     async def _start(self, new: NewRun, if_exists: IfExists, detach: bool) -> tuple[str, str]:
-        store, driving = self._store, self._driving
+        driving = self._driving
+        store = driving.store
         if detach:
             row, created = await driving.lane.write(lambda: store.create(new, if_exists))
             if created is not None:

@@ -64,7 +64,7 @@ def text(what: str, value: Any, *, empty: bool = False) -> str:
     if not value and not empty:
         raise UsageError(f"{what} is empty", hint="give a text")
     try:
-        value.encode()
+        str.encode(value)
     except UnicodeEncodeError:
         raise UsageError(f"{what} has half of a surrogate pair", hint="give a text") from None
     return value
@@ -106,7 +106,7 @@ def instance(what: str, value: Any, kind: type[T], hint: str) -> T:
 
 def function(what: str, value: Any) -> Callable[..., Any]:
     """Something that can be called."""
-    if not callable(value) or isinstance(value, type):
+    if not callable(value):
         raise wrong(what, value, "give a function")
     found: Callable[..., Any] = value
     return found

@@ -68,8 +68,7 @@ class BelugaError(Exception):
         self.message = message
         self.hint = hint
         if hint:
-            # Tracebacks show notes: a program has no other place for it.
-            self.add_note(f"hint: {hint}")
+            self.add_note(f"hint: {hint}")  # for tracebacks
 
     def locate(self, location: str) -> None:
         """Add the line of whoever is at fault, as "file:line", to the message."""

@@ -47,7 +47,8 @@ VALUES: dict[str, Any] = {
 }
 DURATIONS = {"none", "int"}
 TEXTS = {"none", "text"}
-PROGRESS = {"int", "negative", "text", "empty"}
+CALLABLE = {"function", "async", "class"}
+PROGRESS = {"int", "negative", "text", "empty", "half"}
 CALLED = {"text", "function", "async", "class"}
 
 
@@ -94,10 +95,10 @@ IN_WORKFLOWS: list[tuple[str, Call, str, set[str]]] = [
     ("signals", lambda ctx, _, v: ctx.signals("go", v), "type", {"none", "class"}),
     ("sleep", lambda ctx, _, v: ctx.sleep(v), "duration", {"int"}),
     ("sleep_until", lambda ctx, _, v: ctx.sleep_until(v), "sleep_until", set()),
-    ("wait_until", lambda ctx, _, v: ctx.wait_until(v), "predicate", {"function"}),
+    ("wait_until", lambda ctx, _, v: ctx.wait_until(v), "predicate", {"function", "class"}),
     ("wait_until", lambda ctx, _, v: ctx.wait_until(print, v), "timeout", DURATIONS),
     ("set_query", lambda ctx, _, v: ctx.set_query(v, print), "name", {"text"}),
-    ("set_query", lambda ctx, _, v: ctx.set_query("q", v), "function", {"function", "async"}),
+    ("set_query", lambda ctx, _, v: ctx.set_query("q", v), "function", CALLABLE),
     ("shielded", lambda ctx, _, v: ctx.shielded(v), "shielded", set()),
     ("set", lambda ctx, _, v: ctx.set_progress(v), "progress", PROGRESS),
 ]  # fmt: skip

@@ -131,7 +131,7 @@ def test_folder_of_somebody_else(project: Project, command: str) -> None:
 
 ASKING = """
     @workflow
-    async def asking(ctx: WorkflowContext, text: str = "") -> int:
+    async def asking(ctx: WorkflowContext, text: str = "") -> int | str:
         return (await ctx.wait_for_signal("go")).payload
 """
 

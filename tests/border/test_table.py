@@ -113,7 +113,7 @@ DEEDS: dict[str, dict[str, str | None]] = {
         "query": "PayloadEncodeError, completed",
         "hook": "completed, logged RuntimeError",
         "async activity": "attempt failed: RuntimeError",
-        "thread activity": "attempt failed: PayloadEncodeError",
+        "thread activity": "attempt failed: RuntimeError",
         "process activity": "attempt failed: RuntimeError",
     },
     "a task that raises SystemExit": {

@@ -135,8 +135,7 @@ def test_bad_input_starts_nothing(project: Path) -> None:
     )
     refused = belugawf(project, "--db", "state.db", "run", "count", "-i", "many", code=2).stderr
     assert refused == (
-        "error: input: expected int, found a text\n"
-        "hint: see what 'count' takes: belugawf --db state.db workflows\n"
+        "error: input: expected int, found a text\nhint: write a whole number, without quotes: 12\n"
     )
     assert json.loads(belugawf(project, "list", "--json").stdout) == []
 

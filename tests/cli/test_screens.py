@@ -7,6 +7,7 @@ word of it must stand in one line, as it is.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -159,6 +160,8 @@ class NoView:
     """The live view has a terminal of its own in tests/cli/test_process.py."""
 
     def __init__(self, *_: object) -> None: ...
+
+    async def add(self, runs: Sequence[str], *, new: bool = False) -> None: ...
 
     async def refresh(self, *, last: bool) -> None: ...
 

@@ -23,6 +23,8 @@ from belugawf import (
     activity,
     workflow,
 )
+from belugawf.authoring.activity import ActivityMark
+from belugawf.authoring.runtime import SignalWait
 from belugawf.executor.options import EngineOptions
 from belugawf.host.clock import SystemClock
 from belugawf.local import driving
@@ -57,9 +59,12 @@ async def endless() -> None:
 async def unwritable(ctx: WorkflowContext, what: str) -> None:
     match what:
         case "prompt":
-            await ctx.wait_for_signal("go", prompt="\ud800")
+            rest: Any = {"timeout": None, "expected": None, "schema": None, "location": ""}
+            ctx._runtime.begin_wait(SignalWait(name="go", prompt="\ud800", **rest))
         case "id":
-            await ctx.execute_activity(nothing, id="\ud800")
+            mark = ActivityMark(name="nothing")
+            ctx._runtime.schedule_activity(mark, None, "[]", (), "\ud800", "")
+    await ctx.wait_for_signal("go")
 
 
 @workflow
@@ -219,7 +224,7 @@ def engine_of(executor: LocalExecutor) -> Engine:
 async def test_a_turn_that_cannot_be_written_is_its_runs_problem_alone(
     tmp_path: Path, what: str
 ) -> None:
-    """What no row can hold (half a surrogate pair) marks its run; others go on."""
+    """What no row can hold, if it comes past all checks, marks its run; others go on."""
     async with open_executor(tmp_path, unwritable, patient) as executor:
         await executor.execute(patient, id="good")
         await executor.execute(unwritable, id="bad", input=what)

@@ -152,7 +152,8 @@ async def test_lines_begin_with_what_is_open(
         await executor.wait("a", until="rest")
         session: Any = SimpleNamespace()
         with counted(monkeypatch) as read:
-            view = await LineView.create(session, executor, ["a"], waits=False)
+            view = LineView(session, executor, waits=False)
+            await view.add(["a"])
         assert len(read) < 3 * LONGEST_LOOK + _LATEST
         assert await view._read("a") == []
         assert view._formatters["a"].name(2) == "fails"

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from belugawf import ApplicationError, RetryPolicy, WorkflowContext, activity, workflow
+from belugawf.authoring.runtime import SignalWait
 from belugawf.local.executor import LocalExecutor
 from belugawf.local.file.database import WouldBlockError
 from belugawf.model import events as e
@@ -102,6 +103,13 @@ ENDS: dict[str, tuple[Callable[..., Any], dict[str, Any], str, int]] = {
 }
 
 
+def unchecked_wait(ctx: WorkflowContext, name: str, prompt: Any) -> None:
+    """Ask for a wait with what the context itself would have refused."""
+    ctx._runtime.begin_wait(
+        SignalWait(name=name, timeout=None, prompt=prompt, expected=None, schema=None, location="")
+    )
+
+
 def workflows(end: str, refusal: str) -> Callable[..., Any]:
     """A workflow whose turn after that end is refused in that way; `None`: the sound one."""
     function, options, _, _ = ENDS[end]
@@ -118,9 +126,11 @@ def workflows(end: str, refusal: str) -> Callable[..., Any]:
             while True:
                 await asyncio.sleep(0)
         elif refusal == "unwritable":
-            await ctx.wait_for_signal("\ud800")
+            unchecked_wait(ctx, "\ud800", None)
+            await ctx.wait_for_signal("go")
         elif refusal == "no text":
-            await ctx.wait_for_signal("go", prompt=date(2026, 1, 1))  # type: ignore[arg-type]
+            unchecked_wait(ctx, "go", date(2026, 1, 1))
+            await ctx.wait_for_signal("go")
         return result
 
     return flow

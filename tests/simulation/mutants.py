@@ -75,8 +75,8 @@ MUTANTS = (
         Change(
             TurnProcessor,
             "commit",
-            "starts = self._starts.take() if self._starts else []\n",
-            "starts = self._starts.take() if self._starts else []\n"
+            "births, starts = self._bear(now) if self._starts else ([], [])\n",
+            "births, starts = self._bear(now) if self._starts else ([], [])\n"
             "    for turn in turns:\n"
             "        for x in turn.events:\n"
             "            if isinstance(x, e.ActivityScheduled):\n"
@@ -113,7 +113,7 @@ MUTANTS = (
         "appended to|and the run is|while it was running",
         Change(ReplayCache, "load", "not run.is_had(row, owner)", "False"),
         Change(Appending, "_judge", "found is None or found[0] != owner", "found is None"),
-        faults=Faults(commit_unknown=0.2, preempted=0.1),
+        faults=Faults(commit_unknown=0.3, preempted=0.1, stalled=0.2),
     ),
     Mutant(
         "the commands of a fact come before the next fact",
@@ -131,7 +131,7 @@ MUTANTS = (
     ),
     Mutant(
         "a fenced run is dropped",
-        "began before it was on record|without its AttemptStarted|and the run is",
+        "began before it was on record|without its AttemptStarted|and the run is|ran again",
         Change(
             TurnProcessor,
             "_settle",
@@ -258,7 +258,7 @@ MUTANTS = (
     ),
     Mutant(
         "a run that is born acts after its commit",
-        "began|ended with|for a run that is gone",
+        "began|ended with|for a run that is gone|AssertionError",
         Change(
             TurnProcessor,
             "commit",

@@ -104,7 +104,7 @@ async def calls_unmarked(ctx: WorkflowContext) -> list[int]:
 async def names_twice(ctx: WorkflowContext) -> list[Any]:
     return await asyncio.gather(
         ctx.execute_activity(work, 1, id="same"),
-        ctx.execute_activity(work, 2, id="same"),
+        ctx.execute_activity(work, 2, id="other"),
         ctx.execute_activity(work, 3, id="2"),
         ctx.execute_activity(work, 4),
         ctx.execute_activity(told, 5, id="mine"),

@@ -10,7 +10,8 @@ import typer
 
 from belugawf.cli import completion, options, sentences
 from belugawf.cli.exits import CommandError
-from belugawf.cli.follow import described, interrupted_error, to_rest
+from belugawf.cli.follow import IDLE_WAIT_S, described, drain_on_signals, interrupted_error
+from belugawf.cli.live import watching
 from belugawf.cli.options import Text, Texts, option
 from belugawf.cli.render import escape
 from belugawf.cli.session import Session, unredacted
@@ -124,14 +125,18 @@ async def _run(
                     "start anew: --if-exists replace"
                 )
         return found, await _stored(session, executor, found)
-    handle = await start.begin(session, executor)
     if start.detach:
-        info = await handle.describe()
+        info = await (await start.begin(session, executor)).describe()
         return info, await _stored(session, executor, info)
-    session.say(f"{escape(handle.id)} started")
-    (info,) = await to_rest(
-        session, executor, [handle.run_id], until=until, max_wait=max_wait, new=True
-    )
+    # What it starts may print at once.
+    async with watching(session, executor, waits=until != "rest") as view:
+        handle = await start.begin(session, executor)
+        session.say(f"{escape(handle.id)} started")
+        await view.add([handle.run_id], new=True)
+        drain_on_signals(session, executor)
+        info = await executor.wait(
+            handle.run_id, until=until, max_wait=max_wait, patience=IDLE_WAIT_S
+        )
     if info.status == "completed" and not session.json:
         # It is printed: the data that was asked for.
         info = replace(info, result=(await unredacted(executor).describe(info.run_id)).result)
