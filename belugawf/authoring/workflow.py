@@ -179,14 +179,28 @@ class WorkflowDefinition:
         return text
 
     def encode_result(self, value: Any, *, limit: int) -> str:
-        """The result as JSON text, which its annotation takes.
+        """The result as JSON text, from which `decode_result` makes an equal one.
 
-        Raises `UsageError` if it does not.
+        A value that JSON gives back as it is need not be what the annotation says: no run fails
+        over that. Raises `PayloadEncodeError` or `PayloadTypeError` for any other.
         """
         annotation = self.result_annotation
         if isinstance(annotation, codec.Unresolved):
             annotation = Any
-        return codec.encode_as(value, annotation, what="result", limit=limit)
+        try:
+            return codec.encode_as(value, annotation, what="result", limit=limit)
+        except PayloadTypeError:
+            text = codec.encode(value, what="result", limit=limit)
+            if not codec.is_equal(value, codec.decode(text)):
+                raise
+            return text
+
+    def decode_result(self, text: str) -> Any:
+        """The result that was recorded. Raises `UsageError` if it is no JSON."""
+        try:
+            return codec.decode(text, self.result_annotation, what="result")
+        except PayloadTypeError:
+            return codec.decode(text, what="result")
 
     def arguments(self, text: str | None) -> dict[str, Any]:
         """The keyword arguments that a recorded input stands for.
@@ -229,8 +243,8 @@ class WorkflowDefinition:
         """The value of `--input TEXT`: text as typed for a `str`, else JSON, else text if it fits.
 
         It is the one parameter's. If others have been added beside it that have defaults, it still
-        is, unless it is a JSON object with a parameter's name. Raises `UsageError` if it fits in
-        no way.
+        is, unless it is a JSON object that names all that are required. Raises `UsageError` if it
+        fits in no way.
         """
         if len(self.parameters) == 1:
             return _parse_text(text, self.parameters[0].annotation, "input")
@@ -243,12 +257,13 @@ class WorkflowDefinition:
         return value
 
     def _is_mapping(self, text: str) -> bool:
-        """Whether it is a JSON object that gives one of our parameters by its name."""
+        """Whether it is a JSON object that gives what is required by name."""
         try:
             value = codec.parse_json(text, what="input")
         except UsageError:
             return False
-        return isinstance(value, dict) and any(p.name in value for p in self.parameters)
+        required = {p.name for p in self.parameters if p.required}
+        return isinstance(value, dict) and bool(value) and required <= value.keys()
 
     def parse_arguments(self, pairs: Mapping[str, str]) -> Any:
         """The input that `--arg name=value` pairs stand for, each by the rule of `parse_input`."""

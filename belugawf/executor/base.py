@@ -297,8 +297,8 @@ class ExecutorBase(DurableExecutor, ABC, Generic[RunT, SnapshotT, DrivingT]):
         if info.status != "completed":
             raise outcome_error(info)
         definition = self.catalog.workflows.get(info.workflow)
-        annotation = Any if definition is None else definition.result_annotation
-        return codec.decode(codec.encode(info.result), annotation, what="result")
+        text = codec.encode(info.result)
+        return codec.decode(text) if definition is None else definition.decode_result(text)
 
 
 def nanoseconds(duration: Duration) -> int:

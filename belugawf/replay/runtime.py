@@ -105,6 +105,8 @@ class ReplayRuntime:
         self.loop = DeterministicLoop(self, context)  # type: ignore[abstract]
         self._options = _KnownOptions(defaults)
         self._given: set[str] = set()
+        # A bit for each activity that has its number as its id.
+        self._numbered = bytearray()
         self._now = 0
         self._cancel_requested = False
         self._read_only = False
@@ -188,15 +190,20 @@ class ReplayRuntime:
         location: str,
     ) -> asyncio.Future[str]:
         seq = self._next_seq()
+        chosen = str(seq)
+        if self._given or activity_id:
+            chosen = self._id_of(seq, chosen if activity_id is None else activity_id)
+        if activity_id is None:
+            while len(self._numbered) <= seq >> 3:
+                self._numbered.append(0)
+            self._numbered[seq >> 3] |= 1 << (seq & 7)
         self.commands.append(
             c.ScheduleActivity(
                 seq=seq,
                 name=mark.name,
                 arguments=arguments,
                 types=types,
-                activity_id=self._id_of(seq, activity_id)
-                if self._given or activity_id
-                else str(seq),
+                activity_id=chosen,
                 options=self._options.of(mark),
                 function=function,
                 location=location,
@@ -209,18 +216,22 @@ class ReplayRuntime:
         self.results[seq] = result
         return result
 
-    def _id_of(self, seq: int, given: str | None) -> str:
-        """The id that was given, else the activity's number; never one that another one has."""
-        base = str(seq) if given is None else given
-        # A given id that reads as an earlier number may be what that activity was called.
-        earlier = base.isdecimal() and base[0] != "0" and len(base) < 20 and int(base) < seq
+    def _id_of(self, seq: int, base: str) -> str:
+        """What was given, or the activity's number, as an id that no other one has."""
         chosen, more = base, 1
-        while chosen in self._given or (earlier and more == 1):
+        while chosen in self._given or (more == 1 and self._is_numbered(base, seq)):
             more += 1
             chosen = f"{base}#{more}"
-        if given is not None or more > 1:
-            self._given.add(chosen)
+        self._given.add(chosen)
         return chosen
+
+    def _is_numbered(self, text: str, before: int) -> bool:
+        """Whether an activity without an id, before that one, has that number."""
+        if not (text.isdecimal() and text[0] != "0" and len(text) < 20 and int(text) < before):
+            return False
+        number = int(text)
+        held = self._numbered[number >> 3] if number >> 3 < len(self._numbered) else 0
+        return bool(held >> (number & 7) & 1)
 
     def cancel_activity(self, result: asyncio.Future[str]) -> None:
         assert isinstance(result, _Result)

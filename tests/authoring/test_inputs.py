@@ -131,7 +131,6 @@ def test_several_parameters_are_an_object() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"size": 4}', "workflow 'several' needs topic"),
         ('{"topic": "x", "siez": 4}', "workflow 'several' has no parameter 'siez'"),
         ('{"topic": "x", "size": "4"}', "input.size: expected int"),
         ('{"topic": "x", "colours": ["red", "gren"]}', "input.colours"),

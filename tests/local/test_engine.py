@@ -343,7 +343,8 @@ async def test_a_commit_of_unknown_outcome_counts_no_failure_twice(tmp_path: Pat
     """A commit that is reported as failed and is on disk: its failed attempt is known there."""
     async with open_executor(tmp_path, trying_twice) as executor:
         await executor.execute(trying_twice, id="one")
-        engine, commit = engine_of(executor), executor._store.commit
+        engine, store = engine_of(executor), executor._store
+        commit = store.commit
         engine.demand.add(Request(persistent=True))
 
         def uncertain(
@@ -351,11 +352,11 @@ async def test_a_commit_of_unknown_outcome_counts_no_failure_twice(tmp_path: Pat
         ) -> Sequence[Started]:
             verdicts = commit(turns, owner, starts)
             if any(isinstance(ev, e.AttemptFailed) for t in turns for ev in t.events):
-                executor._store.commit = commit  # type: ignore[method-assign]
+                store.commit = commit  # type: ignore[method-assign]
                 raise UnavailableError("the disk does not say whether it wrote")
             return verdicts
 
-        executor._store.commit = uncertain  # type: ignore[method-assign]
+        store.commit = uncertain  # type: ignore[method-assign]
         with pytest.raises(WorkflowFailedError):
             await executor.handle("one").result()
         history = await executor.history("one")

@@ -22,6 +22,7 @@ from belugawf.model.codec._hints import (
 )
 from belugawf.model.codec._resolving import Unresolved as Unresolved, signature_of as signature_of
 from belugawf.model.codec._schema import check as check
+from belugawf.model.codec._shapes import is_equal as is_equal
 from belugawf.model.codec._text import (
     decode as decode,
     difference as difference,
