@@ -30,7 +30,7 @@ from belugawf.model.errors import (
     WorkflowBlockedError,
 )
 from belugawf.replay.locating import location, standing
-from belugawf.replay.numbering import CountedTask, NumberingLoop, is_kept, task_of
+from belugawf.replay.numbering import CountedTask, NumberingLoop, forget_callbacks, is_kept, task_of
 from belugawf.replay.unwinding import Generators, abandon, unwind
 
 # So many callbacks that get nowhere, without waiting for anything, are a loop that never ends. They
@@ -66,6 +66,20 @@ class TimerDriver(Protocol):
     def cancel_timer(self, timer: DurableTimer) -> None: ...
 
 
+class _Nobody:
+    """Whom a loop asks that was let go: it would hold its driver, which holds it."""
+
+    asked = 0
+
+    def start_timer(self, timer: DurableTimer, delay: timedelta) -> int:
+        return -1
+
+    def cancel_timer(self, timer: DurableTimer) -> None: ...
+
+
+_NOBODY = _Nobody()
+
+
 class DurableTimer(asyncio.TimerHandle):
     """A timer that its driver keeps; `seq` is the driver's number for it, -1 if it needs none.
 
@@ -88,25 +102,27 @@ class _Tasks(dict[int, CountedTask]):
     """
 
     def __init__(self, loop: NumberingLoop) -> None:
-        self._note_done = loop.note_done
         self._prune_at = _FEW
         self.generators = Generators(loop)
 
-    def prune(self) -> None:
+    def prune(self, note_done: Callable[[CountedTask], None]) -> None:
         """Drop those that are done, if it is time to look."""
         if len(self) <= _FEW or len(self) > self._prune_at:
-            self.drop_done()
+            self.drop_done(note_done)
 
-    def drop_done(self) -> None:
+    def drop_done(self, note_done: Callable[[CountedTask], None]) -> None:
+        """Drop those that are done, and tell of each."""
         done = [number for number, task in self.items() if task.done()]
         for number in done:
             task = self.pop(number)
-            self._note_done(task)
+            note_done(task)
             del task  # one that nobody holds is reported here, and may close generators
         self._prune_at = max(_FEW, 2 * len(self))
 
     def unwind(self) -> None:
         unwind(self.values(), self.generators)
+        for task in self.values():
+            forget_callbacks(task)
         self.clear()
 
     def abandon(self) -> None:
@@ -171,7 +187,7 @@ class DeterministicLoop(NumberingLoop):
         while (self._ready or self._due) and self.exit is None:
             self._run_callbacks()
             if len(self._tasks) > 1:  # one alone is the workflow's own: its end is looked at anyway
-                self._tasks.prune()
+                self._tasks.prune(self.note_done)
 
     def within(self, work: Callable[[Unpack[_Ts]], T], *args: *_Ts) -> T:
         """What `work` returns, with this loop as the thread's running one, in its context.
@@ -259,7 +275,7 @@ class DeterministicLoop(NumberingLoop):
         """So many callbacks have run: have they got anywhere?"""
         ended = sum(n <= self._created_before and task.done() for n, task in self._tasks.items())
         if self._driver.asked - self._asked_before + ended >= _LEAST_PROGRESS:
-            self._tasks.drop_done()
+            self._tasks.drop_done(self.note_done)
             self.begin_turn(self._now, after_timer=True)  # empty timers count on
             return
         raise WorkflowBlockedError(
@@ -277,7 +293,7 @@ class DeterministicLoop(NumberingLoop):
 
     def end(self) -> None:
         """The run has ended: errors of its tasks that nobody has asked for go to `unhandled`."""
-        self._tasks.drop_done()
+        self._tasks.drop_done(self.note_done)
         super().end()
 
     @property
@@ -296,6 +312,7 @@ class DeterministicLoop(NumberingLoop):
         self.within(self._tasks.unwind)
         self._ready.clear()
         self._due.clear()
+        self._driver = _NOBODY
 
     def abandon(self) -> None:
         """Leave what cannot be unwound as it stands, for ever: not a line of it runs again."""

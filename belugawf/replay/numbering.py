@@ -215,6 +215,18 @@ class CountedTask(_Counted, asyncio.Task[Any]):
         self._number = number
 
 
+def forget_callbacks(task: CountedTask) -> None:
+    """A task that was unwound is not woken, and wakes nobody.
+
+    Else it and what it waits for would hold each other, and with all that its code held they would
+    be left to Python's collector.
+    """
+    for future in (task, task._fut_waiter):  # type: ignore[attr-defined]
+        if issubclass(type(future), _Counted):
+            for callback, _ in future._callbacks or ():
+                future.remove_done_callback(callback)
+
+
 class _CountedGathering(_Counted, asyncio.tasks._GatheringFuture):  # type: ignore[name-defined, misc]
     """What `asyncio.gather` returns; on a deterministic loop it hashes as other futures do."""
 

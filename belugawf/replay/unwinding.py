@@ -34,7 +34,7 @@ class Generators:
     """
 
     def __init__(self, loop: NumberingLoop) -> None:
-        self._loop = loop
+        self._loop = weakref.ref(loop)
         self._begun: dict[int, weakref.ref[Any]] = {}
         self._kept: list[Any] = []
         self._count = 0
@@ -47,14 +47,11 @@ class Generators:
 
     def drop(self, generator: Any) -> None:
         """Python's hook: nobody has it any more, and it is not through."""
-        loop = self._loop
-        if loop.open and not loop.evicting and events._get_running_loop() is loop:
-            loop.call_soon(self._close, generator)  # asyncio takes the same two steps
+        loop, running = self._loop(), events._get_running_loop()
+        if loop is not None and loop is running and loop.open and not loop.evicting:
+            loop.call_soon(_close, loop, generator)  # asyncio takes the same two steps
         else:
             self._kept.append(generator)
-
-    def _close(self, generator: Any) -> None:
-        self._loop.create_task(generator.aclose())
 
     def take(self) -> list[Any]:
         """All that are not through; they are forgotten here."""
@@ -63,6 +60,10 @@ class Generators:
         self._begun.clear()
         self._kept = []
         return alive
+
+
+def _close(loop: NumberingLoop, generator: Any) -> None:
+    loop.create_task(generator.aclose())
 
 
 _interrupted_by_collector: tuple[NumberingLoop, bool] | None = None

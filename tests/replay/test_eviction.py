@@ -6,13 +6,15 @@ import asyncio
 import gc
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import weakref
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
+from belugawf import WorkflowContext, activity
 from belugawf.model.errors import RunEvicted
-from tests.replay.driving import Clock
+from tests.replay.driving import Clock, Run
 
 
 @pytest.fixture
@@ -274,3 +276,52 @@ def test_after_eviction_nothing_works(clock: Clock) -> None:
     for call in (clock.loop.create_future, lambda: clock.loop.call_soon(print)):
         with pytest.raises(RunEvicted):
             call()
+
+
+@activity
+async def nothing() -> None: ...
+
+
+async def waits(ctx: WorkflowContext) -> None:
+    await ctx.wait_for_signal("go", timeout="1h")
+
+
+async def gathers(ctx: WorkflowContext) -> None:
+    await asyncio.gather(ctx.wait_for_signal("a"), ctx.execute_activity(nothing), ctx.sleep(60))
+
+
+async def has_tasks(ctx: WorkflowContext) -> None:
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(ctx.sleep(60))
+        group.create_task(asyncio.wait({first}))
+        group.create_task(asyncio.wait_for(first, 30))
+
+
+async def generates(ctx: WorkflowContext) -> None:
+    async def numbers() -> AsyncIterator[int]:
+        yield 1
+        await ctx.sleep(60)
+
+    async for _ in numbers():
+        pass
+
+
+async def looks(ctx: WorkflowContext) -> None:
+    await ctx.wait_until(lambda: False, timeout=60)
+
+
+@pytest.mark.parametrize("code", [waits, gathers, has_tasks, generates, looks])
+def test_nothing_is_left_to_the_collector(code: Callable[[WorkflowContext], Any]) -> None:
+    """What is let go is gone, with all that its code holds, and not when the collector likes."""
+    run = Run(code)
+    gc.collect()
+    gc.disable()
+    try:
+        replayer = run.fresh()
+        replayer.replay(run.history)
+        loop = weakref.ref(replayer._loop)
+        replayer.evict()
+        del replayer
+        assert loop() is None
+    finally:
+        gc.enable()
