@@ -27,7 +27,7 @@ from belugawf.model.errors import (
 )
 from belugawf.model.shell import quoted
 from belugawf.replay.calling import QUERY_HINT
-from belugawf.temporal.payloads import DATA_CONVERTER
+from belugawf.temporal.passing import Passing
 
 # A server that does not answer within this is told to be unreachable.
 CONNECT_S = 5.0
@@ -53,8 +53,11 @@ def _runtime() -> Runtime:
     return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter=levels)))
 
 
-async def connect(settings: TemporalSettings) -> Client:
+async def connect(settings: TemporalSettings, passing: Passing) -> Client:
     """A connected client. Raises `UnavailableError` within seconds if nobody answers."""
+    own = passing.own_client()
+    if own is not None:
+        return own
     tls = _tls(settings)
     try:
         async with asyncio.timeout(CONNECT_S):
@@ -63,7 +66,8 @@ async def connect(settings: TemporalSettings) -> Client:
                 namespace=settings.namespace,
                 api_key=settings.api_key,
                 tls=tls,
-                data_converter=DATA_CONVERTER,
+                data_converter=passing.converter(),
+                interceptors=passing.of_client(),
                 runtime=_runtime(),
                 connect_timeout=timedelta(seconds=CONNECT_S),
                 keep_alive_config=KeepAliveConfig(interval_millis=10_000, timeout_millis=10_000),
@@ -97,6 +101,8 @@ _UNANSWERED = (
     RPCStatusCode.DEADLINE_EXCEEDED,
     RPCStatusCode.CANCELLED,
 )
+# All that comes back of a query's error whose text a codec has encoded.
+_ENCODED = "Encoded failure"
 # What the SDK says of a connection that breaks, with no status of its own.
 _BROKEN = ("transport error", "h2 protocol error", "connection error", "error reading a body")
 # What an error of the connection's is recognised by.
@@ -160,5 +166,7 @@ def query_error(error: Exception) -> BelugaError:
     if "has no query" in message:
         text, _, hint = message.partition("; ")
         return QueryNotFoundError(text, hint=hint or None)
+    if message == _ENCODED:
+        message = "why is encoded, and the server does not pass it on"
     text = message if message.startswith("query ") else f"the query failed: {message}"
     return QueryFailedError(text, hint=QUERY_HINT)

@@ -48,9 +48,10 @@ from belugawf.model.messages import Hooks, Signal
 from belugawf.model.values import frozen
 from belugawf.temporal.connection import UnreachableError
 from belugawf.temporal.driving import Driving
+from belugawf.temporal.passing import Passing
 from belugawf.temporal.payloads import waits_in
 from belugawf.temporal.server import QUERY_WORDS, RunName, Server, ended, quoted
-from belugawf.temporal.snapshots import Snapshot, labels_of, open_waits, status_of
+from belugawf.temporal.snapshots import Snapshot, SnapshotReader, labels_of, open_waits, status_of
 
 if TYPE_CHECKING:
     from belugawf.temporal.worker import TemporalWorker
@@ -93,6 +94,7 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
         *,
         options: EngineOptions,
         hooks: Sequence[Hooks] = (),
+        passing: Passing | None = None,
         drives: bool = True,
         own_process: bool = False,
         context: Context | None = None,
@@ -103,6 +105,7 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
         if isinstance(workflows, Path):
             self._context.run(mark_as_users)
         self.settings = settings
+        self._passing = passing or Passing()
         self._drives = drives and workflows is not None
 
     def __repr__(self) -> str:
@@ -110,7 +113,8 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
 
     async def __aenter__(self) -> TemporalExecutor:
         self._enter()
-        self._opened = Driving(await Server.connected(self.settings), self._make_worker)
+        server = await Server.connected(self.settings, self._passing)
+        self._opened = Driving(server, self._make_worker)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -343,23 +347,7 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
         return waits[:limit]
 
     async def summary(self) -> Summary:
-        waits: list[OpenWait] = []
-        open_runs: list[RunName] = []
-        async for info in self._server.list("ExecutionStatus = 'Running'"):
-            waits.extend(open_waits(info))
-            open_runs.append(RunName.of(info))
-        waits.sort(key=lambda wait: wait.since)
-        snapshots = await self._read_many(open_runs[:_SHOWN])
-        due = [w.until for k in snapshots for w in k.info.waiting_for if w.until is not None]
-        return Summary(
-            counts=await self._server.counts(),
-            waits=waits[:_SHOWN],
-            waits_total=len(waits),
-            next_due_at=min(due, default=None),
-            attention=[
-                snapshot.info for snapshot in snapshots if snapshot.info.problem is not None
-            ],
-        )
+        return await _summary(self._server, self._driving.reader)
 
     async def attention(self) -> Sequence[RunInfo]:
         return (await self.summary()).attention
@@ -463,3 +451,22 @@ async def _newest(
         wanted=lambda info: labels.items() <= labels_of(info).items(),
     )
     return [RunName.of(info) for info in found]
+
+
+async def _summary(server: Server, reader: SnapshotReader) -> Summary:
+    """What `status` shows of all runs."""
+    waits: list[OpenWait] = []
+    open_runs: list[RunName] = []
+    async for info in server.list("ExecutionStatus = 'Running'"):
+        waits.extend(open_waits(info))
+        open_runs.append(RunName.of(info))
+    waits.sort(key=lambda wait: wait.since)
+    snapshots = await reader.read_many(open_runs[:_SHOWN])
+    due = [w.until for k in snapshots for w in k.info.waiting_for if w.until is not None]
+    return Summary(
+        counts=await server.counts(),
+        waits=waits[:_SHOWN],
+        waits_total=len(waits),
+        next_due_at=min(due, default=None),
+        attention=[snapshot.info for snapshot in snapshots if snapshot.info.problem is not None],
+    )

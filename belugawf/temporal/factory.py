@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from belugawf.temporal.executor import TemporalExecutor
 
 _PLACE = ("host", "namespace", "task_queue", "tls", "api_key")
+_PASSING = ("client", "interceptors", "data_converter")
 _DRIVING = tuple(field.name for field in fields(EngineOptions))
 
 # The version of the SDK that this was made for.
@@ -42,15 +43,16 @@ def make_executor(
     Raises `ConfigurationError` for an option that does not exist, `UnavailableError` if the
     extra is not installed.
     """
-    unknown = sorted(options.keys() - {*_PLACE, *_DRIVING})
+    unknown = sorted(options.keys() - {*_PLACE, *_PASSING, *_DRIVING})
     if unknown:
         raise ConfigurationError(
             f"provider 'temporal' has no option {unknown[0]!r}",
-            hint=f"it has workflows, {', '.join((*_PLACE, *_DRIVING))}",
+            hint=f"it has workflows, {', '.join((*_PLACE, *_PASSING, *_DRIVING))}",
         )
     try:
         _check_version()
         from belugawf.temporal.executor import TemporalExecutor
+        from belugawf.temporal.passing import Passing
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != "temporalio":
             raise
@@ -58,7 +60,12 @@ def make_executor(
             "provider 'temporal' needs the Temporal SDK, which is not installed",
             hint="pip install 'belugawf[temporal]'",
         ) from None
+    passing = Passing.of(options)
     place = temporal_settings() if settings is None else settings.temporal
+    place = replace(place, **{name: options[name] for name in _PLACE if name in options})
+    if passing.client is not None:
+        host = passing.client.service_client.config.target_host
+        place = replace(place, host=host, namespace=passing.client.namespace)
     if settings is not None:
         workflows = settings.workflows if workflows is None else workflows
     given = {name: options[name] for name in _DRIVING if name in options}
@@ -67,9 +74,10 @@ def make_executor(
     if isinstance(workflows, str):
         workflows = Path(workflows)
     return TemporalExecutor(
-        replace(place, **{name: options[name] for name in _PLACE if name in options}),
+        place,
         workflows,
         options=driving,
+        passing=passing,
         hooks=hooks,
         drives=drives,
         own_process=own_process,

@@ -18,7 +18,6 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure as ProtoFailure
 from temporalio.common import RawValue
 from temporalio.converter import (
-    DataConverter,
     DefaultFailureConverter,
     PayloadConverter,
 )
@@ -39,6 +38,7 @@ from belugawf.model.errors import (
     BelugaError,
     Failure,
     PayloadTypeError,
+    QueryFailedError,
     QueryNotFoundError,
     failure_error,
 )
@@ -144,7 +144,12 @@ class FailureConverter(DefaultFailureConverter):
         payload_converter: PayloadConverter,
         failure: ProtoFailure,
     ) -> None:
-        if isinstance(exception, QueryNotFoundError):
+        if type(exception) is QueryNotFoundError:
+            # Only the message comes back, and nothing of it is the user's: it is never encoded.
+            failure.MergeFrom(ProtoFailure(message=_in_header(exception.message)))
+            failure.application_failure_info.SetInParent()
+            return
+        if isinstance(exception, QueryFailedError):
             exception = TemporalApplicationError(_in_header(exception.message))
         if isinstance(exception, BelugaError) and not isinstance(exception, FailureError):
             exception = _problem_failure(exception)
@@ -156,8 +161,23 @@ class FailureConverter(DefaultFailureConverter):
             super().to_failure(exception, payload_converter, failure)
             failure.ClearField("stack_trace")
             failure.MergeFrom(ProtoFailure(source="belugawf", stack_trace=traceback or ""))
+            if failure.HasField("encoded_attributes"):
+                self._tell_in_code(exception.recorded, failure)
         else:
             super().to_failure(exception, payload_converter, failure)
+
+    def _tell_in_code(self, recorded: Failure, failure: ProtoFailure) -> None:
+        told = {"message": recorded.message, "stack_trace": recorded.traceback or ""}
+        failure.ClearField("encoded_attributes")
+        failure.MergeFrom(ProtoFailure(encoded_attributes=to_payload(codec.encode(told))))
+        failure.ClearField("stack_trace")
+
+
+class EncodedFailureConverter(FailureConverter):
+    """The same, with messages and stack traces where a codec reaches them."""
+
+    def __init__(self) -> None:
+        super().__init__(encode_common_attributes=True)
 
 
 def _in_header(text: str) -> str:
@@ -173,9 +193,6 @@ def _problem_failure(error: BelugaError) -> RecordedFailure:
     failure = replace(describe_failure(error), type=error.code)
     beside = {"hint": error.hint, "exit_code": error.exit_code}
     return RecordedFailure(failure, non_retryable=False, beside=beside)
-
-
-DATA_CONVERTER = replace(DataConverter.default, failure_converter_class=FailureConverter)
 
 
 def recorded_in(proto: ProtoFailure) -> tuple[Failure, dict[str, Any]] | None:

@@ -6,7 +6,6 @@ import difflib
 import os
 import socket
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import field, replace
@@ -14,14 +13,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from temporalio.api.common.v1 import (
-    Header,
-    Memo,
-    Payloads,
-    WorkflowExecution,
-    WorkflowType,
-)
-from temporalio.api.enums.v1 import TaskQueueType, WorkflowIdConflictPolicy, WorkflowIdReusePolicy
+from temporalio.api.common.v1 import Header, WorkflowExecution
+from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
@@ -31,16 +24,17 @@ from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionRequest,
     DescribeWorkflowExecutionResponse,
     SignalWorkflowExecutionRequest,
-    StartWorkflowExecutionRequest,
 )
 from temporalio.client import (
     Client,
+    SignalWorkflowInput,
     WorkflowExecutionStatus,
     WorkflowHandle,
     WorkflowHistoryEventFilterType,
     WorkflowQueryFailedError,
 )
-from temporalio.common import RawValue
+from temporalio.common import RawValue, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from belugawf.config import TemporalSettings
@@ -56,9 +50,11 @@ from belugawf.model.errors import (
 from belugawf.model.shell import command_line
 from belugawf.model.values import frozen
 from belugawf.temporal.connection import CALL_TIMEOUT, connect, query_error, server_error
+from belugawf.temporal.encoding import Answer, decoded
 from belugawf.temporal.headers import header
 from belugawf.temporal.histories import instant
-from belugawf.temporal.payloads import LABELS_MEMO, raw, to_payload, to_text
+from belugawf.temporal.passing import Passing, beside_of_start, delivery, set_to
+from belugawf.temporal.payloads import LABELS_MEMO, raw, to_text
 
 _SHORTEST_PREFIX = 4
 _KNOWN = 10_000
@@ -109,18 +105,19 @@ class RunName:
 class Server:
     """Calls to the server. All raise `UnavailableError` if it does not answer."""
 
-    def __init__(self, client: Client, settings: TemporalSettings) -> None:
+    def __init__(self, client: Client, settings: TemporalSettings, passing: Passing) -> None:
         self.client = client
         self.settings = settings
+        self.passing = passing
         self._service = client.workflow_service
         self._ahead_ns: int | None = None
         # Runs that were met before: a new one is not visible to queries at once.
         self._known: dict[str, RunName] = {}
 
     @classmethod
-    async def connected(cls, settings: TemporalSettings) -> Server:
+    async def connected(cls, settings: TemporalSettings, passing: Passing) -> Server:
         """Raises `UnavailableError` within seconds if nobody answers."""
-        return cls(await connect(settings), settings)
+        return cls(await connect(settings, passing), settings, passing)
 
     @property
     def _namespace(self) -> str:
@@ -135,6 +132,9 @@ class Server:
             if error.status in known:
                 raise
             raise server_error(error, self.settings) from error
+
+    async def _decoded(self, message: Answer) -> Answer:
+        return await decoded(message, self.client.data_converter)
 
     def handle(self, run: RunName) -> WorkflowHandle[Any, Any]:
         """The SDK's own."""
@@ -237,7 +237,7 @@ class Server:
             async for run in self.client.list_workflows(
                 query, limit=limit, rpc_timeout=CALL_TIMEOUT
             ):
-                yield run.raw_info
+                yield await self._decoded(run.raw_info)
 
     async def counts(self) -> dict[str, int]:
         """How many runs of our task queue have each status, in our words."""
@@ -253,8 +253,10 @@ class Server:
     async def _describe(self, execution: WorkflowExecution) -> DescribeWorkflowExecutionResponse:
         request = DescribeWorkflowExecutionRequest(namespace=self._namespace, execution=execution)
         with self._errors(*_NOT_THERE):
-            return await self._service.describe_workflow_execution(
-                request, retry=True, timeout=CALL_TIMEOUT
+            return await self._decoded(
+                await self._service.describe_workflow_execution(
+                    request, retry=True, timeout=CALL_TIMEOUT
+                )
             )
 
     async def describe(self, run: RunName) -> DescribeWorkflowExecutionResponse:
@@ -279,7 +281,8 @@ class Server:
         )
         with self._errors():
             await pages.fetch_next_page()
-        return pages.current_page or (), pages.next_page_token or b""
+        events = [await self._decoded(event) for event in pages.current_page or ()]
+        return events, pages.next_page_token or b""
 
     async def closed(self, run: RunName) -> None:
         """Until it has ended."""
@@ -297,7 +300,7 @@ class Server:
         """The run's events as they are now."""
         events = self.handle(run).fetch_history_events(rpc_timeout=CALL_TIMEOUT)
         with self._errors():
-            return [event async for event in events]
+            return [await self._decoded(event) async for event in events]
 
     # -- messages --------------------------------------------------------------------------------
 
@@ -306,36 +309,27 @@ class Server:
 
         Sending the same request again, as the SDK does after a lost answer, starts nothing more.
         """
-        reuse, conflict = WorkflowIdReusePolicy, WorkflowIdConflictPolicy
-        memo = {LABELS_MEMO: to_payload(codec.encode(new.labels))} if new.labels else {}
-        beside = {"python": new.python, "belugawf": new.belugawf}
-        request = StartWorkflowExecutionRequest(
-            namespace=self._namespace,
-            workflow_id=new.workflow_id,
-            workflow_type=WorkflowType(name=new.workflow),
-            task_queue=TaskQueue(name=self.settings.task_queue),
-            input=None if new.input is None else Payloads(payloads=[to_payload(new.input)]),
-            identity=self.client.identity,
-            request_id=str(uuid.uuid4()),
-            workflow_id_reuse_policy=reuse.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
-            if replace
-            else reuse.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
-            workflow_id_conflict_policy=conflict.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING
-            if replace
-            else conflict.WORKFLOW_ID_CONFLICT_POLICY_FAIL,
-            memo=Memo(fields=memo),
-            header=Header(fields=header(beside)),
-        )
-        if new.timeout_ns is not None:
-            request.workflow_execution_timeout.FromNanoseconds(new.timeout_ns)
+        memo = {LABELS_MEMO: raw(codec.encode(new.labels))} if new.labels else None
+        beside = header({"python": new.python, "belugawf": new.belugawf})
+        lasts = None if new.timeout_ns is None else timedelta(microseconds=new.timeout_ns / 1_000)
+        reuse, conflict = WorkflowIDReusePolicy, WorkflowIDConflictPolicy
         try:
-            with self._errors(RPCStatusCode.ALREADY_EXISTS):
-                answer = await self._service.start_workflow_execution(
-                    request, retry=True, timeout=CALL_TIMEOUT
+            with self._errors(), set_to(beside_of_start, beside):
+                handle = await self.client.start_workflow(
+                    new.workflow,
+                    args=[] if new.input is None else [raw(new.input)],
+                    id=new.workflow_id,
+                    task_queue=self.settings.task_queue,
+                    id_reuse_policy=reuse.ALLOW_DUPLICATE if replace else reuse.REJECT_DUPLICATE,
+                    id_conflict_policy=conflict.TERMINATE_EXISTING if replace else conflict.FAIL,
+                    execution_timeout=lasts,
+                    memo=memo,
+                    rpc_timeout=CALL_TIMEOUT,
                 )
-        except RPCError:
+        except WorkflowAlreadyStartedError:
             return None
-        return self._remember(RunName(new.workflow_id, answer.run_id))
+        assert handle.result_run_id is not None
+        return self._remember(RunName(new.workflow_id, handle.result_run_id))
 
     def _remember(self, run: RunName) -> RunName:
         if len(self._known) > _KNOWN:
@@ -352,17 +346,21 @@ class Server:
         request_id: str | None,
     ) -> None:
         """Deliver a signal. Raises `RunEndedError`."""
-        request = SignalWorkflowExecutionRequest(
-            namespace=self._namespace,
-            workflow_execution=run.execution,
-            signal_name=name,
-            input=Payloads(payloads=[to_payload(payload)]),
-            identity=self.client.identity,
-            request_id=request_id or "",
-            header=Header(fields=header(beside)),
-        )
-        with self._ended(run):
+
+        async def deliver(input: SignalWorkflowInput) -> None:
+            request = SignalWorkflowExecutionRequest(
+                namespace=self._namespace,
+                workflow_execution=run.execution,
+                signal_name=input.signal,
+                input=await self.client.data_converter.encode_wrapper(input.args),
+                identity=self.client.identity,
+                request_id=request_id or "",
+                header=Header(fields={**input.headers, **header(beside)}),
+            )
             await self._service.signal_workflow_execution(request, retry=True, timeout=CALL_TIMEOUT)
+
+        with self._ended(run), set_to(delivery, deliver):
+            await self.handle(run).signal(name, raw(payload))
 
     async def cancel(self, run: RunName, reason: str | None) -> None:
         """Ask it to stop; asking again is no error. Raises `RunEndedError`."""

@@ -94,7 +94,7 @@ class TemporalWorker:
             activities=[self._activities.execute],
             workflow_runner=self._runner,
             workflow_task_executor=self._turns,
-            interceptors=[Headers()],
+            interceptors=[*server.passing.of_worker(), Headers()],
             max_cached_workflows=options.cache_runs,
             max_concurrent_workflow_tasks=max(min(_TURNS_AT_ONCE, options.cache_runs), 2),
             max_concurrent_activities=options.concurrency,
