@@ -13,7 +13,8 @@ from belugawf.authoring import activity
 from belugawf.cli.exits import outcome_message
 from belugawf.cli.session import Session, unredacted
 from belugawf.executor import UNSET
-from belugawf.executor.checks import checked_id, checked_labels
+from belugawf.executor.arguments import check_labels
+from belugawf.executor.checks import checked_id
 from belugawf.executor.info import OPEN
 from belugawf.model.errors import (
     AmbiguousRunError,
@@ -80,7 +81,7 @@ class Start:
         definition = _definition(session, executor, name)
         if self.id is not None:
             checked_id(self.id)
-        checked_labels(self.labels)
+        check_labels("labels", self.labels)
         with self._explained(session, name):
             value = self._input_for(definition)
             definition.encode_input(value, limit=session.settings.payload_limit)

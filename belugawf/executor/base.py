@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from belugawf import __version__
 from belugawf.authoring.loader import Catalog, check_may_open
-from belugawf.executor.checks import checked_id, checked_labels, condition, outcome_error
+from belugawf.executor.arguments import checks_arguments
+from belugawf.executor.checks import checked_id, condition, outcome_error
 from belugawf.executor.handle import WorkflowHandle
 from belugawf.executor.home import Home, not_open
 from belugawf.executor.info import Delivery, Driver, NewRun, Owner, RunId, RunInfo
@@ -24,7 +25,7 @@ from belugawf.executor.options import EngineOptions
 from belugawf.executor.protocol import DurableExecutor, IfExists
 from belugawf.model import codec
 from belugawf.model.durations import SECOND_NS, Duration, duration_ns, parse_duration
-from belugawf.model.errors import UsageError, WaitExpiredError
+from belugawf.model.errors import WaitExpiredError
 from belugawf.model.history import PYTHON_VERSION
 from belugawf.model.messages import UNSET, Hooks, Signal
 from belugawf.model.shell import command_line
@@ -66,6 +67,7 @@ SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
 DrivingT = TypeVar("DrivingT", bound=Driving)
 
 
+@checks_arguments
 class ExecutorBase(DurableExecutor, ABC, Generic[RunT, SnapshotT, DrivingT]):
     """The half of `DurableExecutor` that knows no provider.
 
@@ -211,8 +213,6 @@ class ExecutorBase(DurableExecutor, ABC, Generic[RunT, SnapshotT, DrivingT]):
     ) -> WorkflowHandle:
         definition = self.catalog.definition(workflow)
         limit = definition.timeout if timeout is None else parse_duration(timeout)
-        if if_exists not in ("fail", "skip", "replace"):
-            raise UsageError(f"if_exists is {if_exists!r}", hint="use fail, skip or replace")
         run_id = str(uuid.uuid4())
         new = NewRun(
             run_id=run_id,
@@ -220,7 +220,7 @@ class ExecutorBase(DurableExecutor, ABC, Generic[RunT, SnapshotT, DrivingT]):
             workflow=definition.name,
             input=definition.encode_input(input, limit=self._options.payload_limit),
             timeout_ns=None if limit is None else duration_ns(limit),
-            labels=checked_labels(labels or {}),
+            labels=dict(labels or {}),
             python=PYTHON_VERSION,
             belugawf=__version__,
         )
@@ -231,8 +231,6 @@ class ExecutorBase(DurableExecutor, ABC, Generic[RunT, SnapshotT, DrivingT]):
         self, run: str | None, signal: Signal | str, payload: Any = None, *, drive: bool = True
     ) -> Delivery:
         message = Signal(signal, payload) if isinstance(signal, str) else signal
-        if not message.name:
-            raise UsageError("a signal needs a name", hint="name what the run waits for")
         found = await (self._awaiting(message.name) if run is None else self._find(run))
         text = codec.encode(message.payload, what="payload", limit=self._options.payload_limit)
         sent = await self._send(found, message, text)

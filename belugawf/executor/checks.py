@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from belugawf.executor.info import OPEN, STATUSES, RunInfo
-from belugawf.model import codec
+from belugawf.model import checking, codec
 from belugawf.model.errors import (
     AmbiguousRunError,
     BelugaError,
@@ -75,11 +75,13 @@ def condition(until: str) -> Callable[[RunInfo], bool]:
     name = until.removeprefix("signal:")
     if name and name != until:
         return lambda info: any(w.kind == "signal" and w.name == name for w in info.waiting_for)
-    raise UsageError(f"cannot wait for {until!r}", hint="wait for done, waiting, or signal:NAME")
+    raise UsageError(
+        f"cannot wait for {until!r} (until)", hint="wait for done, waiting, or signal:NAME"
+    )
 
 
 def checked_id(text: str) -> str:
-    if not isinstance(text, str) or not text.strip():
+    if not text.strip():
         raise UsageError("a workflow id cannot be empty", hint="leave it out, and get one")
     if text.startswith("@"):
         raise UsageError(f"a workflow id cannot begin with '@': {text!r}", hint="leave the '@' out")
@@ -87,18 +89,8 @@ def checked_id(text: str) -> str:
         raise UsageError(
             f"a workflow id is at most {_LONGEST_ID} bytes long", hint="choose a shorter one"
         )
-    codec.encode(text, what="id")
+    checking.text("a workflow id", text)
     return str(text)  # not a RunId, even if it was given one
-
-
-def checked_labels(labels: Mapping[str, str]) -> dict[str, str]:
-    for name, value in labels.items():
-        if not isinstance(name, str) or not isinstance(value, str) or not name:
-            raise UsageError(
-                f"a label is a pair of texts, not {type(name).__name__}: {type(value).__name__}",
-                hint="write the value as a text",
-            )
-    return dict(labels)
 
 
 def outcome_error(info: RunInfo) -> BelugaError:

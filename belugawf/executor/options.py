@@ -7,9 +7,11 @@ from dataclasses import field, replace
 from typing import Any
 
 from belugawf.host import test_hooks
-from belugawf.model.errors import UsageError
+from belugawf.model import checking
 from belugawf.model.policy import ActivityDefaults
 from belugawf.model.values import frozen
+
+_LEAST = {"payload_limit": 1, "max_crashes": 0, "concurrency": 1, "threads": 1, "cache_runs": 0}
 
 
 @frozen(kw_only=True)
@@ -27,6 +29,11 @@ class EngineOptions:
     threads: int = 64
     cache_runs: int = test_hooks.CACHE_RUNS
 
+    def __post_init__(self) -> None:
+        checking.instance("defaults", self.defaults, ActivityDefaults, "give ActivityDefaults")
+        for name, least in _LEAST.items():
+            checking.whole(name, getattr(self, name), least=least)
+
     @classmethod
     def of(cls, settings: Any, given: Mapping[str, Any]) -> EngineOptions:
         """Those of a `config.Settings`, if there is one, but for what was given by name."""
@@ -42,7 +49,5 @@ class EngineOptions:
         return cls(**{**read, **given})
 
     def with_concurrency(self, concurrency: int) -> EngineOptions:
-        """These, with so many attempts at once. Raises `UsageError` for less than one."""
-        if concurrency < 1:
-            raise UsageError(f"concurrency is {concurrency}", hint="1 or more")
+        """These, with so many attempts at once."""
         return replace(self, concurrency=concurrency)

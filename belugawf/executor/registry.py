@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any, TypeAlias
 
+from belugawf.executor.arguments import checked
 from belugawf.executor.protocol import DurableExecutor
 from belugawf.model.errors import ConfigurationError, UnavailableError
 from belugawf.model.messages import Hooks
@@ -21,6 +23,7 @@ _BUILT_IN = {
 _ENTRY_POINTS = "belugawf.providers"
 
 
+@checked
 def register_provider(name: str, factory: Factory) -> None:
     """Make `new_executor(name, ...)` call `factory(...)` with the same keyword arguments."""
     _FACTORIES[name] = factory
@@ -34,6 +37,7 @@ def list_providers() -> list[str]:
     return sorted({*_BUILT_IN, *_FACTORIES, *found})
 
 
+@partial(checked, others=False)
 def new_executor(
     provider: str = "default",
     *,

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
+from belugawf.executor.arguments import checks_arguments
 from belugawf.executor.base import (
     DEFAULT_IDLE_WAIT,
     RESUME_IDLE_WAIT,
@@ -52,7 +53,6 @@ from belugawf.model.errors import (
     BusyError,
     RunNotFoundError,
     SignalNotAwaitedError,
-    UsageError,
 )
 from belugawf.model.messages import Hooks, Signal
 from belugawf.model.values import frozen
@@ -77,6 +77,7 @@ class _Snapshot:
     took_s: float
 
 
+@checks_arguments
 class LocalExecutor(ExecutorBase[RunRow, _Snapshot, Driving]):
     """`DurableExecutor` on one SQLite file; use as `async with`. See `ExecutorBase`."""
 
@@ -408,8 +409,6 @@ class LocalExecutor(ExecutorBase[RunRow, _Snapshot, Driving]):
         return self._resolve(text)
 
     def _resolve(self, text: str) -> RunRow:
-        if not isinstance(text, str) or not text:
-            raise UsageError(f"a run is named by a text, not {text!r}")
         rows = self._store.find(text)
         if len(rows) == 1:
             return rows[0]

@@ -6,10 +6,12 @@ import os
 from collections.abc import Callable, Sequence
 from contextvars import Context
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from belugawf.executor import Hooks
+from belugawf.executor.arguments import checked
 from belugawf.executor.options import EngineOptions
 from belugawf.local.executor import LocalExecutor
 from belugawf.model.errors import ConfigurationError
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 _DEFAULT_DB = Path(".belugawf") / "state.db"
 
 
+@partial(checked, name="new_executor")
 def make_executor(
     *,
     db: str | Path | None = None,

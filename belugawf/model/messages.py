@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
+from belugawf.model import checking
 from belugawf.model.values import frozen
 
 
@@ -34,6 +36,15 @@ class Signal:
     sender: str | None = None
     key: str | None = None
 
+    def __post_init__(self) -> None:
+        checking.text("name of a signal", self.name)
+        if self.sent_at is not None:
+            checking.instance("sent_at", self.sent_at, datetime, "leave it to delivery")
+        if self.sender is not None:
+            checking.text("sender", self.sender, empty=True)
+        if self.key is not None:
+            checking.text("key", self.key, empty=True)
+
 
 @frozen(kw_only=True)
 class Hooks:
@@ -51,6 +62,12 @@ class Hooks:
     on_activity_complete: Hook | None = None
     on_signal: Hook | None = None
     on_retry: Hook | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            hook = getattr(self, field.name)
+            if hook is not None:
+                checking.function(field.name, hook)
 
 
 Hook: TypeAlias = Callable[[Mapping[str, Any]], Awaitable[None] | None]

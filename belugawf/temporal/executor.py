@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 
 from belugawf.config import TemporalSettings
+from belugawf.executor.arguments import checks_arguments
 from belugawf.executor.base import RESUME_IDLE_WAIT, ExecutorBase, nanoseconds
 from belugawf.executor.checks import TypedWait, check_payload, several_await
 from belugawf.executor.handle import WorkflowHandle
@@ -78,6 +79,7 @@ class _Wait:
     expected: str | None
 
 
+@checks_arguments
 class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
     """`DurableExecutor` on a Temporal server; use as `async with`. See `ExecutorBase`.
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextvars import Context
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from belugawf.config import temporal_settings
 from belugawf.executor import Hooks
+from belugawf.executor.arguments import checked
 from belugawf.executor.options import EngineOptions
 from belugawf.model.errors import ConfigurationError, UnavailableError
 
@@ -28,6 +30,7 @@ _SDK = "1.35"
 _LARGEST_PAYLOAD = 2 * 1024 * 1024 - 64 * 1024
 
 
+@partial(checked, name="new_executor")
 def make_executor(
     *,
     workflows: str | Path | Sequence[Callable[..., Any]] | None = None,

@@ -45,7 +45,6 @@ from belugawf.model.errors import (
     AmbiguousRunError,
     RunEndedError,
     RunNotFoundError,
-    UsageError,
 )
 from belugawf.model.shell import command_line
 from belugawf.model.values import frozen
@@ -144,8 +143,6 @@ class Server:
 
     async def resolve(self, text: str) -> RunName:
         """The run that a text means: see `DurableExecutor`."""
-        if not isinstance(text, str) or not text:
-            raise UsageError(f"a run is named by a text, not {text!r}")
         if text == "@latest":
             for info in await self.newest(limit=1):
                 return self._remember(RunName.of(info))
