@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextvars import Context
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -52,11 +53,11 @@ def check_configuration(session: Session) -> tuple[Settings | None, Finding]:
 
 
 def load_catalog(settings: Settings) -> Catalog | Finding:
-    from belugawf.authoring.loader import Catalog
+    from belugawf.host.modules import import_folder
 
     # Not through an executor: a provider that is missing says nothing about modules.
     try:
-        return Catalog.from_folder(settings.workflows)
+        return import_folder(settings.workflows, Context())
     except BelugaError as error:
         return Finding("modules", FAIL, error.message, error.hint, error.exit_code)
 

@@ -1,4 +1,5 @@
-"""What a worker tells people while it works: runs that cannot move on, and questions to a person.
+"""What a worker tells people while it works: runs that cannot move on, questions to a person, and
+modules that were edited after it had read them.
 
 Each once. It is read from outside, as the views of other commands are.
 """
@@ -6,8 +7,11 @@ Each once. It is read from outside, as the views of other commands are.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from belugawf.cli import sentences
@@ -39,8 +43,9 @@ async def telling(session: Session, executor: DurableExecutor) -> AsyncIterator[
         return
     every = _EVERY_S.get(session.settings.provider, _SELDOM_S)
     news = _News(session, executor, every + _LATE_S)
+    files = _Files(session)
     stop = asyncio.Event()
-    task = hidden_task(asyncio.get_running_loop(), _tell_until(news, stop, every))
+    task = hidden_task(asyncio.get_running_loop(), _tell_until(news, files, stop, every))
     try:
         yield
     finally:
@@ -49,8 +54,9 @@ async def telling(session: Session, executor: DurableExecutor) -> AsyncIterator[
             await task
 
 
-async def _tell_until(news: _News, stop: asyncio.Event, every: float) -> None:
+async def _tell_until(news: _News, files: _Files, stop: asyncio.Event, every: float) -> None:
     while not stop.is_set():
+        files.tell()
         # If the disk or the server does not answer, the worker itself says so.
         with suppress(BelugaError):
             await news.tell()
@@ -90,6 +96,40 @@ class _News:
         if more:
             what = "1 question is" if more == 1 else f"{more:,} questions are"
             self._session.say(f"{what} open: {escape(self._session.command('waiting'))}")
+
+
+class _Files:
+    """The files of the modules that this process has imported from the folder, as it met them."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._folder = f"{session.settings.workflows.resolve()}/"
+        self._met: dict[str, tuple[int, int] | None] = {}
+        self.tell()
+
+    def tell(self) -> None:
+        """Tell which have changed, each once; a file that is gone may come back."""
+        for module in list(sys.modules.values()):
+            # Anything may stand there, and what it is asked for is the user's code.
+            file = module.__dict__.get("__file__") if type(module) is ModuleType else None
+            if isinstance(file, str) and file.startswith(self._folder):
+                self._met.setdefault(file, _stamp(file))
+        for file, met in list(self._met.items()):
+            now = _stamp(file)
+            if met is not None and now is not None and now != met:
+                self._met[file] = None  # it is told
+                STREAMS.say(
+                    f"warning: {escape(file)} has changed since this worker read it; to use it, "
+                    f"restart the worker: {escape(self._session.command('worker'))}"
+                )
+
+
+def _stamp(file: str) -> tuple[int, int] | None:
+    try:
+        found = Path(file).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def _key(wait: OpenWait) -> tuple[str, str, int]:

@@ -198,6 +198,7 @@ class Session:
         """
         import asyncio
 
+        from belugawf.host.border import Signalled
         from belugawf.host.loops import hidden_task, run_until_done
 
         try:
@@ -221,6 +222,8 @@ class Session:
                 if self.interrupted is None:
                     raise
                 raise Interrupted(self.interrupted) from None
+            except Signalled as error:
+                raise Interrupted(error.number) from None
         finally:
             for number in numbers:
                 loop.remove_signal_handler(number)

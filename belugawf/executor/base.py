@@ -127,11 +127,10 @@ class ExecutorBase(DurableExecutor, ABC, Generic[RunT, SnapshotT, DrivingT]):
     def catalog(self) -> Catalog:
         """The workflow modules; the first use imports them."""
         if isinstance(self._workflows, Path):
-            from belugawf.host.border import interrupts, is_interrupt
+            from belugawf.host.modules import import_folder
 
             # Runs and attempts begin in copies of the context in which their modules are imported.
-            with interrupts():
-                return self._context.run(Catalog.from_folder, self._workflows, is_interrupt)
+            return import_folder(self._workflows, self._context, own_process=self._own_process)
         return Catalog.from_functions(self._workflows or ())
 
     def interrupt(self) -> None:

@@ -22,10 +22,11 @@ from asyncio import unix_events
 from collections.abc import Callable, Iterator
 from contextvars import Context, ContextVar
 from functools import partial
-from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack
+from typing import Any, NoReturn, Protocol, TypeVar, TypeVarTuple, Unpack
 
 from belugawf.authoring.failures import in_one_line, is_a, own_attribute
 from belugawf.host.guard import Counting, TurnGuard
+from belugawf.host.reaper import ENDING_SIGNALS
 from belugawf.model.errors import BelugaError, TurnError
 from belugawf.model.shortage import shortage
 from belugawf.model.values import frozen
@@ -154,12 +155,12 @@ def log(level: int, message: str, *args: object, error: BaseException | None = N
 
 
 def is_interrupt(error: BaseException) -> bool:
-    """Whether an exception that was just caught is what a real SIGINT has raised."""
+    """Whether an exception that was just caught is what a real signal has raised."""
     if not is_a(error, KeyboardInterrupt) or not _in_main_thread():
         return False
-    return _REAL in own_attribute(error, "__dict__") or _raises_unknown(
-        signal.getsignal(signal.SIGINT)
-    )
+    if type(error) is Signalled or _REAL in own_attribute(error, "__dict__"):
+        return True
+    return _raises_unknown(signal.getsignal(signal.SIGINT))
 
 
 # -- SIGINT --------------------------------------------------------------------------------------
@@ -203,6 +204,46 @@ def interrupts() -> Iterator[None]:
             current: Any = signal.getsignal(signal.SIGINT)
             if current is handler and not handler.users:
                 signal.signal(signal.SIGINT, handler.found)
+
+
+class Signalled(KeyboardInterrupt):
+    """A signal has come that an event loop was to answer; `number` is which."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Meanwhile SIGINT, SIGTERM and SIGHUP raise `Signalled`, where an event loop answers them.
+
+    For user code on the main thread that may keep that loop from running, in a process of our own.
+    Code that goes on all the same is ended by the next signal, as by the system. The loop is told
+    too, once it runs.
+    """
+    found = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
+    found = {number: handler for number, handler in found.items() if _is_a_loops(handler)}
+    for number in found:
+        signal.signal(number, _raise_once)
+    try:
+        yield
+    finally:
+        for number, handler in found.items():
+            if signal.getsignal(number) in (_raise_once, signal.SIG_DFL):
+                signal.signal(number, handler)
+                signal.siginterrupt(number, False)  # as asyncio does it
+
+
+def _is_a_loops(handler: Any) -> bool:
+    if isinstance(handler, _Handler):
+        handler = handler.found
+    return handler is unix_events._sighandler_noop  # type: ignore[attr-defined]
+
+
+def _raise_once(number: int, frame: object) -> NoReturn:
+    signal.signal(number, signal.SIG_DFL)
+    raise Signalled(number)
 
 
 def _install() -> _Handler | None:

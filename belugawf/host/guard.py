@@ -176,7 +176,7 @@ class TurnGuard:
         if spent <= LIMIT_S and turn.ticks * _TICK_S <= LIMIT_IN_TICKS_S:
             return False
         if turn.stack is None:
-            turn.stack = _stack_of(turn.thread)
+            turn.stack = stack_of(turn.thread)
         turn.over += 1
         _throw(turn.thread, CodeInterrupted)
         return turn.over == _NO_RETURN_AFTER
@@ -214,8 +214,11 @@ def _throw(thread: int, error: type[BaseException] | None) -> None:
     )
 
 
-def _stack_of(thread: int) -> str:
-    """The user's frames of a thread, innermost first: "file:line in function"."""
+def stack_of(thread: int) -> str:
+    """The user's frames of a thread, innermost first: "file:line in function".
+
+    Of many the first four, and the last: there our code has called the user's.
+    """
     frames: list[str] = []
     frame = sys._current_frames().get(thread)
     while frame is not None:
@@ -223,8 +226,8 @@ def _stack_of(thread: int) -> str:
         if module.startswith("belugawf."):
             if frames:
                 break
-        elif not module.startswith("asyncio"):
+        elif not module.startswith(("asyncio", "importlib")):
             name = Path(frame.f_code.co_filename)
             frames.append(f"{name}:{frame.f_lineno} in {frame.f_code.co_name}")
         frame = frame.f_back
-    return ", called from ".join(frames[:5]) or "an unknown place"
+    return ", called from ".join(frames[:4] + frames[4:][-1:]) or "an unknown place"

@@ -31,6 +31,7 @@ from belugawf.executor import Hooks, IfExists
 from belugawf.executor.info import NewRun
 from belugawf.executor.options import EngineOptions
 from belugawf.host.attempts import AttemptRunner
+from belugawf.host.border import Signalled
 from belugawf.host.clock import Clock
 from belugawf.local.drive.attempts import AttemptQueue
 from belugawf.local.drive.cache import ReplayCache
@@ -303,6 +304,8 @@ class Engine:
                 self._notifier.notify()
             self.attempts.expire(now)
             await self._take_turns(now)
+        except Signalled:
+            raise  # to poll soon would import the modules again before we are stopped
         except BaseException:
             self.poller.poll_soon()
             raise

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
-from belugawf.host.border import log
+from belugawf.host.border import Signalled, log
 from belugawf.host.clock import Clock
 from belugawf.model.durations import SECOND_NS
 from belugawf.model.errors import (
@@ -108,6 +108,9 @@ class Ticker:
             log(logging.WARNING, "%s; trying again in %g s", error, self._pause_s)
             self._pacer.rest(self._clock.now() + int(self._pause_s * SECOND_NS))
             self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
+        elif isinstance(error, Signalled):
+            # It has ended the import of modules. Whoever the loop tells of it next stops us.
+            self._pacer.rest(self._clock.now() + SECOND_NS)
         elif isinstance(error, KeyboardInterrupt):
             self._give_up(BelugaError("Ctrl-C ended the engine; the runs are saved"))
             raise error  # the program's own way to end
