@@ -247,13 +247,7 @@ class NondeterminismError(TurnError):
     code = "nondeterminism"
 
     def __init__(
-        self,
-        *,
-        position: int,
-        recorded: str,
-        requested: str,
-        location: str | None,
-        cause: str,
+        self, *, position: int, recorded: str, requested: str, location: str | None, cause: str
     ) -> None:
         where = f" at {location}" if location else ""
         super().__init__(

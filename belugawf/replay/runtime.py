@@ -37,23 +37,52 @@ class _Result(CountedFuture):
     seq: int
 
 
-class _KnownOptions:
-    """The options of a run's activities: made once for one that is asked for again and again."""
+class _Asked:
+    """The options and ids of the activities that a run has asked for.
+
+    The options are made once for one that is asked for again and again. An id that was given is
+    never the number of an activity without one.
+    """
 
     def __init__(self, defaults: ActivityDefaults) -> None:
         self._defaults = defaults
         # By identity, with the mark, so that no other one can have its number.
         self._known: dict[int, tuple[ActivityMark, ActivityOptions]] = {}
+        self._given: set[str] = set()
+        # A bit for each activity that has its number as its id.
+        self._numbered = bytearray()
 
-    def of(self, mark: ActivityMark) -> ActivityOptions:
+    def add(self, seq: int, mark: ActivityMark, given: str | None) -> tuple[str, ActivityOptions]:
+        """The id and the options of the next one."""
+        chosen = str(seq)
+        if self._given or given is not None:
+            chosen = self._unused(seq, chosen if given is None else given)
+        if given is None:
+            while len(self._numbered) <= seq >> 3:
+                self._numbered.append(0)
+            self._numbered[seq >> 3] |= 1 << (seq & 7)
         known = self._known.get(id(mark))
-        if known is not None:
-            return known[1]
-        if len(self._known) >= _MOST_OPTIONS:
-            self._known.clear()
-        options = mark.options(self._defaults)
-        self._known[id(mark)] = (mark, options)
-        return options
+        if known is None:
+            if len(self._known) >= _MOST_OPTIONS:
+                self._known.clear()
+            known = self._known[id(mark)] = (mark, mark.options(self._defaults))
+        return chosen, known[1]
+
+    def _unused(self, seq: int, base: str) -> str:
+        chosen, more = base, 1
+        while chosen in self._given or (more == 1 and self._is_numbered(base, seq)):
+            more += 1
+            chosen = f"{base}#{more}"
+        self._given.add(chosen)
+        return chosen
+
+    def _is_numbered(self, text: str, before: int) -> bool:
+        """Whether an activity without an id, before that one, has that number."""
+        if not (text.isdecimal() and text[0] != "0" and len(text) < 20 and int(text) < before):
+            return False
+        number = int(text)
+        held = self._numbered[number >> 3] if number >> 3 < len(self._numbered) else 0
+        return bool(held >> (number & 7) & 1)
 
 
 class Output:
@@ -103,10 +132,7 @@ class ReplayRuntime:
         self.conditions: OrderedDict[asyncio.Future[None], Condition] = OrderedDict()
         self.output = Output()
         self.loop = DeterministicLoop(self, context)  # type: ignore[abstract]
-        self._options = _KnownOptions(defaults)
-        self._given: set[str] = set()
-        # A bit for each activity that has its number as its id.
-        self._numbered = bytearray()
+        self._asked = _Asked(defaults)
         self._now = 0
         self._cancel_requested = False
         self._read_only = False
@@ -190,13 +216,7 @@ class ReplayRuntime:
         location: str,
     ) -> asyncio.Future[str]:
         seq = self._next_seq()
-        chosen = str(seq)
-        if self._given or activity_id:
-            chosen = self._id_of(seq, chosen if activity_id is None else activity_id)
-        if activity_id is None:
-            while len(self._numbered) <= seq >> 3:
-                self._numbered.append(0)
-            self._numbered[seq >> 3] |= 1 << (seq & 7)
+        chosen, options = self._asked.add(seq, mark, activity_id)
         self.commands.append(
             c.ScheduleActivity(
                 seq=seq,
@@ -204,7 +224,7 @@ class ReplayRuntime:
                 arguments=arguments,
                 types=types,
                 activity_id=chosen,
-                options=self._options.of(mark),
+                options=options,
                 function=function,
                 location=location,
             )
@@ -215,23 +235,6 @@ class ReplayRuntime:
         result.seq = seq
         self.results[seq] = result
         return result
-
-    def _id_of(self, seq: int, base: str) -> str:
-        """What was given, or the activity's number, as an id that no other one has."""
-        chosen, more = base, 1
-        while chosen in self._given or (more == 1 and self._is_numbered(base, seq)):
-            more += 1
-            chosen = f"{base}#{more}"
-        self._given.add(chosen)
-        return chosen
-
-    def _is_numbered(self, text: str, before: int) -> bool:
-        """Whether an activity without an id, before that one, has that number."""
-        if not (text.isdecimal() and text[0] != "0" and len(text) < 20 and int(text) < before):
-            return False
-        number = int(text)
-        held = self._numbered[number >> 3] if number >> 3 < len(self._numbered) else 0
-        return bool(held >> (number & 7) & 1)
 
     def cancel_activity(self, result: asyncio.Future[str]) -> None:
         assert isinstance(result, _Result)
