@@ -125,7 +125,7 @@ async def asking(ctx: WorkflowContext) -> object:
 USED: list[Any] = []
 
 
-def test_a_second_event_loop(tmp_path: Path) -> None:
+def test_a_second_event_loop(tmp_path: Path) -> None:  # FINDINGS L16
     """It can neither use nor leave an executor of the first; the first still can, and reopen it."""
     executor = new_executor("default", db=tmp_path / "s.db", workflows=[asking])
 
@@ -227,7 +227,7 @@ print("both")
 """
 
 
-def test_forked_children(tmp_path: Path) -> None:
+def test_forked_children(tmp_path: Path) -> None:  # FINDINGS L16
     """They are told so, may leave, and take nothing from their parent."""
     done = subprocess.run(
         [sys.executable, "-c", FORKS],
