@@ -265,7 +265,8 @@ class Forked:
     def send_signal(self, number: int) -> None:
         """Send it a signal, if it still lives."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has ended since
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """SIGKILL."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from belugawf.executor import TypedRun
+from belugawf.model import checking
 from belugawf.model.errors import AmbiguousRunError, BelugaError, RunNotFoundError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ async def explained(
     beside: str | None = None,
 ) -> T:
     """What `ask` answers for the run that a person named; see `find_run`."""
+    checking.text("RUN", text)
     try:
         return await ask(TypedRun(text))
     except RunNotFoundError as error:

@@ -66,7 +66,9 @@ def text(what: str, value: Any, *, empty: bool = False) -> str:
     try:
         str.encode(value)
     except UnicodeEncodeError:
-        raise UsageError(f"{what} has half of a surrogate pair", hint="give a text") from None
+        raise UsageError(
+            f"{what} is no text that can be written", hint="write it in UTF-8"
+        ) from None
     return value
 
 

@@ -138,7 +138,7 @@ FUNCTIONS: dict[Callable[..., Any], dict[str, set[str]]] = {
         "sender": ANY_TEXT_OR_NONE,
         "key": ANY_TEXT_OR_NONE,
     },
-    Hooks: {name: {"none", *CALLABLE} for name in (x.name for x in fields(Hooks))},
+    Hooks: {name: {"none", *CALLABLE, "class"} for name in (x.name for x in fields(Hooks))},
     belugawf.register_provider: {"name": TEXT, "factory": {*CALLABLE, "class"}},
     belugawf.list_providers: {},
     new_executor: {

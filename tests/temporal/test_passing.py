@@ -295,4 +295,4 @@ async def test_a_client_says_where_it_is_itself(
     # FINDINGS P11
     client = await Client.connect(temporal_server.address, namespace=temporal_namespace)
     with pytest.raises(UsageError, match=f"client and {name} cannot both be given"):
-        new_executor("temporal", client=client, **{name: "x"})
+        new_executor("temporal", client=client, **{name: True if name == "tls" else "x"})

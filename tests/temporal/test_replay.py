@@ -20,7 +20,7 @@ from belugawf.model.messages import UNSET
 from belugawf.temporal.environment import Environment
 from belugawf.temporal.headers import Headers
 from belugawf.temporal.instance import Runner
-from belugawf.temporal.payloads import DATA_CONVERTER
+from belugawf.temporal.passing import Passing
 from belugawf.temporal.runtime import DurableRun
 from tests.devserver import DevServer, new_namespace
 
@@ -103,7 +103,7 @@ async def replayed(
         workflows=[DurableRun],
         workflow_runner=Runner(environment),
         interceptors=[Headers()],
-        data_converter=DATA_CONVERTER,
+        data_converter=Passing().converter(),
     )
     result = await replayer.replay_workflow(history, raise_on_replay_failure=False)
     return result.replay_failure
