@@ -124,6 +124,109 @@ async def asking(ctx: WorkflowContext) -> object:
 
 USED: list[Any] = []
 
+OTHER_LOOP = """
+import asyncio
+import uvloop
+
+from belugawf import WorkflowContext, activity, new_executor, workflow
+
+
+@activity
+def in_thread(number: int) -> int:
+    return number
+
+
+@activity
+async def on_loop(number: int) -> int:
+    await asyncio.sleep(0.01)
+    return number
+
+
+@activity(isolation="process")
+def in_process(number: int) -> int:
+    return number
+
+
+@workflow
+async def all_sorts(ctx: WorkflowContext) -> list[int]:
+    ended = await asyncio.gather(
+        *(ctx.execute_activity(f, n) for n, f in enumerate((in_thread, on_loop, in_process)))
+    )
+    await ctx.sleep(0.01)
+    return [*ended, (await ctx.wait_for_signal("go", timeout=60)).payload]
+
+
+async def main() -> None:
+    assert type(asyncio.get_running_loop()).__module__ == "uvloop"
+    async with new_executor("default", db="state.db", workflows=[all_sorts]) as executor:
+        worker = asyncio.create_task(executor.work())
+        for detach in (False, True):
+            handle = await executor.execute(all_sorts, detach=detach)
+            await executor.wait(handle.id, until="signal:go")
+            await handle.signal("go", 7)
+            print(await handle.result())
+        worker.cancel()
+        await asyncio.gather(worker, return_exceptions=True)
+
+
+if __name__ == "__main__":
+    uvloop.run(main())
+"""
+# A loop that runs already, as in a notebook, and functions that stand in no file.
+TYPED = """
+from belugawf import activity, new_executor, workflow
+
+@activity
+def double(number: int): return 2 * number
+
+@activity(isolation="process")
+def apart(number: int): return number
+
+@workflow
+async def adds(ctx):
+    doubled = await ctx.execute_activity(double, 2)
+    return [doubled, (await ctx.wait_for_signal("go")).payload]
+
+@workflow
+async def isolates(ctx): return await ctx.execute_activity(apart, 2)
+
+executor = new_executor("default", db="state.db", workflows=[adds, isolates])
+_ = await executor.__aenter__()
+handle = await executor.execute(adds)
+_ = await handle.signal("go", 3)
+print(await handle.result())
+handle = await executor.execute(isolates)
+print((await executor.wait(handle.id)).error.message)
+await executor.__aexit__(None, None, None)
+"""
+
+
+def output_of(*arguments: str, typed: str, folder: Path) -> str:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=environment(),
+        input=typed,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=True,
+    ).stdout
+
+
+def test_another_kind_of_event_loop(tmp_path: Path) -> None:
+    """uvloop drives runs, activities of all sorts, and a worker."""
+    (tmp_path / "script.py").write_text(OTHER_LOOP)
+    told = output_of("script.py", typed="", folder=tmp_path)
+    assert told == "[0, 1, 2, 7]\n" * 2
+
+
+def test_what_is_typed_where_a_loop_runs(tmp_path: Path) -> None:
+    """Its functions are activities; an isolated one is told that no other process finds it."""
+    told = output_of("-m", "asyncio", typed=TYPED, folder=tmp_path)
+    assert "[4, 3]" in told
+    assert "'apart' is isolated, and a process of its own cannot find it" in told
+
 
 def test_a_second_event_loop(tmp_path: Path) -> None:  # FINDINGS L16
     """It can neither use nor leave an executor of the first; the first still can, and reopen it."""
