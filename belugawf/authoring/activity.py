@@ -48,6 +48,7 @@ class ActivityMark:
     heartbeat_timeout: timedelta | None = None
     at_most_once: bool = False
     isolation: Isolation = "none"
+    task_queue: str | None = None
 
     def options(self, defaults: ActivityDefaults) -> ActivityOptions:
         """The limits in force, with these defaults for what was not given."""
@@ -117,6 +118,7 @@ class ActivityDecorator:
         heartbeat_timeout: Duration | None = None,
         at_most_once: bool = False,
         isolation: Isolation = "none",
+        task_queue: str | None = None,
     ) -> Callable[[F], F]: ...
     def __call__(
         self,
@@ -130,13 +132,15 @@ class ActivityDecorator:
         heartbeat_timeout: Duration | None = None,
         at_most_once: bool = False,
         isolation: Isolation = "none",
+        task_queue: str | None = None,
     ) -> F | Callable[[F], F]:
         """Mark a plain or async function as an activity.
 
         `timeout` bounds one attempt, `total_timeout` all of them with their delays,
         `heartbeat_timeout` the silence between heartbeats. `at_most_once=True` never starts it
         a second time, and excludes `retry`. `isolation="process"` runs each attempt in a child
-        process. The function stays callable, except in workflow code, where a direct call raises
+        process. `task_queue` is whose workers take it; a provider with one queue has no use for
+        it. The function stays callable, except in workflow code, where a direct call raises
         `WorkflowCodeError`: it would not be recorded.
 
         Raises `UsageError` if these contradict each other, or if it isn't a function.
@@ -149,6 +153,7 @@ class ActivityDecorator:
             heartbeat_timeout=checked_limit("heartbeat_timeout of @activity", heartbeat_timeout),
             at_most_once=checking.flag("at_most_once of @activity", at_most_once),
             isolation=checking.choice("isolation of @activity", isolation, ISOLATIONS),
+            task_queue=checked_queue("task_queue of @activity", task_queue),
         )
         if at_most_once and retry is not None:
             raise UsageError(
@@ -207,6 +212,11 @@ def checked_policy(what: str, retry: RetryPolicy | None) -> RetryPolicy | None:
 def checked_limit(what: str, duration: Duration | None) -> timedelta | None:
     """A duration, or none. Raises `UsageError`."""
     return None if duration is None else parse_duration(duration, what=what)
+
+
+def checked_queue(what: str, task_queue: str | None) -> str | None:
+    """The name of a task queue, or none. Raises `UsageError`."""
+    return None if task_queue is None else checking.text(what, task_queue)
 
 
 def _attempt() -> Attempt:

@@ -25,6 +25,7 @@ from belugawf.authoring.activity import (
     annotations_of,
     checked_limit,
     checked_policy,
+    checked_queue,
     encode_arguments,
     mark_of,
 )
@@ -93,10 +94,12 @@ class WorkflowContext:
         heartbeat_timeout: Duration | None = None,
         at_most_once: bool | None = None,
         id: str | None = None,
+        task_queue: str | None = None,
     ) -> Coroutine[Any, Any, Any]:
         """Await it for the activity's result, decoded by its return annotation.
 
-        Limits given here go before the decorator's, and those before the configuration's.
+        What is given here goes before the decorator's, and that before the configuration's. On
+        Temporal `task_queue` is whose workers take it; a provider with one queue has no use for it.
         Raises `ActivityError` (or `ActivityTimeoutError`, `ActivityInterruptedError`) when it has
         failed for good, `PayloadEncodeError` if an argument has no JSON form.
         """
@@ -106,9 +109,9 @@ class WorkflowContext:
             function: Any = activity
             if not isinstance(mark, ActivityMark):
                 mark, function = _activity(activity)
-            for limit in (retry, timeout, total_timeout, heartbeat_timeout, at_most_once):
+            limits = (retry, timeout, total_timeout, heartbeat_timeout, at_most_once, task_queue)
+            for limit in limits:
                 if limit is not None:
-                    limits = (retry, timeout, total_timeout, heartbeat_timeout, at_most_once)
                     mark = _overridden(mark, *limits)
                     break
             if id is not None:
@@ -403,6 +406,7 @@ def _overridden(
     total_timeout: Duration | None,
     heartbeat_timeout: Duration | None,
     at_most_once: bool | None,
+    task_queue: str | None,
 ) -> ActivityMark:
     """What the decorator was given, except for what the call gives itself."""
     given = f"of activity {mark.name!r}"
@@ -417,12 +421,14 @@ def _overridden(
     }
     if at_most_once is not None:
         checking.flag(f"at_most_once {given}", at_most_once)
+    queue = checked_queue(f"task_queue {given}", task_queue)
     mark = ActivityMark(
         name=mark.name,
         retry=mark.retry if policy is None else policy,
         **{n: getattr(mark, n) if limit is None else limit for n, limit in limits.items()},
         at_most_once=mark.at_most_once if at_most_once is None else at_most_once,
         isolation=mark.isolation,
+        task_queue=mark.task_queue if queue is None else queue,
     )
     if mark.at_most_once and mark.retry is not None:
         raise UsageError(

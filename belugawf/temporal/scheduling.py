@@ -91,13 +91,15 @@ class Activities:
         instance, functions = self._instance, self._environment.functions
         instance.check_may_ask()
         options = mark.options(self._environment.options.defaults)
-        name = mark.name
-        self._know(name, function)
+        name, queue = mark.name, mark.task_queue
+        if queue == instance.workflow_info().task_queue:
+            queue = None
+        path = None if function is None else import_path(function) or ""
+        ours = self._know(name, function, path, queue)
         result: asyncio.Future[str] = instance.create_future()
         if not instance.open:
             return result
         unique_id = self._unique(activity_id)
-        path = None if function is None else import_path(function) or ""
         run_timeout = instance.workflow_info().run_timeout
         fields = {
             **options_header(options, self._environment.options.max_crashes),
@@ -108,7 +110,11 @@ class Activities:
         own = f"{instance.workflow_info().run_id}:{unique_id}"
         if function is not None:
             functions[path or own] = function
-        asked = _asked_of_server(name, arguments, unique_id, options, fields)
+        if ours:
+            asked = _asked_of_server(name, arguments, unique_id, options, fields)
+        else:
+            asked = _asked_of_others(name, arguments, unique_id, options, run_timeout)
+        asked = replace(asked, task_queue=queue)
 
         def ask() -> None:
             if not result.done():
@@ -190,19 +196,30 @@ class Activities:
         self._ids.add(chosen)
         return chosen
 
-    def _know(self, name: str, function: Callable[..., Any] | None) -> None:
+    def _know(
+        self, name: str, function: Callable[..., Any] | None, path: str | None, queue: str | None
+    ) -> bool:
+        """Whether it is one of ours; on another queue it may be another SDK's."""
         catalog, instance = self._environment.catalog, self._instance
         if function is not None:
             catalog.check_activity(name)
-        elif catalog.activity(name) is None and not instance.workflow_is_replaying():
-            workflow_type = instance.workflow_info().workflow_type
-            raise instance.refuse(
-                UnknownActivityError(
-                    f"workflow {workflow_type!r} asks for activity {name!r}, which no module "
-                    "defines",
-                    hint="define it with @activity, or pass the function instead of its name",
-                )
+            if path or queue is None or instance.workflow_is_replaying():
+                return True
+            what = f"is a function that no worker of task queue {queue!r} can find"
+            hint = "define it at the top level of a module, or leave out task_queue"
+        elif catalog.activity(name) is not None:
+            return True
+        elif queue is not None or instance.workflow_is_replaying():
+            return False
+        else:
+            what = "no module defines"
+            hint = "define it with @activity, or pass the function instead of its name"
+        workflow_type = instance.workflow_info().workflow_type
+        raise instance.refuse(
+            UnknownActivityError(
+                f"workflow {workflow_type!r} asks for activity {name!r}, which {what}", hint=hint
             )
+        )
 
 
 def _asked_of_server(
@@ -211,7 +228,7 @@ def _asked_of_server(
     """The activity as the server is told of it; what is in `fields` travels in a header."""
     policy = options.retry
     initial_interval = max(policy.initial_delay, _SHORTEST)
-    start_to_close, schedule_to_close = _limits(options, _duration(fields["run_timeout"]))
+    start_to_close, schedule_to_close = _limits(options, _duration(fields.get("run_timeout")))
     return StartActivityInput(
         activity=name,
         args=split(arguments),
@@ -236,6 +253,30 @@ def _asked_of_server(
         priority=Priority.default,
         arg_types=None,
         ret_type=RawValue,
+    )
+
+
+def _asked_of_others(
+    name: str,
+    arguments: str,
+    activity_id: str,
+    options: ActivityOptions,
+    run_timeout: timedelta | None,
+) -> StartActivityInput:
+    """An activity that no module of ours defines: its limits are all the server's to keep.
+
+    A worker of another SDK reads no header, and reports nothing that its code does not.
+    """
+    asked = _asked_of_server(name, arguments, activity_id, options, {})
+    ends = [end for end in (options.total_timeout, run_timeout) if end]
+    assert asked.retry_policy is not None
+    attempts = 1 if options.at_most_once else options.retry.max_attempts
+    return replace(
+        asked,
+        schedule_to_close_timeout=min(ends, default=None),
+        start_to_close_timeout=min([options.timeout or _ENDLESS, *ends]),
+        heartbeat_timeout=options.heartbeat_timeout,
+        retry_policy=replace(asked.retry_policy, maximum_attempts=attempts),
     )
 
 

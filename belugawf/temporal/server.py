@@ -408,12 +408,16 @@ class Server:
                     self._ahead_ns = poller.last_access_time.ToNanoseconds() - time.time_ns()
         return self._ahead_ns is not None
 
-    async def workers(self) -> Sequence[Owner]:
-        """Who polled our task queue for turns within the last minute or so.
+    async def workers(
+        self,
+        queue: str | None = None,
+        kind: TaskQueueType.ValueType = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+    ) -> Sequence[Owner]:
+        """Who polled that task queue, by default ours for turns, within the last minute or so.
 
         That is a minute before the last one did: our own clock may be another.
         """
-        described = await self._described_queue(TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)
+        described = await self._described_queue(kind, queue)
         seen = [(p.last_access_time.ToNanoseconds(), p) for p in described.pollers]
         latest = max((at for at, _ in seen), default=0)
         owners = [
@@ -423,19 +427,21 @@ class Server:
         ]
         return [owner for owner in owners if owner.alive]
 
-    async def backlog(self, kind: TaskQueueType.ValueType) -> tuple[int, float]:
-        """How many tasks lie in our task queue, and for how long the first one, in seconds.
+    async def backlog(self, kind: TaskQueueType.ValueType, queue: str) -> tuple[int, float]:
+        """How many tasks lie in that task queue, and for how long the first one, in seconds.
 
         The server looks every five seconds.
         """
-        stats = (await self._described_queue(kind)).stats
+        stats = (await self._described_queue(kind, queue)).stats
         age = stats.approximate_backlog_age.ToTimedelta()
         return stats.approximate_backlog_count, age.total_seconds()
 
-    async def _described_queue(self, kind: TaskQueueType.ValueType) -> DescribeTaskQueueResponse:
+    async def _described_queue(
+        self, kind: TaskQueueType.ValueType, queue: str | None = None
+    ) -> DescribeTaskQueueResponse:
         request = DescribeTaskQueueRequest(
             namespace=self._namespace,
-            task_queue=TaskQueue(name=self.settings.task_queue),
+            task_queue=TaskQueue(name=queue or self.settings.task_queue),
             task_queue_type=kind,
             report_stats=True,
         )

@@ -220,34 +220,50 @@ class SnapshotReader:
 
         How long that lies there is measured by our clock alone, or by the server's alone.
         """
-        kind = None if self._driving.is_on else _ready(described)
-        if kind is None:
+        own = self._server.settings.task_queue
+        kind, queue = _ready(described, own)
+        if kind is None or (self._driving.is_on and queue == own):
             self._unpolled.pop(run.run_id, None)
             return None, False
         if len(self._unpolled) > _WATCHED:
             self._unpolled.clear()
         since = self._unpolled.setdefault(run.run_id, time.monotonic())
-        polled = bool(await self._server.workers())
+        # Ours take turns, and so activities too; others may take only these.
+        turns = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
+        polled = bool(await self._server.workers(queue, turns if queue == own else kind))
         if polled and kind is TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY:
             return None, False  # all of them may be busy
-        count, age_s = await self._server.backlog(kind)
+        count, age_s = await self._server.backlog(kind, queue)
         patience = _POLLED_LATELY_S if polled else _UNPOLLED_S
         lasting = max(age_s, time.monotonic() - since) >= patience
         if not count or (polled and not lasting):
             return None, False
-        return f"no worker answers on task queue {self._server.settings.task_queue!r}", lasting
+        return f"no worker answers on task queue {queue!r}", lasting
 
 
-def _ready(described: DescribeWorkflowExecutionResponse) -> TaskQueueType.ValueType | None:
-    """What the run has ready that no worker has taken, if it has something."""
+def _ready(
+    described: DescribeWorkflowExecutionResponse, own: str
+) -> tuple[TaskQueueType.ValueType | None, str]:
+    """What the run has ready that no worker has taken, if it has something, and on which queue.
+
+    What lies in another queue holds the run up only if it has no other activity.
+    """
     if described.HasField("pending_workflow_task"):
         if described.pending_workflow_task.state == _SCHEDULED:
-            return TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
-        return None
+            return TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, own
+        return None, own
+    pending = described.pending_activities
     scheduled = PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
-    if any(activity.state == scheduled for activity in described.pending_activities):
-        return TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
-    return None
+    queues = [
+        activity.activity_options.task_queue.name or own
+        for activity in pending
+        if activity.state == scheduled
+    ]
+    if own in queues:
+        return TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY, own
+    if not queues or len(queues) < len(pending):
+        return None, own
+    return TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY, queues[0]
 
 
 def run_info(

@@ -84,6 +84,8 @@ IN_WORKFLOWS: list[tuple[str, Call, str, set[str]]] = [
     ("execute", _option, "id", TEXTS),
     ("start", _started, "retry", {"none"}),
     ("start", _started, "id", TEXTS),
+    ("execute", _option, "task_queue", TEXTS),
+    ("start", _started, "task_queue", TEXTS),
     ("call", lambda ctx, _, v: ctx.execute_activity(v), "activity", CALLED),
     ("call", lambda ctx, _, v: ctx.execute_activity(double, v), "number", {"int", "negative"}),
     ("call", lambda ctx, _, v: ctx.execute_activity(double, 1, v), "argument 2", {"text", "empty"}),
@@ -150,6 +152,7 @@ DECORATORS: list[tuple[Callable[..., Any], str, set[str]]] = [
     *[(activity, name, DURATIONS) for name in ("timeout", "total_timeout", "heartbeat_timeout")],
     (activity, "at_most_once", {"bool"}),
     (activity, "isolation", set()),
+    (activity, "task_queue", TEXTS),
     (workflow, "name", TEXTS),
     (workflow, "timeout", DURATIONS),
 ]
