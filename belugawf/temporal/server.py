@@ -52,6 +52,7 @@ from belugawf.temporal.connection import CALL_TIMEOUT, connect, query_error, ser
 from belugawf.temporal.encoding import Answer, decoded
 from belugawf.temporal.headers import header
 from belugawf.temporal.histories import instant
+from belugawf.temporal.labels import SearchableLabels
 from belugawf.temporal.passing import Passing, beside_of_start, delivery, set_to
 from belugawf.temporal.payloads import LABELS_MEMO, raw, to_text
 
@@ -112,6 +113,7 @@ class Server:
         self._ahead_ns: int | None = None
         # Runs that were met before: a new one is not visible to queries at once.
         self._known: dict[str, RunName] = {}
+        self._labels = SearchableLabels(client)
 
     @classmethod
     async def connected(cls, settings: TemporalSettings, passing: Passing) -> Server:
@@ -321,6 +323,7 @@ class Server:
                     id_conflict_policy=conflict.TERMINATE_EXISTING if replace else conflict.FAIL,
                     execution_timeout=lasts,
                     memo=memo,
+                    search_attributes=await self._labels.attributes(new.labels),
                     rpc_timeout=CALL_TIMEOUT,
                 )
         except WorkflowAlreadyStartedError:
