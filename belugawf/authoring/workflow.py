@@ -287,8 +287,13 @@ def _parse_text(text: str, annotation: Any, what: str) -> Any:
             codec.convert(text, annotation)
             return text
         raise
-    except UsageError:
+    except UsageError as no_json:
         # No JSON: then it is a text, and fits or is told what would.
-        codec.convert(text, annotation, path=what)
+        try:
+            codec.convert(text, annotation, path=what)
+        except PayloadTypeError:
+            if text.lstrip().startswith(("{", "[")):
+                raise no_json from None  # meant as JSON: what is wrong with that says more
+            raise
         return text
     return value

@@ -119,6 +119,24 @@ def test_what_fits_in_no_way(annotation: Any, text: str, expected: str) -> None:
     assert str(caught.value).startswith("input")
 
 
+@pytest.mark.parametrize(
+    ("annotation", "text", "where"),
+    [
+        (Order, '{"item": "x"', "column 13"),
+        (Order, "{'item': 'x'}", "column 2"),
+        (list[int], " [1, 2,]", "column 8"),
+        (dict[str, float], '{"a": NaN}', "column 7"),
+    ],
+    ids=str,
+)
+def test_broken_json_is_called_so(annotation: Any, text: str, where: str) -> None:
+    """What was meant as an object or a list is called no text: its flaw is named, with its place."""
+    with pytest.raises(UsageError, match="input isn't valid JSON") as caught:
+        takes(annotation).parse_input(text)
+    assert where in str(caught.value)
+    assert takes(str | None).parse_input(text) == text
+
+
 # -- --input, none and several -------------------------------------------------------------------
 
 
