@@ -144,6 +144,8 @@ class Sent:
         )
         near = difflib.get_close_matches(self.signal, awaited, n=1)
         if near:
-            command = session.command("signal", near[0], self.run.workflow_id)
-            return f"{kept}; did you mean: {escape(command)}"
+            wait = next(wait for wait in signals if wait.name == near[0])
+            run = self.run.workflow_id
+            command = sentences.answer(session, wait.name, wait.expected, run)
+            return f"{kept}; did you mean: {command}"
         return f"{kept}; awaited now: {escape(', '.join(awaited))}"

@@ -146,9 +146,12 @@ def interrupted_error(session: Session, infos: Sequence[RunInfo]) -> CommandErro
     """The error after a signal: the state is saved, and how to go on."""
     assert session.interrupted is not None
     code = exits.INTERRUPTED if session.interrupted == 2 else exits.TERMINATED
-    open_runs = [info.workflow_id for info in infos if info.open]
-    words = open_runs if len(open_runs) <= 3 else []
-    hint = f"go on with: {session.command('resume', *words)}"
+    open_runs = [info for info in infos if info.open]
+    words = [info.workflow_id for info in open_runs] if len(open_runs) <= 3 else []
+    command = session.command("resume", *words)
+    if len(open_runs) == 1:
+        command = sentences.moving_command(session, open_runs[0])
+    hint = f"go on with: {command}"
     return CommandError(
         code,
         "interrupted" if code == exits.INTERRUPTED else "terminated",

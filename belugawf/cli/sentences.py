@@ -166,10 +166,20 @@ def say_open_wait(session: Session, wait: OpenWait, waiting_runs: Mapping[str, i
 
 
 def moving_command(session: Session, info: RunInfo) -> str:
-    """What to type if nobody drives the run: a worker, if it waits for one."""
+    """What to type if nobody drives the run: a worker or an answer, if it waits for one."""
     if info.unattended is not None:
         return escape(session.command("worker"))
+    if info.problem is None and not info.cancel_requested and info.waiting_for:
+        wait = info.waiting_for[0]
+        if all(_for_an_answer(other) for other in info.waiting_for):
+            return answer(session, wait.name, wait.expected, info.workflow_id)
     return resume_command(session, info)
+
+
+def _for_an_answer(wait: Waiting) -> bool:
+    """Whether only an answer ends the wait now: `resume` would do nothing."""
+    due = wait.until is not None and wait.until <= render.now_ns()
+    return wait.kind == "signal" and not wait.answered and not due
 
 
 def resume_command(session: Session, info: RunInfo) -> str:

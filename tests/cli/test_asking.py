@@ -142,7 +142,7 @@ def test_signals_that_nothing_waits_for(project: Project) -> None:  # FINDINGS L
     assert done.err.startswith("signal anwser delivered to a\n")
     assert (
         "warning: a does not wait for signal anwser: it is kept until the code asks for it; "
-        "did you mean: belugawf signal answer a\n"
+        "did you mean: belugawf signal answer a --payload true\n"
     ) in done.err
     other = project.cli("signal", "zzz", "a", "--payload", "1")
     assert "awaited now: answer" in other.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -277,8 +278,6 @@ def test_interrupted(cli: Cli, number: signal.Signals, code: int) -> None:
     """A signal drains: the executor is told, the state is saved, and stderr says how to go on."""
 
     async def drive(executor: FakeExecutor, run_id: str) -> None:
-        import asyncio
-
         os.kill(os.getpid(), number)
         while ("interrupt", None) not in executor.calls:
             await asyncio.sleep(0.001)
@@ -288,6 +287,21 @@ def test_interrupted(cli: Cli, number: signal.Signals, code: int) -> None:
     assert done.code == code
     assert "go on with: belugawf resume report" in done.err
     assert "in flight" not in done.err
+
+
+def test_interrupted_while_it_waits_for_an_answer(cli: Cli) -> None:
+    """Then the answer is what goes on, not `resume`, which would do nothing."""
+
+    async def drive(executor: FakeExecutor, run_id: str) -> None:
+        executor.change(run_id, waiting_for=(signal_wait(expected="str"),))
+        os.kill(os.getpid(), signal.SIGINT)
+        while ("interrupt", None) not in executor.calls:
+            await asyncio.sleep(0.001)
+
+    cli.executor.on_drive = drive
+    done = cli("run", "-i", "Q4", "--id", "report")
+    assert done.code == 130
+    assert "go on with: belugawf signal approval report --text ...\n" in done.err
 
 
 @pytest.mark.parametrize(

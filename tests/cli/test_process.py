@@ -551,7 +551,7 @@ def test_live_view_after_ctrl_c(tmp_path: Path) -> None:
     child.expect_exact("an unfinished line")
     child.sendintr()
     child.expect_exact("finishing 1 activity in flight")
-    child.expect_exact("go on with: belugawf resume report")
+    child.expect_exact("go on with: belugawf signal approval report")
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 130
