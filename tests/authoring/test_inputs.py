@@ -130,7 +130,7 @@ def test_what_fits_in_no_way(annotation: Any, text: str, expected: str) -> None:
     ids=str,
 )
 def test_broken_json_is_called_so(annotation: Any, text: str, where: str) -> None:
-    """What was meant as an object or a list is called no text: its flaw is named, with its place."""
+    """What was meant as an object or a list is called no text: its flaw and its place are named."""
     with pytest.raises(UsageError, match="input isn't valid JSON") as caught:
         takes(annotation).parse_input(text)
     assert where in str(caught.value)
