@@ -33,8 +33,10 @@ _MOST_ACTIVITIES = 10
 def answer(session: Session, signal: str, expected: str | None, run: str | None) -> str:
     """The command that answers a wait; `run` if the signal's name alone is not enough."""
     # If the wait names no type, the example is the commonest answer: a yes.
-    examples = {"bool": ["--payload", "true"], "str": ["--text", "..."]}
-    payload = examples.get(expected or "bool", ["--payload", "<JSON>"])
+    examples = {"bool": "true", "int": "1", "float": "1.5"}
+    payload = ["--payload", examples.get(expected or "bool", "<JSON>")]
+    if expected == "str":
+        payload = ["--text", "..."]
     names = [signal] if run is None else [signal, run]
     return escape(session.command("signal", *names, options=payload))
 

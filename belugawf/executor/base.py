@@ -281,8 +281,10 @@ class ExecutorBase(DurableExecutor, ABC, Generic[RunT, SnapshotT, DrivingT]):
                 return info
             now = self._driving.now()
             if end is not None and now >= end:
+                driver = await self.driver_of(info.run_id)
+                now_driven = "nobody drives it" if driver.kind == "nobody" else "it goes on"
                 raise WaitExpiredError(
-                    f"run {info.workflow_id!r} is not there yet; it goes on",
+                    f"run {info.workflow_id!r} is not there yet; {now_driven}",
                     hint=f"look at it: {command_line('status', info.workflow_id)}",
                 )
             await self._pause(snapshot, seconds_until(now, end))

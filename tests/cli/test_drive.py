@@ -128,6 +128,7 @@ def test_problem(cli: Cli, exit_code: int) -> None:
     [
         ("bool", "belugawf signal approval --payload true"),
         ("str", "belugawf signal approval --text ..."),
+        ("int", "belugawf signal approval --payload 1"),
         (None, "belugawf signal approval --payload true"),
         ("Decision", "belugawf signal approval --payload '<JSON>'"),
     ],
@@ -142,6 +143,14 @@ def test_wait_says_what_to_type(cli: Cli, expected: str | None, answer: str) -> 
     assert line.startswith("report: waiting for signal approval until 20")
     assert line.endswith(f" (in 23h): {answer}")
     assert prompt == "  Good\\x07?"
+
+
+def test_what_waits_for_nothing_is_said(cli: Cli) -> None:
+    """Code that awaits what nobody can bring about rests for ever: nothing else would say so."""
+    cli.executor.on_drive = ends(waiting_for=())
+    done = cli("run", "-i", "Q4", "--id", "report")
+    assert done.code == 0
+    assert "report: its code waits for what nothing brings about" in done.err
 
 
 def test_answer_names_the_run_where_several_wait(cli: Cli) -> None:

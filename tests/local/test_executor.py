@@ -318,7 +318,7 @@ async def test_who_cannot_drive_says_so(tmp_path: Path) -> None:
             await outsider.handle("a").result()
         with pytest.raises(RunNotFoundError, match="no run 'b'"):
             outsider.handle("b")
-        with pytest.raises(WaitExpiredError):
+        with pytest.raises(WaitExpiredError, match="not there yet; nobody drives it"):
             await outsider.wait("a", max_wait=0.01)
     async with open_executor(tmp_path) as executor:
         assert (await executor.describe("a")).history_length == 1

@@ -142,6 +142,11 @@ async def _run(
         info = replace(info, result=(await unredacted(executor).describe(info.run_id)).result)
     rests = info.open and info.problem is None
     if rests and not session.quiet and session.interrupted is None:
+        if not info.waiting_for and info.unattended is None:
+            session.say(
+                f"{escape(info.workflow_id)}: its code waits for what nothing brings about: it has "
+                "no activity, no timer and no wait for a signal open"
+            )
         sentences.say_waits(session, info, await sentences.awaiting_runs(executor, [info]))
     return info, None
 
