@@ -294,8 +294,10 @@ def _record(item: Typed) -> Typed:
 
 
 def _model(item: Typed) -> Typed:
+    # Older versions of pydantic take None for no annotation.
+    hint = type(None) if item[0] is None else item[0]
     made: Any = pydantic.create_model(
-        "Made", given=(item[0], pydantic.Field(alias="theGiven")), rest=(list[item[0]], [])
+        "Made", given=(hint, pydantic.Field(alias="theGiven")), rest=(list[item[0]], [])
     )
 
     def make(value: Any) -> Any:
