@@ -41,7 +41,7 @@ def test_a_sample() -> None:
     ("mutant", "example", "found"),
     [
         ("effects-before-commit", "greeting", "began, and it was not on record"),
-        ("nobody-lives", "nightly_report", "began, and another process runs it"),
+        ("nobody-lives", "nightly_report", "not ended after|another process runs it"),
         ("messages-read-are-gone", "research-approved", "an acknowledged signal is lost"),
         ("lock-in-the-activity", "forks-fork", "not ended after|another process runs it"),
     ],
