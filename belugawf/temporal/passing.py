@@ -25,6 +25,7 @@ from temporalio.converter import (
     DefaultPayloadConverter,
 )
 
+from belugawf.model.checking import shown
 from belugawf.model.errors import UsageError
 from belugawf.model.values import frozen
 from belugawf.temporal.payloads import EncodedFailureConverter, FailureConverter
@@ -53,10 +54,11 @@ class Passing:
     def of(cls, given: Mapping[str, Any]) -> Passing:
         """The options of `new_executor`. Raises `UsageError`, which names the parameter."""
         client, converter = given.get("client"), given.get("data_converter")
-        interceptors = given.get("interceptors") or ()
+        interceptors = given.get("interceptors")
+        interceptors = () if interceptors is None else interceptors
         if client is not None and not isinstance(client, Client):
             raise UsageError(
-                f"client must be a connected temporalio Client, not {type(client).__name__}",
+                f"client must be a connected temporalio Client, not {shown(client)}",
                 hint="client=await Client.connect(...)",
             )
         for name in _CONNECTION:
@@ -65,13 +67,17 @@ class Passing:
                     f"client and {name} cannot both be given: a client is connected already",
                     hint=f"leave out {name}, or client",
                 )
-        if not isinstance(interceptors, Sequence):
-            raise UsageError("interceptors must be a list of the SDK's interceptors")
+        if not isinstance(interceptors, Sequence) or isinstance(interceptors, str | bytes):
+            raise UsageError(
+                f"interceptors must be a list of the SDK's interceptors, not {shown(interceptors)}",
+                hint="interceptors=[TracingInterceptor()]",
+            )
         for one in interceptors:
             if not isinstance(one, client_side.Interceptor | worker_side.Interceptor):
                 raise UsageError(
                     f"interceptors must be those of temporalio.client or temporalio.worker, "
-                    f"not {type(one).__name__}"
+                    f"not {shown(one)}",
+                    hint="interceptors=[TracingInterceptor()]",
                 )
         if converter is not None:
             _check_converter(converter)
@@ -117,7 +123,8 @@ class Passing:
 def _check_converter(converter: object) -> None:
     if not isinstance(converter, DataConverter):
         raise UsageError(
-            f"data_converter must be a temporalio DataConverter, not {type(converter).__name__}"
+            f"data_converter must be a temporalio DataConverter, not {shown(converter)}",
+            hint="data_converter=DataConverter(payload_codec=...)",
         )
     if converter.payload_converter_class is not DefaultPayloadConverter:
         raise UsageError(

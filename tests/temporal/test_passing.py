@@ -29,6 +29,7 @@ from belugawf import (
 from belugawf.executor import DurableExecutor
 from belugawf.model.errors import ActivityError, QueryFailedError, QueryNotFoundError, UsageError
 from tests.devserver import DevServer
+from tests.local.test_arguments import VALUES
 
 LONGEST_S = 60
 SECRET = "platypus"
@@ -270,7 +271,7 @@ class Theirs(DefaultFailureConverterWithEncodedAttributes):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"client": "localhost"}, "client must be a connected temporalio Client, not str"),
+        ({"client": "localhost"}, "client must be a connected temporalio Client, not 'localhost'"),
         ({"interceptors": [object()]}, "interceptors must be those of temporalio"),
         ({"interceptors": 3}, "interceptors must be a list"),
         ({"data_converter": Encrypting()}, "data_converter must be a temporalio DataConverter"),
@@ -286,6 +287,35 @@ def test_what_cannot_be_passed(options: dict[str, Any], message: str) -> None:
     # FINDINGS P11
     with pytest.raises(UsageError, match=message):
         new_executor("temporal", **options)
+
+
+OPTIONS = {
+    "host": {"text"},
+    "namespace": {"text"},
+    "task_queue": {"text"},
+    "tls": {"bool"},
+    "api_key": {"none", "text"},
+    "drives": {"bool"},
+    "client": {"none"},
+    "interceptors": {"none"},
+    "data_converter": {"none"},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options_of_wrong_types(name: str) -> None:
+    """Each is told by its name, with what to write."""
+    # FINDINGS E7
+    taken = set()
+    for kind, value in VALUES.items():
+        try:
+            new_executor("temporal", workflows=[], **{name: value})
+        except UsageError as error:
+            assert name in error.message
+            assert error.hint
+        else:
+            taken.add(kind)
+    assert taken == OPTIONS[name]
 
 
 @pytest.mark.parametrize("name", ["host", "namespace", "tls", "api_key"])
