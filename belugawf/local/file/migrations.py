@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sqlite3
 from contextlib import closing, suppress
 from importlib.resources import files
@@ -97,6 +98,26 @@ def m002_integer_times(db: sqlite_utils.Database) -> None:
     for kind, name, table, sql in added:
         if table in _COPIES and name not in there:
             _make_again(connection, table, f"{kind} {name}", sql)
+
+
+@migrations()
+def m003_logs_and_retries(db: sqlite_utils.Database) -> None:
+    """What runs log; what `retry` has undone; the views show both."""
+    if "skipped" in db["runs"].columns_dict:
+        return
+    db.execute("ALTER TABLE runs ADD COLUMN skipped TEXT")
+    for statement in _statements(_SCHEMA):
+        made = _MADE.search(statement)
+        if made is not None and made["name"] in _NEW_IN_3:
+            db.execute(statement)
+        elif made is not None and made["kind"] == "VIEW":
+            db.execute(f"DROP VIEW IF EXISTS {made['name']}")
+            db.execute(statement)
+
+
+# What a statement of the schema makes.
+_MADE = re.compile(r"^CREATE (?P<kind>TABLE|INDEX|VIEW) (?P<name>\w+)", re.MULTILINE)
+_NEW_IN_3 = {"logs", "logs_by_run", "logs_view"}
 
 
 def _columns(connection: sqlite3.Connection, table: str) -> dict[str, str]:

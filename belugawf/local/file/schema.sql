@@ -29,7 +29,8 @@ CREATE TABLE runs (
     labels         TEXT NOT NULL DEFAULT '{}',
     input          TEXT,
     result         TEXT,
-    error          TEXT
+    error          TEXT,
+    skipped        TEXT                    -- JSON array of [after, before]: events that `retry` undid
 ) STRICT;
 
 CREATE UNIQUE INDEX runs_open ON runs (workflow_id) WHERE status = 'running';
@@ -131,8 +132,28 @@ CREATE TABLE heartbeats (
     PRIMARY KEY (run, seq)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE logs (
+    id       INTEGER PRIMARY KEY,
+    run      INTEGER NOT NULL REFERENCES runs (key) ON DELETE CASCADE,
+    time     INTEGER NOT NULL,
+    level    INTEGER NOT NULL,             -- as in Python's logging: 10 DEBUG to 50 CRITICAL
+    logger   TEXT NOT NULL,
+    seq      INTEGER,                      -- of the activity that logged it; NULL: the workflow
+    activity TEXT,
+    attempt  INTEGER,
+    message  TEXT NOT NULL                 -- with the traceback, if one was logged
+) STRICT;
+
+CREATE INDEX logs_by_run ON logs (run);
+
 CREATE VIEW runs_view AS
 SELECT r.workflow_id, r.run_id, r.workflow, r.status,
+       CASE WHEN r.status <> 'running' THEN NULL
+            WHEN l.problem IS NOT NULL THEN 'parked'
+            WHEN l.owner IS NOT NULL THEN 'working'
+            WHEN r.due_at <= strftime('%s', 'now') * 1000000
+                 OR EXISTS (SELECT 1 FROM inbox i WHERE i.run = r.key) THEN 'due'
+            ELSE 'waiting' END AS state,
        (SELECT group_concat(w.signal, ', ') FROM waits w WHERE w.run = r.key) AS waiting_for,
        json_extract(l.problem, '$.message') AS problem,
        r.input, r.result, json_extract(r.error, '$.message') AS error,
@@ -153,6 +174,13 @@ LEFT JOIN events z ON z.run = r.key
     AND z.position = (SELECT max(position) FROM events WHERE run = r.key)
 LEFT JOIN live l ON l.run = r.key
 LEFT JOIN owners o ON o.id = l.owner;
+
+CREATE VIEW logs_view AS
+SELECT r.workflow_id, g.level, g.activity, g.attempt, g.message, g.logger,
+       strftime('%Y-%m-%dT%H:%M:%S', g.time / 1000000, 'unixepoch')
+           || printf('.%06dZ', g.time % 1000000) AS time, r.run_id
+FROM logs g JOIN runs r ON r.key = g.run
+ORDER BY g.id;
 
 CREATE VIEW waiting_view AS
 SELECT r.workflow_id, w.signal, w.prompt, w.expected,
