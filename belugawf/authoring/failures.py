@@ -18,7 +18,13 @@ from types import FrameType, TracebackType
 from typing import Any, TypeGuard, TypeVar
 
 from belugawf.authoring import activity
-from belugawf.model.errors import ActivityError, ApplicationError, Failure
+from belugawf.model.errors import (
+    ActivityError,
+    ApplicationError,
+    Failure,
+    UsageError,
+    WorkflowCodeError,
+)
 
 T = TypeVar("T")
 
@@ -39,6 +45,12 @@ _MAX_DEPTH = 5
 _MAX_MEMBERS = 15
 # Links and frames that are followed to find the end.
 _MAX_STEPS = 100_000
+
+# What the author would not catch: the program is wrong, and mending it is all that helps.
+_OF_WRONG_CODE = (
+    *(NameError, AttributeError, TypeError, ImportError, SyntaxError, NotImplementedError),
+    *(RecursionError, WorkflowCodeError, UsageError),
+)
 
 _CAUSED = "The above exception was the direct cause of the following exception:"
 _HANDLING = "During handling of the above exception, another exception occurred:"
@@ -76,6 +88,20 @@ def steering(error: BaseException) -> list[BaseException]:
         elif is_a(one, ApplicationError):
             found.append(one)
     return found
+
+
+def says_code_is_wrong(error: BaseException) -> bool:
+    """Whether it, or one in its group, is of a kind that only a change of the code ends."""
+    left = [error]
+    for _ in range(_MAX_STEPS):
+        if not left:
+            break
+        one = left.pop()
+        if is_a(one, BaseExceptionGroup):
+            left += _members(one)
+        elif issubclass(type(one), _OF_WRONG_CODE):
+            return True
+    return False
 
 
 def attribute(error: BaseException, name: str, make: Callable[[Any], Any] | None = None) -> Any:

@@ -26,34 +26,44 @@ F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 
 @frozen()
 class WorkflowMark:
-    """What the decorator was given. `timeout` bounds a run from its start to its end."""
+    """What the decorator was given. `timeout` bounds a run from its start to its end.
+
+    `park`: if its code is wrong, a run waits until it is mended.
+    """
 
     name: str
     timeout: timedelta | None
+    park: bool = True
 
 
 @overload
 def workflow(function: F, /) -> F: ...
 @overload
-def workflow(*, name: str | None = None, timeout: Duration | None = None) -> Callable[[F], F]: ...
+def workflow(
+    *, name: str | None = None, timeout: Duration | None = None, park: bool = True
+) -> Callable[[F], F]: ...
 def workflow(
     function: F | None = None,
     /,
     *,
     name: str | None = None,
     timeout: Duration | None = None,
+    park: bool = True,
 ) -> F | Callable[[F], F]:
     """Mark an `async def` with `ctx` as its first parameter as a workflow.
 
     `name` defaults to the function's. `timeout` (a duration) bounds a run that was started
-    without one. Raises `UsageError` for a function that cannot be a workflow.
+    without one. If the code raises what says that the code is wrong (`NameError`, `TypeError` ...),
+    its run is parked until it is mended; with `park=False` it fails.
+    Raises `UsageError` for a function that cannot be a workflow.
     """
     given = None if name is None else checking.text("name of @workflow", name)
     limit = None if timeout is None else parse_duration(timeout, what="timeout of @workflow")
+    parks = checking.flag("park of @workflow", park)
 
     def mark(target: F) -> F:
         _check_shape(target)
-        setattr(target, MARK, WorkflowMark(given or target.__name__, limit))
+        setattr(target, MARK, WorkflowMark(given or target.__name__, limit, parks))
         return target
 
     return mark if function is None else mark(function)
@@ -120,6 +130,7 @@ class WorkflowDefinition:
         self.function = function
         self.name: str = mark.name
         self.timeout: timedelta | None = mark.timeout
+        self.parks: bool = mark.park
 
     def __repr__(self) -> str:
         return f"WorkflowDefinition({self.name!r}, {self.location})"

@@ -17,7 +17,12 @@ from belugawf.cli.live import watching
 from belugawf.cli.naming import find_run
 from belugawf.cli.render import escape
 from belugawf.cli.streams import STREAMS
-from belugawf.model.errors import NotFinishedError, RunNotFoundError, WaitExpiredError
+from belugawf.model.errors import (
+    NotFinishedError,
+    RunNotFoundError,
+    RunParkedError,
+    WaitExpiredError,
+)
 
 if TYPE_CHECKING:
     from belugawf.cli.session import Session
@@ -118,6 +123,8 @@ async def wait_for(
         session.say(f"nobody drives {escape(info.workflow_id)} now; it goes on with: {command}")
     try:
         return await executor.wait(info.run_id, until=until, max_wait=max_wait)
+    except RunParkedError:
+        raise sentences.parked(session, await executor.describe(info.run_id)) from None
     except WaitExpiredError as error:
         if max_wait == timedelta(0):
             raise await not_finished(session, executor, info) from None
@@ -130,6 +137,8 @@ async def not_finished(session: Session, executor: DurableExecutor, info: RunInf
     """The error of a run that is still open: who drives it, and what it waits for."""
     waits = "; ".join(sentences.wait_text(session, wait) for wait in info.waiting_for)
     driver = await executor.driver_of(info.run_id)
+    if info.problem is not None and driver.kind == "nobody":
+        return sentences.parked(session, info)
     state = ""
     if driver.kind == "process" and driver.owner is not None:
         state = f", driven by {sentences.owner_text(driver.owner)}"

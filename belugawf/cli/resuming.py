@@ -126,6 +126,7 @@ class Resume:
             # Cron hears of it once.
             if talkative or info.problem.new:
                 STREAMS.say(f"error: {sentences.problem_line(info)}")
+                sentences.say_traceback(info.problem.traceback)
         elif not talkative:
             return
         elif info.open:

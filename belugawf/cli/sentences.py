@@ -291,7 +291,12 @@ def say_failure(info: RunInfo) -> None:
     """The error of a run and the part of its traceback in the user's files, on stderr."""
     paint = render.Paint(STREAMS.color, STREAMS.talk_is_terminal())
     STREAMS.say(f"{paint('error:', 'red')} {escape(exits.outcome_message(info))}")
-    shown = user_traceback(info.error.traceback) if info.error else None
+    say_traceback(info.error.traceback if info.error else None)
+
+
+def say_traceback(text: str | None) -> None:
+    """The part of a traceback in the user's files, on stderr."""
+    shown = user_traceback(text)
     if shown:
         STREAMS.say("\n".join(f"  {line}" for line in render.escape_lines(shown).splitlines()))
 
@@ -330,6 +335,21 @@ def _is_users(path: str) -> bool:
     resolved = str(Path(path).resolve())
     return resolved != sys.executable and not resolved.startswith(
         tuple(f"{folder.resolve()}{os.sep}" for folder in (ours, pythons))
+    )
+
+
+def parked(session: Session, info: RunInfo) -> exits.CommandError:
+    """The error of a run that cannot go on before its code is mended, after its traceback."""
+    problem = info.problem
+    assert problem is not None
+    if not session.json:
+        say_traceback(problem.traceback)
+    return exits.CommandError(
+        problem.exit_code,
+        problem.code,
+        f"{info.workflow_id}: {problem.message}",
+        hint=problem.hint,
+        extra={"run": info.to_json()},
     )
 
 

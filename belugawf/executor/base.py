@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from belugawf import __version__
 from belugawf.authoring.loader import Catalog, check_may_open
 from belugawf.executor.arguments import checks_arguments
-from belugawf.executor.checks import checked_id, condition, outcome_error
+from belugawf.executor.checks import checked_id, condition, outcome_error, parked_error
 from belugawf.executor.handle import WorkflowHandle
 from belugawf.executor.home import Home, not_open
 from belugawf.executor.info import Delivery, Driver, NewRun, Owner, RunId, RunInfo
@@ -277,6 +277,8 @@ class ExecutorBase(DurableExecutor, ABC, Generic[RunT, SnapshotT, DrivingT]):
                 rests = await self._at_rest(snapshot, nanoseconds(patience))
                 if rests is not None:
                     return rests
+            elif info.problem is not None and (await self._driver(found)).kind == "nobody":
+                raise parked_error(info)
             if self._driving.stopped:
                 return info
             now = self._driving.now()

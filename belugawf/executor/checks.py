@@ -12,6 +12,7 @@ from belugawf.model.errors import (
     AmbiguousRunError,
     BelugaError,
     PayloadTypeError,
+    RunParkedError,
     UsageError,
     WorkflowCancelledError,
     WorkflowFailedError,
@@ -109,6 +110,21 @@ def outcome_error(info: RunInfo) -> BelugaError:
         message += f": {info.error.type}: {info.error.message}"
     return kinds[info.status](
         message, workflow_id=info.workflow_id, run_id=info.run_id, failure=info.error
+    )
+
+
+def parked_error(info: RunInfo) -> RunParkedError:
+    """The exception that says why a run cannot go on, which has a problem."""
+    problem = info.problem
+    assert problem is not None
+    return RunParkedError(
+        f"run {info.workflow_id!r} is parked: {problem.message}",
+        workflow_id=info.workflow_id,
+        run_id=info.run_id,
+        problem=problem.code,
+        traceback=problem.traceback,
+        hint=problem.hint,
+        exit_code=problem.exit_code,
     )
 
 

@@ -97,18 +97,21 @@ class Driver:
 class Problem:
     """Why a run cannot be moved on now; it is not part of its history.
 
-    `code` as in errors (`nondeterminism`, `workflow_load`, `workflow_blocked` ...), `hint` what
-    to do, `exit_code` what `resume` answers, `new` whether this executor is the first to see it.
+    `code` as in errors (`code_error`, `nondeterminism`, `workflow_load` ...), `hint` what to do,
+    `exit_code` what `resume` answers, `traceback` the author's if their code has raised, `new`
+    whether this executor is the first to see it.
     """
 
     code: str
     message: str
     hint: str | None = None
     exit_code: int = 13
+    traceback: str | None = None
     new: bool = field(default=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        return {"code": self.code, "message": self.message, "hint": self.hint}
+        data = {"code": self.code, "message": self.message, "hint": self.hint}
+        return data if self.traceback is None else {**data, "traceback": self.traceback}
 
 
 @frozen(kw_only=True)

@@ -16,6 +16,7 @@ from belugawf.executor.base import (
     nanoseconds,
     seconds_until,
 )
+from belugawf.executor.checks import parked_error
 from belugawf.executor.info import Driver, RunInfo
 from belugawf.host.clock import Clock
 from belugawf.local.drive.demand import Request, Stop
@@ -26,7 +27,7 @@ from belugawf.local.store.rows import OwnerRow, RunRow
 from belugawf.local.store.store import Store
 from belugawf.local.view import Viewer
 from belugawf.model.durations import Duration
-from belugawf.model.errors import NotFinishedError, RunEndedError, UsageError
+from belugawf.model.errors import BelugaError, NotFinishedError, RunEndedError, UsageError
 from belugawf.model.shell import command_line
 
 if TYPE_CHECKING:
@@ -224,7 +225,7 @@ class Driving:
             if driver.why is not None:
                 refused = self.engine is not None and row.key in self.engine.table.refused
                 if refused or not knows(row.workflow):
-                    raise driver.why
+                    raise self._stuck(row, driver.why)
                 (await self.begun()).want(row.key, nanoseconds(DEFAULT_IDLE_WAIT))
             if self.engine is not None and self.standing(row.key) in ("driven", "resting"):
                 await self.engine.settled(row.key, 1.0)
@@ -232,6 +233,11 @@ class Driving:
                 await self.pause(1.0)
             row = self.store.by_key(row.key)
         return row
+
+    def _stuck(self, row: RunRow, why: BelugaError) -> BelugaError:
+        """What is said of a run that nobody drives: why it is parked, if it is."""
+        info = self.viewer.listed(self.store.by_key(row.key))
+        return why if info.problem is None else parked_error(info)
 
     # -- who drives ------------------------------------------------------------------------------
 

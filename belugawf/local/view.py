@@ -146,6 +146,7 @@ def _problem(text: str | None, new: bool) -> Problem | None:
         message=str(data["message"]),
         hint=None if hint is None else str(hint),
         exit_code=int(data.get("exit_code", 13)),
+        traceback=None if data.get("traceback") is None else str(data["traceback"]),
         new=new,
     )
 

@@ -27,11 +27,13 @@ The type says whose fault it is, and `exit_code` what a script is told::
     │   └── WorkflowLoadError  14    a workflow module
     ├── NondeterminismError    13    the code no longer matches the history
     ├── TurnError              13    a turn that cannot be taken: the run gets a problem
+    │   └── CodeError          13    the workflow's code raised what says that it is wrong
     ├── OutcomeError                 how a run ended, raised by `handle.result()`
     │   ├── WorkflowFailedError  3
     │   ├── WorkflowCancelledError 4
     │   ├── WorkflowTerminatedError 4
     │   ├── WorkflowTimedOutError 5
+    │   ├── RunParkedError     13    it has not ended: it waits for its code to be mended
     │   └── NotFinishedError    8
     ├── WaitExpiredError      124    `max_wait` passed; the run goes on
     ├── WorkflowCodeError       3    workflow code did what only an activity may do
@@ -61,7 +63,7 @@ class BelugaError(Exception):
     """Root of all errors: `code` for scripts, `exit_code` for shells, `hint` what to do next."""
 
     code: ClassVar[str] = "internal"
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -268,6 +270,20 @@ class WorkflowBlockedError(TurnError):
     code = "workflow_blocked"
 
 
+class CodeError(TurnError):
+    """The workflow's code raised what says that the code is wrong: a NameError, a TypeError ...
+
+    Such a run is not over: it goes on from where it was once its code is mended. `traceback` is
+    text, cut to the author's frames.
+    """
+
+    code = "code_error"
+
+    def __init__(self, message: str, *, traceback: str | None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.traceback = traceback
+
+
 class OutcomeError(BelugaError):
     """How a run ended, when it did not complete. `workflow_id` and `run_id` name it."""
 
@@ -308,6 +324,32 @@ class WorkflowTerminatedError(OutcomeError):
 class WorkflowTimedOutError(OutcomeError):
     code = "workflow_timed_out"
     exit_code = 5
+
+
+class RunParkedError(OutcomeError):
+    """The run is open, and cannot go on before its code is mended. `problem` is the code of why.
+
+    `traceback` is the author's, as text, if their code raised.
+    """
+
+    code = "run_parked"
+    exit_code = 13
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        workflow_id: str,
+        run_id: str,
+        problem: str,
+        traceback: str | None = None,
+        hint: str | None = None,
+        exit_code: int = 13,
+    ) -> None:
+        super().__init__(message, workflow_id=workflow_id, run_id=run_id, hint=hint)
+        self.problem = problem
+        self.traceback = traceback
+        self.exit_code = exit_code
 
 
 class NotFinishedError(OutcomeError):

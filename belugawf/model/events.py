@@ -316,10 +316,12 @@ class WorkflowTerminated(Event):
 
 @frozen(kw_only=True)
 class WorkflowTimedOut(Event):
-    """The run's deadline, at `at`, passed."""
+    """The run's deadline, at `at`, passed; `payload` says why it was parked then, if it was."""
 
     kind = Kind.CLOSING
+    payload_key = "error"
     at: int
+    payload: str | None = None
 
 
 EVENT_TYPES: dict[str, type[Event]] = {

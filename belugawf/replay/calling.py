@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from typing import Any
@@ -18,11 +19,14 @@ from belugawf.authoring.workflow import WorkflowDefinition
 from belugawf.model import codec
 from belugawf.model.errors import (
     BelugaError,
+    CodeError,
     CodeInterrupted,
+    Failure,
     QueryFailedError,
     QueryNotFoundError,
     TurnError,
 )
+from belugawf.model.shell import command_line
 
 QUERY_HINT = "look at the function given to ctx.set_query"
 
@@ -91,6 +95,22 @@ def input_of(definition: WorkflowDefinition, payload: str | None, workflow: str)
             f"the recorded input no longer fits workflow {workflow!r}: {reason}",
             hint="put the parameters back as they were when the run started",
         ) from None
+
+
+def wrong_code(failure: Failure, info: WorkflowInfo) -> CodeError:
+    """The error for code that has raised that: its run is parked until it is mended."""
+    last = re.findall(_FRAME, failure.traceback or "", re.MULTILINE)[-1:]
+    where = "".join(f" ({file}:{line})" for file, line in last)
+    return CodeError(
+        f"the code of workflow {info.workflow!r} raised {failure.type}: {failure.message}{where}",
+        traceback=failure.traceback,
+        hint="mend it; then the run goes on from where it is: "
+        + command_line("resume", info.workflow_id),
+    )
+
+
+# A line of a traceback that names a place.
+_FRAME = r'^\s*(?:\| )*File "(.+)", line (\d+)'
 
 
 def unhandled_record(

@@ -23,13 +23,14 @@ from functools import partial
 from typing import Any
 
 from belugawf.authoring.context import WorkflowContext
-from belugawf.authoring.failures import describe_failure, is_a
+from belugawf.authoring.failures import describe_failure, is_a, says_code_is_wrong
 from belugawf.authoring.runtime import WorkflowInfo
 from belugawf.authoring.signals import BufferedSignal, SignalBuffer
 from belugawf.authoring.workflow import WorkflowDefinition
 from belugawf.model import codec, commands as c, events as e
 from belugawf.model.durations import ns_datetime
 from belugawf.model.errors import (
+    CodeError,
     Failure,
     NondeterminismError,
     QueryNotFoundError,
@@ -38,7 +39,7 @@ from belugawf.model.errors import (
 )
 from belugawf.model.history import is_fact, is_recorded_command
 from belugawf.model.policy import ActivityDefaults
-from belugawf.replay.calling import answer, input_of, unhandled_record
+from belugawf.replay.calling import answer, input_of, unhandled_record, wrong_code
 from belugawf.replay.matching import Matcher
 from belugawf.replay.runtime import ReplayRuntime
 
@@ -79,6 +80,8 @@ class Replayer:
         self._signals = SignalBuffer()
         self._queries: dict[str, Callable[..., Any]] = {}
         self._main: asyncio.Task[str] | None = None
+        # Why the code has ended, if it is wrong: recorded only where it was before there was this.
+        self._wrong: CodeError | None = None
 
     @property
     def interrupted(self) -> bool:
@@ -93,7 +96,10 @@ class Replayer:
         A command that ends the run comes last, and `closed` is set. Raises `TurnError` if the
         turn cannot be taken; the replayer is then of no use any more.
         """
-        return self._loop.within(self._apply, fact)
+        commands = self._loop.within(self._apply, fact)
+        if self._wrong is not None:
+            raise self._wrong
+        return commands
 
     def _apply(self, fact: e.Event) -> list[c.Command]:
         self.applied += 1
@@ -130,13 +136,26 @@ class Replayer:
         for event in history:
             if is_fact(event):
                 if fact is not None:
-                    matcher.match(self._apply(fact), recorded, fact, lenient=False)
+                    self._compare(matcher, fact, recorded, lenient=False)
                 fact, recorded = event, []
             elif is_recorded_command(event):
                 recorded.append(event)
         if fact is None:
             return []
-        return matcher.match(self._apply(fact), recorded, fact, lenient=partial)
+        return self._compare(matcher, fact, recorded, lenient=partial)
+
+    def _compare(
+        self, matcher: Matcher, fact: e.Event, recorded: Sequence[e.Event], *, lenient: bool
+    ) -> list[c.Command]:
+        """Apply a recorded fact; the commands that have no record."""
+        commands = self._apply(fact)
+        try:
+            left = matcher.match(commands, recorded, fact, lenient=lenient)
+        except NondeterminismError as error:
+            raise self._wrong or error from None
+        if left and self._wrong is not None:
+            raise self._wrong
+        return left
 
     def _matcher(self) -> Matcher:
         return Matcher(self.started.python, self._definition.location)
@@ -245,7 +264,10 @@ class Replayer:
         elif is_a(error, TurnError):
             raise error
         else:
-            ending = c.FailWorkflow(failure=describe_failure(error))
+            failure = describe_failure(error)
+            ending = c.FailWorkflow(failure=failure)
+            if self._definition.parks and says_code_is_wrong(error):
+                self._wrong = wrong_code(failure, self.info)
         self._loop.end()
         # Whoever has it cancelled knows that it is not done.
         if type(ending) is not c.CancelWorkflow:

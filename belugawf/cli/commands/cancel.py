@@ -53,7 +53,8 @@ async def _cancel(
     mine: list[str] = []
     others: list[Elsewhere] = []
     for info in outcome.infos:
-        session.say(f"{escape(info.workflow_id)}: cancellation requested")
+        kept = "" if info.problem is None else "; it is kept until the code is mended"
+        session.say(f"{escape(info.workflow_id)}: cancellation requested{kept}")
     with warned():
         for info in outcome.infos:
             driver = await executor.driver_of(info.run_id)

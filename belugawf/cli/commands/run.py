@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from belugawf.cli import completion, options, sentences
-from belugawf.cli.exits import CommandError
 from belugawf.cli.follow import IDLE_WAIT_S, described, drain_on_signals, interrupted_error
 from belugawf.cli.live import watching
 from belugawf.cli.options import Text, Texts, option
@@ -169,14 +168,7 @@ def _print_outcome(session: Session, info: RunInfo) -> None:
     if session.interrupted is not None and info.open:
         raise interrupted_error(session, [info])
     if info.problem is not None and info.open:
-        problem = info.problem
-        raise CommandError(
-            problem.exit_code,
-            problem.code,
-            f"{info.workflow_id}: {problem.message}",
-            hint=problem.hint,
-            extra={"run": info.to_json()},
-        )
+        raise sentences.parked(session, info)
     sentences.require_completed(session, info)
     if session.json:
         session.print_json(info.to_json())

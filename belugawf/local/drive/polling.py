@@ -113,7 +113,7 @@ class Poller:
             self._next_due = self._demand.next_due(now)
 
     async def _claim(self, table: RunTable, now: int) -> None:
-        refused_before = table.still_refused()
+        refused_before = table.still_refused(now)
         leaving = {key for key, run in table.runs.items() if run.phase is Phase.LEAVING}
         found = self._demand.look(now, table.runs.keys(), refused_before, leaving)
         free, refused = sort_out(found.rows, self._catalog)

@@ -11,6 +11,7 @@ from belugawf.local.store.rows import RunRow
 from belugawf.model.errors import (
     BelugaError,
     BusyError,
+    CodeError,
     DamagedError,
     TurnError,
     UnavailableError,
@@ -61,12 +62,14 @@ def is_of_the_disk(error: BelugaError) -> bool:
 
 def problem_of(error: BelugaError) -> Mapping[str, Any]:
     """The error as it is kept with its run."""
-    return {
+    data = {
         "code": error.code,
         "message": error.message,
         "hint": error.hint,
         "exit_code": error.exit_code,
     }
+    traceback = error.traceback if isinstance(error, CodeError) else None
+    return data if traceback is None else {**data, "traceback": traceback}
 
 
 def unknown_activity(row: RunRow, name: str) -> UnknownActivityError:

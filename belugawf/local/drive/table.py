@@ -203,11 +203,13 @@ class RunTable:
         """Somebody asks for all runs."""
         self.refused.clear()
 
-    def still_refused(self) -> set[int]:
-        """The runs that are refused; not those that somebody else has moved on since."""
+    def still_refused(self, now: int) -> set[int]:
+        """The runs that are refused; not those that somebody else has moved on since, nor those
+        whose time is over: they are ended.
+        """
         if self.refused:
-            for key, length in self._store.lengths(self.refused).items():
-                if length != self.refused[key].length:
+            for key, length, deadline in self._store.lengths(self.refused):
+                if length != self.refused[key].length or (deadline is not None and deadline <= now):
                     del self.refused[key]
         return set(self.refused)
 

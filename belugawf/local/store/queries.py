@@ -135,11 +135,14 @@ class Queries:
         is_open = {row[0] for row in rows}
         return [run for run in asked if run not in is_open]
 
-    def lengths(self, runs: Iterable[int]) -> dict[int, int]:
-        """How long the histories of these runs are now, by key, for those that are stored."""
+    def lengths(self, runs: Iterable[int]) -> list[tuple[int, int, int | None]]:
+        """The keys of those of the runs that are stored, how long their histories are now, and
+        their deadlines.
+        """
         asked = json.dumps(list(runs))
         which = "WHERE key IN (SELECT value FROM json_each(?))"
-        return dict(self._all(f"SELECT key, {LENGTH.format('key')} FROM runs {which}", asked))
+        rows = self._all(f"SELECT key, {LENGTH.format('key')}, deadline FROM runs {which}", asked)
+        return [(key, length, or_else(None, from_micros, end)) for key, length, end in rows]
 
     # -- runs and waits --------------------------------------------------------------------------
 

@@ -47,8 +47,15 @@ from belugawf.local.store.writing import (
     own,
 )
 from belugawf.model import events as e
+from belugawf.model.codec import encode
 from belugawf.model.durations import MICROSECOND_NS, to_micros
-from belugawf.model.errors import AlreadyExistsError, DisplacedError, RunEndedError
+from belugawf.model.errors import (
+    AlreadyExistsError,
+    DisplacedError,
+    Failure,
+    RunEndedError,
+    RunParkedError,
+)
 from belugawf.model.history import OpenWork
 from belugawf.model.outcomes import Outcome
 from belugawf.model.shell import command_line
@@ -169,13 +176,16 @@ class Store(Queries):
     def _terminate(
         self, db: Connection, row: RunRow, reason: str | None, sender: str | None
     ) -> None:
+        self._end(db, row, partial(e.WorkflowTerminated, reason=reason, sender=sender))
+
+    def _end(self, db: Connection, row: RunRow, closing: Callable[..., e.Event]) -> None:
+        """End the run without its code; what came too late to be seen is kept as notes."""
         time = max(self.clock.now(), last_time(db, row.key))
         inbox = self._inbox(db, [row.key])
         ends = any(message.kind == "attempt" for message in inbox)
         work = OpenWork.of(events_of(db, row.key)) if ends else OpenWork()
         notes = unread_notes(inbox, work, row.history_length, time)
-        position = row.history_length + len(notes) + 1
-        end = e.WorkflowTerminated(position=position, time=time, reason=reason, sender=sender)
+        end = closing(position=row.history_length + len(notes) + 1, time=time)
         insert_events(db, [(row.key, event) for event in (*notes, end)])
         # Its owner may have something at work for it, and frees it when that has ended.
         close_runs(db, [(row.key, end, row.owner is not None)])
@@ -265,18 +275,39 @@ class Store(Queries):
         appended to that since, the problem is not recorded. Our own history may be longer, after a
         commit of unknown outcome. `ends` are ends of attempts that could not be applied because of
         that: they go to the inboxes of their runs, and the next owner applies them.
+        A run whose deadline has passed has no time left to be mended in, and is ended.
         Returns the runs whose problem is new.
         """
         news = set()
         with self.database.write() as db:
             keep_ends(db, ends, owner)
             for run, (problem, length) in problems.items():
-                if mark_problem(db, run, problem, length, owner):
+                if self._is_out_of_time(db, run, problem, length, owner) or mark_problem(
+                    db, run, problem, length, owner
+                ):
                     news.add(run)
             free = [run for run in problems if run not in keep]
             free_ended(db, free, owner)
             let_go(db, free, owner)
         return news
+
+    def _is_out_of_time(
+        self, db: Connection, run: int, problem: Mapping[str, Any], length: int, owner: str
+    ) -> bool:
+        """Whether the run's deadline has passed: then it ends, and its error is the problem."""
+        row = self._by_key(db, run)
+        if row.status != "running" or row.deadline is None or row.deadline > self.clock.now():
+            return False
+        if row.owner != owner and row.history_length != length:
+            return False
+        failure = Failure(
+            RunParkedError.__name__,
+            f"it was parked when its time was over: {problem['message']}",
+            traceback=problem.get("traceback"),
+        )
+        told = encode(failure.to_json())
+        self._end(db, row, partial(e.WorkflowTimedOut, at=row.deadline, payload=told))
+        return True
 
     def save_heartbeats(self, beats: Sequence[tuple[int, int, str]]) -> None:
         """Save what attempts reported, as (run, seq, JSON): the last report of each activity."""

@@ -118,7 +118,8 @@ def close_runs(db: Connection, closed: Sequence[tuple[int, e.Event, bool]]) -> N
 
 def _closed(run: int, closing: e.Event) -> tuple[Any, ...]:
     result = closing.payload if isinstance(closing, e.WorkflowCompleted) else None
-    error = closing.payload if isinstance(closing, e.WorkflowFailed) else None
+    failures = (e.WorkflowFailed, e.WorkflowTimedOut)
+    error = closing.payload if isinstance(closing, failures) else None
     if isinstance(closing, e.WorkflowTerminated) and closing.reason:
         error = encode({"type": "Terminated", "message": closing.reason})
     return STATUS_OF[type(closing)], result, error, to_micros(closing.time), run
