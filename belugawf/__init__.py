@@ -23,6 +23,15 @@ if TYPE_CHECKING:
         new_executor as new_executor,
         register_provider as register_provider,
     )
+    from belugawf.model.endings import (
+        NotFinishedError as NotFinishedError,
+        RunParkedError as RunParkedError,
+        WaitExpiredError as WaitExpiredError,
+        WorkflowCancelledError as WorkflowCancelledError,
+        WorkflowFailedError as WorkflowFailedError,
+        WorkflowTerminatedError as WorkflowTerminatedError,
+        WorkflowTimedOutError as WorkflowTimedOutError,
+    )
     from belugawf.model.errors import (
         ActivityCancelledError as ActivityCancelledError,
         ActivityError as ActivityError,
@@ -36,7 +45,6 @@ if TYPE_CHECKING:
         ChildWorkflowError as ChildWorkflowError,
         ConfigurationError as ConfigurationError,
         NondeterminismError as NondeterminismError,
-        NotFinishedError as NotFinishedError,
         NotFoundError as NotFoundError,
         PayloadEncodeError as PayloadEncodeError,
         PayloadTooLargeError as PayloadTooLargeError,
@@ -47,12 +55,7 @@ if TYPE_CHECKING:
         SignalTimeoutError as SignalTimeoutError,
         UnavailableError as UnavailableError,
         UsageError as UsageError,
-        WaitExpiredError as WaitExpiredError,
-        WorkflowCancelledError as WorkflowCancelledError,
-        WorkflowFailedError as WorkflowFailedError,
         WorkflowNotFoundError as WorkflowNotFoundError,
-        WorkflowTerminatedError as WorkflowTerminatedError,
-        WorkflowTimedOutError as WorkflowTimedOutError,
     )
     from belugawf.model.policy import RetryPolicy as RetryPolicy
 
@@ -67,14 +70,17 @@ _HOMES = {
         "Delivery DurableExecutor Hooks RunInfo Signal WorkflowHandle list_providers "
         "new_executor register_provider"
     ),
+    "belugawf.model.endings": (
+        "NotFinishedError RunParkedError WaitExpiredError WorkflowCancelledError "
+        "WorkflowFailedError WorkflowTerminatedError WorkflowTimedOutError"
+    ),
     "belugawf.model.errors": (
-        "ActivityCancelledError ActivityError ActivityInterruptedError ActivityTimeoutError "
-        "AlreadyExistsError AmbiguousRunError ApplicationError BelugaError BusyError "
-        "ChildWorkflowError ConfigurationError NondeterminismError NotFinishedError "
-        "NotFoundError PayloadEncodeError PayloadTooLargeError PayloadTypeError RefusedError "
-        "RunEndedError RunNotFoundError SignalTimeoutError UnavailableError UsageError "
-        "WaitExpiredError WorkflowCancelledError WorkflowFailedError WorkflowNotFoundError "
-        "WorkflowTerminatedError WorkflowTimedOutError"
+        "ActivityCancelledError ActivityError ActivityInterruptedError "
+        "ActivityTimeoutError AlreadyExistsError AmbiguousRunError ApplicationError "
+        "BelugaError BusyError ChildWorkflowError ConfigurationError NondeterminismError "
+        "NotFoundError PayloadEncodeError PayloadTooLargeError PayloadTypeError "
+        "RefusedError RunEndedError RunNotFoundError SignalTimeoutError UnavailableError "
+        "UsageError WorkflowNotFoundError"
     ),
     "belugawf.model.policy": "RetryPolicy",
 }

@@ -142,7 +142,21 @@ def _describe(error: BaseException) -> Failure:
         non_retryable=any(attribute(one, "non_retryable", bool) for one in steering(error)),
         activity=cut(activity, _MAX_NAME) if is_a(activity, str) else None,
         attempts=attempts if type(attempts) is int and 0 <= attempts < 2**31 else None,
+        seqs=tuple(_numbers(error)),
     )
+
+
+def _numbers(error: BaseException) -> Iterator[int]:
+    """Those of the activities whose failures it is, or has in its group."""
+    left = [error]
+    for _ in range(_MAX_EXCEPTIONS):
+        if not left:
+            break
+        one = left.pop()
+        if is_a(one, BaseExceptionGroup):
+            left += _members(one)
+        elif is_a(one, ActivityError) and type(seq := attribute(one, "seq")) is int:
+            yield seq
 
 
 # -- texts ---------------------------------------------------------------------------------------

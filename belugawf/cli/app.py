@@ -32,6 +32,7 @@ COMMANDS = {
     "result": "Print the result of a run, and nothing else.",
     "wait": "Wait until a run ends, waits, or awaits a signal.",
     "cancel": "Ask runs to stop and clean up.",
+    "retry": "Take up runs again that failed, were cancelled, or are parked.",
     "terminate": "End runs at once, without running their code.",
     "prune": "Delete runs that ended long ago, with their histories.",
     "worker": "Stay and drive everything until interrupted.",
@@ -44,7 +45,7 @@ _HELP_COLUMNS = 80
 # How `belugawf --help` orders them.
 GROUPS = {
     "Start and drive": ("run", "resume", "worker"),
-    "Answer and steer": ("waiting", "signal", "cancel", "terminate"),
+    "Answer and steer": ("waiting", "signal", "retry", "cancel", "terminate"),
     "Look": ("status", "list", "history", "result", "wait", "query"),
     "Set up and keep": ("init", "workflows", "doctor", "prune"),
 }

@@ -50,6 +50,10 @@ EXAMPLES: dict[str, tuple[tuple[str, ...], str]] = {
         "exit-codes",
     ),
     "cancel": (("belugawf cancel q4 --reason 'wrong quarter'",), "cancellation-and-cleanup"),
+    "retry": (
+        ("belugawf retry order-1", "belugawf retry order-1 --from 12 --reason 'bank is back'"),
+        "failed-runs",
+    ),
     "terminate": (("belugawf terminate q4 q5 --yes",), "cancellation-and-cleanup"),
     "prune": (
         ("belugawf prune --older-than 30d", "belugawf prune --older-than 7d --dry-run"),
@@ -93,9 +97,9 @@ MEANT = {
     **dict.fromkeys(("check", "health", "validate"), "belugawf doctor"),
     **dict.fromkeys(("new", "create"), "belugawf init"),
     **dict.fromkeys(
-        ("retry", "rerun", "restart", "replay", "reset"),
-        "belugawf run WORKFLOW --id ID --if-exists replace, which starts anew; an open run goes on "
-        "with belugawf resume RUN",
+        ("restart", "replay", "reset", "reopen"),
+        "belugawf retry RUN, which goes on where it failed; belugawf run WORKFLOW --id ID "
+        "--if-exists replace starts anew",
     ),
 }
 

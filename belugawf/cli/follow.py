@@ -17,12 +17,8 @@ from belugawf.cli.live import watching
 from belugawf.cli.naming import find_run
 from belugawf.cli.render import escape
 from belugawf.cli.streams import STREAMS
-from belugawf.model.errors import (
-    NotFinishedError,
-    RunNotFoundError,
-    RunParkedError,
-    WaitExpiredError,
-)
+from belugawf.model.endings import NotFinishedError, RunParkedError, WaitExpiredError
+from belugawf.model.errors import RunNotFoundError
 
 if TYPE_CHECKING:
     from belugawf.cli.session import Session

@@ -246,6 +246,8 @@ class EventFormatter:
                 return f"signal {escape(event.name)} received"
             case ev.CancelRequested():
                 return "cancel requested"
+            case ev.RunReopened():
+                return f"taken up again after event {event.to}"
             case ev.WaitStarted() if self._waits:
                 until = ""
                 if event.until is not None:

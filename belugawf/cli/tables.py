@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from belugawf.cli import layout, render, sentences
 from belugawf.cli.render import STATUS_STYLES, escape, json_line, progress_text
 from belugawf.cli.streams import STREAMS
+from belugawf.executor.info import REOPENED
 from belugawf.model import events as ev
 
 if TYPE_CHECKING:
@@ -152,6 +153,8 @@ def run_rows(
         rows += _waiting_rows(session, info, waiting_runs)
         rows += _holding_rows(info)
         rows += _next_rows(session, info)
+    elif info.status in REOPENED:
+        rows.append(("next", escape(session.command("retry", info.workflow_id))))
     return rows
 
 

@@ -25,7 +25,7 @@ from belugawf.executor.options import EngineOptions
 from belugawf.executor.protocol import DurableExecutor, IfExists
 from belugawf.model import codec
 from belugawf.model.durations import SECOND_NS, Duration, duration_ns, parse_duration
-from belugawf.model.errors import WaitExpiredError
+from belugawf.model.endings import WaitExpiredError
 from belugawf.model.history import PYTHON_VERSION
 from belugawf.model.messages import UNSET, Hooks, Signal
 from belugawf.model.shell import command_line

@@ -8,17 +8,14 @@ from typing import Protocol
 
 from belugawf.executor.info import OPEN, STATUSES, RunInfo
 from belugawf.model import checking, codec
-from belugawf.model.errors import (
-    AmbiguousRunError,
-    BelugaError,
-    PayloadTypeError,
+from belugawf.model.endings import (
     RunParkedError,
-    UsageError,
     WorkflowCancelledError,
     WorkflowFailedError,
     WorkflowTerminatedError,
     WorkflowTimedOutError,
 )
+from belugawf.model.errors import AmbiguousRunError, BelugaError, PayloadTypeError, UsageError
 from belugawf.model.shell import command_line
 
 # As on Temporal.

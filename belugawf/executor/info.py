@@ -19,6 +19,8 @@ STATUSES = (
     *("running", "completed", "failed", "cancelled", "terminated", "timed_out"),
     "continued_as_new",
 )
+# What ended so can be taken up again.
+REOPENED = ("failed", "timed_out", "cancelled")
 
 
 class RunId(str):

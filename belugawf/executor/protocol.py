@@ -89,6 +89,26 @@ class DurableExecutor(Protocol):
     ) -> RunInfo:
         """End the run at once, without its code; `by` as for `cancel`."""
 
+    async def retry(
+        self,
+        run: str,
+        *,
+        from_position: int | None = None,
+        timeout: Duration | None = None,
+        discard: bool = False,
+        reason: str | None = None,
+        by: str | None = None,
+        drive: bool = True,
+    ) -> RunInfo:
+        """Take up a run again that failed, timed out, was cancelled or is parked.
+
+        What had completed is not done again: it goes on from what ended it, or from the event
+        `from_position` of its history on, with no deadline but `timeout` from now. Signals, and
+        ends of activities that were open there, are kept. What was asked for after that point and
+        has completed would be forgotten: without `discard` or `from_position` this raises
+        `RefusedError`, as for other runs; `BusyError` while something still works for it.
+        """
+
     async def resume(
         self,
         id: str | Sequence[str] | None = None,

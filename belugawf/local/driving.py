@@ -27,7 +27,8 @@ from belugawf.local.store.rows import OwnerRow, RunRow
 from belugawf.local.store.store import Store
 from belugawf.local.view import Viewer
 from belugawf.model.durations import Duration
-from belugawf.model.errors import BelugaError, NotFinishedError, RunEndedError, UsageError
+from belugawf.model.endings import NotFinishedError
+from belugawf.model.errors import BelugaError, RunEndedError, UsageError
 from belugawf.model.shell import command_line
 
 if TYPE_CHECKING:

@@ -249,6 +249,32 @@ class LocalExecutor(ExecutorBase[RunRow, _Snapshot, Driving]):
         self._driving.wake(owner)
         return self._viewer.listed(row)
 
+    async def retry(
+        self,
+        run: str,
+        *,
+        from_position: int | None = None,
+        timeout: Duration | None = None,
+        discard: bool = False,
+        reason: str | None = None,
+        by: str | None = None,
+        drive: bool = True,
+    ) -> RunInfo:
+        driving, key = self._driving, self._resolve(run).key
+        row = await driving.lane.write(
+            lambda: driving.store.reopen(
+                key,
+                from_position,
+                timeout_ns=None if timeout is None else nanoseconds(timeout),
+                discard=discard,
+                reason=reason,
+                sender=by,
+                is_alive=driving.is_alive,
+            )
+        )
+        await self._move_on(row, drive)
+        return await self._listed(row)
+
     async def _move_on(self, run: RunRow, drive: bool) -> Owner | None:
         driver = self._driving.wake_driver(run)
         if driver.owner is None and drive and self._knows(run.workflow):

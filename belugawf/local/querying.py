@@ -11,6 +11,7 @@ from belugawf.authoring.workflow import WorkflowDefinition
 from belugawf.executor.options import EngineOptions
 from belugawf.host.border import Border
 from belugawf.model import events as e
+from belugawf.model.history import effective
 from belugawf.replay.replayer import Replayer
 
 
@@ -37,7 +38,7 @@ def ask(
         context=border.new_context(),
     )
     try:
-        border.turn(replayer, lambda: replayer.replay(history, partial=True))
+        border.turn(replayer, lambda: replayer.replay(effective(history), partial=True))
         return json.loads(border.turn(replayer, lambda: replayer.query(name, args)))
     finally:
         border.evict(replayer)

@@ -284,88 +284,6 @@ class CodeError(TurnError):
         self.traceback = traceback
 
 
-class OutcomeError(BelugaError):
-    """How a run ended, when it did not complete. `workflow_id` and `run_id` name it."""
-
-    code = "outcome"
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        workflow_id: str,
-        run_id: str,
-        failure: Failure | None = None,
-        hint: str | None = None,
-    ) -> None:
-        super().__init__(message, hint=hint)
-        self.workflow_id = workflow_id
-        self.run_id = run_id
-        self.failure = failure
-
-
-class WorkflowFailedError(OutcomeError):
-    """The workflow's code raised; `failure` has its type, message and traceback."""
-
-    code = "workflow_failed"
-    exit_code = 3
-
-
-class WorkflowCancelledError(OutcomeError):
-    code = "workflow_cancelled"
-    exit_code = 4
-
-
-class WorkflowTerminatedError(OutcomeError):
-    code = "workflow_terminated"
-    exit_code = 4
-
-
-class WorkflowTimedOutError(OutcomeError):
-    code = "workflow_timed_out"
-    exit_code = 5
-
-
-class RunParkedError(OutcomeError):
-    """The run is open, and cannot go on before its code is mended. `problem` is the code of why.
-
-    `traceback` is the author's, as text, if their code raised.
-    """
-
-    code = "run_parked"
-    exit_code = 13
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        workflow_id: str,
-        run_id: str,
-        problem: str,
-        traceback: str | None = None,
-        hint: str | None = None,
-        exit_code: int = 13,
-    ) -> None:
-        super().__init__(message, workflow_id=workflow_id, run_id=run_id, hint=hint)
-        self.problem = problem
-        self.traceback = traceback
-        self.exit_code = exit_code
-
-
-class NotFinishedError(OutcomeError):
-    """The run has not ended, and nobody who could drive it was found."""
-
-    code = "not_finished"
-    exit_code = 8
-
-
-class WaitExpiredError(BelugaError):
-    """`max_wait` passed before the run came to where it was waited for."""
-
-    code = "wait_expired"
-    exit_code = 124
-
-
 class WorkflowCodeError(BelugaError):
     """Workflow code did what only an activity may do: sockets, threads, subprocesses."""
 
@@ -379,7 +297,8 @@ class Failure:
 
     `type` is the class's name, `traceback` text without locals, `None` when there is none.
     `activity` names the activity that failed, `None` for the workflow's own exceptions.
-    `kind` is "application", "timeout", "interrupted" or "cancelled".
+    `kind` is "application", "timeout", "interrupted" or "cancelled". `seqs` are the numbers of the
+    activities whose failures left the workflow's code.
     """
 
     type: str
@@ -389,6 +308,7 @@ class Failure:
     activity: str | None = None
     attempts: int | None = None
     kind: str = "application"
+    seqs: tuple[int, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The failure as JSON object; fields that say nothing are left out."""
@@ -399,6 +319,7 @@ class Failure:
             "activity": self.activity,
             "attempts": self.attempts,
             "non_retryable": self.non_retryable or None,
+            "seqs": list(self.seqs) or None,
             "traceback": self.traceback or None,
         }
         return {name: value for name, value in data.items() if value is not None}
@@ -414,6 +335,7 @@ class Failure:
             activity=data.get("activity"),
             attempts=data.get("attempts"),
             kind=str(data.get("kind", "application")),
+            seqs=tuple(data.get("seqs", ())),
         )
 
 
@@ -455,6 +377,7 @@ class ActivityError(DurableError):
 
     code = "activity_failed"
     verb: ClassVar[str] = "failed"
+    seq: int | None = None
 
     def __init__(self, activity: str, attempts: int, cause: ApplicationError) -> None:
         times = "once" if attempts == 1 else f"{attempts} times"
@@ -520,8 +443,8 @@ class CodeInterrupted(BaseException):
     """Thrown into user code that takes too long."""
 
 
-def failure_error(failure: Failure) -> ActivityError:
-    """The exception that workflow code sees for a recorded activity failure."""
+def failure_error(failure: Failure, seq: int | None = None) -> ActivityError:
+    """The exception that workflow code sees for a recorded failure of activity number `seq`."""
     kinds: dict[str, type[ActivityError]] = {
         "timeout": ActivityTimeoutError,
         "interrupted": ActivityInterruptedError,
@@ -534,4 +457,6 @@ def failure_error(failure: Failure) -> ActivityError:
         traceback=failure.traceback,
     )
     error_type = kinds.get(failure.kind, ActivityError)
-    return error_type(failure.activity or "?", failure.attempts or 1, cause)
+    error = error_type(failure.activity or "?", failure.attempts or 1, cause)
+    error.seq = seq
+    return error

@@ -283,6 +283,22 @@ class AttemptInterrupted(Event):
     crashes: int = 0
 
 
+@frozen(kw_only=True)
+class RunReopened(Event):
+    """The run is taken up again after event `to`: what stands between does not count any more.
+
+    `attempts` are the numbers of the next attempts of the activities that were open then, by seq;
+    `deadline` is the new one. `reason` and `sender` say why, and who asked for it.
+    """
+
+    kind = Kind.NOTE
+    to: int
+    attempts: dict[str, int] = dataclasses.field(default_factory=dict)
+    deadline: int | None = None
+    reason: str | None = None
+    sender: str | None = None
+
+
 # -- the end -------------------------------------------------------------------------------------
 
 

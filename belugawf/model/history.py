@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from functools import lru_cache
 from operator import attrgetter
@@ -196,6 +196,17 @@ def describe(asked: c.Command | e.Event) -> str:
     assert_never(asked)
 
 
+def effective(history: Sequence[e.Event]) -> list[e.Event]:
+    """A whole history without what does not count, because the run was taken up again before it."""
+    counting: list[e.Event] = []
+    for event in history:
+        if isinstance(event, e.RunReopened):
+            while counting and counting[-1].position > event.to:
+                counting.pop()
+        counting.append(event)
+    return counting
+
+
 # -- what is open --------------------------------------------------------------------------------
 
 
@@ -206,6 +217,7 @@ class OpenActivity:
     `attempt` is the number of the present attempt, or of the next one. `retry_at` is when that may
     start (`None`: at once). `crashes` counts deaths of its process, `begun` says that
     an AttemptStarted is on record for the present attempt, `alone` that it ran by itself.
+    `since`: when its run was taken up again, from which `total_timeout` counts.
     """
 
     scheduled: e.ActivityScheduled
@@ -216,6 +228,7 @@ class OpenActivity:
     last_error: str | None = None
     begun: bool = False
     alone: bool = False
+    since: int | None = None
     _options: ActivityOptions | None = None
 
     @property
@@ -231,7 +244,8 @@ class OpenActivity:
         total_timeout = self.scheduled.total_timeout
         if total_timeout is None:
             return None
-        return self.scheduled.time + duration_ns(total_timeout)
+        began = self.scheduled.time if self.since is None else self.since
+        return began + duration_ns(total_timeout)
 
 
 @mutable()
@@ -328,6 +342,8 @@ class OpenWork:
                 self.waits.pop(event.seq, None)
             case e.CancelRequested():
                 self.cancel_requested = True
+            case e.RunReopened():
+                self._reopen(event)
             case _ if event.kind is e.Kind.CLOSING:
                 self.closed = True
                 for seq in list(self.activities):
@@ -351,6 +367,16 @@ class OpenWork:
         if scheduled.late:
             self.late.add(seq)
 
+    def _reopen(self, event: e.RunReopened) -> None:
+        """What is open begins anew, as far as its policy is concerned."""
+        self.delayed.clear()
+        for text, attempt in event.attempts.items():
+            activity = self.activities[int(text)]
+            activity.attempt, activity.since = attempt, event.time
+            activity.failures = activity.crashes = 0
+            activity.retry_at = None
+            activity.begun = activity.alone = False
+
     def _end(self, seq: int) -> None:
         for activities in (self.activities, self.delayed, self.expiring, self.once):
             activities.pop(seq, None)
@@ -366,6 +392,7 @@ _ATTEMPTS: dict[str, tuple[type, ...]] = {
     "last_error": (str, type(None)),
     "begun": (bool,),
     "alone": (bool,),
+    "since": (int, type(None)),
 }
 _attempts_of = attrgetter(*_ATTEMPTS)
 

@@ -19,8 +19,9 @@ from belugawf.model.values import frozen
 
 T = TypeVar("T")
 
-# "expired": its `total_timeout` was over while no attempt ran; all others end an attempt.
-Status: TypeAlias = Literal["completed", "failed", "timed_out", "interrupted", "expired"]
+# "expired": its `total_timeout` was over while no attempt ran; all others end an attempt. "over":
+# it failed for good, as it was recorded before its run was taken up again.
+Status: TypeAlias = Literal["completed", "failed", "timed_out", "interrupted", "expired", "over"]
 
 
 @frozen(kw_only=True)

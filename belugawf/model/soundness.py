@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from belugawf.model import events as e
 from belugawf.model.errors import UsageError
-from belugawf.model.history import OpenWork
+from belugawf.model.history import OpenWork, effective
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),
@@ -23,6 +23,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "None": (type(None),),
     "timedelta": (timedelta,),
     "tuple[str, ...]": (tuple,),
+    "dict[str, int]": (dict,),
 }
 # What reading data of another form may raise; DurationError is a UsageError.
 UNREADABLE = (
@@ -35,17 +36,22 @@ def check_history(history: Sequence[e.Event]) -> None:
     """Raise `ValueError` that names the first event which cannot have been written so."""
     if not history or not isinstance(history[0], e.WorkflowStarted):
         raise ValueError("event 1 is no WorkflowStarted")
-    work = OpenWork()
     for position, event in enumerate(history, 1):
         if event.position != position:
             raise ValueError(f"event {position} is missing")
-        try:
-            _check_event(event)
-            work.fold(event)
-        except UNREADABLE as error:
-            raise ValueError(
-                f"event {position} ({type(event).__name__}) is not as it was written"
-            ) from error
+        _checked(event, _check_event)
+    work = OpenWork()
+    for event in effective(history):
+        _checked(event, work.fold)
+
+
+def _checked(event: e.Event, check: Callable[[e.Event], None]) -> None:
+    try:
+        check(event)
+    except UNREADABLE as error:
+        raise ValueError(
+            f"event {event.position} ({type(event).__name__}) is not as it was written"
+        ) from error
 
 
 def _check_event(event: e.Event) -> None:
@@ -58,7 +64,7 @@ def _check_event(event: e.Event) -> None:
     row = e.to_row(event)
     payload = getattr(event, "payload", None)
     data = None if payload is None else json.loads(payload)
-    if event.payload_key == "error" and not isinstance(data, dict):
+    if payload is not None and event.payload_key == "error" and not isinstance(data, dict):
         raise TypeError("error")
     if isinstance(event, e.ActivityScheduled) and not isinstance(data, list):
         raise TypeError("arguments")

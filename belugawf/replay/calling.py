@@ -101,8 +101,9 @@ def wrong_code(failure: Failure, info: WorkflowInfo) -> CodeError:
     """The error for code that has raised that: its run is parked until it is mended."""
     last = re.findall(_FRAME, failure.traceback or "", re.MULTILINE)[-1:]
     where = "".join(f" ({file}:{line})" for file, line in last)
+    said = f"{failure.type}: {failure.message.removesuffix(where)}{where}"
     return CodeError(
-        f"the code of workflow {info.workflow!r} raised {failure.type}: {failure.message}{where}",
+        f"the code of workflow {info.workflow!r} raised {said}",
         traceback=failure.traceback,
         hint="mend it; then the run goes on from where it is: "
         + command_line("resume", info.workflow_id),

@@ -232,7 +232,7 @@ class Replayer:
                     raise self._unasked(fact)
                 if not result.done():
                     failure = Failure.from_json(codec.parse_json(fact.payload))
-                    result.set_exception(failure_error(failure))
+                    result.set_exception(failure_error(failure, fact.seq))
             case _:
                 raise AssertionError(f"{fact} is no fact")
 

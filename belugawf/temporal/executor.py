@@ -37,9 +37,9 @@ from belugawf.executor.views import activity_states
 from belugawf.host.border import mark_as_users
 from belugawf.model import codec, events as e
 from belugawf.model.durations import Duration, format_instant
+from belugawf.model.endings import NotFinishedError
 from belugawf.model.errors import (
     AlreadyExistsError,
-    NotFinishedError,
     SignalNotAwaitedError,
     TurnError,
     UnavailableError,

@@ -24,6 +24,7 @@ from belugawf.executor import (
     Waiting,
 )
 from belugawf.model import events as ev
+from belugawf.model.endings import WaitExpiredError
 from belugawf.model.errors import (
     AlreadyExistsError,
     AmbiguousRunError,
@@ -32,7 +33,6 @@ from belugawf.model.errors import (
     RunEndedError,
     RunNotFoundError,
     SignalNotAwaitedError,
-    WaitExpiredError,
     WorkflowNotFoundError,
 )
 

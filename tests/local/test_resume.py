@@ -26,7 +26,8 @@ from belugawf.local.executor import LocalExecutor
 from belugawf.local.file.database import WouldBlockError
 from belugawf.local.store.rows import RunRow, Start, Started, Turn
 from belugawf.model import events as e
-from belugawf.model.errors import BelugaError, WorkflowBlockedError
+from belugawf.model.endings import RunParkedError
+from belugawf.model.errors import BelugaError
 from belugawf.model.outcomes import Outcome
 
 BLOCKING: list[bool] = []
@@ -260,7 +261,7 @@ async def test_going_on_after_a_stop_starts_nothing_of_a_refused_run(tmp_path: P
     options = EngineOptions(concurrency=2)
     async with open_executor(tmp_path, options=options) as executor, asyncio.timeout(20):
         await executor.execute(going_wrong, id="one")
-        with pytest.raises(WorkflowBlockedError):
+        with pytest.raises(RunParkedError, match="one"):
             await executor.handle("one").result()
         engine = engine_of(executor)
         assert engine.table.runs
@@ -361,7 +362,7 @@ async def test_a_refused_run_is_kept_until_nothing_is_at_work_for_it(
         await executor.execute(blocking, id="one", input=where)
         await is_at_work()
         await executor.signal("one", "go")
-        with pytest.raises(WorkflowBlockedError):
+        with pytest.raises(RunParkedError, match="one"):
             await executor.handle("one").result()
         BLOCKING.clear()
         await other.resume("one", patience=0)

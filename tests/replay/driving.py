@@ -89,7 +89,10 @@ class Clock:
 
 
 class Run:
-    """A run in memory: facts in, a history out. `commands` are those of the last fact."""
+    """A run in memory: facts in, a history out. `commands` are those of the last fact.
+
+    Wrong code fails it, so that a test sees the error, unless it is to `park`.
+    """
 
     def __init__(
         self,
@@ -97,11 +100,12 @@ class Run:
         *args: Any,
         run_id: str = "run-1",
         python: str = "",
+        park: bool = False,
         **options: Any,
     ) -> None:
         in_memory.append(self)
         marked = hasattr(function, "__belugawf_workflow__")
-        self.definition = WorkflowDefinition(function if marked else workflow(function))
+        self.definition = WorkflowDefinition(function if marked else workflow(park=park)(function))
         self.options = options
         self.clock = EPOCH_NS
         self.work = OpenWork()
@@ -186,7 +190,11 @@ class Run:
         code: Callable[..., Any] | None = None,
     ) -> list[c.Command]:
         """Replay a history (its own unless given), with other code if given."""
-        definition = self.definition if code is None else WorkflowDefinition(workflow(code))
+        definition = (
+            self.definition
+            if code is None
+            else WorkflowDefinition(workflow(park=self.definition.parks)(code))
+        )
         replayer = Replayer(definition, self.started, **self.options)
         try:
             return replayer.replay(self.history if history is None else history, partial=partial)

@@ -301,7 +301,7 @@ MUTANTS = (
     Mutant(
         "a refusal does not outlive its reason",
         "does not end",
-        Change(RunTable, "still_refused", "if length != self.refused[key].length or (", "if False or ("),
+        Change(RunTable, "still_refused", "length != self.refused[key].length", "False"),
     ),
     Mutant(
         "a run retires by its own row of the table",

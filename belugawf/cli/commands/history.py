@@ -141,6 +141,10 @@ def _detail(event: Event, formatter: EventFormatter, *, payloads: bool) -> str:
         case ev.WorkflowTerminated() | ev.CancelRequested():
             by = f"by {escape(event.sender)}" if event.sender else ""
             return ": ".join(part for part in (by, escape(event.reason or "")) if part)
+        case ev.RunReopened():
+            by = f" by {escape(event.sender)}" if event.sender else ""
+            why = f": {escape(event.reason)}" if event.reason else ""
+            return f"after event {event.to}{by}{why}"
         case ev.TimerStarted():
             return f"timer {event.seq}: {format_duration(event.delay)}"
         case ev.TimerFired() | ev.TimerCancelled():

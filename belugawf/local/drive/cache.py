@@ -189,13 +189,16 @@ class ReplayCache:
 def pieces(store: Store, run: int, length: int) -> Iterator[list[e.Event]]:
     """The run's first `length` events, read when they are asked for.
 
-    Each piece begins with a fact and ends before another, so that replay takes them one by one. A
-    history only grows: read in one go or in many, these events are the same.
+    What does not count of them any more is left out. Each piece begins with a fact and ends before
+    another, so that replay takes them one by one. A history only grows: read in one go or in many,
+    these events are the same.
     """
     read: list[e.Event] = []
     position = 0
     while position < length:
-        more = store.history(run, after=position, limit=min(_PIECE, length - position))
+        more = store.counting_history(run, position, min(_PIECE, length - position))
+        while more and more[-1].position > length:
+            more.pop()
         if not more:
             raise ValueError("the history is shorter than its run says")
         read += more

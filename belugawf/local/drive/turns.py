@@ -254,6 +254,8 @@ class TurnBuilder:
                 self._note_interruption(activity, "shutdown", activity.crashes)
             case "failed" | "timed_out":
                 self._apply_failure(activity, outcome)
+            case "over":
+                self._apply(outcome.end(*self._next()))
             case "expired":
                 self._fail_activity(activity, outcome, activity.failures)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from belugawf.local.store.damage import reading
@@ -31,26 +31,46 @@ _WITHOUT_PAYLOADS = EVENT_COLUMNS.replace(
 _PIECE, _PIECE_BYTES = 1_000, 1_000_000
 
 
-def events_of(db: Connection, run: int, after: int = 0, limit: int | None = None) -> list[e.Event]:
+def events_of(
+    db: Connection, run: int, after: int = 0, limit: int | None = None, *, counting: bool = False
+) -> list[e.Event]:
     """The run's events after a position: all, or with `limit` the first few.
 
-    Those are so many at most, and not more than about a megabyte.
+    Those are so many at most, and not more than about a megabyte. `counting`: without those that
+    do not count, because the run was taken up again before them.
     """
     with reading(_name_of(db, run)):
-        return _events_of(db, run, after, limit, EVENT_COLUMNS)
+        skipped = skipped_of(db, run) if counting else ()
+        return _events_of(db, run, after, limit, EVENT_COLUMNS, skipped)
+
+
+def skipped_of(db: Connection, run: int) -> Sequence[tuple[int, int]]:
+    """What does not count of the run's history: what stands between two positions, each."""
+    (text,) = db.execute("SELECT skipped FROM runs WHERE key = ?", (run,)).fetchone() or (None,)
+    return [(after, before) for after, before in json.loads(text)] if text else ()
 
 
 def _events_of(
-    db: Connection, run: int, after: int, limit: int | None, columns: str
+    db: Connection,
+    run: int,
+    after: int,
+    limit: int | None,
+    columns: str,
+    skipped: Sequence[tuple[int, int]],
 ) -> list[e.Event]:
+    counts = "".join(f" AND NOT (position > {a:d} AND position < {b:d})" for a, b in skipped)
     rows = db.execute(
-        f"SELECT {columns} FROM events WHERE run = ? AND position > ? ORDER BY position LIMIT ?",
+        f"SELECT {columns} FROM events WHERE run = ? AND position > ?{counts} "
+        "ORDER BY position LIMIT ?",
         (run, after, -1 if limit is None else limit),
     )
+    next_after = {first + 1: last for first, last in skipped}
     history: list[e.Event] = []
     size = 0
-    for position, row in enumerate(rows, after + 1):
+    position = after
+    for row in rows:
         event = e.from_row(row)
+        position = next_after.get(position + 1, position + 1)
         if event.position != position:
             raise ValueError(f"event {position} is missing")
         history.append(event)
@@ -64,7 +84,7 @@ def _events_of(
 def sound_history(db: Connection, run: int) -> list[e.Event]:
     """The run's whole history, if each event is as we have written it."""
     with reading(_name_of(db, run)):
-        history = _events_of(db, run, 0, None, EVENT_COLUMNS)
+        history = _events_of(db, run, 0, None, EVENT_COLUMNS, ())
         check_history(history)
         return history
 
@@ -77,8 +97,11 @@ def open_work(
     `before` is what this has returned earlier; it is taken over.
     """
     with reading(_name_of(db, run)):
+        skipped = skipped_of(db, run)
+        if before is not None and any(first < before[1] < last for first, last in skipped):
+            before = None  # it was taken up again since
         work, position = before or _open_before(db, run)
-        while events := _events_of(db, run, position, _PIECE, _WITHOUT_PAYLOADS):
+        while events := _events_of(db, run, position, _PIECE, _WITHOUT_PAYLOADS, skipped):
             for event in events:
                 work.fold(event)
             position = events[-1].position
@@ -89,7 +112,10 @@ def latest_events(db: Connection, run: int, count: int) -> list[e.Event]:
     """The run's last so many events, without the payloads that are not errors."""
     with reading(_name_of(db, run)):
         length = db.execute(f"SELECT {LENGTH.format('?')}", (run,)).fetchone()[0]
-        return _events_of(db, run, max(0, length - count), None, _WITHOUT_PAYLOADS)
+        begin, skipped = max(0, length - count), skipped_of(db, run)
+        for first, last in skipped:
+            begin = last - 1 if first < begin < last else begin
+        return _events_of(db, run, begin, None, _WITHOUT_PAYLOADS, skipped)
 
 
 def _open_before(db: Connection, run: int) -> tuple[OpenWork, int]:

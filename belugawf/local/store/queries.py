@@ -273,6 +273,11 @@ class Queries:
         with self.database.reading() as db:
             return events_of(db, run, after, limit)
 
+    def counting_history(self, run: int, after: int, limit: int) -> list[e.Event]:
+        """See `events_of`: what counts of the run's history. Raises `DamagedError`."""
+        with self.database.reading() as db:
+            return events_of(db, run, after, limit, counting=True)
+
     def sound_history(self, run: int) -> list[e.Event]:
         """The run's whole history, each event as we have written it, else `DamagedError`."""
         with self.database.reading() as db:

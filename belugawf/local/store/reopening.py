@@ -1,0 +1,83 @@
+"""What is written of a run that is taken up again, and why it cannot be: see `model.reopening`."""
+
+from __future__ import annotations
+
+import json
+
+from belugawf.local.store.histories import Connection, skipped_of
+from belugawf.local.store.rows import OwnerRow, RunRow
+from belugawf.local.store.writing import insert_events, project_waits
+from belugawf.model import events as e
+from belugawf.model.durations import to_micros
+from belugawf.model.errors import BusyError, RefusedError
+from belugawf.model.reopening import Reopening
+from belugawf.model.shell import command_line
+
+_REOPEN = """UPDATE runs SET status = 'running', result = NULL, error = NULL, closed_at = NULL,
+    deadline = ?, due_at = ?, begun = ?, skipped = ? WHERE key = ?"""
+_NOBODYS = """INSERT INTO live (run) VALUES (?) ON CONFLICT (run) DO UPDATE SET owner = NULL,
+    owned_since = NULL, problem = NULL, open_at = NULL, open_work = NULL"""
+_MESSAGE = """INSERT INTO inbox (run, kind, name, payload, sender, message_key, sent_at)
+    VALUES (?,?,?,?,?,?,?)"""
+
+
+def write_reopened(db: Connection, run: int, event: e.RunReopened, planned: Reopening) -> None:
+    """The run is open again, as it was after the event that `planned` names, and nobody's."""
+    skipped = [(after, before) for after, before in skipped_of(db, run) if before <= event.to]
+    if event.position > event.to + 1:
+        skipped.append((event.to, event.position))
+    insert_events(db, [(run, event)])
+    values = (to_micros(event.deadline), to_micros(event.time), planned.code_started)
+    db.execute(_REOPEN, (*values, json.dumps(skipped) if skipped else None, run))
+    db.execute(_NOBODYS, (run,))
+    db.execute("DELETE FROM waits WHERE run = ?", (run,))
+    project_waits(db, [(run, wait) for wait in planned.work.waits.values()])
+    db.execute("DELETE FROM inbox WHERE run = ? AND kind = 'attempt'", (run,))
+    for signal in planned.signals:
+        sent = (signal.payload, signal.sender, signal.key, to_micros(signal.at))
+        db.execute(_MESSAGE, (run, "signal", signal.name, *sent))
+    for end in planned.ends:
+        told = (str(end.seq), end.to_text(), None, None, to_micros(end.at))
+        db.execute(_MESSAGE, (run, "attempt", *told))
+
+
+def newer_run(row: RunRow) -> RefusedError:
+    """There is a later run of its workflow id."""
+    return RefusedError(
+        f"run {row.run_id} is not the last one of {row.workflow_id!r}",
+        hint=f"look at that one: {command_line('status', row.workflow_id)}",
+    )
+
+
+def not_reopened(row: RunRow) -> RefusedError:
+    """It goes on by itself, or has ended as it was to."""
+    if row.status == "running":
+        return RefusedError(
+            f"run {row.workflow_id!r} has not ended, and nothing keeps it from going on",
+            hint=f"drive it: {command_line('resume', row.workflow_id)}",
+        )
+    return RefusedError(
+        f"run {row.workflow_id!r} {'was ' * (row.status == 'terminated')}{row.status}: there is "
+        "nothing to take up again",
+        hint=f"start it anew: {command_line('rerun', row.workflow_id)}",
+    )
+
+
+def still_at_work(row: RunRow, owner: OwnerRow) -> BusyError:
+    """Something of it that could not be stopped may still have effects."""
+    return BusyError(
+        f"process {owner.pid} still works for run {row.workflow_id!r}",
+        hint=f"let it end, or end it: kill {owner.pid}",
+    )
+
+
+def would_be_forgotten(row: RunRow, planned: Reopening) -> RefusedError:
+    """Work that was done after the point would be done again, or left as it is."""
+    names = [f"{one.name} (event {one.position})" for one in planned.forgotten]
+    listed = ", ".join(names[:10]) + (f" and {len(names) - 10:,} more" if names[10:] else "")
+    return RefusedError(
+        f"run {row.workflow_id!r} has done more after event {planned.to}, where it would go on: "
+        f"{listed}; its code would not know of that",
+        hint="if that is right: --yes, in Python discard=True; or name another event: --from, in "
+        f"Python from_position; {command_line('history', row.workflow_id)}",
+    )

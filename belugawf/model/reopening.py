@@ -1,0 +1,154 @@
+"""Taking up a run again that has ended: at which event, what of it happens again, what is lost.
+
+A `RunReopened` says that what stands between its `to` and itself does not count any more: replay
+leaves it out. Facts are not undone by that: what was sent to the run, and how activities ended that
+were open at `to`, goes back into its inbox, and is applied once more in its order. Left out is only
+the failure that ended the run, and a request to cancel it. Timers that were open are open again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from belugawf.model import events as e
+from belugawf.model.errors import Failure, UsageError
+from belugawf.model.history import OpenWork, effective, is_fact, is_recorded_command
+from belugawf.model.outcomes import Outcome
+from belugawf.model.values import frozen
+
+_End: TypeAlias = e.ActivityCompleted | e.ActivityFailed | e.ActivityTimedOut
+_FAILURES = (e.ActivityFailed, e.ActivityTimedOut)
+
+
+@frozen(kw_only=True)
+class Reopening:
+    """How a run is taken up again: after event `to`, with that `work` open.
+
+    `signals` and `ends` (of activities that were open then) happened since and count again;
+    `attempts` are the numbers of the next attempts of what is open, by seq. `forgotten` are
+    activities that were asked for since and have completed: their work is lost from the history.
+    """
+
+    to: int
+    work: OpenWork
+    code_started: bool
+    signals: Sequence[e.SignalReceived]
+    ends: Sequence[Outcome]
+    attempts: dict[str, int]
+    forgotten: Sequence[e.ActivityScheduled]
+
+
+def plan(
+    history: Sequence[e.Event], run: int, position: int | None, unread: Sequence[Outcome] = ()
+) -> Reopening:
+    """How that run is taken up again from event `position` on; by default, from what ended it.
+
+    `unread` are ends of attempts that it has not taken in. Raises `UsageError` for a position that
+    its history does not have.
+    """
+    events = effective(history)
+    closing = events[-1] if events[-1].kind is e.Kind.CLOSING else None
+    causes = _causes(events, closing)
+    begin = _beginning(events, closing, causes) if position is None else _index(events, position)
+    first = events[begin]
+    if position is not None and isinstance(first, _FAILURES):
+        causes.add(first.seq)
+    kept, left = events[:begin], events[begin:]
+    work = OpenWork.of(kept)
+    attempts = {seq: activity.attempt for seq, activity in work.activities.items()}
+    ends: dict[int, Outcome] = {}
+    signals = []
+    scheduled: dict[int, e.ActivityScheduled] = {}
+    forgotten = []
+    for event in left:
+        match event:
+            case e.SignalReceived():
+                signals.append(event)
+            case e.ActivityScheduled():
+                scheduled[event.seq] = event
+            case e.ActivityCompleted(seq=seq) if seq in scheduled:
+                forgotten.append(scheduled[seq])
+            case (
+                e.ActivityCompleted(seq=seq)
+                | e.ActivityFailed(seq=seq)
+                | e.ActivityTimedOut(seq=seq)
+            ) if seq in attempts and seq not in ends:
+                attempts[seq] = max(attempts[seq], event.attempt)
+                if isinstance(event, e.ActivityCompleted) or seq not in causes:
+                    ends[seq] = _outcome(event, run)
+            case e.AttemptFailed(seq=seq) | e.AttemptInterrupted(seq=seq) if seq in attempts:
+                attempts[seq] = max(attempts[seq], event.attempt)
+    for end in unread:
+        if end.seq in attempts and end.seq not in ends:
+            attempts[end.seq] = max(attempts[end.seq], end.attempt)
+            if end.status != "interrupted":
+                ends[end.seq] = end
+    return Reopening(
+        to=kept[-1].position,
+        work=work,
+        code_started=len(kept) > 1,
+        signals=signals,
+        ends=list(ends.values()),
+        attempts={str(seq): number + (seq not in ends) for seq, number in attempts.items()},
+        forgotten=forgotten,
+    )
+
+
+def _outcome(event: _End, run: int) -> Outcome:
+    """How an activity ended, once more: for good, whatever its policy would have."""
+    failed = not isinstance(event, e.ActivityCompleted)
+    return Outcome(
+        run=run,
+        seq=event.seq,
+        attempt=event.attempt,
+        status="over" if failed else "completed",
+        at=event.at,
+        started_at=event.at if event.started_at is None else event.started_at,
+        result="null" if failed else event.payload,
+        failure=Failure.from_json(json.loads(event.payload)) if failed else None,
+        limit=event.limit if isinstance(event, e.ActivityTimedOut) else "",
+    )
+
+
+def _causes(events: Sequence[e.Event], closing: e.Event | None) -> set[int]:
+    """The numbers of the activities whose failures have ended the run."""
+    if not isinstance(closing, e.WorkflowFailed):
+        return set()
+    failure = Failure.from_json(json.loads(closing.payload))
+    facts = [event for event in events if is_fact(event)]
+    failed = {event.seq for event in facts if isinstance(event, _FAILURES)}
+    named = failed.intersection(failure.seqs)
+    last = facts[-1]
+    # Its code may have raised an error of its own when an activity failed.
+    return named or ({last.seq} if isinstance(last, _FAILURES) else set())
+
+
+def _beginning(events: Sequence[e.Event], closing: e.Event | None, causes: set[int]) -> int:
+    """Where what ended the run begins, as an index."""
+    facts = [index for index, event in enumerate(events) if is_fact(event)]
+    for index in facts:
+        event = events[index]
+        if isinstance(closing, e.WorkflowCancelled) and isinstance(event, e.CancelRequested):
+            return index
+        if isinstance(event, _FAILURES) and event.seq in causes:
+            return index
+    if isinstance(closing, e.WorkflowFailed):
+        return max(facts[-1], 1)
+    asked = [index for index, event in enumerate(events) if is_recorded_command(event)]
+    return max(facts[-1], *asked[-1:]) + 1
+
+
+def _index(events: Sequence[e.Event], position: int) -> int:
+    """Where the fact stands at that position, or the one that was answered by what stands there."""
+    for index, event in enumerate(events):
+        if event.position == position:
+            while index > 1 and is_recorded_command(events[index]):
+                index -= 1
+            return max(index, 1)
+    last = events[-1].position
+    raise UsageError(
+        f"the run's history has no event {position} that counts",
+        hint=f"it has events up to {last}: belugawf history",
+    )

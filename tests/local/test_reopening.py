@@ -1,0 +1,489 @@
+"""retry: a run that has ended goes on from what ended it, with what it had, and nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from belugawf import (
+    ActivityError,
+    RefusedError,
+    RetryPolicy,
+    RunParkedError,
+    UsageError,
+    WorkflowContext,
+    WorkflowFailedError,
+    WorkflowTimedOutError,
+    activity,
+    workflow,
+)
+from belugawf.local.executor import LocalExecutor
+from belugawf.model import events as e
+from belugawf.model.errors import ApplicationError, BusyError
+from belugawf.model.history import OpenWork, effective
+from belugawf.model.soundness import check_history
+
+# Each call of an activity: its name and argument, attempt, and idempotency key.
+CALLS: list[tuple[str, int, str]] = []
+# What fails now.
+DOWN: set[str] = set()
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> None:
+    CALLS.clear()
+    DOWN.clear()
+
+
+@activity
+async def do(name: str) -> str:
+    info = activity.info()
+    CALLS.append((name, info.attempt, info.idempotency_key))
+    if name in DOWN:
+        raise ValueError(f"{name} is down")
+    return name
+
+
+def names() -> list[str]:
+    return [name for name, _, _ in CALLS]
+
+
+def opened(place: Path, *workflows: Callable[..., Any]) -> LocalExecutor:
+    return LocalExecutor(place / "state.db", list(workflows))
+
+
+async def fails(executor: LocalExecutor, code: Callable[..., Any], **options: Any) -> str:
+    """Start it as "r" and wait until it has failed; the error's message."""
+    handle = await executor.execute(code, id="r", **options)
+    with pytest.raises(WorkflowFailedError) as caught:
+        await handle.result()
+    return caught.value.message
+
+
+async def sound(executor: LocalExecutor) -> Sequence[e.Event]:
+    """Its history, which is as the engine writes it, and folds to what is open."""
+    history = await executor.history("r")
+    check_history(history)
+    return history
+
+
+@workflow
+async def two_steps(ctx: WorkflowContext) -> str:
+    one = await ctx.execute_activity(do, "pay")
+    two = await ctx.execute_activity(do, "ship", retry=RetryPolicy(2, "10ms"))
+    return f"{one}, {two}"
+
+
+async def test_what_failed_is_done_again_and_nothing_else(tmp_path: Path) -> None:
+    """With as many attempts as its policy has, numbers that go on, and the same key; twice."""
+    DOWN.add("ship")
+    async with opened(tmp_path, two_steps) as executor:
+        await fails(executor, two_steps)
+        await executor.retry("r", reason="once more", by="ada")
+        with pytest.raises(WorkflowFailedError):
+            await executor.result_of("r")
+        DOWN.clear()
+        info = await executor.retry("r")
+        assert (info.status, info.error, info.closed_at) == ("running", None, None)
+        assert await executor.result_of("r") == "pay, ship"
+        history = await sound(executor)
+    assert names() == ["pay", *["ship"] * 5]
+    assert [attempt for name, attempt, _ in CALLS if name == "ship"] == [1, 2, 3, 4, 5]
+    assert len({key for name, _, key in CALLS if name == "ship"}) == 1
+    reopened = [event for event in history if isinstance(event, e.RunReopened)]
+    assert [(event.reason, event.sender) for event in reopened] == [
+        ("once more", "ada"),
+        (None,) * 2,
+    ]
+
+
+async def test_another_process_goes_on_with_it(tmp_path: Path) -> None:
+    """The history is replayed without what does not count, also after the next end."""
+    DOWN.add("ship")
+    async with opened(tmp_path, two_steps) as executor:
+        await fails(executor, two_steps)
+        await executor.retry("r", drive=False)
+        assert (await executor.describe("r")).status == "running"
+    DOWN.clear()
+    async with opened(tmp_path, two_steps) as executor:
+        await executor.resume()
+        assert await executor.result_of("r") == "pay, ship"
+        assert await executor.query("r", "status") == "completed"
+    assert names().count("pay") == 1
+
+
+@workflow
+async def catching(ctx: WorkflowContext) -> str:
+    try:
+        await ctx.execute_activity(do, "ship")
+    except ActivityError as error:
+        raise ApplicationError("no parcel today") from error
+    return "sent"
+
+
+async def test_an_error_of_its_own_that_an_activity_led_to(tmp_path: Path) -> None:
+    """The last fact is the activity's failure: that is what is tried again."""
+    DOWN.add("ship")
+    async with opened(tmp_path, catching) as executor:
+        assert "no parcel" in await fails(executor, catching)
+        DOWN.clear()
+        await executor.retry("r")
+        assert await executor.result_of("r") == "sent"
+    assert names() == ["ship", "ship"]
+
+
+def deciding(raises: bool) -> Callable[..., Any]:
+    @workflow(name="deciding")
+    async def code(ctx: WorkflowContext) -> str:
+        answer = await ctx.execute_activity(do, "ask")
+        if raises:
+            raise ValueError(answer)
+        return str(answer)
+
+    return code
+
+
+async def test_an_error_of_its_own(tmp_path: Path) -> None:
+    """The end of the activity before is applied once more, to code that is better now."""
+    wrong = deciding(True)
+    async with opened(tmp_path, wrong) as executor:
+        await fails(executor, wrong)
+        await executor.retry("r")
+        with pytest.raises(WorkflowFailedError):
+            await executor.result_of("r")
+    async with opened(tmp_path, deciding(False)) as executor:
+        await executor.retry("r")
+        assert await executor.result_of("r") == "ask"
+        await sound(executor)
+    assert names() == ["ask"]
+
+
+@workflow
+async def failing_at_once(ctx: WorkflowContext) -> str:
+    if "start" in DOWN:
+        raise ValueError("not yet")
+    return str(await ctx.execute_activity(do, "work"))
+
+
+async def test_a_run_that_failed_in_its_first_turn(tmp_path: Path) -> None:
+    """Its code begins anew."""
+    DOWN.add("start")
+    async with opened(tmp_path, failing_at_once) as executor:
+        await fails(executor, failing_at_once)
+        DOWN.clear()
+        await executor.retry("r")
+        assert await executor.result_of("r") == "work"
+        await sound(executor)
+
+
+@workflow
+async def fan_out(ctx: WorkflowContext) -> list[str]:
+    tasks = [ctx.start_activity(do, name) for name in "abc"]
+    done = await asyncio.gather(*tasks, return_exceptions=True)
+    for one in done:
+        if isinstance(one, BaseException):
+            raise one
+    return [str(one) for one in done]
+
+
+async def test_a_fan_out_with_later_completions(tmp_path: Path) -> None:
+    """What completed after the failure is kept."""
+    DOWN.add("a")
+    async with opened(tmp_path, fan_out) as executor:
+        await fails(executor, fan_out)
+        DOWN.clear()
+        await executor.retry("r")
+        assert await executor.result_of("r") == ["a", "b", "c"]
+        await sound(executor)
+    assert sorted(names()) == ["a", "a", "b", "c"]
+
+
+@workflow
+async def grouped(ctx: WorkflowContext) -> str:
+    async with asyncio.TaskGroup() as group:
+        for name in "abc":
+            group.create_task(ctx.execute_activity(do, name))
+    return "all"
+
+
+async def test_a_group_of_failures(tmp_path: Path) -> None:
+    """Each that left the code in the group is tried again."""
+    DOWN.update("ab")
+    async with opened(tmp_path, grouped) as executor:
+        await fails(executor, grouped)
+        DOWN.clear()
+        await executor.retry("r")
+        assert await executor.result_of("r") == "all"
+        await sound(executor)
+
+
+@workflow
+async def tolerant(ctx: WorkflowContext) -> str:
+    tasks = [ctx.start_activity(do, name, retry=RetryPolicy(2, "10ms")) for name in ("last", "odd")]
+    odd = await asyncio.gather(tasks[1], return_exceptions=True)
+    return f"{await tasks[0]} {type(odd[0]).__name__}"
+
+
+async def test_a_failure_that_the_code_took_is_kept(tmp_path: Path) -> None:
+    """It came after the point, and is no cause: it counts as it was, whatever its policy."""
+    DOWN.update(("last", "odd"))
+    async with opened(tmp_path, tolerant) as executor:
+        await fails(executor, tolerant)
+        DOWN.clear()
+        await executor.retry("r")
+        assert await executor.result_of("r") == "last ActivityError"
+        await sound(executor)
+    assert names().count("odd") == 2
+
+
+@workflow
+async def signalled(ctx: WorkflowContext) -> list[Any]:
+    await ctx.execute_activity(do, "first")
+    seen = [(await ctx.wait_for_signal("go")).payload for _ in range(2)]
+    await ctx.execute_activity(do, "last")
+    return [*seen, (await ctx.wait_for_signal("late")).payload]
+
+
+async def test_signals_are_kept(tmp_path: Path) -> None:
+    """Those that it had read after the point, and one that came too late to be read."""
+    DOWN.add("first")
+    async with opened(tmp_path, signalled) as executor:
+        await fails(executor, signalled)
+        DOWN.clear()
+        DOWN.add("last")
+        await executor.retry("r")
+        await executor.signal("r", "go", 1)
+        await executor.signal("r", "late", 3)
+        await executor.signal("r", "go", 2)
+        with pytest.raises(WorkflowFailedError):
+            await executor.result_of("r")
+        DOWN.clear()
+        # From before the waits on.
+        await executor.retry("r", from_position=2)
+        assert await executor.result_of("r") == [1, 2, 3]
+        history = await sound(executor)
+    sent = [event for event in effective(history) if isinstance(event, e.SignalReceived)]
+    assert [(event.name, event.unread) for event in sent] == [
+        ("go", False),
+        ("late", False),
+        ("go", False),
+    ]
+
+
+@workflow
+async def slow(ctx: WorkflowContext) -> str:
+    await ctx.execute_activity(do, "work")
+    return str((await ctx.wait_for_signal("go")).payload)
+
+
+async def test_a_run_that_timed_out(tmp_path: Path) -> None:
+    """It goes on where it was, with no deadline, or with another."""
+    async with opened(tmp_path, slow) as executor:
+        handle = await executor.execute(slow, id="r", timeout="100ms")
+        with pytest.raises(WorkflowTimedOutError):
+            await handle.result()
+        assert (await executor.retry("r", timeout="100ms")).deadline is not None
+        with pytest.raises(WorkflowTimedOutError):
+            await handle.result()
+        assert (await executor.retry("r")).deadline is None
+        assert len(await executor.waiting()) == 1
+        await executor.signal("r", "go", "at last")
+        assert await handle.result() == "at last"
+        await sound(executor)
+    assert names() == ["work"]
+
+
+@workflow
+async def cleaning_up(ctx: WorkflowContext) -> str:
+    try:
+        return str((await ctx.wait_for_signal("go")).payload)
+    except asyncio.CancelledError:
+        await ctx.execute_activity(do, "clean up")
+        raise
+
+
+async def test_a_run_that_was_cancelled(tmp_path: Path) -> None:
+    """It goes on as if it had not been; what it did since is named, unless that is right."""
+    async with opened(tmp_path, cleaning_up) as executor:
+        await executor.execute(cleaning_up, id="r")
+        await executor.wait("r", until="waiting")
+        await executor.cancel("r")
+        await executor.wait("r")
+        with pytest.raises(RefusedError, match=r"do \(event \d+\)"):
+            await executor.retry("r")
+        assert (await executor.describe("r")).status == "cancelled"
+        info = await executor.retry("r", discard=True)
+        assert not info.cancel_requested
+        await executor.signal("r", "go", "on")
+        assert await executor.result_of("r") == "on"
+        await sound(executor)
+
+
+@workflow
+async def compensating(ctx: WorkflowContext) -> str:
+    await ctx.execute_activity(do, "pay")
+    try:
+        return str(await ctx.execute_activity(do, "ship"))
+    except ActivityError:
+        await ctx.execute_activity(do, "refund")
+        raise
+
+
+async def test_a_run_that_has_compensated(tmp_path: Path) -> None:
+    """It is not taken up again by accident: the money is back."""
+    DOWN.add("ship")
+    async with opened(tmp_path, compensating) as executor:
+        await fails(executor, compensating)
+        before = await executor.history("r")
+        with pytest.raises(RefusedError, match="its code would not know of that"):
+            await executor.retry("r")
+        assert await executor.history("r") == before
+        DOWN.clear()
+        await executor.retry("r", from_position=2)  # the payment, anew
+        assert await executor.result_of("r") == "ship"
+        await sound(executor)
+    assert names() == ["pay", "ship", "refund", "pay", "ship"]
+
+
+@workflow
+async def sleeping(ctx: WorkflowContext) -> str:
+    nap = asyncio.create_task(ctx.sleep("50ms"))
+    await ctx.execute_activity(do, "work")
+    await nap
+    return "slept"
+
+
+async def test_timers_are_open_again(tmp_path: Path) -> None:
+    """One that was due meanwhile is due at once."""
+    DOWN.add("work")
+    async with opened(tmp_path, sleeping) as executor:
+        await fails(executor, sleeping)
+        DOWN.clear()
+        await executor.retry("r")
+        assert await executor.result_of("r") == "slept"
+        await sound(executor)
+
+
+async def test_what_is_not_taken_up_again(tmp_path: Path) -> None:
+    """Runs that completed, were terminated, go on by themselves, or have a successor."""
+    async with opened(tmp_path, two_steps, slow) as executor:
+        await (await executor.execute(two_steps, id="r")).result()
+        with pytest.raises(RefusedError, match="completed") as caught:
+            await executor.retry("r")
+        assert "rerun r" in (caught.value.hint or "")
+        await executor.execute(slow, id="t")
+        await executor.wait("t", until="waiting")
+        with pytest.raises(RefusedError, match="has not ended"):
+            await executor.retry("t")
+        await executor.terminate("t")
+        with pytest.raises(RefusedError, match="was terminated"):
+            await executor.retry("t")
+        first = await executor.describe("t")
+        DOWN.add("work")
+        failed = await executor.execute(slow, id="u")
+        with pytest.raises(WorkflowFailedError):
+            await failed.result()
+        await executor.execute(slow, id="u", if_exists="replace", detach=True)
+        with pytest.raises(RefusedError, match="not the last one"):
+            await executor.retry(failed.run_id)
+        with pytest.raises(UsageError, match="no event 99"):
+            DOWN.add("ship")
+            await executor.execute(two_steps, id="v")
+            await executor.wait("v")
+            await executor.retry("v", from_position=99)
+        assert (await executor.describe("t")) == first
+
+
+def typo(wrong: bool) -> Callable[..., Any]:
+    @workflow(name="typo")
+    async def code(ctx: WorkflowContext) -> str:
+        paid = await ctx.execute_activity(do, "pay")
+        try:
+            await ctx.execute_activity(do, "ship")
+        except ActivityError:
+            await ctx.execute_activity(do, "tell")
+        if wrong:
+            return pade  # type: ignore[name-defined,no-any-return] # noqa: F821
+        return f"{paid}!"
+
+    return code
+
+
+async def test_a_parked_run(tmp_path: Path) -> None:
+    """Once its code is mended it goes on; from an earlier event, if that is named."""
+    DOWN.add("ship")
+    wrong = typo(True)
+    async with opened(tmp_path, wrong) as executor:
+        handle = await executor.execute(wrong, id="r")
+        with pytest.raises(RunParkedError, match="pade"):
+            await handle.result()
+        with pytest.raises(RunParkedError):
+            await executor.wait("r")
+        await executor.retry("r")
+        with pytest.raises(RunParkedError):
+            await handle.result()
+    DOWN.clear()
+    async with opened(tmp_path, typo(False)) as executor:
+        history = await executor.history("r")
+        (failed,) = [event for event in history if isinstance(event, e.ActivityFailed)]
+        await executor.retry("r", from_position=failed.position)
+        assert await executor.result_of("r") == "pay!"
+        work = OpenWork.of(effective(await sound(executor)))
+    assert work.closed
+    assert names() == ["pay", "ship", "tell", "ship"]
+
+
+async def test_a_deadline_of_a_parked_run(tmp_path: Path) -> None:
+    """It ends, without its code, and says why it was parked; then it can be taken up again."""
+    wrong = typo(True)
+    async with opened(tmp_path, wrong) as executor:
+        handle = await executor.execute(wrong, id="r", timeout="200ms")
+        with pytest.raises((RunParkedError, WorkflowTimedOutError)):
+            await handle.result()
+        async with asyncio.timeout(30):
+            while (await executor.describe("r")).open:
+                await executor.resume("r")
+        info = await executor.describe("r")
+    assert info.status == "timed_out"
+    assert info.error is not None
+    assert "pade" in info.error.message
+    async with opened(tmp_path, typo(False)) as executor:
+        await executor.retry("r")
+        assert await executor.result_of("r") == "pay!"
+        await sound(executor)
+    assert names() == ["pay", "ship"]
+
+
+async def test_a_thread_that_still_works_for_it(tmp_path: Path) -> None:
+    """Its effects may still come: the run is not taken up beside it."""
+    may_end = threading.Event()
+
+    @activity
+    def stubborn() -> None:
+        CALLS.append(("stubborn", activity.info().attempt, ""))
+        may_end.wait()
+
+    @workflow
+    async def impatient(ctx: WorkflowContext) -> str:
+        await ctx.execute_activity(stubborn, timeout="100ms")
+        return "done"
+
+    async with opened(tmp_path, impatient) as executor:
+        await fails(executor, impatient)
+        with pytest.raises(BusyError, match="still works"):
+            await executor.retry("r")
+        may_end.set()
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    await executor.retry("r")
+                    break
+                except BusyError:
+                    await asyncio.sleep(0.05)  # until the thread's end is seen
+        assert await executor.result_of("r") == "done"
+    assert names() == ["stubborn", "stubborn"]
