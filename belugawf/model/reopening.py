@@ -52,8 +52,7 @@ def plan(
     closing = events[-1] if events[-1].kind is e.Kind.CLOSING else None
     causes = _causes(events, closing)
     begin = _beginning(events, closing, causes) if position is None else _index(events, position)
-    first = events[begin]
-    if position is not None and isinstance(first, _FAILURES):
+    if position is not None and isinstance(first := events[begin], _FAILURES):
         causes.add(first.seq)
     kept, left = events[:begin], events[begin:]
     work = OpenWork.of(kept)
