@@ -25,19 +25,17 @@ _SHOWN = 20
 
 
 async def chosen_runs(
-    session: Session, executor: DurableExecutor, name: str, run: str | None, *, all_runs: bool
+    session: Session, executor: DurableExecutor, name: str, named: Sequence[str]
 ) -> list[RunInfo]:
     """The runs that the signal is for, as they are before it is sent.
 
     None if no run is named, and not exactly one is known to wait.
     """
-    if run is not None:
-        return [await find_run(session, executor, run, beside=name)]
-    waits = await executor.waiting(signal=name, limit=None if all_runs else 2)
+    if named:
+        return [await find_run(session, executor, run, beside=name) for run in named]
+    waits = await executor.waiting(signal=name, limit=2)
     runs = dict.fromkeys(wait.run_id for wait in waits)
-    if all_runs and not runs:
-        raise await _not_awaited(session, executor, name)
-    return [await executor.describe(run) for run in runs] if all_runs or len(runs) == 1 else []
+    return [await executor.describe(run) for run in runs] if len(runs) == 1 else []
 
 
 async def send_to_whoever_waits(
@@ -47,12 +45,13 @@ async def send_to_whoever_waits(
     try:
         return await executor.signal(None, sent, drive=drive)
     except SignalNotAwaitedError:
-        raise await _not_awaited(session, executor, sent.name) from None
+        raise await not_awaited(session, executor, sent.name) from None
 
 
-async def _not_awaited(
+async def not_awaited(
     session: Session, executor: DurableExecutor, name: str
 ) -> SignalNotAwaitedError:
+    """The error that says so, and which signals are awaited."""
     awaited = sorted({wait.signal for wait in await executor.waiting()})
     message = f"no open run waits for signal {name!r}"
     if await is_run(executor, name):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from inspect import Signature, signature
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -126,19 +126,26 @@ class Command(TyperCommand):
 
 def _with_flags(command: Callable[..., None]) -> Callable[..., None]:
     """The command with a `Session` made of the flags that all commands have, and their parameters
-    in the place of its own `session`."""
+    in the place of its own `session`. So it is with other classes that are made of flags."""
     from belugawf.cli.session import Session
 
     _, *own = signature(command, eval_str=True).parameters.values()
     context, *flags = signature(Session, eval_str=True).parameters.values()
+    made = {one.name: one.annotation for one in own if isinstance(one.annotation, type)}
+    theirs = {name: signature(kind, eval_str=True).parameters for name, kind in made.items()}
 
     def run(ctx: typer.Context, **given: Any) -> None:
-        command(Session(ctx, **{flag.name: given.pop(flag.name) for flag in flags}), **given)
+        session = Session(ctx, **{flag.name: given.pop(flag.name) for flag in flags})
+        for name, kind in made.items():
+            given[name] = kind(**{flag: given.pop(flag) for flag in theirs[name]})
+        command(session, **given)
 
     # What typer reads of a function.
     run.__doc__ = command.__doc__
     run.__annotations__ = {}
-    run.__signature__ = Signature([context, *own, *flags])  # type: ignore[attr-defined]
+    shown = [flag for one in own for flag in theirs.get(one.name, {one.name: one}).values()]
+    given = [flag.replace(kind=Parameter.KEYWORD_ONLY) for flag in (*shown, *flags)]
+    run.__signature__ = Signature([context, *given])  # type: ignore[attr-defined]
     return run
 
 

@@ -8,8 +8,9 @@ from contextvars import Context
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from belugawf.cli import exits, sentences
+from belugawf.cli import exits, render, sentences
 from belugawf.cli.session import Session
+from belugawf.model.durations import SECOND_NS
 from belugawf.model.errors import BelugaError, ConfigurationError
 from belugawf.probe import FAIL, OK, WARN, Finding, probe_of
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from belugawf.authoring.loader import Catalog
     from belugawf.config import Settings
     from belugawf.executor import DurableExecutor, Owner, Summary
+
+
+# Cron comes every few minutes: what has been due for longer is left lying.
+_LONG_NS = 900 * SECOND_NS
 
 
 def check_environment() -> Iterator[Finding]:
@@ -113,8 +118,20 @@ def _problems(session: Session, summary: Summary) -> Iterator[Finding]:
         yield Finding("runs", WARN, sentences.problem_line(info), f"look at it: {command}")
     more = (summary.attention_total or 0) - len(summary.attention)
     if more > 0:
-        command = session.command("list", options=("--status", "running", "--all"))
+        command = session.command("list", options=("--state", "parked", "--all"))
         yield Finding("runs", WARN, f"{more:,} more runs cannot move on", f"see: {command}")
+
+
+def _left_lying(session: Session, summary: Summary) -> Iterator[Finding]:
+    """What can move, and nobody has come to for long."""
+    since, now = summary.due_since, render.now_ns()
+    if since is None or now - since < _LONG_NS:
+        return
+    due = summary.states.get("due", 0)
+    runs = "1 run is due" if due == 1 else f"{due:,} runs are due"
+    fix = f"drive them: {session.command('resume')}; is cron or the worker still there?"
+    what = f"{runs}, the first since {render.relative(since)}, and nobody drives them"
+    yield Finding("due", WARN, what, fix)
 
 
 def check_provider(session: Session) -> Iterator[Finding]:
@@ -136,6 +153,7 @@ def check_provider(session: Session) -> Iterator[Finding]:
     if workers is None:
         yield Finding("provider", OK, f"{name} answers")
         yield from _problems(session, summary)
+        yield from _left_lying(session, summary)
         return
     place = settings.temporal
     where = f"{place.host}, namespace {place.namespace}"

@@ -33,6 +33,7 @@ EXAMPLES: dict[str, tuple[tuple[str, ...], str]] = {
     "list": (
         (
             "belugawf list --status failed --since 1d",
+            "belugawf list --state parked",
             "belugawf list --workflow research --label team=red --all",
         ),
         "many-runs-and-old-ones",
@@ -49,12 +50,21 @@ EXAMPLES: dict[str, tuple[tuple[str, ...], str]] = {
         ("belugawf wait q4 --max-wait 1h", "belugawf wait q4 --for signal:approval"),
         "exit-codes",
     ),
-    "cancel": (("belugawf cancel q4 --reason 'wrong quarter'",), "cancellation-and-cleanup"),
     "retry": (
         ("belugawf retry order-1", "belugawf retry order-1 --from 12 --reason 'bank is back'"),
         "failed-runs",
     ),
-    "terminate": (("belugawf terminate q4 q5 --yes",), "cancellation-and-cleanup"),
+    "cancel": (
+        (
+            "belugawf cancel q4 --reason 'wrong quarter'",
+            "belugawf cancel --workflow research --label team=red --dry-run",
+        ),
+        "cancellation-and-cleanup",
+    ),
+    "terminate": (
+        ("belugawf terminate q4 q5 --yes", "belugawf terminate --state parked --yes"),
+        "cancellation-and-cleanup",
+    ),
     "prune": (
         ("belugawf prune --older-than 30d", "belugawf prune --older-than 7d --dry-run"),
         "many-runs-and-old-ones",

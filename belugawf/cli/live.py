@@ -107,22 +107,25 @@ class LineView:
         self._waits = waits
         self._formatters: dict[str, EventFormatter] = {}
         self._seen: dict[str, int] = {}
+        self._names: dict[str, str] = {}
 
     async def add(self, runs: Sequence[str], *, new: bool = False) -> None:
         """Show what happens to these from now on; if they are `new`, from their beginning."""
         for run in runs:
-            formatter, seen = EventFormatter(self._session, waits=self._waits), 0
+            formatter, seen, name = EventFormatter(self._session, waits=self._waits), 0, run
             if not new:
-                seen = (await self._executor.describe(run)).history_length
+                info = await self._executor.describe(run)
+                seen, name = info.history_length, info.workflow_id
                 for activity in await self._executor.activities(run):
                     formatter.remember(activity)
             self._formatters[run] = formatter
             self._seen[run] = seen
+            self._names[run] = name
 
     async def refresh(self, *, last: bool) -> None:
         for run in list(self._seen):
             for line in await self._read(run):
-                prefix = "" if len(self._seen) == 1 else f"{escape(run)}: "
+                prefix = "" if len(self._seen) == 1 else f"{escape(self._names[run])}: "
                 self._session.say(prefix + line)
 
     async def _read(self, run: str) -> list[str]:

@@ -33,6 +33,9 @@ _LATE_S = 10.0
 _MOST = 1_000
 # More waits than that at once are counted.
 _SHOWN = 5
+# `attention` has so many at most; runs with a problem beyond that are counted, up to that many.
+_NAMED = 20
+_COUNTED = 100_000
 
 
 @asynccontextmanager
@@ -74,6 +77,7 @@ class _News:
         self._recent_s = recent_s
         self._waits: set[tuple[str, str, int]] | None = None
         self._problems: set[tuple[str, str]] = set()
+        self._counted = 0
 
     async def tell(self) -> None:
         """Tell what is new."""
@@ -84,6 +88,8 @@ class _News:
         for _, line in sorted(now - self._problems):
             STREAMS.say(f"warning: {line}")
         self._problems = now
+        if len(attention) >= _NAMED:
+            await self._count_problems()
         found = await self._executor.waiting(since=self._recent_s, limit=_MOST)
         new = [wait for wait in found if self._waits is not None and _key(wait) not in self._waits]
         more = max(0, len(new) - _SHOWN)
@@ -96,6 +102,13 @@ class _News:
         if more:
             what = "1 question is" if more == 1 else f"{more:,} questions are"
             self._session.say(f"{what} open: {escape(self._session.command('waiting'))}")
+
+    async def _count_problems(self) -> None:
+        """Tell how many there are if there are more than can be named; again when they double."""
+        parked = await self._executor.count(state="parked", limit=_COUNTED)
+        if parked > _NAMED and parked >= 2 * self._counted:
+            self._counted = parked
+            STREAMS.say(f"warning: {sentences.parked_runs(self._session, parked)}")
 
 
 class _Files:

@@ -50,7 +50,6 @@ OptionalRun: TypeAlias = Annotated[str | None, _run_argument(_ONE, completion.co
 OptionalOpenRun: TypeAlias = Annotated[
     str | None, _run_argument(_ONE, completion.complete_open_run)
 ]
-OpenRuns: TypeAlias = Annotated[list[str], _run_argument(_SEVERAL, completion.complete_open_run)]
 OptionalOpenRuns: TypeAlias = Annotated[
     list[str] | None, _run_argument(_SEVERAL, completion.complete_open_run)
 ]
@@ -63,6 +62,24 @@ Workflow: TypeAlias = Annotated[
         help="Only runs of this workflow.",
         autocompletion=completion.complete_workflow,
     ),
+]
+Status: TypeAlias = Annotated[
+    Text,
+    option(
+        "--status",
+        "STATUS",
+        "Only runs that are: running, completed, failed, cancelled, terminated, timed_out ...",
+    ),
+]
+State: TypeAlias = Annotated[
+    Text, option("--state", "STATE", "What an open run does: working, due, waiting, parked.")
+]
+Labels: TypeAlias = Annotated[
+    Texts, option("--label", "KEY=VALUE", "Only runs so labelled; repeat for more.")
+]
+Since: TypeAlias = Annotated[Text, option("--since", "DUR", "Only runs started in the last DUR.")]
+Until: TypeAlias = Annotated[
+    Text, option("--until", "DUR", "Only runs started longer ago than DUR.")
 ]
 MaxWait: TypeAlias = Annotated[
     Text, option("--max-wait", "DUR", "Give up waiting after DUR (exit code 124).")

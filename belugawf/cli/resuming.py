@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from belugawf.cli.session import Session
 from belugawf.cli.streams import STREAMS
 from belugawf.cli.tables import run_table
 from belugawf.executor import TypedRun
+from belugawf.model.errors import WorkflowBlockedError
 
 if TYPE_CHECKING:
     from belugawf.executor import DurableExecutor, RunInfo
@@ -40,6 +42,11 @@ class Resume:
         self._runs: list[str] = []
         self._ended_before: set[str] = set()
 
+    @property
+    def _talkative(self) -> bool:
+        """Whether a person looks; cron hears of each problem once."""
+        return bool(self._named) or self._session.talk_terminal or self._session.verbose
+
     def run(self) -> None:
         """Drive, report, and end the command with its exit code."""
         session = self._session
@@ -55,6 +62,8 @@ class Resume:
         if self._dry_run:
             return await self._resume(executor, dry_run=True)
         watched = await self._before(executor)
+        if not self._talkative:
+            await _mute_known_blocks(executor)
         drain_on_signals(session, executor)
         view = watching(session, executor, lines=session.verbose)
         async with view if watched else nullcontext(NoView()) as shown:
@@ -107,14 +116,17 @@ class Resume:
         for info in infos:
             self._say_run(info, waiting_runs)
         if not infos and (session.talk_terminal or session.verbose):
-            due = (await executor.summary()).next_due_at
+            summary = await executor.summary()
+            due, parked = summary.next_due_at, summary.states.get("parked", 0)
             when = f"; next {render.moment(due, session.talk_terminal)}" if due else ""
             session.say(f"nothing is due{when}")
+            if parked:
+                session.say(sentences.parked_runs(session, parked))
 
     def _say_run(self, info: RunInfo, waiting_runs: Mapping[str, int]) -> None:
         session = self._session
         name = escape(info.workflow_id)
-        talkative = bool(self._named) or session.talk_terminal or session.verbose
+        talkative = self._talkative
         if info.run_id in self._ended_before:
             session.say(f"{name} has ended already: {info.status.replace('_', ' ')}")
         elif self._failed_now(info):
@@ -123,7 +135,6 @@ class Resume:
             else:
                 STREAMS.say(f"error: {escape(exits.outcome_message(info))}")
         elif info.problem is not None:
-            # Cron hears of it once.
             if talkative or info.problem.new:
                 STREAMS.say(f"error: {sentences.problem_line(info)}")
                 sentences.say_traceback(info.problem.traceback)
@@ -168,3 +179,15 @@ class Resume:
                         code, problem.code, message, hint=problem.hint, extra=extra, printed=True
                     )
         return None
+
+
+async def _mute_known_blocks(executor: DurableExecutor) -> None:
+    """Keep the guard's warning of code that does not come back from a call out of cron's mail, if
+    that has been reported as a problem: it comes before that is known of the turn."""
+    known = (info.problem for info in await executor.attention())
+    if any(problem is not None and problem.code == WorkflowBlockedError.code for problem in known):
+        logging.getLogger("belugawf.engine").addFilter(_is_no_block)
+
+
+def _is_no_block(record: logging.LogRecord) -> bool:
+    return record.module != "guard"

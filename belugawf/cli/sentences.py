@@ -362,6 +362,13 @@ def problem_line(info: RunInfo) -> str:
     return escape(f"{info.workflow_id}: {info.problem.message}{hint}")
 
 
+def parked_runs(session: Session, count: int) -> str:
+    """So many runs cannot move on, and the command that names them."""
+    runs = "1 run" if count == 1 else f"{count:,} runs"
+    command = session.command("list", options=("--state", "parked", "--all"))
+    return f"{runs} cannot move on: {escape(command)}"
+
+
 def owner_text(owner: Owner) -> str:
     """The process that holds a run, and whether it lives."""
     who = f"process {owner.pid} on {escape(owner.host)}"

@@ -79,20 +79,25 @@ def run_table(session: Session, infos: Sequence[RunInfo]) -> None:
         return
     terminal = session.data_terminal
     rows = [
-        (
-            escape(info.workflow_id),
-            escape(info.workflow),
-            info.status,
-            when(info.created_at, terminal),
-            _note(info),
-            escape(info.run_id),
-        )
+        {
+            "ID": escape(info.workflow_id),
+            "WORKFLOW": escape(info.workflow),
+            "STATUS": info.status,
+            "STATE": info.state or "",
+            "STARTED": when(info.created_at, terminal),
+            "NOTE": _note(info),
+            "RUN ID": escape(info.run_id),
+        }
         for info in infos
     ]
-    # A person types the workflow id; the run id would only fold the table.
-    columns = 6 if session.verbose or not terminal else 5
-    headers = ("ID", "WORKFLOW", "STATUS", "STARTED", "NOTE", "RUN ID")
-    table(headers[:columns], [row[:columns] for row in rows], paint=session.paint, prose=4)
+    # Scripts count columns: what came later is last. A person types the workflow id; the run id
+    # would only fold the table.
+    headers = ["ID", "WORKFLOW", "STATUS", "STARTED", "NOTE", "RUN ID", "STATE"]
+    if terminal:
+        headers = ["ID", "WORKFLOW", "STATUS", "STATE", "STARTED", "NOTE"]
+        headers += ["RUN ID"] if session.verbose else []
+    cells = [[row[header] for header in headers] for row in rows]
+    table(headers, cells, paint=session.paint, prose=headers.index("NOTE"))
 
 
 def _note(info: RunInfo) -> str:
@@ -110,9 +115,7 @@ def _note(info: RunInfo) -> str:
         names = Counter(wait.name for wait in info.waiting_for if wait.kind == "activity")
         counted = (f"{count} x {escape(name)}" for name, count in names.items())
         waits = ", ".join(part for part in (waits, *counted) if part)
-    if info.owner is not None and info.owner.alive:
-        return f"driven, {waits}" if waits else "driven"
-    return f"waits for {waits}" if waits else ""
+    return f"waits for {waits}" if waits and info.state != "working" else waits
 
 
 def run_rows(
@@ -134,6 +137,7 @@ def run_rows(
         ("run id", escape(info.run_id)),
         ("workflow", escape(info.workflow)),
         ("status", session.paint.status(info.status.replace("_", " "))),
+        *([("state", info.state)] if info.state else ()),
         ("started", at(info.created_at)),
     ]
     if info.closed_at is not None:

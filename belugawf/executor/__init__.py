@@ -3,14 +3,17 @@
 from belugawf.executor.handle import WorkflowHandle as WorkflowHandle
 from belugawf.executor.info import (
     OPEN as OPEN,
+    STATES as STATES,
     STATUSES as STATUSES,
     ActivityState as ActivityState,
+    BulkResult as BulkResult,
     Delivery as Delivery,
     Driver as Driver,
     OpenWait as OpenWait,
     Owner as Owner,
     Problem as Problem,
     Pruned as Pruned,
+    RunFilters as RunFilters,
     RunId as RunId,
     RunInfo as RunInfo,
     Summary as Summary,

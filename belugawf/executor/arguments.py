@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FunctionType, NoneType
 from typing import Any, TypeAlias, TypeVar, cast
 
-from belugawf.executor.info import STATUSES
+from belugawf.executor.info import STATES, STATUSES
 from belugawf.model import checking
 from belugawf.model.durations import parse_duration
 from belugawf.model.errors import UsageError
@@ -135,6 +135,7 @@ _WORKFLOWS = "give a folder, or the functions in a list"
 CHECKS: dict[str, Check | None] = {
     "after": _or_none(_at_least(0)),
     "api_key": _or_none(checking.text),
+    "awaiting": _or_none(checking.text),
     "by": _or_none(_said),
     "clock": _or_none(_has("now", "give a Clock")),
     "concurrency": _or_none(_at_least(1)),
@@ -172,17 +173,21 @@ CHECKS: dict[str, Check | None] = {
     "reason": _or_none(_said),
     "resume.id": _or_none(_each(checking.text, "name runs by texts", alone=checking.text)),
     "run": checking.text,
+    "runs": _each(checking.text, "give run ids in a list"),
     "settings": _or_none(_has("activity_defaults", "give the Settings that were loaded")),
     "signal": _or_none(checking.text),
+    "signal_many.signal": _instance(Signal, "give a Signal"),
     "signal.run": _or_none(checking.text),
     "signal.signal": _signal,
     "since": _or_none(_duration),
+    "state": _or_none(_choice(*STATES)),
     "status": _or_none(_choice(*STATUSES)),
     "prune.status": _or_none(checking.text),
     "task_queue": checking.text,
     "timeout": _or_none(_duration),
     "tls": _tls,
-    "until": checking.text,
+    "until": _or_none(_duration),
+    "wait.until": checking.text,
     "vacuum": checking.flag,
     "workflow": _or_none(checking.text),
     "workflows": _or_none(_each(checking.function, _WORKFLOWS, alone=_path)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import Context
 from functools import cached_property
 from pathlib import Path
@@ -20,12 +20,18 @@ from belugawf.executor.arguments import checks_arguments
 from belugawf.executor.checks import checked_id, condition, outcome_error, parked_error
 from belugawf.executor.handle import WorkflowHandle
 from belugawf.executor.home import Home, not_open
-from belugawf.executor.info import Delivery, Driver, NewRun, Owner, RunId, RunInfo
+from belugawf.executor.info import BulkResult, Delivery, Driver, NewRun, Owner, RunId, RunInfo
 from belugawf.executor.options import EngineOptions
 from belugawf.executor.protocol import DurableExecutor, IfExists
 from belugawf.model import codec
 from belugawf.model.durations import SECOND_NS, Duration, duration_ns, parse_duration
 from belugawf.model.endings import WaitExpiredError
+from belugawf.model.errors import (
+    BelugaError,
+    NotFoundError,
+    RefusedError,
+    UsageError,
+)
 from belugawf.model.history import PYTHON_VERSION
 from belugawf.model.messages import UNSET, Hooks, Signal
 from belugawf.model.shell import command_line
@@ -236,6 +242,35 @@ class ExecutorBase(DurableExecutor, ABC, Generic[RunT, SnapshotT, DrivingT]):
         driven_by = None if sent is None else await self._move_on(sent, drive)
         info = await self._listed(found)
         return Delivery(run=info, duplicate=sent is None, driven_by=driven_by)
+
+    async def cancel_many(
+        self, runs: Sequence[str], reason: str | None = None, *, by: str | None = None
+    ) -> BulkResult:
+        return await self._each(runs, lambda run: self.cancel(run, reason, by=by, drive=False))
+
+    async def terminate_many(
+        self, runs: Sequence[str], reason: str | None = None, *, by: str | None = None
+    ) -> BulkResult:
+        return await self._each(runs, lambda run: self.terminate(run, reason, by=by))
+
+    async def signal_many(self, runs: Sequence[str], signal: Signal) -> BulkResult:
+        return await self._each(runs, lambda run: self.signal(run, signal, drive=False))
+
+    async def _each(
+        self, runs: Sequence[str], change: Callable[[RunId], Awaitable[object]]
+    ) -> BulkResult:
+        """One after the other, until an interrupt; those that refuse stop no other."""
+        done: list[RunId] = []
+        refused: dict[RunId, BelugaError] = {}
+        for run in map(RunId, runs):
+            if self._driving.stopped:
+                break
+            try:
+                await change(run)
+                done.append(run)
+            except (NotFoundError, RefusedError, UsageError) as error:
+                refused[run] = error
+        return BulkResult(done=done, refused=refused, left=len(runs) - len(done) - len(refused))
 
     # -- looking ---------------------------------------------------------------------------------
 

@@ -21,6 +21,8 @@ STATUSES = (
 )
 # What ended so can be taken up again.
 REOPENED = ("failed", "timed_out", "cancelled")
+# What an open run is doing: see `RunInfo`.
+STATES = ("working", "due", "waiting", "parked")
 
 
 class RunId(str):
@@ -137,6 +139,9 @@ class ActivityState:
 class RunInfo:
     """A run as everybody may see it; `to_json` is `belugawf.run/1` of CLI.md.
 
+    `state` is what an open run is doing: "working" (a live process drives it), "due" (it can move,
+    and nobody drives it), "waiting" (for a signal, a timer, a retry), "parked" (its `problem` keeps
+    it from moving). `None` if it has ended.
     `unattended` says that the run is ready to move and no worker claims it, if the provider
     needs workers. It is in the JSON only if it is set.
     """
@@ -162,6 +167,7 @@ class RunInfo:
     history_length: int
     cancel_requested: bool = False
     unattended: str | None = None
+    state: str | None = None
 
     @property
     def open(self) -> bool:
@@ -200,6 +206,8 @@ class OpenWait:
 class Summary:
     """`status` without a run: runs per status, open waits for signals, the next moment due.
 
+    `states` counts the open runs by what they do, as far as the provider knows; `due_since` is the
+    moment since which a run can move and nobody drives it.
     `waits` are the longest waiting ones, of `waits_total`; `attention` open runs with a problem, of
     `attention_total` (`None`: these are all).
     """
@@ -210,6 +218,18 @@ class Summary:
     next_due_at: int | None
     attention: Sequence[RunInfo]
     attention_total: int | None = None
+    states: Mapping[str, int] = field(default_factory=dict)
+    due_since: int | None = None
+
+
+@frozen(kw_only=True)
+class BulkResult:
+    """What became of a change to many runs: the run ids of those that it reached, in their order,
+    and why others refused it; how many are `left` as they were, after an interrupt."""
+
+    done: Sequence[RunId]
+    refused: Mapping[RunId, BelugaError]
+    left: int = 0
 
 
 @frozen(kw_only=True)
@@ -237,12 +257,18 @@ class Pruned:
 
 
 class RunFilters(TypedDict, total=False):
-    """Which runs `list` finds; `None` is any."""
+    """Which runs `list` finds; `None` is any.
+
+    `state`: open runs that do that, see `RunInfo`. `since`, `until`: started within that time, and
+    longer ago than that.
+    """
 
     status: str | None
+    state: str | None
     workflow: str | None
     labels: Mapping[str, str] | None
     since: Duration | None
+    until: Duration | None
 
 
 @frozen(kw_only=True)

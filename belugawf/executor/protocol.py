@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, Unpack, run
 
 from belugawf.executor.info import (
     ActivityState,
+    BulkResult,
     Delivery,
     Driver,
     OpenWait,
     Owner,
     Pruned,
     RunFilters,
+    RunId,
     RunInfo,
     Summary,
 )
@@ -109,6 +111,23 @@ class DurableExecutor(Protocol):
         `RefusedError`, as for other runs; `BusyError` while something still works for it.
         """
 
+    async def cancel_many(
+        self, runs: Sequence[str], reason: str | None = None, *, by: str | None = None
+    ) -> BulkResult:
+        """`cancel` these runs, by their run ids, as `select` has them; drives none of them.
+
+        Others write meanwhile: it takes transactions of a few milliseconds. After `interrupt` it
+        returns what it has done. A run that has ended stops no other.
+        """
+
+    async def terminate_many(
+        self, runs: Sequence[str], reason: str | None = None, *, by: str | None = None
+    ) -> BulkResult:
+        """`terminate` these runs; see `cancel_many`."""
+
+    async def signal_many(self, runs: Sequence[str], signal: Signal) -> BulkResult:
+        """Deliver a signal to each of these runs; see `cancel_many`."""
+
     async def resume(
         self,
         id: str | Sequence[str] | None = None,
@@ -154,18 +173,20 @@ class DurableExecutor(Protocol):
         """
 
     async def list(
-        self,
-        *,
-        status: str | None = None,
-        workflow: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        since: Duration | None = None,
-        limit: int | None = 20,
+        self, *, limit: int | None = 20, **filters: Unpack[RunFilters]
     ) -> Sequence[RunInfo]:
         """Newest first; `limit=None` is all of them."""
 
     async def count(self, *, limit: int, **filters: Unpack[RunFilters]) -> int:
         """How many runs `list` would find; `limit` if there are more."""
+
+    async def select(
+        self, *, awaiting: str | None = None, **filters: Unpack[RunFilters]
+    ) -> Sequence[RunId]:
+        """The run ids of all that `list` would find, newest first, without reading the runs.
+
+        `awaiting`: only those that wait for that signal, and have no answer yet.
+        """
 
     async def waiting(
         self,
@@ -192,14 +213,18 @@ class DurableExecutor(Protocol):
         older_than: Duration,
         status: str | None = None,
         workflow: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        since: Duration | None = None,
+        until: Duration | None = None,
         dry_run: bool = False,
         vacuum: bool = False,
     ) -> Pruned:
         """Delete the runs that ended longer ago than that, with their histories; never an open one.
 
-        `status`, `workflow`: only those. `dry_run` only counts them. `vacuum` gives the free space
-        back to the disk afterwards, which rewrites the file: raises `BusyError` while another
-        process is at work on it. Raises `UsageError` if the provider deletes runs itself.
+        `status`, `workflow` ...: only those, see `RunFilters`. `dry_run` only counts them. `vacuum`
+        gives the free space back to the disk afterwards, which rewrites the file: raises
+        `BusyError` while another process is at work on it. Raises `UsageError` if the provider
+        deletes runs itself.
         """
 
     async def history(self, run: str, *, after: int | None = None) -> Sequence[Event]:

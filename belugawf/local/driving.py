@@ -263,6 +263,16 @@ class Driving:
         if self.engine is not None:
             self.engine.poller.poll_soon()
 
+    def living(self) -> list[str]:
+        """The ids of the owners that live."""
+        return [owner.id for owner in self.store.owners() if self.is_alive(owner.id)]
+
+    def wake_all(self) -> None:
+        """Something was written that may concern any process, and us."""
+        for owner in self.store.owners():
+            wake_owner(owner)
+        self.wake(None)
+
     def standing(self, run: int) -> Standing | None:
         """What the run is to this process: see `RunTable.standing`."""
         return None if self.engine is None else self.engine.table.standing(run)

@@ -8,32 +8,26 @@ from __future__ import annotations
 import asyncio
 import difflib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import Context
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal
 
 from belugawf.executor.arguments import checks_arguments
 from belugawf.executor.base import (
     DEFAULT_IDLE_WAIT,
     RESUME_IDLE_WAIT,
-    ExecutorBase,
     nanoseconds,
 )
-from belugawf.executor.checks import check_payload, ended_status, several_await
+from belugawf.executor.checks import check_payload, several_await
 from belugawf.executor.handle import WorkflowHandle
 from belugawf.executor.info import (
     ActivityState,
     Driver,
     NewRun,
-    OpenWait,
     Owner,
-    Pruned,
-    RunFilters,
     RunId,
     RunInfo,
-    Summary,
 )
 from belugawf.executor.options import EngineOptions
 from belugawf.executor.protocol import IfExists
@@ -43,14 +37,13 @@ from belugawf.local.driving import Driving
 from belugawf.local.file import ownership
 from belugawf.local.file.database import Database
 from belugawf.local.file.writer import Writer
+from belugawf.local.many import LocalMany
 from belugawf.local.store.rows import RunRow
 from belugawf.local.store.store import Store
-from belugawf.local.view import Viewer, open_wait
 from belugawf.model import events as e
 from belugawf.model.durations import Duration
 from belugawf.model.errors import (
     AmbiguousRunError,
-    BusyError,
     RunNotFoundError,
     SignalNotAwaitedError,
 )
@@ -62,10 +55,8 @@ if TYPE_CHECKING:
 
 # After a read, the next one waits this many times as long as it took.
 _READ_SHARE = 9
-# How many runs and waits a summary or an error names.
+# How many runs and waits an error names.
 _SHOWN = 20
-# How many runs with a problem are counted.
-_COUNTED = 100_000
 
 
 @frozen()
@@ -78,7 +69,7 @@ class _Snapshot:
 
 
 @checks_arguments
-class LocalExecutor(ExecutorBase[RunRow, _Snapshot, Driving]):
+class LocalExecutor(LocalMany[_Snapshot]):
     """`DurableExecutor` on one SQLite file; use as `async with`. See `ExecutorBase`."""
 
     provider = "default"
@@ -99,10 +90,10 @@ class LocalExecutor(ExecutorBase[RunRow, _Snapshot, Driving]):
         super().__init__(
             workflows, options=options, hooks=hooks, own_process=own_process, context=context
         )
+        self._clock = clock or SystemClock()
         self._path = db
         self._durability: Literal["full", "normal"] = durability
         self._create = create
-        self._clock = clock or SystemClock()
 
     def __repr__(self) -> str:
         return f"LocalExecutor({str(self._path)!r})"
@@ -122,14 +113,6 @@ class LocalExecutor(ExecutorBase[RunRow, _Snapshot, Driving]):
             await opened.close(unwind=not self._own_process)
         finally:
             opened.store.database.close()
-
-    @property
-    def _store(self) -> Store:
-        return self._driving.store
-
-    @property
-    def _viewer(self) -> Viewer:
-        return self._driving.viewer
 
     @property
     def _engine(self) -> Engine | None:
@@ -337,92 +320,6 @@ class LocalExecutor(ExecutorBase[RunRow, _Snapshot, Driving]):
     async def activities(self, run: str) -> list[ActivityState]:
         row = self._resolve(run)
         return self._viewer.activities(row)
-
-    async def list(
-        self,
-        *,
-        status: str | None = None,
-        workflow: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        since: Duration | None = None,
-        limit: int | None = 20,
-    ) -> Sequence[RunInfo]:
-        rows = self._store.runs(
-            status=status, workflow=workflow, labels=labels, since=self._ago(since), limit=limit
-        )
-        return [self._viewer.listed(row) for row in rows]
-
-    async def count(self, *, limit: int, **filters: Unpack[RunFilters]) -> int:
-        return self._store.count_runs(
-            status=filters.get("status"),
-            workflow=filters.get("workflow"),
-            labels=filters.get("labels"),
-            since=self._ago(filters.get("since")),
-            limit=limit,
-        )
-
-    def _ago(self, since: Duration | None) -> int | None:
-        """The instant that lies so long back."""
-        return None if since is None else self._clock.now() - nanoseconds(since)
-
-    async def waiting(
-        self,
-        *,
-        signal: str | None = None,
-        since: Duration | None = None,
-        limit: int | None = None,
-    ) -> Sequence[OpenWait]:
-        rows = self._store.waits(signal=signal, since=self._ago(since), limit=limit)
-        return [open_wait(row) for row in rows]
-
-    async def summary(self) -> Summary:
-        return Summary(
-            counts=self._store.counts(),
-            waits=[open_wait(row) for row in self._store.waits(limit=_SHOWN)],
-            waits_total=self._store.count_waits(),
-            next_due_at=self._store.next_due(self._clock.now()),
-            attention=await self.attention(),
-            attention_total=self._store.count_runs(problems=True, limit=_COUNTED),
-        )
-
-    async def attention(self) -> Sequence[RunInfo]:
-        rows = self._store.runs(problems=True, limit=_SHOWN)
-        return [self._viewer.listed(row) for row in rows]
-
-    async def prune(
-        self,
-        *,
-        older_than: Duration,
-        status: str | None = None,
-        workflow: str | None = None,
-        dry_run: bool = False,
-        vacuum: bool = False,
-    ) -> Pruned:
-        from belugawf.local.store.pruning import Pruner, Selection
-
-        before = self._clock.now() - nanoseconds(older_than)
-        selection = Selection(before=before, status=ended_status(status), workflow=workflow)
-        pruner = Pruner(self._store.database, selection, self._driving.lane)
-        if dry_run:
-            return pruner.count()
-        if vacuum:
-            self._require_alone()
-        pruned = await pruner.prune()
-        if not vacuum:
-            return pruned
-        size, free = await pruner.vacuum()
-        return replace(pruned, file_bytes=size, free_bytes=free)
-
-    def _require_alone(self) -> None:
-        """Raise where another process drives runs: it would wait until all is rewritten."""
-        driving = self._driving
-        for owner in self._store.owners():
-            if owner.id != driving.own_id and driving.is_alive(owner.id):
-                raise BusyError(
-                    f"process {owner.pid} is at work on the database, which cannot be rewritten "
-                    "meanwhile; nothing was pruned",
-                    hint="stop it first, or prune without vacuum: new runs use the free space",
-                )
 
     async def history(self, run: str, *, after: int | None = None) -> Sequence[e.Event]:
         row = self._resolve(run)

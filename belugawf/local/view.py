@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from belugawf.executor import (
+    OPEN,
     STATUSES,
     ActivityState,
     OpenWait,
@@ -78,7 +79,19 @@ class Viewer:
             progress=_loads(row.progress),
             history_length=row.history_length,
             cancel_requested=work.cancel_requested,
+            state=self._state(row),
         )
+
+    def _state(self, row: RunRow) -> str | None:
+        """See `RunInfo.state`."""
+        if row.status != OPEN:
+            return None
+        if row.problem is not None:
+            return "parked"
+        if row.owner is not None and self._is_alive(row.owner):
+            return "working"
+        is_due = row.due_at is not None and row.due_at <= self._store.clock.now()
+        return "due" if is_due or self._store.mail([row.key]) else "waiting"
 
     def _waiting_for(self, row: RunRow, work: OpenWork) -> Iterator[Waiting]:
         """What the run waits for; a signal that has been sent answers the first wait for it."""

@@ -28,6 +28,7 @@ from belugawf.executor.info import (
     Owner,
     Pruned,
     RunFilters,
+    RunId,
     RunInfo,
     Summary,
 )
@@ -49,10 +50,11 @@ from belugawf.model.messages import Hooks, Signal
 from belugawf.model.values import frozen
 from belugawf.temporal.connection import UnreachableError
 from belugawf.temporal.driving import Driving
+from belugawf.temporal.listing import find, summary
 from belugawf.temporal.passing import Passing
 from belugawf.temporal.payloads import waits_in
-from belugawf.temporal.server import QUERY_WORDS, RunName, Server, ended, quoted
-from belugawf.temporal.snapshots import Snapshot, SnapshotReader, labels_of, open_waits, status_of
+from belugawf.temporal.server import RunName, Server, ended, quoted
+from belugawf.temporal.snapshots import Snapshot, open_waits, status_of
 
 if TYPE_CHECKING:
     from belugawf.temporal.worker import TemporalWorker
@@ -63,8 +65,6 @@ _LOOK_S = 1.0
 # How often it is asked who awaits a signal, in seconds.
 _POLL_S = 0.1
 _HANDED_OVER_S = 0.02
-# How many runs and waits a summary names.
-_SHOWN = 20
 # What becomes visible late: how long a signal without a run is looked for, in seconds.
 _VISIBLE_S = 2.0
 # A `resume` without a name looks at so many of the open runs, newest first.
@@ -315,21 +315,20 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
         return events[after : len(self._driving.reader.histories.of(name).events)]
 
     async def list(
-        self,
-        *,
-        status: str | None = None,
-        workflow: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        since: Duration | None = None,
-        limit: int | None = 20,
+        self, *, limit: int | None = 20, **filters: Unpack[RunFilters]
     ) -> Sequence[RunInfo]:
-        runs = await _newest(
-            self._server, limit, status=status, workflow=workflow, labels=labels, since=since
-        )
+        runs = await find(self._server, self._driving.reader, limit, **filters)
         return [snapshot.info for snapshot in await self._read_many(runs)]
 
     async def count(self, *, limit: int, **filters: Unpack[RunFilters]) -> int:
-        return len(await _newest(self._server, limit, **filters))
+        return len(await find(self._server, self._driving.reader, limit, **filters))
+
+    async def select(
+        self, *, awaiting: str | None = None, **filters: Unpack[RunFilters]
+    ) -> Sequence[RunId]:
+        reader = self._driving.reader
+        runs = await find(self._server, reader, None, awaiting=awaiting, **filters)
+        return [RunId(run.run_id) for run in runs]
 
     async def waiting(
         self,
@@ -349,7 +348,7 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
         return waits[:limit]
 
     async def summary(self) -> Summary:
-        return await _summary(self._server, self._driving.reader)
+        return await summary(self._server, self._driving.reader)
 
     async def attention(self) -> Sequence[RunInfo]:
         return (await self.summary()).attention
@@ -360,6 +359,9 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
         older_than: Duration,
         status: str | None = None,
         workflow: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        since: Duration | None = None,
+        until: Duration | None = None,
         dry_run: bool = False,
         vacuum: bool = False,
     ) -> Pruned:
@@ -431,44 +433,3 @@ def _typed_waits(described: DescribeWorkflowExecutionResponse, signal: str) -> l
         for wait in waits.values()
         if wait and wait["signal"] == signal
     ]
-
-
-async def _newest(
-    server: Server, limit: int | None, **filters: Unpack[RunFilters]
-) -> Sequence[RunName]:
-    """The newest runs that pass the filters; `limit=None` is all of them."""
-    status, workflow = filters.get("status"), filters.get("workflow")
-    labels, since = filters.get("labels") or {}, filters.get("since")
-    conditions = []
-    if status is not None:
-        conditions.append(f"ExecutionStatus = {quoted(QUERY_WORDS.get(status, status))}")
-    if workflow is not None:
-        conditions.append(f"WorkflowType = {quoted(workflow)}")
-    if since is not None:
-        moment = time.time_ns() - nanoseconds(since)
-        conditions.append(f"StartTime >= '{format_instant(moment)}'")
-    found = await server.newest(
-        " AND ".join(conditions),
-        limit=limit,
-        wanted=lambda info: labels.items() <= labels_of(info).items(),
-    )
-    return [RunName.of(info) for info in found]
-
-
-async def _summary(server: Server, reader: SnapshotReader) -> Summary:
-    """What `status` shows of all runs."""
-    waits: list[OpenWait] = []
-    open_runs: list[RunName] = []
-    async for info in server.list("ExecutionStatus = 'Running'"):
-        waits.extend(open_waits(info))
-        open_runs.append(RunName.of(info))
-    waits.sort(key=lambda wait: wait.since)
-    snapshots = await reader.read_many(open_runs[:_SHOWN])
-    due = [w.until for k in snapshots for w in k.info.waiting_for if w.until is not None]
-    return Summary(
-        counts=await server.counts(),
-        waits=waits[:_SHOWN],
-        waits_total=len(waits),
-        next_due_at=min(due, default=None),
-        attention=[snapshot.info for snapshot in snapshots if snapshot.info.problem is not None],
-    )

@@ -127,7 +127,12 @@ class SnapshotReader:
             unattended = None
             if problem is None:
                 unattended, lasting = await self._unattended(name, described)
-            info = replace(info, problem=problem, unattended=unattended)
+            info = replace(
+                info,
+                problem=problem,
+                unattended=unattended,
+                state=_state(problem, described, self._server.now()),
+            )
         return Snapshot(name, info, described, events, recorded, self._server.now(), lasting)
 
     def news(self, name: RunName) -> asyncio.Future[None]:
@@ -239,6 +244,21 @@ class SnapshotReader:
         if not count or (polled and not lasting):
             return None, False
         return f"no worker answers on task queue {queue!r}", lasting
+
+
+def _state(problem: Problem | None, described: DescribeWorkflowExecutionResponse, now: int) -> str:
+    """See `RunInfo.state`: due is what lies on a task queue, and no worker has taken."""
+    if problem is not None:
+        return "parked"
+    turn = described.HasField("pending_workflow_task")
+    if turn and described.pending_workflow_task.state != _SCHEDULED:
+        return "working"
+    activities = [a for a in described.pending_activities if not a.paused]
+    if any(a.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED for a in activities):
+        return "working"
+    # An activity that is to be tried again later has a moment for that.
+    is_due = turn or any(instant(a.next_attempt_schedule_time) <= now for a in activities)
+    return "due" if is_due else "waiting"
 
 
 def _ready(

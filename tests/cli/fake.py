@@ -283,13 +283,26 @@ class FakeExecutor:
         self,
         *,
         status: str | None = None,
+        state: str | None = None,
         workflow: str | None = None,
         labels: Mapping[str, str] | None = None,
         since: Any = None,
+        until: Any = None,
         limit: int | None = 20,
     ) -> Sequence[RunInfo]:
-        found = [i for i in reversed(self.runs.values()) if status in (None, i.status)]
+        found = [
+            info
+            for info in reversed(self.runs.values())
+            if status in (None, info.status)
+            and state in (None, info.state)
+            and workflow in (None, info.workflow)
+        ]
         return found[:limit]
+
+    async def select(self, *, awaiting: str | None = None, **filters: Any) -> Sequence[str]:
+        if awaiting is not None:
+            return [wait.run_id for wait in await self.waiting(signal=awaiting)]
+        return [info.run_id for info in await self.list(**filters, limit=None)]
 
     async def count(self, *, limit: int, **filters: Any) -> int:
         return len(await self.list(**filters, limit=limit))
@@ -340,6 +353,7 @@ class FakeExecutor:
         workflow: str | None = None,
         dry_run: bool = False,
         vacuum: bool = False,
+        **filters: Any,
     ) -> Pruned:
         ended = [i for i in self.runs.values() if not i.open and status in (None, i.status)]
         if not dry_run:

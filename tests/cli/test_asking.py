@@ -73,7 +73,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
 def test_a_question_needs_an_answer(project: Project) -> None:  # FINDINGS L5
     """Without a payload nothing is sent, however the run was found; null can be sent on purpose."""
     project.cli("run", "asking", "--id", "a")
-    for arguments in (["answer"], ["answer", "a"], ["answer", "--all"]):
+    for arguments in (["answer"], ["answer", "a"], ["answer", "--all", "--yes"]):
         refused = project.cli("signal", *arguments, check=2)
         assert "answers a question of a, and carries no answer: First?" in refused.err
         assert "belugawf signal answer a --payload true" in refused.err

@@ -66,7 +66,7 @@ def test_what_a_limit_leaves_out_is_counted(cli: Cli) -> None:  # FINDINGS L2
     )
     done = cli("status")
     assert done.out.count("problem\tr") == 20
-    assert "problem\t3 more: belugawf list --status running --all\n" in done.out
+    assert "problem\t3 more: belugawf list --state parked --all\n" in done.out
     document = cli("status", "--json").json
     assert (len(document["problems"]), document["problems_total"]) == (20, 23)
     done = cli("waiting", "-n", "5")
@@ -193,7 +193,9 @@ def test_list_on_a_terminal(cli: Cli, terminal: Any, monkeypatch: pytest.MonkeyP
     terminal()
     monkeypatch.setenv("NO_COLOR", "1")
     done = cli("list")
-    assert done.out.splitlines()[0].split() == ["ID", "WORKFLOW", "STATUS", "STARTED", "NOTE"]
+    assert done.out.splitlines()[0].split() == [
+        *("ID", "WORKFLOW", "STATUS", "STATE", "STARTED", "NOTE")
+    ]
     assert done.out.splitlines()[1].startswith("[bold]b[/bold]  research  running  ")
     cli.executor = FakeExecutor(run_info(long))
     first, second = cli("list").out.splitlines()
@@ -459,7 +461,7 @@ def test_signal_takes_the_one_that_waits(cli: Cli) -> None:
     refused = cli("signal", "approval")
     assert refused.code == 9
     assert "one" in refused.err
-    done = cli("signal", "approval", "--all", "--json")
+    done = cli("signal", "approval", "--all", "--json", "--yes")
     assert [info["workflow_id"] for info in done.json] == ["one", "two"]
 
 

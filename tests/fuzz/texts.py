@@ -280,6 +280,15 @@ _WORKFLOWS = st.one_of(
     st.sampled_from(("simple", "asking", "failing", "typed", "simpel")), argument
 )
 _DURATIONS = st.one_of(st.sampled_from(("10ms", "0s", "1h", "5")), argument)
+_FILTERS: tuple[tuple[str, st.SearchStrategy[str]], ...] = (
+    ("--status", st.one_of(st.sampled_from(("running", "completed")), argument)),
+    ("--state", st.one_of(st.sampled_from(("waiting", "due", "parked")), argument)),
+    ("--workflow", _WORKFLOWS),
+    ("--label", argument),
+    ("--since", _DURATIONS),
+    ("--until", _DURATIONS),
+)
+_SEVERAL = (("--all", None), ("--dry-run", None), ("--yes", None))
 
 # Each command's own arguments: (flag or None, strategy of its value or None). What would wait on
 # purpose is bounded: see `command_lines`.
@@ -311,7 +320,8 @@ _SHAPES: dict[str, tuple[tuple[str | None, st.SearchStrategy[str] | None], ...]]
         ("--payload-file", argument),
         ("--by", argument),
         ("--key", argument),
-        ("--all", None),
+        *_FILTERS,
+        *_SEVERAL,
         ("--no-resume", None),
     ),
     "status": ((None, _RUNS),),
@@ -322,18 +332,15 @@ _SHAPES: dict[str, tuple[tuple[str | None, st.SearchStrategy[str] | None], ...]]
         ("--args", json_texts()),
     ),
     "list": (
-        ("--status", argument),
-        ("--workflow", _WORKFLOWS),
-        ("--label", argument),
-        ("--since", _DURATIONS),
+        *_FILTERS,
         ("-n", argument),
         ("--all", None),
     ),
     "history": ((None, _RUNS), ("--full", None)),
     "result": ((None, _RUNS),),
     "wait": ((None, _RUNS), ("--for", argument)),
-    "cancel": ((None, _RUNS), (None, _RUNS), ("--reason", argument)),
-    "terminate": ((None, _RUNS), ("--reason", argument), ("-y", None)),
+    "cancel": ((None, _RUNS), (None, _RUNS), ("--reason", argument), *_FILTERS, *_SEVERAL),
+    "terminate": ((None, _RUNS), ("--reason", argument), *_FILTERS, *_SEVERAL),
     "workflows": (),
     "doctor": (),
     "init": (),

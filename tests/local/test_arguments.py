@@ -42,6 +42,14 @@ COUNT_OR_NONE = {"none", "int"}
 # Payloads: what JSON cannot hold is a UsageError of the codec's, which names them too.
 JSON = {"none", "bool", "int", "negative", "text", "empty", "bytes", "list", "dict"}
 CALLABLE = {"function", "async"}
+FILTERS = {
+    "status": {"none"},
+    "state": {"none"},
+    "workflow": TEXT_OR_NONE,
+    "labels": {"none"},
+    "since": DURATIONS,
+    "until": DURATIONS,
+}
 
 
 @workflow
@@ -82,25 +90,20 @@ METHODS: dict[str, dict[str, set[str]]] = {
     "describe": {"run": TEXT},
     "result_of": {"run": TEXT},
     "activities": {"run": TEXT},
-    "list": {
-        "status": {"none"},
-        "workflow": TEXT_OR_NONE,
-        "labels": {"none"},
-        "since": DURATIONS,
-        "limit": COUNT_OR_NONE,
-    },
-    "count": {
-        "limit": {"int"},
-        "status": {"none"},
-        "workflow": TEXT_OR_NONE,
-        "labels": {"none"},
-        "since": DURATIONS,
-    },
+    "list": {"limit": COUNT_OR_NONE, **FILTERS},
+    "count": {"limit": {"int"}, **FILTERS},
+    "select": {"awaiting": TEXT_OR_NONE, **FILTERS},
+    "cancel_many": {"runs": set(), "reason": ANY_TEXT_OR_NONE, "by": ANY_TEXT_OR_NONE},
+    "terminate_many": {"runs": set(), "reason": ANY_TEXT_OR_NONE, "by": ANY_TEXT_OR_NONE},
+    "signal_many": {"runs": set(), "signal": set()},
     "waiting": {"signal": TEXT_OR_NONE, "since": DURATIONS, "limit": COUNT_OR_NONE},
     "prune": {
         "older_than": REQUIRED_DURATION,
         "status": {"none"},
         "workflow": TEXT_OR_NONE,
+        "labels": {"none"},
+        "since": DURATIONS,
+        "until": DURATIONS,
         "dry_run": FLAG,
         "vacuum": FLAG,
     },
@@ -116,6 +119,9 @@ NEEDED: dict[str, dict[str, Any]] = {
     "signal": {"run": "x", "signal": "x"},
     "query": {"run": "x", "name": "status"},
     "count": {"limit": 1},
+    "signal_many": {"runs": [], "signal": Signal("x")},
+    "cancel_many": {"runs": []},
+    "terminate_many": {"runs": []},
     "prune": {"older_than": 1},
     **{
         name: {"run": "x"}

@@ -18,7 +18,7 @@ from belugawf.host.clock import SystemClock
 from belugawf.local.executor import LocalExecutor
 from belugawf.local.file.database import Database
 from belugawf.local.file.writer import Writer
-from belugawf.local.store import pruning
+from belugawf.local.store import pieces
 from belugawf.local.store.pruning import Pruner, Selection
 from belugawf.local.store.store import Store
 from belugawf.model import events as e
@@ -142,7 +142,7 @@ def test_keys_are_not_used_again(store: Store) -> None:
 
 def test_others_write_in_between(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A transaction deletes for a bounded time, however much there is; then others write."""
-    monkeypatch.setattr(pruning, "_HOLD_S", 0.0)
+    monkeypatch.setattr(pieces, "_HOLD_S", 0.0)
     runs = [ended_run(store, f"run-{number}", OLD) for number in range(20)]
     beside = Store(Database(store.database.path), SystemClock())
     seen: list[int] = []
@@ -161,7 +161,7 @@ def test_others_write_in_between(store: Store, monkeypatch: pytest.MonkeyPatch) 
 
 def test_two_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two that prune the same count each run once between them."""
-    monkeypatch.setattr(pruning, "_HOLD_S", 0.0)
+    monkeypatch.setattr(pieces, "_HOLD_S", 0.0)
     for number in range(30):
         ended_run(store, f"run-{number}", OLD)
     beside = Store(Database(store.database.path), SystemClock())
@@ -182,11 +182,11 @@ def test_two_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
 PRUNER = """
     import asyncio, sys
     from pathlib import Path
-    from belugawf.local.store import pruning
+    from belugawf.local.store import pieces, pruning
     from belugawf.local.file.database import Database
     from belugawf.local.file.writer import Writer
 
-    pruning._HOLD_S = 0.0
+    pieces._HOLD_S = 0.0
     database = Database(Path(sys.argv[1]))
     selection = pruning.Selection(before=int(sys.argv[2]))
     asyncio.run(pruning.Pruner(database, selection, Writer(database)).prune())
@@ -311,3 +311,18 @@ async def test_pruning_waits_for_no_lock_on_the_event_loop(tmp_path: Path, vacuu
             assert time.monotonic() - began < 2
         other.close()
         assert (await pruning).runs == (not vacuum)
+
+
+def test_filters(store: Store) -> None:
+    """By labels, all of them, and by when they began: from one moment on, and before another."""
+    old, new = ended_run(store, "a", OLD), ended_run(store, "b", NEW)
+
+    def count(**chosen: Any) -> int:
+        return pruner_of(store, 2**62, **chosen).count().runs
+
+    assert count(labels={"team": "red"}) == 2
+    assert count(labels={"team": "blue"}) == count(labels={"team": "red", "more": "x"}) == 0
+    assert (count(since=OLD), count(since=NEW), count(since=NEW + 1_000)) == (2, 1, 0)
+    assert (count(until=OLD), count(until=NEW), count(until=NEW + 1_000)) == (0, 1, 2)
+    assert prune(store, 2**62, until=NEW).runs == 1
+    assert [row.key for row in store.by_keys([old, new])] == [new]

@@ -16,12 +16,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from belugawf.executor import TypedRun
+from belugawf.executor import STATES, TypedRun
 from belugawf.host.clock import SystemClock
 from belugawf.local.file.database import Database
 from belugawf.local.file.writer import Writer
 from belugawf.local.store.probe import LocalProbe
 from belugawf.local.store.pruning import Pruner, Selection
+from belugawf.local.store.selecting import Doing
 from belugawf.local.store.store import Store
 from belugawf.model import events as e
 from belugawf.model.errors import UnavailableError
@@ -115,15 +116,17 @@ def use(store: Store) -> Caught:
         store.find(text)
         store.find(TypedRun(text))
     store.recent_ids()
-    narrowings = {
-        "status": "running", "workflow": "flow", "labels": {"team": "red"}, "since": 0,
-        "problems": True,
-    }  # fmt: skip
+    narrowings: list[tuple[str, object]] = [
+        ("status", "running"), ("workflow", "flow"), ("labels", {"team": "red"}), ("since", 0),
+        ("until", 2**62), ("awaiting", "go"),
+        *(("doing", Doing(state, 1, [OWNER])) for state in STATES),
+    ]  # fmt: skip
     for first in narrowings:
         for second in narrowings:
-            both = {name: narrowings[name] for name in (first, second)}
+            both = dict([first, second])
             store.runs(**both, limit=20)  # type: ignore[arg-type]
             store.count_runs(**both, limit=20)  # type: ignore[arg-type]
+    store.states(1, [OWNER])
     store.runs(limit=20)
     store.runs(status="failed", workflow="none", limit=20)
     store.counts()

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from belugawf.cli import options
+from belugawf.cli.filters import Filters
 from belugawf.cli.follow import interrupted_error
 from belugawf.cli.messages import Elsewhere, Outcome, warned
 from belugawf.cli.render import escape
 from belugawf.cli.session import Session, os_user
+from belugawf.cli.several import Several
 from belugawf.cli.streams import STREAMS
 from belugawf.model.errors import AmbiguousRunError, RunNotFoundError
 
@@ -22,16 +24,28 @@ _SHOWN = 20
 
 def command(
     session: Session,
+    filters: Filters,
+    several: Several,
     runs: options.OptionalOpenRuns = None,
     reason: options.Reason = None,
     by: options.By = None,
 ) -> None:
     """Ask runs to stop and clean up.
 
-    Without RUN: the only open run. Ends with 0 once the request is on disk.
+    Without RUN and filters: the only open run. Ends with 0 once the request is on disk.
     """
+    who = os_user() if by is None else by
+    named = several.runs(
+        session,
+        filters,
+        runs or (),
+        "asked to cancel",
+        lambda executor, many: executor.cancel_many(many, reason, by=who),
+    )
+    if named is None:
+        return
     with STREAMS.diverted():
-        outcome = session.run(lambda e: _cancel(session, e, runs, reason, by))
+        outcome = session.run(lambda e: _cancel(session, e, named, reason, who))
         if session.interrupted is not None and any(info.open for info in outcome.infos):
             raise interrupted_error(session, outcome.infos)
         outcome.finish(session)
@@ -40,11 +54,10 @@ def command(
 async def _cancel(
     session: Session,
     executor: DurableExecutor,
-    runs: Sequence[str] | None,
+    runs: Sequence[str],
     reason: str | None,
     by: str | None,
 ) -> Outcome:
-    by = os_user() if by is None else by
     targets = runs or [await _only_open_run(session, executor)]
     outcome = Outcome()
     await outcome.collect(

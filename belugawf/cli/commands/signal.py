@@ -15,16 +15,19 @@ from belugawf.cli.answering import (
     require_no_question,
     send_to_whoever_waits,
 )
-from belugawf.cli.follow import interrupted_error
+from belugawf.cli.filters import Filters
+from belugawf.cli.follow import described, interrupted_error
 from belugawf.cli.messages import follow_messages, warned
 from belugawf.cli.options import Text, option
+from belugawf.cli.render import escape
 from belugawf.cli.session import Session, os_user
+from belugawf.cli.several import Several
 from belugawf.cli.streams import STREAMS
 from belugawf.executor import Signal
 from belugawf.model.errors import SignalNotAwaitedError, UsageError
 
 if TYPE_CHECKING:
-    from belugawf.executor import Delivery, DurableExecutor, RunInfo
+    from belugawf.executor import BulkResult, Delivery, DurableExecutor, RunId, RunInfo
 
 
 def command(
@@ -35,6 +38,8 @@ def command(
             metavar="NAME", help="The signal's name.", autocompletion=completion.complete_signal
         ),
     ],
+    filters: Filters,
+    several: Several,
     run: options.OptionalOpenRun = None,
     payload: Annotated[Text, option("--payload", "JSON", "What it carries, as JSON.")] = None,
     text: Annotated[Text, option("--text", "STR", "What it carries, as text.")] = None,
@@ -43,19 +48,15 @@ def command(
     ] = None,
     by: Annotated[Text, option("--by", "WHO", "Who sends it; you, unless given.")] = None,
     key: Annotated[Text, option("--key", "KEY", "The same key twice is delivered once.")] = None,
-    all_runs: Annotated[
-        bool, typer.Option("--all", help="To every run that waits for it.")
-    ] = False,
     no_resume: Annotated[
         bool, typer.Option("--no-resume", help="Deliver only; do not drive the run.")
     ] = False,
 ) -> None:
     """Deliver a signal to a run, then move the run on.
 
-    Without RUN: to the one run that waits for it. Ends with 0 once the signal is on disk,
-    whatever the run does next.
+    Without RUN: to the one run that waits for it; with filters or --all, to all that do. Ends with
+    0 once the signal is on disk, whatever the run does next.
     """
-    options.only_one({"RUN": run is not None, "--all": all_runs})
     value = _payload(session, payload, text, payload_file)
     is_answer = not (payload is text is payload_file is None)
     sent = Signal(name, value, sender=by if by is not None else os_user(), key=key)
@@ -65,8 +66,25 @@ def command(
             hint=f"start a run with: {session.command('run')}",
         )
 
+    async def send_to_many(executor: DurableExecutor, many: Sequence[RunId]) -> BulkResult:
+        if not is_answer:
+            require_no_question(session, name, await described(executor, many))
+        return await executor.signal_many(many, sent)
+
+    chosen_by_filters = several.are_meant(filters)
+    named = several.runs(
+        session,
+        filters,
+        () if run is None else (run,),
+        f"sent signal {escape(name)}",
+        send_to_many,
+        awaiting=name,
+    )
+    if named is None:
+        return
+
     async def send(executor: DurableExecutor) -> tuple[list[Delivery], dict[str, Sent]]:
-        chosen = await chosen_runs(session, executor, name, run, all_runs=all_runs)
+        chosen = await chosen_runs(session, executor, name, named)
         if not is_answer:
             require_no_question(session, name, chosen)
         deliveries: list[Delivery] = []
@@ -100,7 +118,7 @@ def command(
                 }
                 for delivery in deliveries
             ]
-            session.print_json(documents if all_runs else documents[0])
+            session.print_json(documents if chosen_by_filters else documents[0])
 
 
 def _payload(

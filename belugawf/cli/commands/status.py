@@ -62,16 +62,21 @@ def command(session: Session, run: options.OptionalRun = None) -> None:
 
 def _summary_json(session: Session, summary: Summary) -> dict[str, Any]:
     counts = _waiting_runs(summary)
-    due = summary.next_due_at
     return {
         "schema": "belugawf.status/1",
         "counts": dict(summary.counts),
+        "states": dict(summary.states),
         "waiting": [sentences.wait_json(session, wait, counts) for wait in summary.waits],
         "waiting_total": summary.waits_total,
-        "next_due_at": None if due is None else format_instant(due),
+        "next_due_at": _instant(summary.next_due_at),
+        "due_since": _instant(summary.due_since),
         "problems": [info.to_json() for info in summary.attention],
         "problems_total": _problems(summary),
     }
+
+
+def _instant(moment: int | None) -> str | None:
+    return None if moment is None else format_instant(moment)
 
 
 def _problems(summary: Summary) -> int:
@@ -99,6 +104,13 @@ def _print_summary(session: Session, summary: Summary) -> None:
         rows.append(("runs", shown or "none"))
     else:
         rows += [(status, str(count)) for status, count in counts]
+    if summary.states:
+        open_runs = ", ".join(f"{count:,} {state}" for state, count in summary.states.items())
+        rows.append(("open", open_runs))
+    if summary.due_since is not None:
+        since = render.moment(summary.due_since, session.data_terminal)
+        command = escape(session.command("resume"))
+        rows.append(("due", f"since {since}, and nobody drives it: {command}"))
     if summary.next_due_at is not None:
         rows.append(("next due", render.moment(summary.next_due_at, session.data_terminal)))
     waiting_runs = _waiting_runs(summary)
@@ -120,7 +132,7 @@ def _print_summary(session: Session, summary: Summary) -> None:
             rows.append(("", sentences.resume_command(session, info)))
     more = _problems(summary) - len(summary.attention)
     if more:
-        command = session.command("list", options=("--status", "running", "--all"))
+        command = session.command("list", options=("--state", "parked", "--all"))
         rows.append(("problem", f"{more:,} more: {escape(command)}"))
     print_rows(session, rows)
 

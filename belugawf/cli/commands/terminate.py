@@ -9,10 +9,13 @@ import typer
 
 from belugawf.cli import exits, options
 from belugawf.cli.exits import CommandError
+from belugawf.cli.filters import Filters
 from belugawf.cli.messages import Outcome
 from belugawf.cli.render import escape
 from belugawf.cli.session import Session, os_user
+from belugawf.cli.several import Several
 from belugawf.cli.streams import STREAMS
+from belugawf.model.errors import UsageError
 
 if TYPE_CHECKING:
     from belugawf.executor import DurableExecutor
@@ -20,19 +23,32 @@ if TYPE_CHECKING:
 
 def command(
     session: Session,
-    runs: options.OpenRuns,
+    filters: Filters,
+    several: Several,
+    runs: options.OptionalOpenRuns = None,
     reason: options.Reason = None,
     by: options.By = None,
-    yes: options.Yes = False,
 ) -> None:
     """End runs at once, without running their code.
 
     Cleanup in the workflow does not happen: `cancel` asks for that.
     """
-    if not yes:
+    who = os_user() if by is None else by
+    if runs and not several.yes:
         _confirm(runs)
+    named = several.runs(
+        session,
+        filters,
+        runs or (),
+        "terminated",
+        lambda executor, many: executor.terminate_many(many, reason, by=who),
+    )
+    if named is None:
+        return
+    if not named:
+        raise UsageError("RUN is missing", hint="name runs, or give filters or --all")
     with STREAMS.diverted():
-        outcome = session.run(lambda e: _terminate(session, e, runs, reason, by))
+        outcome = session.run(lambda e: _terminate(session, e, named, reason, who))
         outcome.finish(session)
 
 
@@ -55,7 +71,6 @@ async def _terminate(
     reason: str | None,
     by: str | None,
 ) -> Outcome:
-    by = os_user() if by is None else by
     outcome = Outcome()
     await outcome.collect(
         session, executor, runs, lambda run: executor.terminate(run, reason, by=by)

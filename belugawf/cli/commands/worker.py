@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 from belugawf.cli import exits, options
+from belugawf.cli.checks import check_open_workflows
 from belugawf.cli.follow import drain_on_signals, interrupted_error
 from belugawf.cli.news import telling
 from belugawf.cli.options import Text, option
@@ -78,6 +79,8 @@ def _say_what_is_driven(session: Session, executor: DurableExecutor) -> None:
     catalog = executor.catalog
     for problem in catalog.problems:
         STREAMS.say(f"error: {escape(problem)}")
+    for missing in check_open_workflows(session, catalog):
+        STREAMS.say(f"warning: {escape(f'{missing.message}; {missing.fix}')}")
     names = ", ".join(escape(name) for name in catalog.workflows) or "no workflows"
     where = "from" if session.settings.provider == "temporal" else "on"
     session.say(f"driving {names} {where} {escape(session.place)}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, Unpack
 
-from belugawf.executor import Problem, RunId, RunInfo
+from belugawf.executor import OPEN, Problem, RunId, RunInfo
 from belugawf.model.durations import END_NS
 from belugawf.model.errors import BelugaError, DamagedError, DurationError
 from belugawf.model.soundness import UNREADABLE
@@ -97,6 +97,7 @@ def placeholder(row: RunRow, error: DamagedError, provider: str) -> RunInfo:
         parent=row.parent_run_id,
         progress=None,
         history_length=row.history_length,
+        state="parked" if row.status == OPEN else None,
     )
 
 

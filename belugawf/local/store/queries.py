@@ -26,7 +26,7 @@ from belugawf.local.store.histories import (
 )
 from belugawf.local.store.probe import AWAITED_SIGNALS
 from belugawf.local.store.rows import Message, OwnerRow, RunRow, WaitRow
-from belugawf.local.store.selecting import Filters, select
+from belugawf.local.store.selecting import UNANSWERED, Filters, count_states, due_since, select
 from belugawf.model import events as e
 from belugawf.model.durations import from_micros, to_micros
 from belugawf.model.errors import RunNotFoundError
@@ -40,13 +40,6 @@ RUN_COLUMNS = (
     "r.closed_at, r.deadline, r.due_at, l.owned_since"
 )
 _RUNS = f"SELECT {RUN_COLUMNS} FROM runs r LEFT JOIN live l ON l.run = r.key"
-
-# Each unread signal of its name answers one wait of the run, the first one first.
-_UNANSWERED = """(NOT EXISTS (SELECT 1 FROM inbox)
-    OR (SELECT count(*) FROM inbox i
-        WHERE i.run = w.run AND i.kind = 'signal' AND i.name = w.signal)
-    < (SELECT count(*) FROM waits e
-       WHERE e.run = w.run AND e.signal = w.signal AND e.seq <= w.seq))"""
 
 # Which of the runs that can move are looked for; each ends at its limit without sorting.
 _WANTED = """r.status = 'running'
@@ -201,6 +194,17 @@ class Queries:
             )
             return [RunRow.of(row) for row in rows]
 
+    def run_ids(self, filters: Filters) -> list[RunId]:
+        """The run ids of all of them, newest first."""
+        with self.database.reading() as db:
+            found = select(db, **filters)
+            rows = db.execute(
+                f"SELECT r.run_id FROM {found.source} WHERE {found.where} "
+                f"ORDER BY {found.key} DESC",
+                found.values,
+            )
+            return [RunId(row[0]) for row in rows]
+
     def count_runs(self, *, limit: int, **filters: Unpack[Filters]) -> int:
         """How many runs `runs` would find; `limit` if there are more."""
         with self.database.reading() as db:
@@ -215,6 +219,16 @@ class Queries:
         """How many runs there are of each status."""
         return dict(self._all("SELECT status, count(*) FROM runs GROUP BY status"))
 
+    def due_since(self, now: int, living: Sequence[str]) -> int | None:
+        """See `selecting.due_since`."""
+        with self.database.reading() as db:
+            return due_since(db, now, living)
+
+    def states(self, now: int, living: Sequence[str]) -> dict[str, int]:
+        """See `count_states`."""
+        with self.database.reading() as db:
+            return count_states(db, now, living)
+
     def waits(
         self,
         signal: str | None = None,
@@ -223,7 +237,7 @@ class Queries:
         limit: int | None = None,
     ) -> list[WaitRow]:
         """Waits for signals that have no answer yet, longest waiting first; `limit=None`: all."""
-        clauses: list[str] = [_UNANSWERED]
+        clauses: list[str] = [UNANSWERED]
         values: list[Any] = []
         # Of both, the run: many runs wait for the same signal.
         for clause, value in (
@@ -242,7 +256,7 @@ class Queries:
         # Only runs with messages can have an answer.
         answered = (
             "SELECT count(*) FROM waits w WHERE w.run IN (SELECT run FROM inbox) "
-            f"AND NOT {_UNANSWERED}"
+            f"AND NOT {UNANSWERED}"
         )
         return int(self._all(f"SELECT (SELECT count(*) FROM waits) - ({answered})")[0][0])
 
@@ -260,7 +274,7 @@ class Queries:
             return self._rows(
                 db,
                 "WHERE r.key IN (SELECT DISTINCT run FROM waits w INDEXED BY waits_by_signal "
-                f"WHERE signal = ? AND {_UNANSWERED} LIMIT ?) ORDER BY r.key",
+                f"WHERE signal = ? AND {UNANSWERED} LIMIT ?) ORDER BY r.key",
                 (signal, limit),
             )
 
@@ -323,6 +337,15 @@ class Queries:
         if not rows:
             raise RunNotFoundError(
                 "the run was pruned meanwhile", hint="see what there is: belugawf list"
+            )
+        return rows[0]
+
+    def by_run_id(self, db: Connection, run: RunId) -> RunRow:
+        """The run of that run id, within a transaction. Raises `RunNotFoundError`."""
+        rows = self._rows(db, "WHERE r.run_id = ?", (run,))
+        if not rows:
+            raise RunNotFoundError(
+                f"there is no run {run!r}", hint="see what there is: belugawf list"
             )
         return rows[0]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import field, replace
 from enum import Enum
 from typing import Any, TypeAlias
@@ -147,6 +147,18 @@ class Message:
     def outcome(self) -> Outcome:
         """The end of an attempt that a sound message of that kind tells of."""
         return Outcome.of_text(self.payload or "", run=self.run, at=self.sent_at)
+
+
+@frozen()
+class Letter:
+    """A message before it is in an inbox; see `Store.send`."""
+
+    kind: str
+    name: str | None = None
+    payload: str | None = None
+    sender: str | None = None
+    key: str | None = None
+    check: Callable[[Sequence[WaitRow]], None] | None = None
 
 
 @frozen()

@@ -30,6 +30,7 @@ from belugawf.local.store.reopening import (
 )
 from belugawf.local.store.rows import (
     AppendOutcome,
+    Letter,
     Message,
     OwnerRow,
     RunRow,
@@ -124,32 +125,38 @@ class Store(Queries):
         a run that has ended since. `check` is called with the run's open waits for that signal, and
         may raise. Raises `RunEndedError`.
         """
+        letter = Letter(kind, name, payload, sender, key, check)
         with self.database.write() as db:
             row = self._by_key(db, run)
-            seen = "SELECT 1 FROM message_keys WHERE chain_id = ? AND message_key = ?"
-            if key is not None and db.execute(seen, (row.chain_id, key)).fetchone():
-                return row, True
-            if row.status != "running":
-                raise RunEndedError(
-                    f"run {row.workflow_id!r} has ended: {row.status}",
-                    hint=f"look at it: {command_line('status', row.workflow_id)}",
-                )
-            if check is not None:
-                waits = self._waits(db, "w.run = ? AND +w.signal = ?", (run, name))
-                with reading(lambda: row.workflow_id):  # the schemas in them
-                    check(waits)
-            sent_at = self._stamp(db, row)
-            if key is not None:
-                db.execute(
-                    "INSERT INTO message_keys (chain_id, message_key, sent_at) VALUES (?,?,?)",
-                    (row.chain_id, key, sent_at),
-                )
-            db.execute(
-                "INSERT INTO inbox (run, kind, name, payload, sender, message_key, sent_at) "
-                "VALUES (?,?,?,?,?,?,?)",
-                (run, kind, name, payload, sender, key, sent_at),
+            return row, self.deliver(db, row, letter)
+
+    def deliver(self, db: Connection, row: RunRow, letter: Letter) -> bool:
+        """See `send`: whether the letter's key was seen before."""
+        key = letter.key
+        seen = "SELECT 1 FROM message_keys WHERE chain_id = ? AND message_key = ?"
+        if key is not None and db.execute(seen, (row.chain_id, key)).fetchone():
+            return True
+        if row.status != "running":
+            raise RunEndedError(
+                f"run {row.workflow_id!r} has ended: {row.status}",
+                hint=f"look at it: {command_line('status', row.workflow_id)}",
             )
-            return row, False
+        if letter.check is not None:
+            waits = self._waits(db, "w.run = ? AND +w.signal = ?", (row.key, letter.name))
+            with reading(lambda: row.workflow_id):  # the schemas in them
+                letter.check(waits)
+        sent_at = self._stamp(db, row)
+        if key is not None:
+            db.execute(
+                "INSERT INTO message_keys (chain_id, message_key, sent_at) VALUES (?,?,?)",
+                (row.chain_id, key, sent_at),
+            )
+        db.execute(
+            "INSERT INTO inbox (run, kind, name, payload, sender, message_key, sent_at) "
+            "VALUES (?,?,?,?,?,?,?)",
+            (row.key, letter.kind, letter.name, letter.payload, letter.sender, key, sent_at),
+        )
+        return False
 
     def _stamp(self, db: Connection, row: RunRow) -> int:
         """When a message to the run is sent: never before the run's previous one."""
@@ -167,14 +174,18 @@ class Store(Queries):
         """
         with self.database.write() as db:
             row = self._by_key(db, run)
-            if row.status != "running":
-                raise RunEndedError(
-                    f"run {row.workflow_id!r} has ended already: {row.status}",
-                    hint=f"look at it: {command_line('status', row.workflow_id)}",
-                )
             owner = self._owner(db, row.owner)
-            self._terminate(db, row, reason, sender)
+            self.end(db, row, reason, sender)
             return self._by_key(db, run), owner
+
+    def end(self, db: Connection, row: RunRow, reason: str | None, sender: str | None) -> None:
+        """See `terminate`."""
+        if row.status != "running":
+            raise RunEndedError(
+                f"run {row.workflow_id!r} has ended already: {row.status}",
+                hint=f"look at it: {command_line('status', row.workflow_id)}",
+            )
+        self._terminate(db, row, reason, sender)
 
     def _terminate(
         self, db: Connection, row: RunRow, reason: str | None, sender: str | None
