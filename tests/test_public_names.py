@@ -30,7 +30,7 @@ CALLER_ERRORS = {
     *("NotFoundError", "RunNotFoundError", "WorkflowNotFoundError", "NotFinishedError"),
     *("RefusedError", "AlreadyExistsError", "AmbiguousRunError", "RunEndedError"),
     *("WaitExpiredError", "WorkflowCancelledError", "WorkflowFailedError"),
-    *("WorkflowTerminatedError", "WorkflowTimedOutError"),
+    *("WorkflowTerminatedError", "WorkflowTimedOutError", "RunParkedError"),
 }
 NAMES = {"__version__"} | AUTHORING | EXECUTING | WORKFLOW_ERRORS | CALLER_ERRORS
 

@@ -90,18 +90,18 @@ def steering(error: BaseException) -> list[BaseException]:
     return found
 
 
-def says_code_is_wrong(error: BaseException) -> bool:
-    """Whether it, or one in its group, is of a kind that only a change of the code ends."""
+def wrong_in(error: BaseException) -> BaseException | None:
+    """The first that says that the code is wrong: the exception itself, or one in its group."""
     left = [error]
     for _ in range(_MAX_STEPS):
         if not left:
             break
         one = left.pop()
         if is_a(one, BaseExceptionGroup):
-            left += _members(one)
+            left += reversed(_members(one))
         elif issubclass(type(one), _OF_WRONG_CODE):
-            return True
-    return False
+            return one
+    return None
 
 
 def attribute(error: BaseException, name: str, make: Callable[[Any], Any] | None = None) -> Any:

@@ -317,7 +317,8 @@ def user_traceback(text: str | None) -> str | None:
         return None
     kept: list[str] = []
     keep = False
-    for line in text.splitlines():
+    for whole in text.splitlines():
+        line = re.sub(r"^(  \| )+", "", whole)  # the margin of a member of a group
         frame = re.match(_FRAME, line)
         if frame is not None:
             keep = _is_users(frame["path"])

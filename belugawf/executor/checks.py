@@ -15,7 +15,13 @@ from belugawf.model.endings import (
     WorkflowTerminatedError,
     WorkflowTimedOutError,
 )
-from belugawf.model.errors import AmbiguousRunError, BelugaError, PayloadTypeError, UsageError
+from belugawf.model.errors import (
+    AmbiguousRunError,
+    BelugaError,
+    Failure,
+    PayloadTypeError,
+    UsageError,
+)
 from belugawf.model.shell import command_line
 
 # As on Temporal.
@@ -122,6 +128,15 @@ def parked_error(info: RunInfo) -> RunParkedError:
         traceback=problem.traceback,
         hint=problem.hint,
         exit_code=problem.exit_code,
+    )
+
+
+def parked_failure(message: str, traceback: str | None) -> Failure:
+    """The error of a run that was parked when its time was over, for that reason."""
+    return Failure(
+        RunParkedError.__name__,
+        f"it was parked when its time was over: {message}",
+        traceback=traceback,
     )
 
 

@@ -290,7 +290,8 @@ class Driving:
         if workers:
             return Driver("worker", self.viewer.process(workers[0]))
         refusal = None if self.engine is None else self.engine.table.refused.get(row.key)
-        if refusal is not None:
+        # One that is refused and ours still has attempts in flight.
+        if refusal is not None and not ours:
             return Driver("nobody", why=refusal.reason)
         if ours or self.standing(row.key) is not None:
             return Driver("us")

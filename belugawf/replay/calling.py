@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from typing import Any
 
-from belugawf.authoring.failures import describe_failure, in_one_line
+from belugawf.authoring.failures import describe_failure, in_one_line, wrong_in
 from belugawf.authoring.runtime import WorkflowInfo
 from belugawf.authoring.workflow import WorkflowDefinition
 from belugawf.model import codec
@@ -21,7 +21,6 @@ from belugawf.model.errors import (
     BelugaError,
     CodeError,
     CodeInterrupted,
-    Failure,
     QueryFailedError,
     QueryNotFoundError,
     TurnError,
@@ -97,21 +96,27 @@ def input_of(definition: WorkflowDefinition, payload: str | None, workflow: str)
         ) from None
 
 
-def wrong_code(failure: Failure, info: WorkflowInfo) -> CodeError:
-    """The error for code that has raised that: its run is parked until it is mended."""
-    last = re.findall(_FRAME, failure.traceback or "", re.MULTILINE)[-1:]
+def wrong_code(
+    error: BaseException, info: WorkflowInfo, what_to_do: str = "mend it"
+) -> CodeError | None:
+    """The error of a run whose code has raised that, if it says that the code is wrong."""
+    wrong = wrong_in(error)
+    if wrong is None:
+        return None
+    told = describe_failure(wrong)
+    last = re.findall(_FRAME, told.traceback or "", re.MULTILINE)[-1:]
     where = "".join(f" ({file}:{line})" for file, line in last)
-    said = f"{failure.type}: {failure.message.removesuffix(where)}{where}"
+    said = f"{told.type}: {told.message.removesuffix(where)}{where}"
     return CodeError(
         f"the code of workflow {info.workflow!r} raised {said}",
-        traceback=failure.traceback,
-        hint="mend it; then the run goes on from where it is: "
+        traceback=describe_failure(error).traceback,
+        hint=f"{what_to_do}; then the run goes on from where it is: "
         + command_line("resume", info.workflow_id),
     )
 
 
 # A line of a traceback that names a place.
-_FRAME = r'^\s*(?:\| )*File "(.+)", line (\d+)'
+_FRAME = r'^\s*File "(.+)", line (\d+)'
 
 
 def unhandled_record(

@@ -23,7 +23,7 @@ from functools import partial
 from typing import Any
 
 from belugawf.authoring.context import WorkflowContext
-from belugawf.authoring.failures import describe_failure, is_a, says_code_is_wrong
+from belugawf.authoring.failures import describe_failure, is_a
 from belugawf.authoring.runtime import WorkflowInfo
 from belugawf.authoring.signals import BufferedSignal, SignalBuffer
 from belugawf.authoring.workflow import WorkflowDefinition
@@ -264,10 +264,9 @@ class Replayer:
         elif is_a(error, TurnError):
             raise error
         else:
-            failure = describe_failure(error)
-            ending = c.FailWorkflow(failure=failure)
-            if self._definition.parks and says_code_is_wrong(error):
-                self._wrong = wrong_code(failure, self.info)
+            ending = c.FailWorkflow(failure=describe_failure(error))
+            if self._definition.parks:
+                self._wrong = wrong_code(error, self.info)
         self._loop.end()
         # Whoever has it cancelled knows that it is not done.
         if type(ending) is not c.CancelWorkflow:

@@ -18,6 +18,7 @@ from belugawf.executor import Hooks, Problem, RunId
 from belugawf.executor.options import EngineOptions
 from belugawf.host.border import Border, Raised, call
 from belugawf.host.hooks import HookCaller
+from belugawf.model.errors import CodeError
 from belugawf.temporal.payloads import recorded_in
 
 logger = logging.getLogger("belugawf.temporal")
@@ -146,6 +147,7 @@ def problem_of(failure: ProtoFailure, *, new: bool = False) -> Problem:
             message=recorded.message,
             hint=beside.get("hint"),
             exit_code=beside.get("exit_code", 13),
+            traceback=recorded.traceback if recorded.type == CodeError.code else None,
             new=new,
         )
     return eviction_problem(failure.message, new=new)

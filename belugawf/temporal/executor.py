@@ -18,7 +18,7 @@ from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from belugawf.config import TemporalSettings
 from belugawf.executor.arguments import checks_arguments
 from belugawf.executor.base import RESUME_IDLE_WAIT, ExecutorBase, nanoseconds
-from belugawf.executor.checks import TypedWait, check_payload, several_await
+from belugawf.executor.checks import TypedWait, check_payload, parked_error, several_await
 from belugawf.executor.handle import WorkflowHandle
 from belugawf.executor.info import (
     ActivityState,
@@ -42,7 +42,6 @@ from belugawf.model.endings import NotFinishedError
 from belugawf.model.errors import (
     AlreadyExistsError,
     SignalNotAwaitedError,
-    TurnError,
     UnavailableError,
     UsageError,
 )
@@ -411,8 +410,10 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
             return Driver("nobody", why=ended(RunName(info.workflow_id, info.run_id)))
         # A problem that was recorded before says nothing of the code as it is here now.
         known = self._driving.has_touched(info.run_id)
-        if info.problem is not None and (known or not self._driving.is_on):
-            return Driver("nobody", why=TurnError(info.problem.message, hint=info.problem.hint))
+        is_told = info.problem is not None and (known or not self._driving.is_on)
+        # An attempt in flight ends before the run counts as parked.
+        if is_told and info.owner is None:
+            return Driver("nobody", why=parked_error(info))
         if self._driving.is_on:
             return Driver("us")
         if info.unattended is None:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
+from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import PendingActivityInfo
 
@@ -20,7 +20,6 @@ from belugawf.model import events as e
 from belugawf.model.errors import BelugaError
 from belugawf.model.history import OpenWork
 from belugawf.temporal.connection import UnreachableError
-from belugawf.temporal.environment import problem_of
 from belugawf.temporal.histories import Translation
 from belugawf.temporal.server import RunName, Server
 
@@ -33,8 +32,7 @@ _AFTER_ERROR_S = 0.5
 class Followed:
     """One run's history, as far as it was read.
 
-    `problem` is why its last turn could not be taken, if it could not. `begun`: a worker was asked
-    for a turn, or will be at once.
+    `begun`: a worker was asked for a turn, or will be at once.
     """
 
     def __init__(self, server: Server, run: RunName) -> None:
@@ -48,8 +46,12 @@ class Followed:
         self._work = OpenWork()
         self._token = b""
         self._length = 0
-        self.problem: Problem | None = None
         self.begun = False
+
+    @property
+    def problem(self) -> Problem | None:
+        """Why its last turn could not be taken, if it could not."""
+        return self._translation.problem
 
     @property
     def events(self) -> Sequence[e.Event]:
@@ -100,12 +102,6 @@ class Followed:
             self._work.fold(translated)
         if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED:
             self.begun = True
-        elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
-            self.problem = None
-        elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
-            attributes = event.workflow_task_failed_event_attributes
-            fault = attributes.cause not in _NO_FAULT
-            self.problem = problem_of(attributes.failure) if fault else None
 
     def with_pending(
         self, pending: Sequence[PendingActivityInfo]
@@ -124,16 +120,6 @@ class Followed:
         for event in attempts:
             work.fold(event)
         return [*self.events, *attempts], work, by_seq
-
-
-# The task was given up for something that happened to the run, not for its code.
-_NO_FAULT = (
-    WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND,
-    WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW,
-    WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_FORCE_CLOSE_COMMAND,
-    WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_STICKY_TASK_QUEUE,
-    WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_FAILOVER_CLOSE_COMMAND,
-)
 
 
 class Histories:

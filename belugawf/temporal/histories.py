@@ -13,13 +13,16 @@ from typing import Any, TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import PendingActivityInfo
 
+from belugawf.executor import Problem
+from belugawf.executor.checks import parked_failure
 from belugawf.model import codec, events as e
 from belugawf.model.durations import parse_duration, parse_instant
 from belugawf.model.errors import Failure, PayloadTypeError
+from belugawf.temporal.environment import problem_of
 from belugawf.temporal.headers import read_header, sent_at
 from belugawf.temporal.ledger import AttemptLedger
 from belugawf.temporal.payloads import (
@@ -52,10 +55,11 @@ def translated(history: Iterable[HistoryEvent]) -> list[e.Event]:
 
 
 class Translation:
-    """A history on its way: `events` so far."""
+    """A history on its way: `events` so far. `problem` is why the last turn could not be taken."""
 
     def __init__(self) -> None:
         self.events: list[e.Event] = []
+        self.problem: Problem | None = None
         self._numbers: dict[tuple[str, int], int] = {}
         self._waits: dict[int, dict[str, Any]] = {}
         self._due: dict[int, int] = {}
@@ -67,6 +71,11 @@ class Translation:
     def take(self, event: HistoryEvent) -> None:
         """Translate one more event."""
         self._time = max(instant(event.event_time), self._time)
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+            self.problem = None
+        elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
+            failed = event.workflow_task_failed_event_attributes
+            self.problem = None if failed.cause in _NO_FAULT else problem_of(failed.failure)
         translate = _TRANSLATORS.get(event.event_type)
         if translate is None:
             return
@@ -145,7 +154,11 @@ class Translation:
         yield e.WorkflowTerminated, {"reason": attributes.reason or None}
 
     def timed_out(self, event: HistoryEvent, attributes: Any) -> Iterable[Made]:
-        yield e.WorkflowTimedOut, {"at": self._time}
+        told = None
+        if self.problem is not None:
+            failure = parked_failure(self.problem.message, self.problem.traceback)
+            told = codec.encode(failure.to_json())
+        yield e.WorkflowTimedOut, {"at": self._time, "payload": told}
 
     # -- timers and waits ------------------------------------------------------------------------
 
@@ -279,6 +292,16 @@ _TRANSLATORS: dict[int, _Translator] = {
     EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT: Translation.activity_timed_out,
     EventType.EVENT_TYPE_ACTIVITY_TASK_CANCEL_REQUESTED: Translation.activity_cancel_requested,
 }
+
+
+# The task was given up for something that happened to the run, not for its code.
+_NO_FAULT = (
+    WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND,
+    WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW,
+    WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_FORCE_CLOSE_COMMAND,
+    WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_STICKY_TASK_QUEUE,
+    WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_FAILOVER_CLOSE_COMMAND,
+)
 
 
 def _milliseconds(nanoseconds: int) -> int:

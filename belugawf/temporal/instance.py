@@ -37,7 +37,13 @@ from temporalio.worker._workflow_instance import (
 )
 
 from belugawf.authoring.failures import describe_failure
-from belugawf.model.errors import BelugaError, NondeterminismError, QueryFailedError, TurnError
+from belugawf.model.errors import (
+    BelugaError,
+    CodeError,
+    NondeterminismError,
+    QueryFailedError,
+    TurnError,
+)
 from belugawf.replay.calling import Condition, only_reads
 from belugawf.replay.locating import user_location
 from belugawf.replay.numbering import (
@@ -91,7 +97,8 @@ class Instance(NumberingLoop, _WorkflowInstanceImpl):
     """The SDK's run in memory and event loop in one, with our rules for both.
 
     `_location` is where the code asks for the next command, if that is known better than by its
-    stack.
+    stack. `_wrong` is why the code has ended, if it is wrong: its failure counts only where it is
+    recorded, as by a version that parked no runs.
     """
 
     open = False
@@ -106,6 +113,7 @@ class Instance(NumberingLoop, _WorkflowInstanceImpl):
         self._matcher: Matcher | None = None
         self._location: str | None = None
         self._types: tuple[Any, ...] = ()
+        self._wrong: CodeError | None = None
         NumberingLoop.__init__(self)
         # Tasks and callbacks copy the context in which they are made: that of their run.
         self._context = environment.border.new_context()
@@ -136,7 +144,9 @@ class Instance(NumberingLoop, _WorkflowInstanceImpl):
             return completion
         self.environment.active(self._info.workflow_id, run_id)
         runtime: Reporting | None = getattr(self._object, "runtime", None)
-        if runtime is not None and completion.HasField("successful"):
+        if self._wrong is not None and not act.is_replaying:
+            completion = self._refused(self._wrong)
+        elif runtime is not None and completion.HasField("successful"):
             self._publish(runtime, act, completion)
             completion = self._compared(act, completion)
         problem = None
@@ -237,6 +247,8 @@ class Instance(NumberingLoop, _WorkflowInstanceImpl):
         try:
             matcher.take(act.history_length, completion.successful.commands)
         except NondeterminismError as error:
+            if self._wrong is not None:
+                return self._refused(self._wrong)
             refused = self._refused(error)
             refused.failed.force_cause = (
                 WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_NON_DETERMINISTIC_ERROR
@@ -273,6 +285,10 @@ class Instance(NumberingLoop, _WorkflowInstanceImpl):
         """This turn cannot be taken, even if the code catches the error."""
         self._current_activation_error = error
         return error
+
+    def park(self, wrong: CodeError | None) -> None:
+        """The code has ended with an exception; `wrong` if it says that the code is wrong."""
+        self._wrong = wrong
 
     def start_activity(
         self, asked: StartActivityInput, location: str | None, types: tuple[Any, ...]

@@ -36,6 +36,7 @@ from belugawf.model import codec
 from belugawf.model.errors import (
     ActivityError,
     BelugaError,
+    CodeError,
     Failure,
     PayloadTypeError,
     QueryFailedError,
@@ -191,6 +192,8 @@ def _in_header(text: str) -> str:
 def _problem_failure(error: BelugaError) -> RecordedFailure:
     """An error of ours that keeps a turn from being taken, with its code, hint and exit code."""
     failure = replace(describe_failure(error), type=error.code)
+    if isinstance(error, CodeError):
+        failure = replace(failure, traceback=error.traceback)
     beside = {"hint": error.hint, "exit_code": error.exit_code}
     return RecordedFailure(failure, non_retryable=False, beside=beside)
 

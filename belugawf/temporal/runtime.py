@@ -31,7 +31,14 @@ from belugawf.model.errors import (
     WorkflowLoadError,
     WorkflowNotFoundError,
 )
-from belugawf.replay.calling import Condition, answer, input_of, log_record, unhandled_record
+from belugawf.replay.calling import (
+    Condition,
+    answer,
+    input_of,
+    log_record,
+    unhandled_record,
+    wrong_code,
+)
 from belugawf.replay.locating import left_pending
 from belugawf.temporal.headers import headers_of_message, read_header, sent_at
 from belugawf.temporal.instance import Instance
@@ -147,6 +154,9 @@ class TemporalRuntime:
             # Whatever else leaves the code fails the run; even what would end a process. Whether
             # there is another one then is for whoever started it.
             failure = describe_failure(error)
+            if definition.parks:
+                what_to_do = "mend it, and restart its workers"
+                self._instance.park(wrong_code(error, self.info, what_to_do))
             raise RecordedFailure(failure, non_retryable=failure.non_retryable) from None
 
     def receive(self, name: str, payloads: Sequence[Payload], data: dict[str, Any]) -> None:

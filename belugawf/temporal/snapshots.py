@@ -342,7 +342,7 @@ def status_of(info: WorkflowExecutionInfo) -> str:
 
 
 def _error(last: e.Event) -> Failure | None:
-    if isinstance(last, e.WorkflowFailed):
+    if isinstance(last, e.WorkflowFailed | e.WorkflowTimedOut) and last.payload is not None:
         return Failure.from_json(json.loads(last.payload))
     if isinstance(last, e.WorkflowTerminated) and last.reason:
         return Failure("Terminated", last.reason)

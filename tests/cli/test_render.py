@@ -128,3 +128,18 @@ def test_traceback_keeps_the_users_frames() -> None:
         "           ~~^~~"
     )
     assert user_traceback(None) is None
+    group = (
+        "Exception Group Traceback (most recent call last):\n"
+        f'  File "{asyncio.__file__}", line 3, in run\n    run()\n'
+        "ExceptionGroup: several (1 sub-exception)\n"
+        "  +-------- 1 of 1 --------\n"
+        "  | ExceptionGroup: more (1 sub-exception)\n"
+        "  |   +-------- 1 of 1 --------\n"
+        "  |   | Traceback (most recent call last):\n"
+        '  |   |   File "/project/workflows/research.py", line 7, in last\n'
+        "  |   |     return piad\n"
+        "  |   | NameError: name 'piad' is not defined\n"
+    )
+    assert user_traceback(group) == (
+        '  File "/project/workflows/research.py", line 7, in last\n    return piad'
+    )

@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from belugawf import NotFinishedError, RunEndedError, WorkflowContext, activity, workflow
+from belugawf import (
+    NotFinishedError,
+    RunEndedError,
+    RunParkedError,
+    WorkflowContext,
+    activity,
+    workflow,
+)
 from belugawf.executor import Driver
 from belugawf.local.executor import LocalExecutor
 from belugawf.model.errors import NondeterminismError
@@ -112,7 +119,7 @@ async def test_a_worker_that_has_refused_it_moves_nothing(tmp_path: Path) -> Non
             await asyncio.sleep(0.01)
         assert (await new.driver_of("a")).kind == "nobody"
         async with asyncio.timeout(30):
-            with pytest.raises(NotFinishedError, match="nobody drives it"):
+            with pytest.raises(RunParkedError, match="no longer matches"):
                 await outsider.handle("a").result()
             assert await new.handle("a").result() is True
 

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from belugawf.executor import IfExists
+from belugawf.executor.checks import parked_failure
 from belugawf.executor.info import REOPENED, NewRun
 from belugawf.host.clock import Clock
 from belugawf.local.file.database import Database
@@ -57,8 +58,7 @@ from belugawf.local.store.writing import (
 from belugawf.model import events as e
 from belugawf.model.codec import encode
 from belugawf.model.durations import MICROSECOND_NS, to_micros
-from belugawf.model.endings import RunParkedError
-from belugawf.model.errors import AlreadyExistsError, DisplacedError, Failure, RunEndedError
+from belugawf.model.errors import AlreadyExistsError, DisplacedError, RunEndedError
 from belugawf.model.history import OpenWork
 from belugawf.model.outcomes import Outcome
 from belugawf.model.reopening import plan
@@ -357,11 +357,7 @@ class Store(Queries):
             return False
         if row.owner != owner and row.history_length != length:
             return False
-        failure = Failure(
-            RunParkedError.__name__,
-            f"it was parked when its time was over: {problem['message']}",
-            traceback=problem.get("traceback"),
-        )
+        failure = parked_failure(problem["message"], problem.get("traceback"))
         told = encode(failure.to_json())
         self._end(db, row, partial(e.WorkflowTimedOut, at=row.deadline, payload=told))
         return True
