@@ -143,6 +143,7 @@ CHECKS: dict[str, Check | None] = {
     "create": checking.flag,
     "db": _or_none(_path),
     "detach": checking.flag,
+    "discard": checking.flag,
     "drive": checking.flag,
     "drives": checking.flag,
     "discard": checking.flag,

@@ -46,11 +46,12 @@ class _Running:
 
     `ours`: a workflow of ours asks for it. What another SDK's does is the server's to retry, its
     heartbeats are the code's own, and it has no ledger. `expires_at` is when `total_timeout` is
-    over by our clock, `None` for never.
+    over by our clock, `None` for never. `run_id` is that of its run before any reset.
     """
 
     info: activity.Info
     options: ActivityOptions
+    run_id: str
     activity_id: str
     ledger: AttemptLedger
     ours: bool
@@ -170,6 +171,7 @@ class ActivityHost:
         running = _Running(
             info=info,
             options=options,
+            run_id=data.get("run") or info.workflow_run_id or "",
             activity_id=data.get("id") or info.activity_id,
             ledger=ledger.opened(info.attempt, data.get("max_crashes", 0), key in self._survived),
             ours=bool(data),
@@ -213,7 +215,7 @@ class ActivityHost:
                 run=number,
                 seq=0,
                 workflow_id=info.workflow_id or "",
-                run_id=info.workflow_run_id or "",
+                run_id=running.run_id,
                 activity_id=running.activity_id,
                 name=info.activity_type,
                 function=function,

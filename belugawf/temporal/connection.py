@@ -1,9 +1,12 @@
-"""The connection to the server, and what its errors mean to the person at the keyboard."""
+"""The connection to the server, what its errors mean to the person at the keyboard, and who else
+is connected."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import socket
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -18,6 +21,7 @@ from temporalio.runtime import (
 from temporalio.service import KeepAliveConfig, RPCError, RPCStatusCode, TLSConfig
 
 from belugawf.config import TemporalSettings, TlsFiles
+from belugawf.executor import Owner
 from belugawf.model.errors import (
     BelugaError,
     ConfigurationError,
@@ -170,3 +174,27 @@ def query_error(error: Exception) -> BelugaError:
         message = "why is encoded, and the server does not pass it on"
     text = message if message.startswith("query ") else f"the query failed: {message}"
     return QueryFailedError(text, hint=QUERY_HINT)
+
+
+def owner_of(identity: str, since: int) -> Owner:
+    """The process behind a worker's identity, "pid@host" as the SDK makes it.
+
+    Whether it lives can be seen on this host alone; elsewhere it is taken to.
+    """
+    pid, _, host = identity.partition("@")
+    if not pid.isdecimal():
+        return Owner(pid=0, host=identity, since=since)
+    alive = host != socket.gethostname() or _is_alive(int(pid))
+    return Owner(pid=int(pid), host=host, since=since, alive=alive)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        # A process that nobody has waited for yet still has its number.
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")

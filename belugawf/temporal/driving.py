@@ -9,10 +9,13 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from belugawf.executor.base import nanoseconds
+from belugawf.executor.checks import parked_error
+from belugawf.executor.info import Driver, RunInfo
 from belugawf.host.border import interrupts
 from belugawf.host.loops import hidden_task
 from belugawf.model.durations import Duration
-from belugawf.temporal.server import RunName, Server
+from belugawf.model.errors import NotFinishedError
+from belugawf.temporal.server import RunName, Server, ended
 from belugawf.temporal.snapshots import SnapshotReader
 
 if TYPE_CHECKING:
@@ -115,3 +118,25 @@ class Driving:
     def has_touched(self, run_id: str) -> bool:
         """Whether it has for that one."""
         return self.worker is not None and run_id in self.worker.environment.touched
+
+    def driver_of(self, info: RunInfo) -> Driver:
+        """See `DurableExecutor.driver_of`."""
+        if not info.open:
+            return Driver("nobody", why=ended(RunName(info.workflow_id, info.run_id)))
+        # A problem that was recorded before says nothing of the code as it is here now.
+        known = self.has_touched(info.run_id)
+        is_told = info.problem is not None and (known or not self.is_on)
+        # An attempt in flight ends before the run counts as parked.
+        if is_told and info.owner is None:
+            return Driver("nobody", why=parked_error(info))
+        if self.is_on:
+            return Driver("us")
+        if info.unattended is None:
+            return Driver("worker" if info.owner is None else "process", info.owner)
+        unattended = NotFinishedError(
+            f"run {info.workflow_id!r} has not ended: {info.unattended}",
+            workflow_id=info.workflow_id,
+            run_id=info.run_id,
+            hint="start a worker: belugawf worker",
+        )
+        return Driver("nobody", why=unattended)

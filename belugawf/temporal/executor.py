@@ -18,7 +18,7 @@ from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from belugawf.config import TemporalSettings
 from belugawf.executor.arguments import checks_arguments
 from belugawf.executor.base import RESUME_IDLE_WAIT, ExecutorBase, nanoseconds
-from belugawf.executor.checks import TypedWait, check_payload, parked_error, several_await
+from belugawf.executor.checks import TypedWait, check_payload, several_await
 from belugawf.executor.handle import WorkflowHandle
 from belugawf.executor.info import (
     ActivityState,
@@ -38,7 +38,6 @@ from belugawf.executor.views import activity_states
 from belugawf.host.border import mark_as_users
 from belugawf.model import codec, events as e
 from belugawf.model.durations import Duration, format_instant
-from belugawf.model.endings import NotFinishedError
 from belugawf.model.errors import (
     AlreadyExistsError,
     SignalNotAwaitedError,
@@ -52,6 +51,7 @@ from belugawf.temporal.driving import Driving
 from belugawf.temporal.listing import find, summary
 from belugawf.temporal.passing import Passing
 from belugawf.temporal.payloads import waits_in
+from belugawf.temporal.resetting import reset, told
 from belugawf.temporal.server import RunName, Server, ended, quoted
 from belugawf.temporal.snapshots import Snapshot, open_waits, status_of
 
@@ -280,6 +280,32 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
             self._driving.begun()
         return None if self._driving.is_on else next(iter(await self.workers()), None)
 
+    async def retry(
+        self,
+        run: str,
+        *,
+        from_position: int | None = None,
+        timeout: Duration | None = None,
+        discard: bool = False,
+        reason: str | None = None,
+        by: str | None = None,
+    ) -> RunInfo:
+        """See `DurableExecutor.retry`: the run id changes, and both are found by either.
+
+        Raises `UsageError` for `timeout`: the server gives the run the one that it began with.
+        """
+        if timeout is not None:
+            raise UsageError(
+                "timeout: a Temporal server takes no other one for a run that is taken up again",
+                hint="leave it out: the run has once more the time that it began with",
+            )
+        snapshot = await self._read(await self._find(run))
+        why = told(reason, by)
+        again = await reset(self._server, snapshot, from_position, discard, why)
+        if self._drives:
+            self._driving.begun()
+        return await self._listed(again)
+
     # -- looking ---------------------------------------------------------------------------------
 
     async def _ask(self, run: RunName, query: str, args: Sequence[Any]) -> Any:
@@ -395,7 +421,7 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
     async def _ended(self, run: RunName) -> RunInfo:
         snapshot = await self._read(run)
         while snapshot.info.open:
-            driver = self._driver_of(snapshot.settled)
+            driver = self._driving.driver_of(snapshot.settled)
             if driver.why is not None:
                 raise driver.why
             await self._driving.reader.until_closed(run)
@@ -403,28 +429,7 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
         return snapshot.info
 
     async def _driver(self, run: RunName) -> Driver:
-        return self._driver_of((await self._read(run)).info)
-
-    def _driver_of(self, info: RunInfo) -> Driver:
-        if not info.open:
-            return Driver("nobody", why=ended(RunName(info.workflow_id, info.run_id)))
-        # A problem that was recorded before says nothing of the code as it is here now.
-        known = self._driving.has_touched(info.run_id)
-        is_told = info.problem is not None and (known or not self._driving.is_on)
-        # An attempt in flight ends before the run counts as parked.
-        if is_told and info.owner is None:
-            return Driver("nobody", why=parked_error(info))
-        if self._driving.is_on:
-            return Driver("us")
-        if info.unattended is None:
-            return Driver("worker" if info.owner is None else "process", info.owner)
-        unattended = NotFinishedError(
-            f"run {info.workflow_id!r} has not ended: {info.unattended}",
-            workflow_id=info.workflow_id,
-            run_id=info.run_id,
-            hint="start a worker: belugawf worker",
-        )
-        return Driver("nobody", why=unattended)
+        return self._driving.driver_of((await self._read(run)).info)
 
 
 def _typed_waits(described: DescribeWorkflowExecutionResponse, signal: str) -> list[TypedWait]:

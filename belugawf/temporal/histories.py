@@ -336,7 +336,7 @@ def _options(data: Mapping[str, Any], attributes: Any) -> dict[str, Any]:
 
 
 # What else stands in the header of an activity.
-_NO_LIMITS = ("max_crashes", "id", "function", "run_timeout")
+_NO_LIMITS = ("max_crashes", "id", "function", "run", "run_timeout")
 
 
 def _text(payloads: Sequence[Any]) -> str | None:

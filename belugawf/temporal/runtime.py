@@ -109,7 +109,8 @@ class TemporalRuntime:
             deadline = info.workflow_start_time + info.execution_timeout
         self.info = WorkflowInfo(
             workflow_id=info.workflow_id,
-            run_id=info.run_id,
+            # A reset changes the run's id, and its code is replayed with what it was told before.
+            run_id=info.original_execution_run_id,
             workflow=info.workflow_type,
             started_at=info.start_time,
             deadline=deadline,

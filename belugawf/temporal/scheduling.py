@@ -105,6 +105,7 @@ class Activities:
             **options_header(options, self._environment.options.max_crashes),
             "id": None if activity_id is None else unique_id,
             "function": path,
+            "run": instance.workflow_info().original_execution_run_id,
             "run_timeout": "" if run_timeout is None else format_duration(run_timeout),
         }
         own = f"{instance.workflow_info().run_id}:{unique_id}"

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import os
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import field, replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from temporalio.api.common.v1 import Header, WorkflowExecution
@@ -48,7 +45,13 @@ from belugawf.model.errors import (
 )
 from belugawf.model.shell import command_line
 from belugawf.model.values import frozen
-from belugawf.temporal.connection import CALL_TIMEOUT, connect, query_error, server_error
+from belugawf.temporal.connection import (
+    CALL_TIMEOUT,
+    connect,
+    owner_of,
+    query_error,
+    server_error,
+)
 from belugawf.temporal.encoding import Answer, decoded
 from belugawf.temporal.headers import header
 from belugawf.temporal.histories import instant
@@ -166,13 +169,19 @@ class Server:
                 list(found),
                 hint="type more of its name, or all of its run id",
             )
-        raise await self._not_found(text)
+        recent = [info.execution.workflow_id async for info in self.list(limit=_NEAR)]
+        raise _not_found(text, recent)
 
     async def _by_run_id(self, text: str) -> dict[str, RunName]:
         known = self._known.get(text)
-        if known is not None:
-            return {known.workflow_id: known}
-        return await self._matching(f"RunId = {quoted(text)}")
+        runs = [known] if known else (await self._matching(f"RunId = {quoted(text)}")).values()
+        return {run.workflow_id: await self._taken_up(run) for run in runs}
+
+    async def _taken_up(self, run: RunName) -> RunName:
+        """The run that it goes on as, if it was reset."""
+        while reset := (await self.describe(run)).workflow_extended_info.reset_run_id:
+            run = self._remember(RunName(run.workflow_id, reset))
+        return run
 
     async def _by_workflow_id(self, text: str) -> dict[str, RunName]:
         try:
@@ -190,12 +199,6 @@ class Server:
         async for info in self.list(query, limit=20, ours=False):
             found.setdefault(info.execution.workflow_id, self._remember(RunName.of(info)))
         return found
-
-    async def _not_found(self, text: str) -> RunNotFoundError:
-        recent = [info.execution.workflow_id async for info in self.list(limit=_NEAR)]
-        near = difflib.get_close_matches(text, recent, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "see what there is: belugawf list"
-        return RunNotFoundError(f"there is no run {text!r}", hint=hint)
 
     async def newest(
         self,
@@ -462,28 +465,10 @@ def ended(run: RunName) -> RunEndedError:
     )
 
 
-def owner_of(identity: str, since: int) -> Owner:
-    """The process behind a worker's identity, "pid@host" as the SDK makes it.
-
-    Whether it lives can be seen on this host alone; elsewhere it is taken to.
-    """
-    pid, _, host = identity.partition("@")
-    if not pid.isdecimal():
-        return Owner(pid=0, host=identity, since=since)
-    alive = host != socket.gethostname() or _is_alive(int(pid))
-    return Owner(pid=int(pid), host=host, since=since, alive=alive)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-        # A process that nobody has waited for yet still has its number.
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
+def _not_found(text: str, recent: Sequence[str]) -> RunNotFoundError:
+    near = difflib.get_close_matches(text, recent, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "see what there is: belugawf list"
+    return RunNotFoundError(f"there is no run {text!r}", hint=hint)
 
 
 def _started(info: WorkflowExecutionInfo) -> int:

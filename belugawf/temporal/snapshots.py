@@ -24,10 +24,11 @@ from belugawf.model import events as e
 from belugawf.model.durations import parse_instant
 from belugawf.model.errors import Failure, PayloadTypeError
 from belugawf.model.values import frozen
+from belugawf.temporal.connection import owner_of
 from belugawf.temporal.following import Followed, Histories
 from belugawf.temporal.histories import instant
 from belugawf.temporal.payloads import LABELS_MEMO, PROGRESS_MEMO, to_text, waits_in
-from belugawf.temporal.server import STATUSES, RunName, Server, owner_of
+from belugawf.temporal.server import STATUSES, RunName, Server
 
 if TYPE_CHECKING:
     from belugawf.temporal.driving import Driving
@@ -313,7 +314,8 @@ def run_info(
         created_at=instant(info.start_time),
         updated_at=max(last.time, started.time),
         closed_at=instant(info.close_time) if info.HasField("close_time") else None,
-        deadline=started.deadline or (instant(expires) if expires.seconds > 0 else None),
+        # A reset sets another one than the history begins with.
+        deadline=instant(expires) if expires.seconds > 0 else started.deadline,
         owner=_owner(described) if status == "running" else None,
         provider=PROVIDER,
         labels=labels_of(info),
