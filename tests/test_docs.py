@@ -18,7 +18,7 @@ import yaml
 
 from belugawf.cli import exits
 from belugawf.cli.app import COMMANDS, app
-from belugawf.model import errors
+from belugawf.model import endings, errors
 from belugawf.model.events import EVENT_TYPES
 from tests import tables
 
@@ -176,7 +176,7 @@ def test_event_types_exist(document: Path) -> None:
 def test_exceptions_exist(document: Path) -> None:
     """Every exception of ours that is named exists."""
     words = set(re.findall(r"\b[A-Z]\w+Error\b", document.read_text()))
-    known = {name for name in words if hasattr(errors, name)}
+    known = {name for name in words if hasattr(errors, name) or hasattr(endings, name)}
     known |= {name for name in words if hasattr(builtins, name)}
     foreign = {"CancelledError", "ConnectError"}
     assert words - known - foreign == set()

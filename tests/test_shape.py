@@ -84,6 +84,7 @@ SQL_FILES = {
             "store.queries",
             "store.selecting",
             "store.pruning",
+            "store.retries",
             "store.probe",
         ),
     )

@@ -146,7 +146,6 @@ CHECKS: dict[str, Check | None] = {
     "discard": checking.flag,
     "drive": checking.flag,
     "drives": checking.flag,
-    "discard": checking.flag,
     "dry_run": checking.flag,
     "durability": _or_none(_choice("full", "normal")),
     "execute.id": _or_none(_said),

@@ -14,7 +14,7 @@ from belugawf.executor.info import Driver, RunInfo
 from belugawf.host.border import interrupts
 from belugawf.host.loops import hidden_task
 from belugawf.model.durations import Duration
-from belugawf.model.errors import NotFinishedError
+from belugawf.model.endings import NotFinishedError
 from belugawf.temporal.server import RunName, Server, ended
 from belugawf.temporal.snapshots import SnapshotReader
 

@@ -289,6 +289,7 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
         discard: bool = False,
         reason: str | None = None,
         by: str | None = None,
+        drive: bool = True,
     ) -> RunInfo:
         """See `DurableExecutor.retry`: the run id changes, and both are found by either.
 
@@ -300,10 +301,8 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
                 hint="leave it out: the run has once more the time that it began with",
             )
         snapshot = await self._read(await self._find(run))
-        why = told(reason, by)
-        again = await reset(self._server, snapshot, from_position, discard, why)
-        if self._drives:
-            self._driving.begun()
+        again = await reset(self._server, snapshot, from_position, discard, told(reason, by))
+        await self._move_on(again, drive)
         return await self._listed(again)
 
     # -- looking ---------------------------------------------------------------------------------

@@ -155,6 +155,7 @@ DECORATORS: list[tuple[Callable[..., Any], str, set[str]]] = [
     (activity, "task_queue", TEXTS),
     (workflow, "name", TEXTS),
     (workflow, "timeout", DURATIONS),
+    (workflow, "park", {"bool"}),
 ]
 
 

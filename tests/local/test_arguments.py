@@ -75,6 +75,15 @@ METHODS: dict[str, dict[str, set[str]]] = {
         "run": TEXT, "reason": ANY_TEXT_OR_NONE, "by": ANY_TEXT_OR_NONE, "drive": FLAG
     },
     "terminate": {"run": TEXT, "reason": ANY_TEXT_OR_NONE, "by": ANY_TEXT_OR_NONE},
+    "retry": {
+        "run": TEXT,
+        "from_position": COUNT_OR_NONE,
+        "timeout": DURATIONS,
+        "discard": FLAG,
+        "reason": ANY_TEXT_OR_NONE,
+        "by": ANY_TEXT_OR_NONE,
+        "drive": FLAG,
+    },
     "resume": {
         "id": TEXT_OR_NONE,
         "max_time": DURATIONS,

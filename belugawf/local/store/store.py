@@ -15,20 +15,13 @@ from typing import Any, TypeVar
 
 from belugawf.executor import IfExists
 from belugawf.executor.checks import parked_failure
-from belugawf.executor.info import REOPENED, NewRun
+from belugawf.executor.info import NewRun
 from belugawf.host.clock import Clock
 from belugawf.local.file.database import Database
 from belugawf.local.store.appending import Appending, Known
 from belugawf.local.store.damage import reading
-from belugawf.local.store.histories import Connection, events_of, sound_history
-from belugawf.local.store.queries import Queries
-from belugawf.local.store.reopening import (
-    newer_run,
-    not_reopened,
-    still_at_work,
-    would_be_forgotten,
-    write_reopened,
-)
+from belugawf.local.store.histories import Connection, events_of
+from belugawf.local.store.retries import Retries
 from belugawf.local.store.rows import (
     AppendOutcome,
     Letter,
@@ -61,13 +54,12 @@ from belugawf.model.durations import MICROSECOND_NS, to_micros
 from belugawf.model.errors import AlreadyExistsError, DisplacedError, RunEndedError
 from belugawf.model.history import OpenWork
 from belugawf.model.outcomes import Outcome
-from belugawf.model.reopening import plan
 from belugawf.model.shell import command_line
 
 T = TypeVar("T")
 
 
-class Store(Queries):
+class Store(Retries):
     """See the module's docstring. Methods raise what `Database` raises."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
@@ -203,49 +195,6 @@ class Store(Queries):
         insert_events(db, [(row.key, event) for event in (*notes, end)])
         # Its owner may have something at work for it, and frees it when that has ended.
         close_runs(db, [(row.key, end, row.owner is not None)])
-
-    def reopen(
-        self,
-        run: int,
-        position: int | None,
-        *,
-        timeout_ns: int | None,
-        discard: bool,
-        reason: str | None,
-        sender: str | None,
-        is_alive: Callable[[str], bool],
-    ) -> RunRow:
-        """Take up a run again that has ended or is parked: see `model.reopening`.
-
-        Raises `RefusedError`, and `BusyError` while its last owner works for it.
-        """
-        with self.database.write() as db:
-            row = self._by_key(db, run)
-            latest = self._latest(db, row.workflow_id)
-            if latest is not None and latest.key != run:
-                raise newer_run(row)
-            owner = self._owner(db, row.owner)
-            if owner is not None and is_alive(owner.id):
-                raise still_at_work(row, owner)
-            if row.problem is None and row.status not in REOPENED:
-                raise not_reopened(row)
-            inbox = self._inbox(db, [run])
-            unread = [message.outcome() for message in inbox if message.kind == "attempt"]
-            planned = plan(sound_history(db, run), run, position, unread)
-            if planned.forgotten and position is None and not discard:
-                raise would_be_forgotten(row, planned)
-            now = max(self.clock.now(), last_time(db, run))
-            event = e.RunReopened(
-                position=row.history_length + 1,
-                time=now,
-                to=planned.to,
-                attempts=planned.attempts,
-                deadline=None if timeout_ns is None else now + timeout_ns,
-                reason=reason,
-                sender=sender,
-            )
-            write_reopened(db, run, event, planned)
-            return self._by_key(db, run)
 
     # -- the owner of runs -----------------------------------------------------------------------
 

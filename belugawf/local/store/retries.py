@@ -1,16 +1,20 @@
-"""What is written of a run that is taken up again, and why it cannot be: see `model.reopening`."""
+"""Taking up a run again that has ended or is parked: `Store` without the rest of its writing."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
-from belugawf.local.store.histories import Connection, skipped_of
+from belugawf.executor.info import REOPENED
+from belugawf.host.clock import Clock
+from belugawf.local.store.histories import Connection, skipped_of, sound_history
+from belugawf.local.store.queries import Queries
 from belugawf.local.store.rows import OwnerRow, RunRow
-from belugawf.local.store.writing import insert_events, project_waits
+from belugawf.local.store.writing import insert_events, last_time, project_waits
 from belugawf.model import events as e
 from belugawf.model.durations import to_micros
 from belugawf.model.errors import BusyError, RefusedError
-from belugawf.model.reopening import Reopening
+from belugawf.model.reopening import Reopening, plan
 from belugawf.model.shell import command_line
 
 _REOPEN = """UPDATE runs SET status = 'running', result = NULL, error = NULL, closed_at = NULL,
@@ -21,7 +25,56 @@ _MESSAGE = """INSERT INTO inbox (run, kind, name, payload, sender, message_key, 
     VALUES (?,?,?,?,?,?,?)"""
 
 
-def write_reopened(db: Connection, run: int, event: e.RunReopened, planned: Reopening) -> None:
+class Retries(Queries):
+    """See the module's docstring. Methods raise what `Database` raises."""
+
+    clock: Clock
+
+    def reopen(
+        self,
+        run: int,
+        position: int | None,
+        *,
+        timeout_ns: int | None,
+        discard: bool,
+        reason: str | None,
+        sender: str | None,
+        is_alive: Callable[[str], bool],
+    ) -> RunRow:
+        """Take up a run again that has ended or is parked: see `model.reopening`.
+
+        Raises `RefusedError`, and `BusyError` while its last owner works for it.
+        """
+        with self.database.write() as db:
+            row = self._by_key(db, run)
+            latest = self._latest(db, row.workflow_id)
+            if latest is not None and latest.key != run:
+                raise _newer_run(row)
+            owner = self._owner(db, row.owner)
+            if owner is not None and is_alive(owner.id):
+                raise _still_at_work(row, owner)
+            if row.problem is None and row.status not in REOPENED:
+                raise _not_reopened(row)
+            inbox = self._inbox(db, [run])
+            unread = [message.outcome() for message in inbox if message.kind == "attempt"]
+            planned = plan(sound_history(db, run), run, position, unread)
+            if planned.forgotten and position is None and not discard:
+                raise _would_be_forgotten(row, planned)
+            now = max(self.clock.now(), last_time(db, run))
+            event = e.RunReopened(
+                position=row.history_length + 1,
+                time=now,
+                to=planned.to,
+                attempts=planned.attempts,
+                deadline=None if timeout_ns is None else now + timeout_ns,
+                reason=reason,
+                sender=sender,
+            )
+            _write(db, run, event, planned)
+            return self._by_key(db, run)
+
+
+def _write(db: Connection, run: int, event: e.RunReopened, planned: Reopening) -> None:
     """The run is open again, as it was after the event that `planned` names, and nobody's."""
     skipped = [(after, before) for after, before in skipped_of(db, run) if before <= event.to]
     if event.position > event.to + 1:
@@ -41,7 +94,7 @@ def write_reopened(db: Connection, run: int, event: e.RunReopened, planned: Reop
         db.execute(_MESSAGE, (run, "attempt", *told))
 
 
-def newer_run(row: RunRow) -> RefusedError:
+def _newer_run(row: RunRow) -> RefusedError:
     """There is a later run of its workflow id."""
     return RefusedError(
         f"run {row.run_id} is not the last one of {row.workflow_id!r}",
@@ -49,7 +102,7 @@ def newer_run(row: RunRow) -> RefusedError:
     )
 
 
-def not_reopened(row: RunRow) -> RefusedError:
+def _not_reopened(row: RunRow) -> RefusedError:
     """It goes on by itself, or has ended as it was to."""
     if row.status == "running":
         return RefusedError(
@@ -63,7 +116,7 @@ def not_reopened(row: RunRow) -> RefusedError:
     )
 
 
-def still_at_work(row: RunRow, owner: OwnerRow) -> BusyError:
+def _still_at_work(row: RunRow, owner: OwnerRow) -> BusyError:
     """Something of it that could not be stopped may still have effects."""
     return BusyError(
         f"process {owner.pid} still works for run {row.workflow_id!r}",
@@ -71,7 +124,7 @@ def still_at_work(row: RunRow, owner: OwnerRow) -> BusyError:
     )
 
 
-def would_be_forgotten(row: RunRow, planned: Reopening) -> RefusedError:
+def _would_be_forgotten(row: RunRow, planned: Reopening) -> RefusedError:
     """Work that was done after the point would be done again, or left as it is."""
     names = [f"{one.name} (event {one.position})" for one in planned.forgotten]
     listed = ", ".join(names[:10]) + (f" and {len(names) - 10:,} more" if names[10:] else "")
