@@ -276,11 +276,16 @@ class WorkflowDefinition:
         required = {p.name for p in self.parameters if p.required}
         return isinstance(value, dict) and bool(value) and required <= value.keys()
 
-    def parse_arguments(self, pairs: Mapping[str, str]) -> Any:
-        """The input that `--arg name=value` pairs stand for, each by the rule of `parse_input`."""
+    def parse_arguments(self, pairs: Mapping[str, str], others: Any = None) -> Any:
+        """The input that `--arg name=value` pairs stand for, each by the rule of `parse_input`.
+
+        `others` is the plain JSON of an earlier input, whose other parameters stay.
+        """
         values = {
             name: _parse_text(text, self._annotation_of(name), name) for name, text in pairs.items()
         }
+        if len(self.parameters) > 1 and isinstance(others, Mapping):
+            values = {**others, **values}
         self._require(values)
         if len(self.parameters) == 1:
             return next(iter(values.values()), UNSET)

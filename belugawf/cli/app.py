@@ -22,6 +22,7 @@ from belugawf.model.values import frozen
 # called. A test compares the lines with the commands' own help.
 COMMANDS = {
     "run": "Start a run and drive it until it ends or waits.",
+    "rerun": "Start the workflow of a run anew, with the same input.",
     "resume": "Drive what can move on: recovered, signalled, due.",
     "signal": "Deliver a signal to a run, then move the run on.",
     "status": "Show where things are, and what moves them on.",
@@ -44,7 +45,7 @@ COMMANDS = {
 _HELP_COLUMNS = 80
 # How `belugawf --help` orders them.
 GROUPS = {
-    "Start and drive": ("run", "resume", "worker"),
+    "Start and drive": ("run", "rerun", "resume", "worker"),
     "Answer and steer": ("waiting", "signal", "retry", "cancel", "terminate"),
     "Look": ("status", "list", "history", "result", "wait", "query"),
     "Set up and keep": ("init", "workflows", "doctor", "prune"),

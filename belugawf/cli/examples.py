@@ -12,6 +12,10 @@ EXAMPLES: dict[str, tuple[tuple[str, ...], str]] = {
         ),
         "writing-workflows",
     ),
+    "rerun": (
+        ("belugawf rerun q4", "belugawf rerun order-1 -a amount=4 --id order-1-corrected"),
+        "starting-a-run-anew",
+    ),
     "resume": (
         ("belugawf resume", "belugawf resume q4", "belugawf resume --max-time 5m"),
         "cron",
@@ -107,9 +111,8 @@ MEANT = {
     **dict.fromkeys(("check", "health", "validate"), "belugawf doctor"),
     **dict.fromkeys(("new", "create"), "belugawf init"),
     **dict.fromkeys(
-        ("restart", "replay", "reset", "reopen"),
-        "belugawf retry RUN, which goes on where it failed; belugawf run WORKFLOW --id ID "
-        "--if-exists replace starts anew",
+        ("restart", "replay", "reset", "reopen", "repeat"),
+        "belugawf retry RUN, which goes on where it failed; belugawf rerun RUN starts anew",
     ),
 }
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from belugawf.authoring import activity
+from belugawf.cli import options
 from belugawf.cli.exits import outcome_message
 from belugawf.cli.session import Session, unredacted
 from belugawf.executor import UNSET
@@ -33,13 +34,38 @@ if TYPE_CHECKING:
     from belugawf.executor import DurableExecutor, IfExists, RunInfo, WorkflowHandle
 
 
+@frozen()
+class Given:
+    """The input as it was typed, before the workflow's parameters are known."""
+
+    text: str | None
+    arguments: Mapping[str, str]
+
+    @classmethod
+    def of(
+        cls, session: Session, input: str | None, arg: Sequence[str] | None, file: str | None
+    ) -> Given:
+        """What the flags say. Raises `UsageError`."""
+        given = {"--input": input is not None, "--arg": bool(arg), "--input-file": file is not None}
+        options.only_one(given)
+        if file is not None:
+            most = session.settings.payload_limit
+            input = options.read_text(file, "--input-file", most)
+        return cls(input, options.pairs(arg, "--arg"))
+
+    def value(self, definition: Any, recorded: Any = None) -> Any:
+        """The input; with `--arg`, what `recorded` has beside. Raises `UsageError`."""
+        if self.arguments:
+            return definition.parse_arguments(self.arguments, recorded)
+        return UNSET if self.text is None else definition.parse_input(self.text)
+
+
 @frozen(kw_only=True)
 class Start:
     """What is to be started, before the workflow's parameters are known."""
 
     workflow: str | None
-    text: str | None
-    arguments: Mapping[str, str]
+    given: Given
     id: str | None
     if_exists: IfExists
     timeout: timedelta | None
@@ -66,35 +92,35 @@ class Start:
             yield f"it has not completed: {outcome_message(found)}"
         if name is not None and name != found.workflow:
             yield f"it is a run of {found.workflow!r}, not of {name!r}"
-        elif self.arguments or self.text is not None:
+        elif self.given.arguments or self.given.text is not None:
             stored = (await unredacted(executor).describe(found.run_id)).input
             # A workflow that is gone is no reason to stop: the run is only shown.
             with suppress(BelugaError):
                 definition = executor.catalog.workflow(found.workflow)
-                given = definition.encode_input(self._input_for(definition))
+                given = definition.encode_input(self.given.value(definition))
                 if given is not None and json.loads(given) != stored:
                     yield "it has another input"
 
     def check(self, session: Session, executor: DurableExecutor) -> None:
         """Raise what `begin` would, as far as that is known before anything is created."""
         name = self.workflow or _only_workflow(session, executor)
-        definition = _definition(session, executor, name)
+        definition = definition_of(session, executor, name)
         if self.id is not None:
             checked_id(self.id)
         check_labels("labels", self.labels)
-        with self._explained(session, name):
-            value = self._input_for(definition)
+        with explained(session, name):
+            value = self.given.value(definition)
             definition.encode_input(value, limit=session.settings.payload_limit)
 
     async def begin(self, session: Session, executor: DurableExecutor) -> WorkflowHandle:
         """Record the run. Raises what `execute` raises."""
         name = self.workflow or _only_workflow(session, executor)
         definition = await self._known(session, executor, name)
-        with self._explained(session, name):
+        with explained(session, name):
             return await executor.execute(
                 name,
                 id=self.id,
-                input=self._input_for(definition),
+                input=self.given.value(definition),
                 timeout=self.timeout,
                 if_exists=self.if_exists,
                 labels=self.labels,
@@ -104,7 +130,7 @@ class Start:
     async def _known(self, session: Session, executor: DurableExecutor, name: str) -> Any:
         """The workflow of that name. Raises `WorkflowNotFoundError`, if the name is a run's too."""
         try:
-            return _definition(session, executor, name)
+            return definition_of(session, executor, name)
         except WorkflowNotFoundError as error:
             with suppress(RunNotFoundError, AmbiguousRunError):
                 info = await executor.describe(name)
@@ -115,21 +141,18 @@ class Start:
                 ) from None
             raise error
 
-    @contextmanager
-    def _explained(self, session: Session, name: str) -> Iterator[None]:
-        try:
-            yield
-        except PayloadTypeError as error:
-            hint = error.hint or f"see what {name!r} takes: {session.command('workflows')}"
-            raise PayloadTypeError(error.path, error.expected, error.found, hint=hint) from None
 
-    def _input_for(self, definition: Any) -> Any:
-        if self.arguments:
-            return definition.parse_arguments(self.arguments)
-        return UNSET if self.text is None else definition.parse_input(self.text)
+@contextmanager
+def explained(session: Session, name: str) -> Iterator[None]:
+    """An input that does not fit is told with where to see what would."""
+    try:
+        yield
+    except PayloadTypeError as error:
+        hint = error.hint or f"see what {name!r} takes: {session.command('workflows')}"
+        raise PayloadTypeError(error.path, error.expected, error.found, hint=hint) from None
 
 
-def _definition(session: Session, executor: DurableExecutor, name: str) -> Any:
+def definition_of(session: Session, executor: DurableExecutor, name: str) -> Any:
     """The workflow of that name, with which a run could go on.
 
     Raises `WorkflowNotFoundError` or `WorkflowLoadError`, which say where it was looked for.

@@ -171,6 +171,7 @@ CHECKS: dict[str, Check | None] = {
     "payload": None,
     "provider": checking.text,
     "reason": _or_none(_said),
+    "rerun.id": _or_none(_said),
     "resume.id": _or_none(_each(checking.text, "name runs by texts", alone=checking.text)),
     "run": checking.text,
     "runs": _each(checking.text, "give run ids in a list"),

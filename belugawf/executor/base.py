@@ -9,15 +9,25 @@ from __future__ import annotations
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from contextvars import Context
+from dataclasses import replace
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from belugawf import __version__
 from belugawf.authoring.loader import Catalog, check_may_open
+from belugawf.authoring.workflow import WorkflowDefinition
 from belugawf.executor.arguments import checks_arguments
-from belugawf.executor.checks import checked_id, condition, outcome_error, parked_error
+from belugawf.executor.checks import (
+    checked_id,
+    condition,
+    fitting_input,
+    outcome_error,
+    parked_error,
+)
 from belugawf.executor.handle import WorkflowHandle
 from belugawf.executor.home import Home, not_open
 from belugawf.executor.info import BulkResult, Delivery, Driver, NewRun, Owner, RunId, RunInfo
@@ -27,9 +37,12 @@ from belugawf.model import codec
 from belugawf.model.durations import SECOND_NS, Duration, duration_ns, parse_duration
 from belugawf.model.endings import WaitExpiredError
 from belugawf.model.errors import (
+    AlreadyExistsError,
+    AmbiguousRunError,
     BelugaError,
     NotFoundError,
     RefusedError,
+    RunNotFoundError,
     UsageError,
 )
 from belugawf.model.history import PYTHON_VERSION
@@ -42,6 +55,8 @@ if TYPE_CHECKING:
 # How long a run that this executor has started or signalled is followed through its waits.
 DEFAULT_IDLE_WAIT = 60.0
 RESUME_IDLE_WAIT = 5.0
+# So many ids are tried for a rerun.
+_MOST_OF_ONE_ID = 1_000
 
 
 class Snapshot(Protocol):
@@ -49,6 +64,14 @@ class Snapshot(Protocol):
 
     @property
     def info(self) -> RunInfo: ...
+
+    @property
+    def recorded_input(self) -> str | None:
+        """Its input as it was recorded, `None` if it was given none."""
+
+    @property
+    def timeout(self) -> timedelta | None:
+        """The time that it was given from its start to its end."""
 
 
 class Driving(Protocol):
@@ -217,20 +240,79 @@ class ExecutorBase(DurableExecutor, ABC, Generic[RunT, SnapshotT, DrivingT]):
         detach: bool = False,
     ) -> WorkflowHandle:
         definition = self.catalog.definition(workflow)
+        text = definition.encode_input(input, limit=self._options.payload_limit)
         limit = definition.timeout if timeout is None else parse_duration(timeout)
+        new = self._new_run(definition, text, limit, labels or {})
+        if id is not None:
+            new = replace(new, workflow_id=checked_id(id))
+        return await self._started(new, if_exists, detach)
+
+    async def rerun(
+        self,
+        run: str,
+        *,
+        id: str | None = None,
+        input: Any = UNSET,
+        timeout: Duration | None = None,
+        detach: bool = False,
+    ) -> WorkflowHandle:
+        snapshot = await self._read(await self._find(run))
+        first = snapshot.info
+        definition = self.catalog.definition(first.workflow)
+        if input is UNSET:
+            text = fitting_input(definition, snapshot.recorded_input, first)
+        else:
+            text = definition.encode_input(input, limit=self._options.payload_limit)
+        limit = snapshot.timeout if timeout is None else parse_duration(timeout)
+        new = self._new_run(definition, text, limit or definition.timeout, first.labels)
+        if id is not None:
+            new = replace(new, workflow_id=checked_id(id))
+            try:
+                return await self._started(new, "fail", detach)
+            except AlreadyExistsError as error:
+                raise AlreadyExistsError(error.message, hint="choose another id") from None
+        base = await self._first_id(first)
+        for number in range(2, _MOST_OF_ONE_ID):
+            named = replace(new, workflow_id=checked_id(f"{base}-{number}"))
+            with suppress(AlreadyExistsError):
+                return await self._started(named, "fail", detach)
+        raise AlreadyExistsError(
+            f"there are {base!r} to '{base}-{_MOST_OF_ONE_ID - 1}' already",
+            hint=f"choose an id: {command_line('rerun', first.workflow_id)} --id ID",
+        )
+
+    async def _first_id(self, run: RunInfo) -> str:
+        """The id of the run that it is a rerun of, by its own; else its own."""
+        base, _, number = run.workflow_id.rpartition("-")
+        if base and number.isdecimal() and number[0] != "0" and number != "1":
+            with suppress(RunNotFoundError, AmbiguousRunError):
+                first = await self.describe(base)
+                if (first.workflow_id, first.workflow) == (base, run.workflow):
+                    return base
+        return run.workflow_id
+
+    def _new_run(
+        self,
+        definition: WorkflowDefinition,
+        text: str | None,
+        limit: timedelta | None,
+        labels: Mapping[str, str],
+    ) -> NewRun:
         run_id = str(uuid.uuid4())
-        new = NewRun(
+        return NewRun(
             run_id=run_id,
-            workflow_id=checked_id(id) if id is not None else f"{definition.name}-{run_id[:8]}",
+            workflow_id=f"{definition.name}-{run_id[:8]}",
             workflow=definition.name,
-            input=definition.encode_input(input, limit=self._options.payload_limit),
+            input=text,
             timeout_ns=None if limit is None else duration_ns(limit),
-            labels=dict(labels or {}),
+            labels=dict(labels),
             python=PYTHON_VERSION,
             belugawf=__version__,
         )
-        workflow_id, started = await self._start(new, if_exists, detach)
-        return WorkflowHandle(self, workflow_id, RunId(started))
+
+    async def _started(self, new: NewRun, if_exists: IfExists, detach: bool) -> WorkflowHandle:
+        workflow_id, run_id = await self._start(new, if_exists, detach)
+        return WorkflowHandle(self, workflow_id, RunId(run_id))
 
     async def signal(
         self, run: str | None, signal: Signal | str, payload: Any = None, *, drive: bool = True

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from belugawf.authoring.workflow import WorkflowDefinition
 from belugawf.executor.info import OPEN, STATUSES, RunInfo
 from belugawf.model import checking, codec
 from belugawf.model.endings import (
@@ -95,6 +96,19 @@ def checked_id(text: str) -> str:
         )
     checking.text("a workflow id", text)
     return str(text)  # not a RunId, even if it was given one
+
+
+def fitting_input(definition: WorkflowDefinition, recorded: str | None, run: RunInfo) -> str | None:
+    """The input that was recorded for the run. Raises `UsageError` if it no longer fits."""
+    try:
+        definition.arguments(recorded)
+    except UsageError as error:
+        rerun = command_line("rerun", run.workflow_id)
+        raise UsageError(
+            f"the input of run {run.workflow_id!r} no longer fits its workflow: {error.message}",
+            hint=f"give another: {rerun} --input VALUE, or --arg key=value; in Python input=",
+        ) from None
+    return recorded
 
 
 def outcome_error(info: RunInfo) -> BelugaError:

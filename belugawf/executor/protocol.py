@@ -69,6 +69,22 @@ class DurableExecutor(Protocol):
         Raises `UsageError` if it does not fit, `WorkflowNotFoundError`, `AlreadyExistsError`.
         """
 
+    async def rerun(
+        self,
+        run: str,
+        *,
+        id: str | None = None,
+        input: Any = UNSET,
+        timeout: Duration | None = None,
+        detach: bool = False,
+    ) -> WorkflowHandle:
+        """Start the workflow of a run anew, whether that has ended or not, as `execute` does.
+
+        Labels and, unless given, input and time are those of that run. The id is ID-2, ID-3 ...,
+        the first that is free, unless given. Raises `UsageError` if the recorded input no longer
+        fits the workflow.
+        """
+
     async def signal(
         self, run: str | None, signal: Signal | str, *, drive: bool = True
     ) -> Delivery:

@@ -54,6 +54,10 @@ class RedactingExecutor:
         handle = await self.unredacted.execute(*args, **options)
         return WorkflowHandle(self, handle.id, handle.run_id)
 
+    async def rerun(self, *args: Any, **options: Any) -> WorkflowHandle:
+        handle = await self.unredacted.rerun(*args, **options)
+        return WorkflowHandle(self, handle.id, handle.run_id)
+
     async def result_of(self, run: str) -> Any:
         """The result itself, for further work with it."""
         return await self.unredacted.result_of(run)

@@ -10,6 +10,7 @@ import difflib
 import time
 from collections.abc import Callable, Sequence
 from contextvars import Context
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,7 +42,7 @@ from belugawf.local.many import LocalMany
 from belugawf.local.store.rows import RunRow
 from belugawf.local.store.store import Store
 from belugawf.model import events as e
-from belugawf.model.durations import Duration
+from belugawf.model.durations import MICROSECOND_NS, Duration
 from belugawf.model.errors import (
     AmbiguousRunError,
     RunNotFoundError,
@@ -66,6 +67,19 @@ class _Snapshot:
     row: RunRow
     info: RunInfo
     took_s: float
+
+    @property
+    def recorded_input(self) -> str | None:
+        """See `base.Snapshot`."""
+        return self.row.input
+
+    @property
+    def timeout(self) -> timedelta | None:
+        """See `base.Snapshot`."""
+        row = self.row
+        if row.deadline is None:
+            return None
+        return timedelta(microseconds=(row.deadline - row.created_at) // MICROSECOND_NS)
 
 
 @checks_arguments

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from temporalio.api.enums.v1 import (
@@ -69,6 +70,19 @@ class Snapshot:
     recorded: Problem | None
     seen_at: int
     lasting: bool
+
+    @property
+    def recorded_input(self) -> str | None:
+        """See `base.Snapshot`."""
+        started = self.events[0]
+        assert isinstance(started, e.WorkflowStarted)
+        return started.payload
+
+    @property
+    def timeout(self) -> timedelta | None:
+        """See `base.Snapshot`."""
+        given = self.described.execution_config.workflow_execution_timeout.ToTimedelta()
+        return given or None
 
     @property
     def settled(self) -> RunInfo:

@@ -279,7 +279,7 @@ def test_help_has_groups_examples_and_more(cli: Cli) -> None:  # FINDINGS L15
         ("rm", "belugawf prune"),
         ("logs", "belugawf history"),
         ("approve", "belugawf waiting"),
-        ("retry", "--if-exists replace"),
+        ("retry", "belugawf rerun"),
         ("stop", "belugawf cancel"),
         ("ps", "belugawf list"),
         ("statsu", "'status'"),

@@ -22,6 +22,7 @@ COMMANDS = [
     ["run", "greeting", "-i", "Ada", "-d", "--id", "a"],
     ["run"],
     ["resume"],
+    ["rerun", "RUN-1"],
     ["resume", "RUN-1"],
     ["signal", "approval", "--payload", "true"],
     ["signal", "approval", "RUN-1", "--payload", "true"],

@@ -152,6 +152,14 @@ def test_run_prints_the_result(project: Project) -> None:
     assert shown.json["result"] == {"api_token": "***"}
 
 
+def test_a_run_anew(project: Project) -> None:
+    """It is given the data themselves, and shows none of them."""
+    project.cli("run", "calling", "--id", "c", "-i", INPUT)
+    clean(project.cli("rerun", "c", "--json"))
+    clean(project.cli("signal", "go", "c-2", "--payload", "null", "--json"))
+    assert project.cli("result", "c-2", "--json").json["echo"] == "tok-12345"
+
+
 def test_without_redact(project: Project) -> None:
     """Nothing is masked unless it is asked for, and what is stored is as it was."""
     project.cli("run", "calling", "--id", "c", "-i", INPUT)

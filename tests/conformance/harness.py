@@ -716,7 +716,7 @@ class Project:
 
 def _drives_locally(args: Sequence[str]) -> bool:
     """Whether the command drives runs itself where time is local."""
-    return args[0] in ("run", "signal", "cancel") and not {"-d", "--detach"} & {*args}
+    return args[0] in ("run", "rerun", "signal", "cancel") and not {"-d", "--detach"} & {*args}
 
 
 def with_env(provider: Provider, **env: str) -> Provider:

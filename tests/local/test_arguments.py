@@ -69,6 +69,9 @@ METHODS: dict[str, dict[str, set[str]]] = {
         "labels": {"none"},
         "detach": FLAG,
     },
+    "rerun": {
+        "run": TEXT, "id": TEXT_OR_NONE, "input": JSON, "timeout": DURATIONS, "detach": FLAG
+    },
     "signal": {"run": TEXT_OR_NONE, "signal": TEXT, "payload": JSON, "drive": FLAG},
     "query": {"run": TEXT, "name": TEXT},
     "cancel": {
