@@ -119,12 +119,12 @@ def planned(history: Sequence[HistoryEvent], point: int) -> Reset:
     if not tasks:
         raise RefusedError("nothing of it was done", hint="start it anew: belugawf rerun RUN")
     began, task = max((pair for pair in tasks if pair[0] < point), default=min(tasks))
-    names = dict(_names(history))
-    again = {
-        event.event_id: names[_attributes(event).scheduled_event_id]
-        for event in history
-        if event.event_type == _COMPLETED and event.event_id > began
-    }
+    names, positions = dict(_names(history)), _positions(history)
+    again = {}
+    for event in history:
+        if event.event_type == _COMPLETED and event.event_id > began:
+            name = names[_attributes(event).scheduled_event_id]
+            again[event.event_id] = f"{name} (event {positions[event.event_id]})"
     return Reset(task, again)
 
 
@@ -140,8 +140,10 @@ def _check_may(info: RunInfo) -> None:
 
 def _ending(history: Sequence[HistoryEvent], info: RunInfo) -> int:
     """The event that has brought about the run's end; if none has, what would come next."""
+    end = history[-1].event_id + 1
     if info.status == "cancelled":
-        return next(e.event_id for e in history if e.event_type == _CANCEL_REQUESTED)
+        requests = (e.event_id for e in history if e.event_type == _CANCEL_REQUESTED)
+        return next(requests, end)
     facts = [event for event in history if event.event_type in _FACTS]
     if info.status == "failed" and info.error is not None and info.error.activity is not None:
         names = dict(_names(history))
@@ -151,20 +153,27 @@ def _ending(history: Sequence[HistoryEvent], info: RunInfo) -> int:
                 return event.event_id
     if info.status == "failed" and facts and facts[-1].event_type in _FAILURES:
         return facts[-1].event_id
-    return history[-1].event_id + 1
+    return end
 
 
 def _event_at(history: Sequence[HistoryEvent], position: int) -> int:
     """The server's event behind that one of ours."""
-    translation = Translation()
+    positions = _positions(history)
+    if not 2 <= position <= max(positions.values()):
+        raise UsageError(
+            f"position {position} is not between 2 and {max(positions.values())}",
+            hint="see them: belugawf history RUN",
+        )
+    return next(id for id, last in positions.items() if last >= position)
+
+
+def _positions(history: Sequence[HistoryEvent]) -> dict[int, int]:
+    """For each of the server's events, how many of ours there are up to it."""
+    translation, positions = Translation(), {}
     for event in history:
         translation.take(event)
-        if position > 1 and len(translation.events) >= position:
-            return event.event_id
-    raise UsageError(
-        f"position {position} is not between 2 and {len(translation.events)}",
-        hint="see them: belugawf history RUN",
-    )
+        positions[event.event_id] = len(translation.events)
+    return positions
 
 
 def _names(history: Sequence[HistoryEvent]) -> Iterator[tuple[int, str]]:

@@ -189,7 +189,7 @@ async def test_what_has_completed_since(
     async with at(temporal_server, temporal_namespace, undoing) as executor:
         await executor.execute(undoing, id="u")
         assert (await executor.wait("u")).status == "failed"
-        with pytest.raises(RefusedError, match=r"doing again what has completed: do\n"):
+        with pytest.raises(RefusedError, match=r"doing again what has completed: do \(event 7\)\n"):
             await executor.retry("u")
         BROKEN.clear()
         await executor.retry("u", discard=True)
