@@ -19,7 +19,7 @@ from belugawf.cli.render import escape
 from belugawf.cli.streams import STREAMS
 from belugawf.cli.tables import run_table
 from belugawf.executor import OPEN
-from belugawf.model.errors import UsageError
+from belugawf.model.errors import RunEndedError, RunNotFoundError, UsageError
 
 if TYPE_CHECKING:
     from belugawf.cli.session import Session
@@ -60,13 +60,16 @@ class Several:
         done: str,
         change: Change,
         *,
+        takes: Sequence[str] = (OPEN,),
         awaiting: str | None = None,
+        moves: bool = True,
     ) -> Sequence[str] | None:
         """The runs that the command is for: those named, or those that the filters find.
 
         `None` if all is done: after a dry run, if there is none, and if there are many, which
-        `change` has then changed. `done` is what has been done to them: "terminated". `awaiting`:
-        only those that wait for that signal. Raises `UsageError` if runs are named as well.
+        `change` has then changed. `done` is what has been done to them: "terminated". Only runs of
+        a status that it `takes`, and `awaiting` that signal. `moves`: there is something to do for
+        them after that. Raises `UsageError` if runs are named as well.
         """
         if not self.are_meant(filters):
             if self.dry_run:
@@ -76,11 +79,11 @@ class Several:
             raise UsageError(
                 "RUN and filters exclude each other", hint="name the runs, or give only filters"
             )
-        runs = self._choose(session, filters, done, awaiting)
+        runs = self._choose(session, filters, done, takes, awaiting)
         if awaiting is not None and not runs and not self.dry_run:
             raise session.run(lambda executor: not_awaited(session, executor, awaiting))
         if len(runs) > _FOLLOWED:
-            _change_many(session, runs, done, change)
+            _change_many(session, runs, done, change, moves=moves)
         elif runs:
             return runs
         elif session.json and not self.dry_run:
@@ -92,26 +95,36 @@ class Several:
         return bool(filters.asked) or self.all_runs
 
     def _choose(
-        self, session: Session, filters: Filters, done: str, awaiting: str | None
+        self,
+        session: Session,
+        filters: Filters,
+        done: str,
+        takes: Sequence[str],
+        awaiting: str | None,
     ) -> Sequence[RunId]:
         """Those that the filters find, if they are meant; none after a dry run."""
         status = filters.asked.get("status")
-        if status not in (None, OPEN):
+        if status is not None and status not in takes:
             raise UsageError(
-                f"--status is {status!r}: a run that has ended cannot be {done}",
-                hint="leave it out: only open runs are taken",
+                f"--status is {status!r}: such a run cannot be {done}",
+                hint=f"leave it out; taken are: {', '.join(takes)}",
             )
-        asked: RunFilters = {**filters.asked, "status": OPEN}
-        runs: Sequence[RunId] = ()
-        if not session.nothing_stored:
-            runs = session.run(lambda executor: executor.select(awaiting=awaiting, **asked))
+
+        async def select(executor: DurableExecutor) -> Sequence[RunId]:
+            runs: list[RunId] = []
+            for one in takes if status is None else (status,):
+                asked: RunFilters = {**filters.asked, "status": one}
+                runs += await executor.select(awaiting=awaiting, **asked)
+            return runs
+
+        runs = () if session.nothing_stored else session.run(select)
         what = f"{count_runs(len(runs))} would be {done}"
         if self.dry_run:
             self._list(session, runs)
             session.say(what)
             return ()
         if not runs and awaiting is None:
-            session.say(f"no such run is open in {escape(session.place)}")
+            session.say(f"no such run was found in {escape(session.place)}")
         elif runs and not self.yes:
             confirm(f"{what}. Go on?", what, "nothing was changed")
         return runs
@@ -134,7 +147,9 @@ def confirm(question: str, what: str, nothing: str) -> None:
         raise CommandError(exits.REFUSED, "refused", nothing, hint="--yes does not ask")
 
 
-def _change_many(session: Session, runs: Sequence[RunId], done: str, change: Change) -> None:
+def _change_many(
+    session: Session, runs: Sequence[RunId], done: str, change: Change, *, moves: bool
+) -> None:
     """Change them all, and say how many were; nobody is followed."""
 
     async def work(executor: DurableExecutor) -> tuple[BulkResult, list[dict[str, Any]], bool]:
@@ -152,12 +167,16 @@ def _change_many(session: Session, runs: Sequence[RunId], done: str, change: Cha
         left = f"{result.left:,} are as they were"
         raise CommandError(code, word, f"interrupted: {reached}, {left}", hint="run it again")
     session.say(reached)
-    if not is_driven and result.done:
+    if moves and result.done and not is_driven:
         session.say(f"no worker is there; they go on with: {escape(session.command('resume'))}")
-    if result.refused:
-        first = describe_error(next(iter(result.refused.values())))
+    errors = list(result.refused.values())
+    refused = [x for x in errors if not isinstance(x, RunEndedError | RunNotFoundError)]
+    if len(errors) > len(refused):
+        session.say(f"{count_runs(len(errors) - len(refused))} had ended meanwhile")
+    if refused:
+        first = describe_error(refused[0])
         assert first is not None
-        message = f"{count_runs(len(result.refused))} refused, the first: {first.message}"
+        message = f"{count_runs(len(refused))} refused, the first: {first.message}"
         extra = {"runs": documents}
         raise CommandError(first.exit_code, first.code, message, hint=first.hint, extra=extra)
     if session.json:

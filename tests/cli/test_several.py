@@ -20,6 +20,7 @@ from belugawf.cli.live import LineView
 from belugawf.cli.resuming import _is_no_block, _mute_known_blocks
 from belugawf.executor import BulkResult, Problem, Summary
 from belugawf.host import guard
+from belugawf.model.errors import BelugaError, DamagedError, RunEndedError
 from belugawf.model.events import CancelRequested
 from tests.cli.conftest import Cli, MakeTerminal
 from tests.cli.fake import FakeExecutor, run_info, signal_wait
@@ -98,7 +99,7 @@ def test_filters_in_place_of_run(project: Project) -> None:
     [
         (["cancel", "a", "--all"], "RUN and filters exclude each other"),
         (["cancel", "a", "--dry-run"], "--dry-run is for filters"),
-        (["cancel", "--status", "completed", "--yes"], "a run that has ended cannot be"),
+        (["cancel", "--status", "completed", "--yes"], "such a run cannot be asked to cancel"),
         (["terminate"], "RUN is missing"),
         (["list", "--state", "parkd"], "did you mean parked?"),
         (["signal", "go", "a", "--workflow", "x"], "RUN and filters exclude each other"),
@@ -145,6 +146,9 @@ def test_many(project: Project) -> None:
     assert project.cli("status", "--json").json["states"] == {"due": 101}
     ended = project.cli("terminate", "--state", "due", "--yes", "--json").json
     assert (len(ended), {run["status"] for run in ended}) == (101, {"terminated"})
+    project.python(MANY.replace("run-", "again-"), "101")
+    ended_all = project.cli("terminate", "--all", "--yes")
+    assert ended_all.err == "101 runs were terminated\n"
 
 
 def test_an_interrupt_says_how_many(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,6 +165,26 @@ def test_an_interrupt_says_how_many(cli: Cli, monkeypatch: pytest.MonkeyPatch) -
     done = cli("cancel", "--all", "--yes")
     assert done.code == 130
     assert "interrupted: 3 runs were asked to cancel, 2 are as they were" in done.err
+
+
+def test_what_has_ended_meanwhile_is_no_error(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is counted; what refuses for another reason ends the command with that."""
+    monkeypatch.setattr("belugawf.cli.several._FOLLOWED", 2)
+    cli.executor = FakeExecutor(*(run_info(f"r{n}") for n in range(5)))
+    refused: dict[Any, BelugaError] = {"run-of-r4": RunEndedError("run 'r4' has ended")}
+
+    async def cancel_many(runs: Sequence[Any], *_: Any, **__: Any) -> BulkResult:
+        done = [run for run in runs if run not in refused]
+        return BulkResult(done=done, refused=refused)
+
+    cli.executor.cancel_many = cancel_many  # type: ignore[attr-defined]
+    done = cli("cancel", "--all", "--yes")
+    assert done.code == 0
+    assert "4 runs were asked to cancel\n" in done.err
+    assert "1 run had ended meanwhile\n" in done.err
+    refused["run-of-r3"] = DamagedError("what is stored of run 'r3' is odd")
+    failed = cli("cancel", "--all", "--yes", "--json")
+    assert (failed.code, failed.error["code"], len(failed.error["runs"])) == (12, "damaged", 3)
 
 
 # -- what people must know -----------------------------------------------------------------------

@@ -42,6 +42,7 @@ def command(
         runs or (),
         "terminated",
         lambda executor, many: executor.terminate_many(many, reason, by=who),
+        moves=False,
     )
     if named is None:
         return
