@@ -16,6 +16,8 @@ from belugawf import WorkflowContext, activity, new_executor, workflow
 from benchmarks.measuring import folder, show
 
 COUNT = 100_000
+# So long the process that works is measured by itself, in seconds.
+ALONE_S = 5
 # So many steps are not counted.
 WARM = 100
 
@@ -71,7 +73,7 @@ async def change(db: Path, word: str) -> tuple[int, float]:
         return len(result.done), time.perf_counter() - began
 
 
-def measure(db: Path, word: str) -> None:
+def measure(db: Path, word: str | None) -> None:
     command = [sys.executable, "-m", "benchmarks.cancelling", "--beside", str(db)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -79,6 +81,11 @@ def measure(db: Path, word: str) -> None:
         assert other.stdin is not None
         assert other.stdout is not None
         assert other.stdout.readline() == "ready\n"
+        if word is None:
+            time.sleep(ALONE_S)
+            other.stdin.close()
+            show("longest step of a process alone", float(other.stdout.readline()), "ms")
+            return
         done, elapsed = asyncio.run(change(db, word))
         other.stdin.close()
         show(f"{word} {done:,} waiting runs", elapsed, "s")
@@ -93,6 +100,7 @@ def main() -> None:
     with folder() as root:
         db = root / "state.db"
         asyncio.run(fill(db, count))
+        measure(db, None)
         measure(db, "cancel")
         measure(db, "terminate")
 

@@ -191,9 +191,9 @@ MUTANTS = (
         "delivered twice",
         Change(
             Store,
-            "send",
-            "if key is not None:\n            db.execute(",
-            "if key is None:\n            db.execute(",
+            "deliver",
+            "if key is not None:\n        db.execute(",
+            "if key is None:\n        db.execute(",
         ),
     ),
     Mutant(
