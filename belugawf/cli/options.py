@@ -53,7 +53,9 @@ OptionalOpenRun: TypeAlias = Annotated[
 OptionalOpenRuns: TypeAlias = Annotated[
     list[str] | None, _run_argument(_SEVERAL, completion.complete_open_run)
 ]
-Runs: TypeAlias = Annotated[list[str], _run_argument(_SEVERAL, completion.complete_run)]
+SeveralRuns: TypeAlias = Annotated[
+    list[str] | None, _run_argument(_SEVERAL, completion.complete_run)
+]
 Workflow: TypeAlias = Annotated[
     str | None,
     typer.Option(

@@ -338,6 +338,13 @@ class ExecutorBase(DurableExecutor, ABC, Generic[RunT, SnapshotT, DrivingT]):
     async def signal_many(self, runs: Sequence[str], signal: Signal) -> BulkResult:
         return await self._each(runs, lambda run: self.signal(run, signal, drive=False))
 
+    async def retry_many(
+        self, runs: Sequence[str], reason: str | None = None, *, by: str | None = None
+    ) -> BulkResult:
+        return await self._each(
+            runs, lambda run: self.retry(run, reason=reason, by=by, drive=False)
+        )
+
     async def _each(
         self, runs: Sequence[str], change: Callable[[RunId], Awaitable[object]]
     ) -> BulkResult:

@@ -144,6 +144,11 @@ class DurableExecutor(Protocol):
     async def signal_many(self, runs: Sequence[str], signal: Signal) -> BulkResult:
         """Deliver a signal to each of these runs; see `cancel_many`."""
 
+    async def retry_many(
+        self, runs: Sequence[str], reason: str | None = None, *, by: str | None = None
+    ) -> BulkResult:
+        """`retry` these runs, one after the other; see `cancel_many`."""
+
     async def resume(
         self,
         id: str | Sequence[str] | None = None,

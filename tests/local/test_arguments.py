@@ -108,6 +108,7 @@ METHODS: dict[str, dict[str, set[str]]] = {
     "cancel_many": {"runs": set(), "reason": ANY_TEXT_OR_NONE, "by": ANY_TEXT_OR_NONE},
     "terminate_many": {"runs": set(), "reason": ANY_TEXT_OR_NONE, "by": ANY_TEXT_OR_NONE},
     "signal_many": {"runs": set(), "signal": set()},
+    "retry_many": {"runs": set(), "reason": ANY_TEXT_OR_NONE, "by": ANY_TEXT_OR_NONE},
     "waiting": {"signal": TEXT_OR_NONE, "since": DURATIONS, "limit": COUNT_OR_NONE},
     "prune": {
         "older_than": REQUIRED_DURATION,
@@ -134,6 +135,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "signal_many": {"runs": [], "signal": Signal("x")},
     "cancel_many": {"runs": []},
     "terminate_many": {"runs": []},
+    "retry_many": {"runs": []},
     "prune": {"older_than": 1},
     **{
         name: {"run": "x"}

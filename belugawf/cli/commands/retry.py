@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
-
-import typer
 
 from belugawf.cli import exits, options
 from belugawf.cli.exits import CommandError
+from belugawf.cli.filters import Filters
 from belugawf.cli.follow import interrupted_error
 from belugawf.cli.messages import Elsewhere, Outcome, warned
 from belugawf.cli.options import option
 from belugawf.cli.render import escape
 from belugawf.cli.session import Session, os_user
+from belugawf.cli.several import Several
 from belugawf.cli.streams import STREAMS
+from belugawf.executor.info import OPEN, REOPENED
 from belugawf.model.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 def command(
     session: Session,
-    runs: options.Runs,
+    filters: Filters,
+    several: Several,
+    runs: options.SeveralRuns = None,
     position: Annotated[
         options.Text, option("--from", "POSITION", "From this event of its history on.")
     ] = None,
@@ -33,21 +35,41 @@ def command(
     ] = None,
     reason: options.Reason = None,
     by: options.By = None,
-    yes: Annotated[
-        bool,
-        typer.Option("-y", "--yes", help="Even if what was done after that point is forgotten."),
-    ] = False,
 ) -> None:
     """Take up runs again that failed, were cancelled, or are parked.
 
-    Also those that ran out of time. What has completed is not done again; what failed is.
+    Also those that ran out of time. What has completed is not done again; what failed is. --yes
+    goes on even if what a run has done after that point is forgotten.
+    Filters find runs that failed or timed out, unless they ask for others.
     """
     number = options.whole_number(position, "--from")
-    if number is not None and len(runs) > 1:
-        raise UsageError("--from is of one run's history", hint="name one run")
     limit = options.duration(timeout, "--timeout")
+    are_found = several.are_meant(filters)
+    if (number is not None or limit is not None) and (are_found or len(runs or ()) > 1):
+        raise UsageError("--from and --timeout are for one run", hint="name one run")
+    who = os_user() if by is None else by
+    named = several.runs(
+        session,
+        filters,
+        runs or (),
+        "taken up again",
+        lambda executor, many: executor.retry_many(many, reason, by=who),
+        takes=_taken(filters),
+    )
+    if named is None:
+        return
+    if not named:
+        raise UsageError("no run is named", hint=f"{session.command('retry')} RUN, or filters")
+    # To --yes with filters nobody has seen what would be forgotten.
+    discard = several.yes and not are_found
+
+    def again(executor: DurableExecutor, run: str) -> Awaitable[RunInfo]:
+        return executor.retry(
+            run, from_position=number, timeout=limit, discard=discard, reason=reason, by=who
+        )
+
     with STREAMS.diverted():
-        outcome = session.run(lambda e: _retry(session, e, runs, number, limit, reason, by, yes))
+        outcome = session.run(lambda e: _retry(session, e, named, again))
         if session.interrupted is not None and any(info.open for info in outcome.infos):
             raise interrupted_error(session, outcome.infos)
         _require_well(outcome)
@@ -66,29 +88,21 @@ def _require_well(outcome: Outcome) -> None:
             raise CommandError(code, "not_mended", said, extra=extra, printed=True)
 
 
+def _taken(filters: Filters) -> Sequence[str]:
+    """The statuses of the runs that filters find."""
+    if filters.asked.get("state") is not None:
+        return (OPEN,)
+    return REOPENED if filters.asked.get("status") is not None else ("failed", "timed_out")
+
+
 async def _retry(
     session: Session,
     executor: DurableExecutor,
     runs: Sequence[str],
-    position: int | None,
-    timeout: timedelta | None,
-    reason: str | None,
-    by: str | None,
-    discard: bool,
+    again: Callable[[DurableExecutor, str], Awaitable[RunInfo]],
 ) -> Outcome:
     outcome = Outcome()
-
-    async def send(run: str) -> RunInfo:
-        return await executor.retry(
-            run,
-            from_position=position,
-            timeout=timeout,
-            discard=discard,
-            reason=reason,
-            by=os_user() if by is None else by,
-        )
-
-    await outcome.collect(session, executor, runs, send)
+    await outcome.collect(session, executor, runs, lambda run: again(executor, run))
     mine: list[str] = []
     others: list[Elsewhere] = []
     for info in outcome.infos:
