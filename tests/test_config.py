@@ -18,6 +18,7 @@ from hypothesis import given, strategies as st
 from belugawf.config import (
     KEYS,
     ConfigFileError,
+    LoggingSettings,
     Settings,
     TemporalSettings,
     TlsFiles,
@@ -199,6 +200,7 @@ resume: {max_time: 5m}
 max_crashes: 0
 payload_limit: 500KiB
 worker: {concurrency: 7, threads: 8}
+logging: {level: DEBUG, keep: 0, keep_for: 2h}
 temporal: {host: "h:7233", namespace: n, task_queue: q, api_key: env:MY_KEY,
            tls: {ca: ca.pem, cert: c.pem, key: k.pem}}
 """,
@@ -227,6 +229,7 @@ temporal: {host: "h:7233", namespace: n, task_queue: q, api_key: env:MY_KEY,
         payload_limit=500 * 1024,
         worker_concurrency=7,
         threads=8,
+        logging=LoggingSettings(level="debug", keep=0, keep_for=timedelta(hours=2)),
         temporal=TemporalSettings(
             host="h:7233",
             namespace="n",

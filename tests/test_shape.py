@@ -25,6 +25,7 @@ MAX_COMMAND_LINES = 200
 # What is larger than that, and why.
 RECORD = "a record: its columns are named one by one, and nothing changes them together"
 LARGE = {
+    "belugawf.config.settings.Settings": RECORD,
     "belugawf.executor.info.RunInfo": RECORD,
     "belugawf.local.store.rows.RunRow": RECORD,
     "belugawf.model.events.ActivityScheduled": RECORD,
@@ -80,6 +81,7 @@ SQL_FILES = {
             "store.store",
             "store.appending",
             "store.histories",
+            "store.loglines",
             "store.writing",
             "store.queries",
             "store.selecting",

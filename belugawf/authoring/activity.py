@@ -94,6 +94,13 @@ class Attempt(Protocol):
 
     def cancelled(self) -> bool: ...
 
+    def log(self, record: logging.LogRecord, logger: logging.Logger) -> bool:
+        """Its code has logged this with that logger.
+
+        Whether nobody else is to show it. Raises nothing of what the record's own code raises.
+        """
+        ...
+
 
 current_attempt: ContextVar[Attempt] = ContextVar("belugawf_attempt")
 

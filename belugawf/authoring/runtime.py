@@ -113,16 +113,27 @@ class WorkflowLogger(logging.Logger):
         self._runtime = runtime
 
     def handle(self, record: logging.LogRecord) -> None:
-        if self._runtime.is_replaying():
-            return
-        _make_text(record)
-        record.workflow_id = self._runtime.info.workflow_id
-        record.run_id = self._runtime.info.run_id
-        self._runtime.emit_log(record)
+        emit_later(self._runtime, record)
+
+
+def emit_later(runtime: Runtime, record: logging.LogRecord) -> None:
+    """A run's code has logged this: it is emitted after the turn, and not again on replay."""
+    if runtime.is_replaying():
+        return
+    _make_text(record)
+    record.workflow_id = runtime.info.workflow_id
+    record.run_id = runtime.info.run_id
+    runtime.emit_log(record)
+
+
+def unformatted(record: logging.LogRecord, error: BaseException) -> str:
+    """What can be said of a record whose message cannot be made, for that reason."""
+    text = record.msg if type(record.msg) is str else ""
+    return f"{text} (it cannot be formatted: {in_one_line(error)})"
 
 
 def _make_text(record: logging.LogRecord) -> None:
-    """Format the record now: it is emitted after the turn, when its arguments may have changed.
+    """Format the record now: its arguments may have changed after the turn.
 
     It also keeps nothing alive: an error would, through its frames, but not when this is replayed.
     """
@@ -132,11 +143,10 @@ def _make_text(record: logging.LogRecord) -> None:
         raise
     except BaseException as error:
         # Nothing goes on to the code that logs: on replay it would not, as nothing is formatted.
-        text = record.msg if type(record.msg) is str else ""
-        text += f" (it cannot be formatted: {in_one_line(error)})"
+        text = unformatted(record, error)
     record.msg, record.args = text, None
     if record.exc_info:
         raised = record.exc_info[1]
-        if raised is not None:
+        if raised is not None and not record.exc_text:  # which may be masked already
             record.exc_text = describe_failure(raised).traceback
         record.exc_info = None

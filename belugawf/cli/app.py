@@ -30,6 +30,7 @@ COMMANDS = {
     "query": "Ask a run; changes nothing.",
     "list": "List runs, newest first.",
     "history": "Show the events of a run.",
+    "logs": "Show what the code of a run has logged.",
     "result": "Print the result of a run, and nothing else.",
     "wait": "Wait until a run ends, waits, or awaits a signal.",
     "cancel": "Ask runs to stop and clean up.",
@@ -47,7 +48,7 @@ _HELP_COLUMNS = 80
 GROUPS = {
     "Start and drive": ("run", "rerun", "resume", "worker"),
     "Answer and steer": ("waiting", "signal", "retry", "cancel", "terminate"),
-    "Look": ("status", "list", "history", "result", "wait", "query"),
+    "Look": ("status", "list", "history", "logs", "result", "wait", "query"),
     "Set up and keep": ("init", "workflows", "doctor", "prune"),
 }
 

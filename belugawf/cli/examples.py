@@ -46,6 +46,14 @@ EXAMPLES: dict[str, tuple[tuple[str, ...], str]] = {
         ("belugawf history q4", "belugawf history q4 --full", "belugawf history q4 --follow"),
         "determinism",
     ),
+    "logs": (
+        (
+            "belugawf logs q4",
+            "belugawf logs q4 --activity research --level warning",
+            "belugawf logs q4 --follow",
+        ),
+        "logs",
+    ),
     "result": (
         ("belugawf result q4 > report.md", "belugawf result q4 --max-wait 1h"),
         "exit-codes",
@@ -98,7 +106,8 @@ MEANT = {
     **dict.fromkeys(("serve", "daemon", "work"), "belugawf worker"),
     **dict.fromkeys(("ls", "ps", "runs"), "belugawf list"),
     **dict.fromkeys(("show", "info", "describe", "inspect", "get"), "belugawf status RUN"),
-    **dict.fromkeys(("log", "logs", "events", "tail"), "belugawf history RUN --follow"),
+    **dict.fromkeys(("log", "tail"), "belugawf logs RUN --follow"),
+    **dict.fromkeys(("events",), "belugawf history RUN --follow"),
     **dict.fromkeys(("output", "return"), "belugawf result RUN"),
     **dict.fromkeys(("questions", "inbox", "pending"), "belugawf waiting"),
     **dict.fromkeys(

@@ -56,7 +56,8 @@ _BESIDES = {
     "worker": "it drives every run; only some: belugawf resume RUN",
     "prune": "a single run cannot be pruned; those of a workflow: --workflow NAME",
     **dict.fromkeys(
-        ("status", "history", "result", "wait"), "one run at a time; all of them: belugawf list"
+        ("status", "history", "logs", "result", "wait"),
+        "one run at a time; all of them: belugawf list",
     ),
 }
 

@@ -11,13 +11,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
 from belugawf.cli import completion
 from belugawf.model.durations import parse_duration
 from belugawf.model.errors import UsageError
+from belugawf.model.levels import LEVELS, level_number
 
 Text: TypeAlias = str | None
 Texts: TypeAlias = list[str] | None
@@ -94,6 +95,12 @@ By: TypeAlias = Annotated[Text, option("--by", "WHO", "Who asks; you, unless giv
 Yes: TypeAlias = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
 
 
+LogLevel: TypeAlias = Annotated[
+    Text, option("--log-level", "LEVEL", "Show what runs log from LEVEL on: debug to critical.")
+]
+LogFormat: TypeAlias = Literal["text", "json"]
+
+
 def yes_is_missing(what: str) -> UsageError:
     """The error of a command that would ask, away from a terminal: nothing was done."""
     return UsageError(
@@ -109,6 +116,16 @@ def duration(text: str | None, flag: str) -> timedelta | None:
         return parse_duration(text)
     except UsageError as error:
         raise UsageError(f"{flag}: {error.message}", hint=error.hint) from None
+
+
+def level(text: str | None, flag: str = "--log-level") -> int | None:
+    """The number of the level of a flag, `None` if it was not given. Raises `UsageError`."""
+    if text is None:
+        return None
+    number = level_number(text)
+    if number is None:
+        raise UsageError(f"{flag} is {text!r:.60}", hint=f"expected one of {', '.join(LEVELS)}")
+    return number
 
 
 def pairs(texts: Sequence[str] | None, flag: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from belugawf.cli import options, sentences
 from belugawf.cli.follow import IDLE_WAIT_S, described, drain_on_signals, interrupted_error
 from belugawf.cli.live import watching
+from belugawf.cli.logs import driving
 from belugawf.cli.render import escape
 from belugawf.cli.session import Session, unredacted
 from belugawf.cli.streams import STREAMS
@@ -42,6 +43,7 @@ class Follow:
 def follow_and_print(
     session: Session,
     start: Callable[[DurableExecutor], Awaitable[Followed]],
+    log_level: str | None,
     *,
     check: Callable[[DurableExecutor], None] | None = None,
 ) -> None:
@@ -49,7 +51,7 @@ def follow_and_print(
 
     `check`: the database may be created, after that.
     """
-    with STREAMS.diverted():
+    with driving(session, log_level):
         info, told = session.run(start, create=check is not None, check=check)
         if session.interrupted is not None and info.open:
             # It was drained while the executor was left: read it again.

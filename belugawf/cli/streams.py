@@ -34,13 +34,15 @@ class Streams:
 
     `final` says that the process ends with the command, so that the real stdout is never given
     back: a thread of the user's that outlives its activity cannot write into the results.
-    `mask` is applied to messages before they are written. `color` is what `--color` asks for:
+    `mask` is applied to messages before they are written; `as_json`, if it is set, makes each the
+    line that is written. `color` is what `--color` asks for:
     errors are printed without knowing the command's flags.
     """
 
     def __init__(self) -> None:
         self.final = False
         self.mask: Callable[[str], str] | None = None
+        self.as_json: Callable[[str], str] | None = None
         self.color = "auto"
         self._data: TextIO | None = None
         self._diverts = False
@@ -67,6 +69,10 @@ class Streams:
     def mask_with(self, mask: Callable[[str], str]) -> None:
         """Apply `mask` to messages from now on."""
         self.mask = mask
+
+    def speak_json(self, as_json: Callable[[str], str] | None) -> None:
+        """Write what `as_json` makes of each message from now on; `None`: as text again."""
+        self.as_json = as_json
 
     @property
     def data(self) -> TextIO | None:
@@ -102,7 +108,9 @@ class Streams:
     def say(self, text: str) -> None:
         """Print a message on stderr; a closed stderr is no reason to stop."""
         text = text if self.mask is None else self.mask(text)
-        if self.talk_is_terminal():
+        if self.as_json is not None:
+            text = self.as_json(text)
+        elif self.talk_is_terminal():
             text = layout.fit(text, layout.columns(sys.stderr))
         self.say_json(text)
 

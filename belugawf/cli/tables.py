@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from belugawf.cli.render import Paint
     from belugawf.cli.sentences import Message
     from belugawf.cli.session import Session
-    from belugawf.executor import RunInfo
+    from belugawf.executor import LogLine, RunInfo
 
 # Of more signals the last ones are shown, and so much of what each carries.
 _SHOWN_SIGNALS = 10
@@ -123,10 +123,11 @@ def run_rows(
     info: RunInfo,
     waiting_runs: Mapping[str, int],
     messages: Sequence[Message] = (),
+    lines: Sequence[LogLine] = (),
 ) -> list[tuple[str, str]]:
     """One run: its state, the reason for it, and the command that continues it.
 
-    `messages` are those of its events that came from outside.
+    `messages` are those of its events that came from outside, `lines` what its code logged last.
     """
 
     def at(instant: int) -> str:
@@ -153,12 +154,29 @@ def run_rows(
         rows.append(("cancel", "requested; it is cleaning up"))
     rows += _message_rows(session, info, messages)
     rows += _ending_rows(info)
+    rows += _log_rows(session, info, lines)
     if info.open:
         rows += _waiting_rows(session, info, waiting_runs)
         rows += _holding_rows(info)
         rows += _next_rows(session, info)
     elif info.status in REOPENED:
         rows.append(("next", escape(session.command("retry", info.workflow_id))))
+    return rows
+
+
+def _log_rows(session: Session, info: RunInfo, lines: Sequence[LogLine]) -> list[tuple[str, str]]:
+    """Lines that its code has logged, and how to see all."""
+    rows = []
+    for line in lines:
+        shown_at = render.clock if session.data_terminal else render.iso_local
+        when = shown_at(line.time)
+        who = "" if line.activity is None else f"{escape(line.activity)}[{line.attempt}] "
+        first, *more = render.escape_lines(line.message).split("\n")
+        # Of a traceback, what was raised; the error has the rest.
+        last = f" ... {more[-1].strip()}" if more else ""
+        rows.append(("log", f"{when} {escape(line.level)} {who}{first}{last}"))
+    if rows and session.data_terminal:
+        rows.append(("", escape(session.command("logs", info.workflow_id))))
     return rows
 
 

@@ -2,6 +2,7 @@
 
 from belugawf.config.keys import KEYS as KEYS, ConfigFileError as ConfigFileError
 from belugawf.config.settings import (
+    LoggingSettings as LoggingSettings,
     Settings as Settings,
     TemporalSettings as TemporalSettings,
     TlsFiles as TlsFiles,

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 from belugawf.model.durations import parse_duration
 from belugawf.model.errors import ConfigurationError, DurationError
+from belugawf.model.levels import LEVELS, level_number
 from belugawf.model.values import frozen
 
 Source: TypeAlias = Literal["flag", "environment", "file", "default"]
@@ -109,6 +110,12 @@ def _read_durability(given: Given) -> str:
     if given.value not in ("full", "normal"):
         raise ValueError(f"expected full or normal, found {_shown(given)}")
     return str(given.value)
+
+
+def _read_level(given: Given) -> str:
+    if not isinstance(given.value, str) or level_number(given.value) is None:
+        raise ValueError(f"expected one of {', '.join(LEVELS)}, found {_shown(given)}")
+    return given.value.lower()
 
 
 def _read_boolean(given: Given) -> bool:
@@ -268,6 +275,9 @@ KEYS = (
     Key("payload_limit", _read_size, "2MiB"),
     Key("worker.concurrency", _number(int, 1, 100_000), "100"),
     Key("worker.threads", _number(int, 1, 10_000), "64"),
+    Key("logging.level", _read_level, "info", ("BELUGAWF_LOG_LEVEL",)),
+    Key("logging.keep", _number(int, 0, 1_000_000), "1000"),
+    Key("logging.keep_for", _read_time_limit, "30d"),
     Key("redact", _read_redact, "[]"),
     Key(
         "temporal.host",

@@ -65,6 +65,16 @@ class TemporalSettings:
 
 
 @frozen(kw_only=True)
+class LoggingSettings:
+    """What runs log: from which level on it is shown and kept, how many lines of each run, and for
+    how long."""
+
+    level: str = default_of("logging.level")
+    keep: int = default_of("logging.keep")
+    keep_for: timedelta = default_of("logging.keep_for")
+
+
+@frozen(kw_only=True)
 class Settings:
     """What is in force. Paths are absolute, `payload_limit` is in bytes.
 
@@ -84,6 +94,7 @@ class Settings:
     payload_limit: int = default_of("payload_limit")
     worker_concurrency: int = default_of("worker.concurrency")
     threads: int = default_of("worker.threads")
+    logging: LoggingSettings = field(default_factory=LoggingSettings)
     redact: tuple[str, ...] = default_of("redact")
     temporal: TemporalSettings = field(default_factory=TemporalSettings)
     source: Path | None = None
@@ -297,6 +308,7 @@ class _Layers:
                 **self._section("temporal")
                 | {"tls": self._tls(), "api_key": self._api_key(environ)}
             ),
+            logging=LoggingSettings(**self._section("logging")),
             source=file,
             sources=MappingProxyType(sources),
         )

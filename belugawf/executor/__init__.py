@@ -9,6 +9,7 @@ from belugawf.executor.info import (
     BulkResult as BulkResult,
     Delivery as Delivery,
     Driver as Driver,
+    LogLine as LogLine,
     OpenWait as OpenWait,
     Owner as Owner,
     Problem as Problem,

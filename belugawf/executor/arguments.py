@@ -19,6 +19,7 @@ from belugawf.executor.info import STATES, STATUSES
 from belugawf.model import checking
 from belugawf.model.durations import parse_duration
 from belugawf.model.errors import UsageError
+from belugawf.model.levels import LEVELS, level_number
 from belugawf.model.messages import Hooks, Signal
 
 # Gets how messages call the argument, such as "limit of list()", and its value.
@@ -112,6 +113,11 @@ def _path(what: str, value: Any) -> None:
         raise UsageError(f"{what} isn't a path", hint="give a text without NUL and surrogates")
 
 
+def _level(what: str, value: Any) -> None:
+    if not isinstance(value, str) or level_number(value) is None:
+        raise checking.wrong(what, value, f"give one of {', '.join(LEVELS)}")
+
+
 def _has(attribute: str, hint: str) -> Check:
     """An object of a part that is not imported here, known by what it has."""
 
@@ -133,6 +139,7 @@ _WORKFLOWS = "give a folder, or the functions in a list"
 # What a parameter of that name takes, or of "function.parameter" where that differs. `None` is what
 # is checked elsewhere: a payload by its codec, an id by `checked_id`.
 CHECKS: dict[str, Check | None] = {
+    "activity": _or_none(checking.text),
     "after": _or_none(_at_least(0)),
     "api_key": _or_none(checking.text),
     "awaiting": _or_none(checking.text),
@@ -158,6 +165,7 @@ CHECKS: dict[str, Check | None] = {
     "if_exists": _choice("fail", "skip", "replace"),
     "input": None,
     "labels": _or_none(check_labels),
+    "level": _or_none(_level),
     "limit": _or_none(_at_least(0)),
     "count.limit": _at_least(0),
     "max_time": _or_none(_duration),

@@ -272,6 +272,40 @@ class RunFilters(TypedDict, total=False):
 
 
 @frozen(kw_only=True)
+class LogLine:
+    """What a run's code has logged. `level` is the name, as "WARNING".
+
+    `activity`, `attempt` and `seq` (the activity's number) are `None` for the workflow itself.
+    What is kept later has a greater `position`. `message` has the traceback, if one was logged.
+    """
+
+    workflow_id: str
+    run_id: RunId
+    position: int
+    time: int
+    level: str
+    logger: str
+    activity: str | None
+    attempt: int | None
+    seq: int | None
+    message: str
+
+    def to_json(self) -> dict[str, Any]:
+        rest = _as_json(self, without={"position", "time", "seq"})
+        return {"time": format_instant(self.time), **rest}
+
+
+class LogFilters(TypedDict, total=False):
+    """Which lines of a run `logs` finds: of that level and above, of activities of that name, after
+    that position, the newest `limit`; `None` is any."""
+
+    level: str | None
+    activity: str | None
+    after: int | None
+    limit: int | None
+
+
+@frozen(kw_only=True)
 class NewRun:
     """A run to be recorded."""
 

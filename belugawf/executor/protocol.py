@@ -10,6 +10,8 @@ from belugawf.executor.info import (
     BulkResult,
     Delivery,
     Driver,
+    LogFilters,
+    LogLine,
     OpenWait,
     Owner,
     Pruned,
@@ -253,6 +255,13 @@ class DurableExecutor(Protocol):
 
         If a provider knows of failed attempts before they have a place in the history, they
         come last, and only without `after`.
+        """
+
+    async def logs(self, run: str, **filters: Unpack[LogFilters]) -> Sequence[LogLine]:
+        """What the run's code has logged, oldest first: its workflow's and its activities' lines.
+
+        Each run keeps its newest lines only, for a while (`keep_logs`, `keep_logs_for`). Raises
+        `RefusedError` if the provider keeps none.
         """
 
     async def wait(

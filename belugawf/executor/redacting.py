@@ -10,10 +10,18 @@ import json
 from collections.abc import Awaitable, Sequence
 from dataclasses import fields, replace
 from inspect import isawaitable
-from typing import Any
+from typing import Any, Unpack
 
 from belugawf.executor.handle import WorkflowHandle
-from belugawf.executor.info import ActivityState, Delivery, OpenWait, RunInfo, Summary
+from belugawf.executor.info import (
+    ActivityState,
+    Delivery,
+    LogFilters,
+    LogLine,
+    OpenWait,
+    RunInfo,
+    Summary,
+)
 from belugawf.executor.protocol import DurableExecutor
 from belugawf.model.errors import BelugaError
 from belugawf.model.events import Event
@@ -74,6 +82,11 @@ class RedactingExecutor:
         history = await self.unredacted.history(run, after=after)
         self._learn_from(history)
         return [self._event(event) for event in history]
+
+    async def logs(self, run: str, **filters: Unpack[LogFilters]) -> Sequence[LogLine]:
+        await self._learn(run)
+        lines = await self.unredacted.logs(run, **filters)
+        return [replace(line, message=self.redaction.text(line.message)) for line in lines]
 
     async def query(self, run: str, name: str, *args: Any) -> Any:
         await self._learn(run)

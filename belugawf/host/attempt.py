@@ -13,12 +13,14 @@ whole `heartbeat_timeout` again.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from belugawf.authoring.activity import ActivityInfo
 from belugawf.host.calling import failure_of
 from belugawf.host.clock import Clock
+from belugawf.host.logs import LineBuffer, mark
 from belugawf.model import codec
 from belugawf.model.durations import duration_ns, format_duration, ns_datetime, parse_duration
 from belugawf.model.errors import Failure
@@ -63,12 +65,16 @@ class AttemptSpec:
         return self.options.isolation == "process" or self.crashes is not None
 
 
-class Heartbeats(dict[Key, str]):
-    """What attempts have reported last, as JSON of at most `limit` bytes."""
+class Reports(dict[Key, str]):
+    """What attempts have reported last, as JSON of at most `limit` bytes.
 
-    def __init__(self, limit: int) -> None:
+    `lines` is where what they log is kept, `None` for nowhere.
+    """
+
+    def __init__(self, limit: int, lines: LineBuffer | None = None) -> None:
         super().__init__()
         self.limit = limit
+        self.lines = lines
 
 
 class Attempt:
@@ -79,10 +85,10 @@ class Attempt:
     how it will have ended, once that is known. `task` is its code's, if that runs on the loop.
     """
 
-    def __init__(self, spec: AttemptSpec, clock: Clock, heartbeats: Heartbeats) -> None:
+    def __init__(self, spec: AttemptSpec, clock: Clock, reports: Reports) -> None:
         self.spec = spec
         self._clock = clock
-        self._heartbeats = heartbeats
+        self._reports = reports
         self._stop: Callable[[], object] = lambda: None
         self.task: asyncio.Task[None] | None = None
         self.started_at = self._alive_at = self._seen_at = clock.now()
@@ -125,18 +131,26 @@ class Attempt:
 
     def heartbeat(self, details: Any) -> None:
         """Told by the activity, on any thread: it lives; `details` go to the next attempt."""
-        limit = self._heartbeats.limit
+        limit = self._reports.limit
         self.beat(codec.encode(details, what="heartbeat details", limit=limit))
 
     def beat(self, text: str) -> None:
         """The same, with the details as JSON."""
         self._alive_at = self._clock.now()
         if not self.stopped:
-            self._heartbeats[self.spec.key] = text
+            self._reports[self.spec.key] = text
 
     def cancelled(self) -> bool:
         """Whether nobody waits for it any more."""
         return self.stopped
+
+    def log(self, record: logging.LogRecord, logger: logging.Logger) -> bool:
+        """Logged by the activity, on any thread: marked and kept. Others show it."""
+        spec, lines = self.spec, self._reports.lines
+        mark(record, spec.workflow_id, spec.run_id, spec.name, spec.attempt)
+        if lines is not None:
+            lines.add(record, spec.run, spec.seq, spec.name, spec.attempt)
+        return False
 
     def overdue(self, now: int) -> str | None:
         """The limit that it has run over by now, `None` while it is within all, or has ended."""

@@ -17,9 +17,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import Context
 
-from belugawf.host.attempt import Attempt, AttemptSpec, Heartbeats, Key
+from belugawf.host.attempt import Attempt, AttemptSpec, Key, Reports
 from belugawf.host.clock import Clock
 from belugawf.host.launcher import AttemptLauncher
+from belugawf.host.logs import LineBuffer
 from belugawf.host.loops import step_now
 from belugawf.model.outcomes import Outcome
 
@@ -38,7 +39,8 @@ class AttemptRunner:
     nothing is left of an isolated activity, so that its run is not taken over before.
     `on_begun` is called when a queued attempt has found a thread, so that its limits are looked at.
     `on_orphan_ended` is told of a run for which something has ended at last that nobody waited for.
-    Each attempt begins in a copy of `context`, by default an empty one.
+    Each attempt begins in a copy of `context`, by default an empty one. `lines` keeps what they
+    log.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class AttemptRunner:
         on_orphan_ended: Callable[[int], None] = lambda run: None,
         on_begun: Callable[[], None] = lambda: None,
         context: Context | None = None,
+        lines: LineBuffer | None = None,
     ) -> None:
         self._deliver = deliver
         self._clock = clock
@@ -66,7 +69,7 @@ class AttemptRunner:
             ended=self._ended,
         )
         self._attempts: dict[Key, Attempt] = {}
-        self._heartbeats = Heartbeats(payload_limit)
+        self._heartbeats = Reports(payload_limit, lines)
         self._next_limit: int | None = None
         self._orphans: Counter[int] = Counter()
         self._when_over: Callable[[], None] | None = None

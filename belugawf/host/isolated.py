@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import logging
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +25,7 @@ from belugawf.authoring.activity import ActivityInfo, annotations_of, current_at
 from belugawf.authoring.loader import import_for_activity
 from belugawf.host.calling import Whereabouts, encode_result, failure_of, positional
 from belugawf.host.leaving import leave, leave_fork
+from belugawf.host.logs import enter_passage, has_handlers, mark, only_configured_by_name, text_of
 from belugawf.host.masking import mask_logs
 from belugawf.host.reaper import ENDING_SIGNALS, do_nothing
 from belugawf.host.talking import talk
@@ -46,6 +49,20 @@ class _IsolatedAttempt:
 
     def cancelled(self) -> bool:
         return False  # whom nobody waits for is killed
+
+    def log(self, record: logging.LogRecord, logger: logging.Logger) -> bool:
+        handled = has_handlers(logger)
+        line = {
+            "time": record.created,
+            "level": record.levelno,
+            "logger": record.name,
+            "message": text_of(record),
+            "handled": handled,
+        }
+        with suppress(OSError, TypeError, ValueError):  # our parent has died; fields of odd types
+            self._report({"log": line})
+        mark(record, self.info.workflow_id, self.info.run_id, self.info.activity, self.info.attempt)
+        return not handled
 
 
 def main() -> NoReturn:
@@ -75,7 +92,8 @@ def main() -> NoReturn:
 
     outcome: dict[str, Any]
     try:
-        outcome = {"result": _run(task, report)}
+        with only_configured_by_name():
+            outcome = {"result": _run(task, report)}
         if os.getpid() != us:
             leave_fork(None)
     except BaseException as error:
@@ -88,13 +106,17 @@ def main() -> NoReturn:
 
 
 def _run(task: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> str:
+    # Before its module is imported, which may set another one.
+    logging.getLogger().setLevel(task["log_level"])
     function = _find(task["function"])
     deadline = task["info"].pop("deadline")
     info = ActivityInfo(
         **task["info"],
         deadline=None if deadline is None else datetime.fromisoformat(deadline),
     )
-    current_attempt.set(_IsolatedAttempt(info, report, task["limit"]))
+    attempt = _IsolatedAttempt(info, report, task["limit"])
+    current_attempt.set(attempt)
+    enter_passage(attempt)
     annotations = annotations_of(function)
     arguments = positional(annotations, task["arguments"], info.activity)
     value = function(*arguments)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import fields
@@ -19,11 +20,14 @@ from belugawf.host.attempt import Attempt
 from belugawf.host.border import is_interrupt, mark_as_users
 from belugawf.host.calling import encode_result, positional, whereabouts
 from belugawf.host.children import IsolatedChild
+from belugawf.host.hooks import emit
 from belugawf.host.leaving import leave_fork
 from belugawf.host.threads import DaemonPool
 from belugawf.model.durations import format_instant
 from belugawf.model.errors import Failure
 from belugawf.model.outcomes import Outcome, died_with_it
+
+logger = logging.getLogger("belugawf.engine")
 
 # The attribute of an activity's function that says whether it is an `async def`.
 _ASYNC = "__belugawf_async__"
@@ -214,6 +218,8 @@ class AttemptLauncher:
         for message in child.run(_task(attempt, self._payload_limit), self._keep()):
             if "heartbeat" in message:
                 attempt.beat(message["heartbeat"])
+            elif "log" in message:
+                _log(attempt, message["log"])
             elif outcome is not None:
                 continue
             elif "result" in message:
@@ -235,6 +241,16 @@ class AttemptLauncher:
             died = f"signal {-code}" if code < 0 else f"exit code {code}"
         failure = Failure("ProcessDied", f"the child process of the activity died: {died}")
         return attempt.failed_as(failure)
+
+
+def _log(attempt: Attempt, line: Mapping[str, Any]) -> None:
+    """Its child process has logged this; if no handler was there, it is for those that are here."""
+    make = logging.getLogRecordFactory()
+    record = make(line["logger"], line["level"], "", 0, line["message"], (), None)
+    record.created = line["time"]
+    attempt.log(record, logging.getLogger(line["logger"]))
+    if not line["handled"]:
+        emit(logger, [record])
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
@@ -268,6 +284,7 @@ def _task(attempt: Attempt, limit: int) -> str:
             "limit": limit,
             "non_retryable": spec.options.retry.non_retryable,
             "redact": masking.masks(),
+            "log_level": logging.getLogger().level,
             "info": fields_of_info,
         }
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from belugawf.authoring.loader import Catalog
 from belugawf.host.border import interruptible, interrupts, is_interrupt, log
 from belugawf.host.guard import stack_of
+from belugawf.host.logs import modules_imported
 
 # An import that takes longer is said, in seconds.
 _LONG_S = 5.0
@@ -25,7 +26,9 @@ def import_folder(folder: Path, context: Context, *, own_process: bool = False) 
     ends it ends the import too: see `interruptible`.
     """
     with interruptible() if own_process else contextlib.nullcontext(), interrupts(), _watched():
-        return context.run(Catalog.from_folder, folder, is_interrupt)
+        catalog = context.run(Catalog.from_folder, folder, is_interrupt)
+    modules_imported()
+    return catalog
 
 
 @contextlib.contextmanager

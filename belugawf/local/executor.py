@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextvars import Context
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from belugawf.executor.arguments import checks_arguments
 from belugawf.executor.base import (
@@ -25,6 +25,8 @@ from belugawf.executor.handle import WorkflowHandle
 from belugawf.executor.info import (
     ActivityState,
     Driver,
+    LogFilters,
+    LogLine,
     NewRun,
     Owner,
     RunId,
@@ -339,6 +341,9 @@ class LocalExecutor(LocalMany[_Snapshot]):
         row = self._resolve(run)
         store = self._store
         return store.history(row.key, after) if after else store.sound_history(row.key)
+
+    async def logs(self, run: str, **filters: Unpack[LogFilters]) -> Sequence[LogLine]:
+        return self._store.logs(self._resolve(run), **filters)
 
     # -- finding runs ----------------------------------------------------------------------------
 

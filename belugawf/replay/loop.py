@@ -15,6 +15,7 @@ to this loop raises it too.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from asyncio import events, format_helpers
 from collections import deque
@@ -65,6 +66,8 @@ class TimerDriver(Protocol):
 
     def cancel_timer(self, timer: DurableTimer) -> None: ...
 
+    def log(self, record: logging.LogRecord) -> None: ...
+
 
 class _Nobody:
     """Whom a loop asks that was let go: it would hold its driver, which holds it."""
@@ -75,6 +78,8 @@ class _Nobody:
         return -1
 
     def cancel_timer(self, timer: DurableTimer) -> None: ...
+
+    def log(self, record: logging.LogRecord) -> None: ...
 
 
 _NOBODY = _Nobody()
@@ -151,6 +156,9 @@ class DeterministicLoop(NumberingLoop):
         self.evicting = self.open = False
         self.interrupted = False
         self.exit: BaseException | None = None
+
+    def log(self, record: logging.LogRecord) -> None:
+        self._driver.log(record)
 
     # -- what the driver calls -------------------------------------------------------------------
 

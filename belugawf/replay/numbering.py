@@ -9,6 +9,7 @@ of a set: its code is replaced by one that turns them into tasks in the order gi
 from __future__ import annotations
 
 import asyncio
+import logging
 import weakref
 from abc import ABCMeta
 from asyncio import events
@@ -65,6 +66,10 @@ class NumberingLoop(asyncio.AbstractEventLoop):
     def __init__(self) -> None:
         self.unhandled = []
         self._unasked: dict[int, weakref.ref[asyncio.Task[Any]]] = {}
+
+    def log(self, record: logging.LogRecord) -> None:
+        """Code that runs here has logged this, by any logger."""
+        raise NotImplementedError
 
     def check(self) -> None:
         """Raise `RunEvicted` once the run is let go, `WorkflowCodeError` outside of a turn."""

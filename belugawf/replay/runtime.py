@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from belugawf.authoring.activity import ActivityMark
-from belugawf.authoring.runtime import SignalWait, WorkflowInfo
+from belugawf.authoring.runtime import SignalWait, WorkflowInfo, emit_later
 from belugawf.model import commands as c
 from belugawf.model.durations import SECOND_NS
 from belugawf.model.policy import ActivityDefaults, ActivityOptions
@@ -307,6 +307,9 @@ class ReplayRuntime:
     def cancel_timer(self, timer: DurableTimer) -> None:
         if self.timers.pop(timer.seq, None) is not None:
             self.commands.append(c.CancelTimer(seq=timer.seq, location=user_location(2)))
+
+    def log(self, record: logging.LogRecord) -> None:
+        emit_later(self, record)
 
     def _next_seq(self) -> int:
         if self._read_only or not self.loop.open:

@@ -23,6 +23,8 @@ from belugawf.executor.handle import WorkflowHandle
 from belugawf.executor.info import (
     ActivityState,
     Driver,
+    LogFilters,
+    LogLine,
     NewRun,
     OpenWait,
     Owner,
@@ -40,6 +42,7 @@ from belugawf.model import codec, events as e
 from belugawf.model.durations import Duration, format_instant
 from belugawf.model.errors import (
     AlreadyExistsError,
+    RefusedError,
     SignalNotAwaitedError,
     UnavailableError,
     UsageError,
@@ -395,6 +398,10 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
             hint="set that: temporal operator namespace update --retention 30d NAMESPACE",
         )
 
+    async def logs(self, run: str, **filters: Unpack[LogFilters]) -> Sequence[LogLine]:
+        """Raises `RefusedError`: the server keeps no lines."""
+        raise _no_logs(await self._find(run))
+
     async def workers(self, workflow: str | None = None) -> Sequence[Owner]:
         """The processes that polled the task queue lately; what they drive is not known."""
         return await self._server.workers()
@@ -429,6 +436,14 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
 
     async def _driver(self, run: RunName) -> Driver:
         return self._driving.driver_of((await self._read(run)).info)
+
+
+def _no_logs(run: RunName) -> RefusedError:
+    return RefusedError(
+        f"a Temporal server keeps no logs: what run {run.workflow_id!r} has logged is on the "
+        "stderr of the workers that drove it",
+        hint="look there, as with journalctl; to collect it: belugawf worker --log-format json",
+    )
 
 
 def _typed_waits(described: DescribeWorkflowExecutionResponse, signal: str) -> list[TypedWait]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context
 from functools import partial
@@ -67,6 +68,8 @@ class Reporting(Protocol):
 
     def warn_of(self, pending: Sequence[asyncio.Task[Any]]) -> None: ...
     def came_to_rest(self) -> dict[str, Any]: ...
+    def show_logs(self) -> None: ...
+    def log(self, record: logging.LogRecord) -> None: ...
 
     def call_hooks(self, hook: str, **details: Any) -> None: ...
 
@@ -119,6 +122,11 @@ class Instance(NumberingLoop, _WorkflowInstanceImpl):
         self._context = environment.border.new_context()
         _WorkflowInstanceImpl.__init__(self, details)
 
+    def log(self, record: logging.LogRecord) -> None:
+        runtime: Reporting | None = getattr(self._object, "runtime", None)
+        if runtime is not None:
+            runtime.log(record)
+
     # -- a turn ----------------------------------------------------------------------------------
 
     def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
@@ -152,6 +160,9 @@ class Instance(NumberingLoop, _WorkflowInstanceImpl):
         problem = None
         if completion.HasField("failed"):
             problem = problem_of(completion.failed.failure, new=True)
+            before = self.environment.problems.get(run_id)
+            if runtime is not None and (before is None or before.code != problem.code):
+                runtime.show_logs()  # once: it is tried again and again
         self.environment.note_problem(run_id, problem)
         return completion
 

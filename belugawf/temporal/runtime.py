@@ -19,9 +19,10 @@ from temporalio.common import RawValue
 
 from belugawf.authoring.context import WorkflowContext
 from belugawf.authoring.failures import describe_failure, is_a
-from belugawf.authoring.runtime import SignalWait, WorkflowInfo
+from belugawf.authoring.runtime import SignalWait, WorkflowInfo, emit_later
 from belugawf.authoring.signals import BufferedSignal, SignalBuffer
 from belugawf.host.hooks import emit
+from belugawf.host.logs import mark
 from belugawf.model import codec
 from belugawf.model.durations import SECOND_NS, duration_ns, format_instant
 from belugawf.model.errors import (
@@ -211,12 +212,18 @@ class TemporalRuntime:
             for message, traceback in self._instance.unhandled:
                 self._logs.append(unhandled_record(self.info, self._location, message, traceback))
         self._instance.unhandled.clear()
-        emit(logger, self._logs)
-        self._logs.clear()
+        self.show_logs()
         news = self._waits.news(replaying=self.is_replaying())
         if self._progress is not None:
             news[PROGRESS_MEMO], self._progress = self._progress, None
         return news
+
+    def show_logs(self) -> None:
+        """Emit the lines of the turn that has come to its end."""
+        for record in self._logs:
+            mark(record, self.info.workflow_id, self.info.run_id)
+        emit(logger, self._logs)
+        self._logs.clear()
 
     def call_hooks(self, hook: str, **details: Any) -> None:
         """Call this worker's hooks of that name."""
@@ -284,6 +291,10 @@ class TemporalRuntime:
     def emit_log(self, record: logging.LogRecord) -> None:
         if self._instance.open and not self.is_replaying():
             self._logs.append(record)
+
+    def log(self, record: logging.LogRecord) -> None:
+        """The code has logged this by a logger that is not its context's."""
+        emit_later(self, record)
 
     def publish_progress(self, progress: str | float) -> None:
         self._instance.check_may_ask()

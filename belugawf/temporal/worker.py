@@ -15,6 +15,7 @@ from belugawf.authoring.loader import Catalog
 from belugawf.executor import Hooks
 from belugawf.executor.options import EngineOptions
 from belugawf.host.clock import SystemClock
+from belugawf.host.logs import enter_passage, leave_passage
 from belugawf.host.loops import ProtectedTasks
 from belugawf.host.test_hooks import number
 from belugawf.model.errors import UnavailableError
@@ -108,6 +109,7 @@ class TemporalWorker:
         assert self._worker._workflow_worker is not None
         self._worker._workflow_worker._deadlock_timeout_seconds = _NO_RETURN_S
         self._running = loop.create_task(self._worker.run(), context=self._protected.context)
+        enter_passage()
         self._stopping: asyncio.Task[None] | None = None
 
     @property
@@ -171,3 +173,4 @@ class TemporalWorker:
         self._turns.shutdown(wait=False)
         self.environment.border.close()
         self._protected.close()
+        leave_passage()

@@ -49,6 +49,7 @@ class Cli:
             resume_max_time=None,
             worker_concurrency=None,
             redact=(),
+            logging=SimpleNamespace(level="info"),
             payload_limit=2 * 1024 * 1024,
             source=None,
             sources={},

@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Unpack
 
 from belugawf.executor import (
     UNSET,
     ActivityState,
     Delivery,
     Driver,
+    LogLine,
     OpenWait,
     Owner,
     Pruned,
@@ -23,6 +24,7 @@ from belugawf.executor import (
     Summary,
     Waiting,
 )
+from belugawf.executor.info import LogFilters
 from belugawf.model import events as ev
 from belugawf.model.endings import WaitExpiredError
 from belugawf.model.errors import (
@@ -120,6 +122,7 @@ class FakeExecutor:
         self.runs: dict[str, RunInfo] = {info.run_id: info for info in runs}
         self.catalog: Any = FakeCatalog({"research": FakeDefinition("research")})
         self.events: dict[str, list[ev.Event]] = {}
+        self.lines: dict[str, list[LogLine]] = {}
         self.states: dict[str, list[ActivityState]] = {}
         self.answers: dict[str, Any] = {}
         self.due: list[str] = []
@@ -368,6 +371,11 @@ class FakeExecutor:
     async def history(self, run: str, *, after: int | None = None) -> Sequence[ev.Event]:
         events = self.events.get(self._find(run).run_id, [])
         return [event for event in events if event.position > (after or 0)]
+
+    async def logs(self, run: str, **filters: Unpack[LogFilters]) -> Sequence[LogLine]:
+        activity = filters.get("activity")
+        lines = self.lines.get(self._find(run).run_id, [])
+        return [line for line in lines if activity is None or line.activity == activity]
 
 
 def soon(seconds: float) -> int:

@@ -58,7 +58,12 @@ async def drive(executor: FakeExecutor, run_id: str) -> None:
 executor = FakeExecutor()
 executor.on_drive = drive
 settings = SimpleNamespace(
-    provider="default", workflows=Path(), db=FINISH.parent, default_workflow=None, redact=()
+    provider="default",
+    workflows=Path(),
+    db=FINISH.parent,
+    default_workflow=None,
+    redact=(),
+    logging=SimpleNamespace(level="info"),
 )
 session.settings_of = lambda flags, **_: settings  # type: ignore[assignment]
 belugawf.executor.new_executor = lambda *_, **__: executor  # type: ignore[assignment]

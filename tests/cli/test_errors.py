@@ -277,7 +277,7 @@ def test_help_has_groups_examples_and_more(cli: Cli) -> None:  # FINDINGS L15
     [
         ("start", "belugawf run"),
         ("rm", "belugawf prune"),
-        ("logs", "belugawf history"),
+        ("tail", "belugawf logs"),
         ("approve", "belugawf waiting"),
         ("retry", "belugawf rerun"),
         ("stop", "belugawf cancel"),

@@ -33,6 +33,7 @@ COMMANDS = [
     ["query", "RUN-1", "total"],
     ["list"],
     ["history"],
+    ["logs"],
     ["result", "RUN-1"],
     ["wait"],
     ["cancel"],

@@ -337,6 +337,7 @@ _SHAPES: dict[str, tuple[tuple[str | None, st.SearchStrategy[str] | None], ...]]
         ("--all", None),
     ),
     "history": ((None, _RUNS), ("--full", None)),
+    "logs": ((None, _RUNS), ("--activity", argument), ("--level", argument), ("-n", argument)),
     "result": ((None, _RUNS),),
     "wait": ((None, _RUNS), ("--for", argument)),
     "cancel": ((None, _RUNS), (None, _RUNS), ("--reason", argument), *_FILTERS, *_SEVERAL),

@@ -120,6 +120,7 @@ def sleeping(tmp_path: Path, before: str = "") -> str:
         "arguments": "[]",
         "limit": 1000,
         "redact": [[], []],
+        "log_level": 30,
         "info": dict.fromkeys(
             ("workflow_id", "run_id", "activity_id", "activity", "attempt", "idempotency_key"), ""
         )

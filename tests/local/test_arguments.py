@@ -26,7 +26,7 @@ from belugawf import (
     new_executor,
     workflow,
 )
-from belugawf.executor.info import RunFilters
+from belugawf.executor.info import LogFilters, RunFilters
 from belugawf.executor.options import EngineOptions
 from belugawf.local.executor import LocalExecutor
 from belugawf.local.factory import make_executor
@@ -121,6 +121,13 @@ METHODS: dict[str, dict[str, set[str]]] = {
         "vacuum": FLAG,
     },
     "history": {"run": TEXT, "after": COUNT_OR_NONE},
+    "logs": {
+        "run": TEXT,
+        "level": {"none"},
+        "activity": TEXT_OR_NONE,
+        "after": COUNT_OR_NONE,
+        "limit": COUNT_OR_NONE,
+    },
     "wait": {
         "run": TEXT, "until": set(), "max_wait": DURATIONS, "patience": REQUIRED_DURATION
     },
@@ -181,6 +188,8 @@ FUNCTIONS: dict[Callable[..., Any], dict[str, set[str]]] = {
         "defaults": set(),
         "max_crashes": {"int"},
         **{x: {"int"} for x in ("payload_limit", "concurrency", "threads", "cache_runs")},
+        "keep_logs": {"int"},
+        "keep_logs_for": DURATIONS,
     },
 }
 NEEDED_BY: dict[Callable[..., Any], dict[str, Any]] = {
@@ -280,9 +289,8 @@ def parameters(function: Callable[..., Any]) -> set[str]:
     if is_dataclass(function) and function is not RetryPolicy:
         return {field.name for field in fields(function)}
     found = set(inspect.signature(function).parameters) - {"self", "options"}
-    return (
-        (found - {"filters"}) | RunFilters.__annotations__.keys() if "filters" in found else found
-    )
+    filters = LogFilters if function.__name__ == "logs" else RunFilters
+    return (found - {"filters"}) | filters.__annotations__.keys() if "filters" in found else found
 
 
 def public_methods(kind: type) -> dict[str, Callable[..., Any]]:

@@ -244,14 +244,14 @@ async def test_an_outcome_that_nobody_wants_is_used_up(tmp_path: Path) -> None:
         loop, commit = asyncio.get_running_loop(), executor._store.commit
 
         def slow_commit(
-            turns: Sequence[Turn], owner: str, starts: Sequence[Start]
+            turns: Sequence[Turn], owner: str, starts: Sequence[Start], **o: Any
         ) -> Sequence[Started]:
             if asyncio._get_running_loop() is not None:
                 raise WouldBlockError  # so that it is made off the loop
             if any(isinstance(ev, e.ActivityCancelRequested) for t in turns for ev in t.events):
                 loop.call_soon_threadsafe(GATE.set)
                 asyncio.run_coroutine_threadsafe(asyncio.sleep(0.05), loop).result()
-            return commit(turns, owner, starts)
+            return commit(turns, owner, starts, **o)
 
         executor._store.commit = slow_commit  # type: ignore[method-assign]
         await executor.signal("one", "give up")
@@ -348,9 +348,9 @@ async def test_a_commit_of_unknown_outcome_counts_no_failure_twice(tmp_path: Pat
         engine.demand.add(Request(persistent=True))
 
         def uncertain(
-            turns: Sequence[Turn], owner: str, starts: Sequence[Start]
+            turns: Sequence[Turn], owner: str, starts: Sequence[Start], **o: Any
         ) -> Sequence[Started]:
-            verdicts = commit(turns, owner, starts)
+            verdicts = commit(turns, owner, starts, **o)
             if any(isinstance(ev, e.AttemptFailed) for t in turns for ev in t.events):
                 store.commit = commit  # type: ignore[method-assign]
                 raise UnavailableError("the disk does not say whether it wrote")
@@ -562,10 +562,10 @@ async def test_a_clock_set_back_during_a_turn_delays_no_look(
         commit = worker._store.commit
 
         def set_back(
-            turns: Sequence[Turn], owner: str, starts: Sequence[Start]
+            turns: Sequence[Turn], owner: str, starts: Sequence[Start], **o: Any
         ) -> Sequence[Started]:
             clock.offset_ns = -3600 * SECOND_NS
-            return commit(turns, owner, starts)
+            return commit(turns, owner, starts, **o)
 
         worker._store.commit = set_back  # type: ignore[method-assign]
         working = asyncio.create_task(worker.work())

@@ -20,6 +20,7 @@ from belugawf.executor import STATES, TypedRun
 from belugawf.host.clock import SystemClock
 from belugawf.local.file.database import Database
 from belugawf.local.file.writer import Writer
+from belugawf.local.store.loglines import NewLines
 from belugawf.local.store.probe import LocalProbe
 from belugawf.local.store.pruning import Pruner, Selection
 from belugawf.local.store.selecting import Doing
@@ -36,7 +37,7 @@ INDEXES = sorted(
 )
 
 # What each run has, by the names and short names that statements use; `owners` is always small.
-LARGE = r"(runs|events|waits|inbox|labels|live|heartbeats|message_keys|r|w|i|l|p|n|e|z)"
+LARGE = r"(runs|events|waits|inbox|labels|live|heartbeats|message_keys|logs|r|w|i|l|p|n|e|z)"
 
 
 class Caught:
@@ -143,12 +144,17 @@ def use(store: Store) -> Caught:
     store.history(run)
     store.history(run, 1, limit=5)
     store.heartbeat(run, 1)
+    row = store.by_key(run)
+    store.logs(row)
+    store.logs(row, level="info", activity="act", after=1, limit=5)
     store.owner(OWNER)
 
     store.send(run, "signal", name="go", payload="1", key="k")
     store.read_inbox([run], locked=False)
     store.mail([run])
-    store.commit([turn(run, waits())], OWNER)
+    lines = NewLines([(run, 0, 20, "x", None, None, None, "m")] * 3, 2, 1)
+    store.commit([turn(run, waits())], OWNER, lines=lines)
+    store.keep_lines(lines)
     store.save_heartbeats([(run, 1, "1")])
     store.refuse({run: ({"code": "x"}, 1)}, OWNER)
     store.claim({run: None}, OWNER)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -237,13 +238,15 @@ async def test_a_resume_beside_a_commit_that_lets_its_run_go_sleeps_as_long_as_i
         commit, loop = executor._store.commit, asyncio.get_running_loop()
         releasing, may_commit = asyncio.Event(), threading.Event()
 
-        def slow(turns: Sequence[Turn], owner: str, starts: Sequence[Start]) -> Sequence[Started]:
+        def slow(
+            turns: Sequence[Turn], owner: str, starts: Sequence[Start], **o: Any
+        ) -> Sequence[Started]:
             if asyncio._get_running_loop() is not None:
                 raise WouldBlockError
             if any(turn.release for turn in turns):
                 loop.call_soon_threadsafe(releasing.set)
                 may_commit.wait(10)
-            return commit(turns, owner, starts)
+            return commit(turns, owner, starts, **o)
 
         executor._store.commit = slow  # type: ignore[method-assign]
         first = asyncio.create_task(executor.resume("one", patience=0))
@@ -389,12 +392,12 @@ async def test_a_resume_of_a_run_that_is_kept_for_a_thread_drives_it(tmp_path: P
         commit = executor._store.commit
 
         def slow_commit(
-            turns: Sequence[Turn], owner: str, starts: Sequence[Start]
+            turns: Sequence[Turn], owner: str, starts: Sequence[Start], **o: Any
         ) -> Sequence[Started]:
             if asyncio._get_running_loop() is not None:
                 raise WouldBlockError  # so that it is made off the loop, which goes on meanwhile
             time.sleep(0.2)
-            return commit(turns, owner, starts)
+            return commit(turns, owner, starts, **o)
 
         executor._store.commit = slow_commit  # type: ignore[method-assign]
         executor._store.send(1, "signal", name="go", payload="null")
@@ -466,13 +469,15 @@ async def test_what_is_on_record_as_started_starts_though_a_signal_ends_the_proc
         commit, loop = executor._store.commit, asyncio.get_running_loop()
         recording, may_commit = asyncio.Event(), threading.Event()
 
-        def slow(turns: Sequence[Turn], owner: str, starts: Sequence[Start]) -> Sequence[Started]:
+        def slow(
+            turns: Sequence[Turn], owner: str, starts: Sequence[Start], **o: Any
+        ) -> Sequence[Started]:
             if any(isinstance(ev, e.AttemptStarted) for t in turns for ev in t.events):
                 if asyncio._get_running_loop() is not None:
                     raise WouldBlockError
                 loop.call_soon_threadsafe(recording.set)
                 may_commit.wait(10)
-            return commit(turns, owner, starts)
+            return commit(turns, owner, starts, **o)
 
         executor._store.commit = slow  # type: ignore[method-assign]
         await executor.execute(paying, id="one", detach=True)

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,11 +70,11 @@ class Commits:
         executor._store.commit = self  # type: ignore[assignment]
 
     def __call__(
-        self, turns: Sequence[Turn], owner: str, starts: Sequence[Start]
+        self, turns: Sequence[Turn], owner: str, starts: Sequence[Start], **o: Any
     ) -> Sequence[Started]:
         if self.fail:
             raise self.fail.pop()
-        committed = self._commit(turns, owner, starts)
+        committed = self._commit(turns, owner, starts, **o)
         self.count += 1
         self.threads.add(threading.get_ident())
         return committed

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from belugawf.cli import options
 from belugawf.cli.filters import Filters
 from belugawf.cli.follow import interrupted_error
+from belugawf.cli.logs import driving
 from belugawf.cli.messages import Elsewhere, Outcome, warned
 from belugawf.cli.render import escape
 from belugawf.cli.session import Session, os_user
 from belugawf.cli.several import Several
-from belugawf.cli.streams import STREAMS
 from belugawf.model.errors import AmbiguousRunError, RunNotFoundError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def command(
     runs: options.OptionalOpenRuns = None,
     reason: options.Reason = None,
     by: options.By = None,
+    log_level: options.LogLevel = None,
 ) -> None:
     """Ask runs to stop and clean up.
 
@@ -44,7 +45,7 @@ def command(
     )
     if named is None:
         return
-    with STREAMS.diverted():
+    with driving(session, log_level):
         outcome = session.run(lambda e: _cancel(session, e, named, reason, who))
         if session.interrupted is not None and any(info.open for info in outcome.infos):
             raise interrupted_error(session, outcome.infos)

@@ -41,6 +41,7 @@ def command(
     detach: Annotated[
         bool, typer.Option("-d", "--detach", help="Only record it; resume or a worker drives it.")
     ] = False,
+    log_level: options.LogLevel = None,
 ) -> None:
     """Start the workflow of a run anew, with the same input.
 
@@ -50,7 +51,9 @@ def command(
     given = Given.of(session, input, arg, input_file)
     follow = Follow.of(detach, wait, max_wait)
     limit = options.duration(timeout, "--timeout")
-    follow_and_print(session, lambda e: _rerun(session, e, run, given, id, limit, follow))
+    follow_and_print(
+        session, lambda e: _rerun(session, e, run, given, id, limit, follow), log_level
+    )
 
 
 async def _rerun(

@@ -12,7 +12,6 @@ import typer
 from belugawf.cli import options
 from belugawf.cli.options import Text, option
 from belugawf.cli.session import Session
-from belugawf.cli.streams import STREAMS
 from belugawf.probe import probe_of
 
 
@@ -27,17 +26,19 @@ def command(
         bool, typer.Option("--dry-run", help="Only list what would be driven.")
     ] = False,
     workflow: options.Workflow = None,
+    log_level: options.LogLevel = None,
 ) -> None:
     """Drive what can move on: recovered, signalled, due.
 
     Made for cron: away from a terminal there is one line for each run that failed, timed out or
-    was refused, and else silence.
+    was refused, what activities and workflows log as a warning or worse, and else silence.
     """
     given = {
         "max_time": options.duration(max_time, "--max-time"),
         "grace": options.duration(grace, "--grace"),
         "workflow": workflow,
     }
+    options.level(log_level)
     named = list(dict.fromkeys(runs or ()))
     if given["max_time"] is None:
         given["max_time"] = session.settings.resume_max_time
@@ -48,9 +49,12 @@ def command(
         if nothing:
             session.say_nothing_stored(always=session.talk_terminal or session.verbose)
         return
+    from belugawf.cli.logs import driving
     from belugawf.cli.resuming import Resume
 
-    with STREAMS.diverted():
+    # Cron mails whatever is printed.
+    reserved = not (named or session.talk_terminal or session.verbose)
+    with driving(session, log_level, reserved=reserved):
         Resume(session, named, given, dry_run=dry_run).run()
 
 

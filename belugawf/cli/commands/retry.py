@@ -9,12 +9,12 @@ from belugawf.cli import exits, options
 from belugawf.cli.exits import CommandError
 from belugawf.cli.filters import Filters
 from belugawf.cli.follow import interrupted_error
+from belugawf.cli.logs import driving
 from belugawf.cli.messages import Elsewhere, Outcome, warned
 from belugawf.cli.options import option
 from belugawf.cli.render import escape
 from belugawf.cli.session import Session, os_user
 from belugawf.cli.several import Several
-from belugawf.cli.streams import STREAMS
 from belugawf.executor.info import OPEN, REOPENED
 from belugawf.model.errors import UsageError
 
@@ -35,6 +35,7 @@ def command(
     ] = None,
     reason: options.Reason = None,
     by: options.By = None,
+    log_level: options.LogLevel = None,
 ) -> None:
     """Take up runs again that failed, were cancelled, or are parked.
 
@@ -68,7 +69,7 @@ def command(
             run, from_position=number, timeout=limit, discard=discard, reason=reason, by=who
         )
 
-    with STREAMS.diverted():
+    with driving(session, log_level):
         outcome = session.run(lambda e: _retry(session, e, named, again))
         if session.interrupted is not None and any(info.open for info in outcome.infos):
             raise interrupted_error(session, outcome.infos)

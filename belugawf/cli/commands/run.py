@@ -54,6 +54,7 @@ def command(
         bool, typer.Option("-d", "--detach", help="Only record it; resume or a worker drives it.")
     ] = False,
     label: Annotated[Texts, option("--label", "KEY=VALUE", "A label; repeat for more.")] = None,
+    log_level: options.LogLevel = None,
 ) -> None:
     """Start a run and drive it until it ends or waits.
 
@@ -76,6 +77,7 @@ def command(
     follow_and_print(
         session,
         lambda e: _run(session, e, start, follow),
+        log_level,
         check=lambda e: start.check(session, e),
     )
 

@@ -17,12 +17,12 @@ from belugawf.cli.answering import (
 )
 from belugawf.cli.filters import Filters
 from belugawf.cli.follow import described, interrupted_error
+from belugawf.cli.logs import driving
 from belugawf.cli.messages import follow_messages, warned
 from belugawf.cli.options import Text, option
 from belugawf.cli.render import escape
 from belugawf.cli.session import Session, os_user
 from belugawf.cli.several import Several
-from belugawf.cli.streams import STREAMS
 from belugawf.executor import Signal
 from belugawf.model.errors import SignalNotAwaitedError, UsageError
 
@@ -51,6 +51,7 @@ def command(
     no_resume: Annotated[
         bool, typer.Option("--no-resume", help="Deliver only; do not drive the run.")
     ] = False,
+    log_level: options.LogLevel = None,
 ) -> None:
     """Deliver a signal to a run, then move the run on.
 
@@ -104,7 +105,7 @@ def command(
             deliveries = await _follow(session, executor, name, deliveries)
         return deliveries, told
 
-    with STREAMS.diverted():
+    with driving(session, log_level):
         deliveries, told = session.run(send)
         infos = [delivery.run for delivery in deliveries]
         if session.interrupted is not None and any(info.open for info in infos):

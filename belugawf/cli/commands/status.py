@@ -14,12 +14,14 @@ from belugawf.cli.session import Session
 from belugawf.cli.tables import print_rows, run_rows
 from belugawf.executor import Summary
 from belugawf.model.durations import format_instant
-from belugawf.model.errors import DamagedError
+from belugawf.model.errors import DamagedError, RefusedError
 from belugawf.model.events import to_json
 
 if TYPE_CHECKING:
-    from belugawf.executor import DurableExecutor, OpenWait, RunInfo
+    from belugawf.executor import DurableExecutor, LogLine, OpenWait, RunInfo
 
+# So many lines of what has failed are shown.
+_SHOWN_LINES = 5
 _NO_RUNS = Summary(counts={}, waits=(), waits_total=0, next_due_at=None, attention=())
 
 
@@ -44,20 +46,35 @@ def command(session: Session, run: options.OptionalRun = None) -> None:
 
     async def find(
         executor: DurableExecutor,
-    ) -> tuple[RunInfo, Mapping[str, int], Sequence[sentences.Message]]:
+    ) -> tuple[RunInfo, Mapping[str, int], Sequence[sentences.Message], Sequence[LogLine]]:
         info = await find_run(session, executor, run)
         messages: Sequence[sentences.Message] = ()
         # A history that cannot be read is the run's problem, which is shown.
         with suppress(DamagedError):
             messages = await sentences.messages_of(executor, info)
-        return info, await sentences.awaiting_runs(executor, [info]), messages
+        waiting_runs = await sentences.awaiting_runs(executor, [info])
+        return info, waiting_runs, messages, await _last_lines(executor, info)
 
-    info, waiting_runs, messages = session.run(find)
+    info, waiting_runs, messages, lines = session.run(find)
     if session.json:
         shown = [to_json(event) for event in messages]
         session.print_json({**info.to_json(), "messages": shown})
     else:
-        print_rows(session, run_rows(session, info, waiting_runs, messages))
+        print_rows(session, run_rows(session, info, waiting_runs, messages, lines))
+
+
+async def _last_lines(executor: DurableExecutor, info: RunInfo) -> Sequence[LogLine]:
+    """The last lines of what has failed: of the activity that the error names, else of the
+    workflow's own code. None where nothing has failed, or the provider keeps none."""
+    if info.error is None and info.problem is None:
+        return ()
+    activity = None if info.error is None else info.error.activity
+    with suppress(RefusedError, DamagedError):
+        if activity is not None:
+            return await executor.logs(info.run_id, activity=activity, limit=_SHOWN_LINES)
+        lines = await executor.logs(info.run_id)
+        return [line for line in lines if line.activity is None][-_SHOWN_LINES:]
+    return ()
 
 
 def _summary_json(session: Session, summary: Summary) -> dict[str, Any]:

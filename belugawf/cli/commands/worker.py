@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from belugawf.cli import exits, options
 from belugawf.cli.checks import check_open_workflows
 from belugawf.cli.follow import drain_on_signals, interrupted_error
+from belugawf.cli.logs import driving
 from belugawf.cli.news import telling
 from belugawf.cli.options import Text, option
 from belugawf.cli.render import escape
 from belugawf.cli.session import Interrupted, Session
 from belugawf.cli.starting import require_folder
 from belugawf.cli.streams import STREAMS
-from belugawf.model.errors import WorkflowLoadError, WorkflowNotFoundError
+from belugawf.model.errors import UsageError, WorkflowLoadError, WorkflowNotFoundError
 
 if TYPE_CHECKING:
     from belugawf.executor import DurableExecutor, Hook, Hooks
@@ -26,6 +27,10 @@ def command(
         Text, option("--concurrency", "N", "At most N activities at once.")
     ] = None,
     grace: options.Grace = None,
+    log_level: options.LogLevel = None,
+    log_format: Annotated[
+        str, option("--log-format", "FORMAT", "text, or json: one object a line on stderr.")
+    ] = "text",
 ) -> None:
     """Stay and drive everything until interrupted.
 
@@ -36,6 +41,8 @@ def command(
     if count is None:
         count = session.settings.worker_concurrency
     limit = options.duration(grace, "--grace")
+    if log_format not in ("text", "json"):
+        raise UsageError(f"--log-format is {log_format!r:.60}", hint="expected text or json")
 
     log = _Log(session)
 
@@ -49,7 +56,8 @@ def command(
             async with telling(session, executor):
                 await executor.work(concurrency=count, grace=limit)
 
-    with STREAMS.diverted():
+    format = cast("options.LogFormat", log_format)
+    with driving(session, log_level, format=format):
         session.run_loop(work())
         if session.interrupted is not None:
             session.say("drained; the state is saved")

@@ -41,6 +41,7 @@ from belugawf.local.drive.polling import Poller
 from belugawf.local.drive.presence import Presence
 from belugawf.local.drive.problems import Refused
 from belugawf.local.drive.processing import TurnProcessor
+from belugawf.local.drive.reports import Reports
 from belugawf.local.drive.run import Exit, OwnedRun, Phase, SlotPhase
 from belugawf.local.drive.table import ReadyQueue, RunTable
 from belugawf.local.drive.ticking import Notifier, Ticker
@@ -75,7 +76,8 @@ class Engine:
         self._store = store
         self._writer = writer
         self._clock = clock
-        self._hooks = TurnHooks(hooks)
+        self._reports = Reports(store, writer, options)
+        self._hooks = TurnHooks(hooks, self._reports.lines)
         self.ticker = Ticker(
             clock,
             self._tick,
@@ -94,6 +96,7 @@ class Engine:
             on_orphan_ended=self._reconsider,
             on_begun=self._wake,
             context=context,
+            lines=self._reports.lines,
         )
         self.demand = Demand(store, presence)
         self._starts = Starts()
@@ -134,6 +137,7 @@ class Engine:
             starts=self._starts,
             attempts=self.attempts,
             hooks=self._hooks,
+            reports=self._reports,
         )
 
     # -- what the executor asks ------------------------------------------------------------------
@@ -142,6 +146,7 @@ class Engine:
         """Begin to tick, if it does not yet."""
         if self.ticker.start():
             self.poller.listen()
+            self._reports.open()
 
     @asynccontextmanager
     async def request(
@@ -262,6 +267,7 @@ class Engine:
             await self.ticker.close()
             await self.attempts.close()
             await self._hooks.close()
+            await self._reports.flush()
         except BaseException:
             # Whoever waited for this was cancelled: at once, then, and without a record.
             for key in self.table.runs:
@@ -271,6 +277,7 @@ class Engine:
             self.ticker.stop()
             if self.ticker.started:
                 self.poller.close()
+                self._reports.close()
             self.table.cache.close()
 
     def evict_all(self) -> None:
@@ -299,7 +306,8 @@ class Engine:
                 await self.table.free_ended()
             now = self._clock.now()
             if self.poller.is_due(now):
-                await self._save_heartbeats()
+                await self._reports.save_heartbeats(self.attempts)
+                await self._reports.save_late(now)
                 await self.poller.poll(self.table, now)
                 self._notifier.notify()
             self.attempts.expire(now)
@@ -340,7 +348,7 @@ class Engine:
         try:
             if self.attempts.reported and any(run.by_phase[SlotPhase.ENDED] for run in ready):
                 # An attempt has ended: what it reported last is for the next one.
-                await self._save_heartbeats()
+                await self._reports.save_heartbeats(self.attempts)
             held = [run for run in ready if run.phase is not Phase.LEAVING]
             turns: list[OwnedTurn] = []
             refused: Refused = {}
@@ -349,23 +357,13 @@ class Engine:
             if await self._processor.commit(turns, refused):
                 self._notifier.notify()
             if refused:
-                await self.table.refuse(refused)
+                self._hooks.refused(await self.table.refuse(refused))
             if len(held) < len(ready):
                 leaving = [run for run in ready if run.phase is Phase.LEAVING]
                 await self.table.leave([run for run in leaving if run.key not in refused])
         except BaseException:
             for run in ready:
                 self.table.ready.mark(run)
-            raise
-
-    async def _save_heartbeats(self) -> None:
-        beats = self.attempts.take_heartbeats()
-        if not beats:
-            return
-        try:
-            await self._writer.write(lambda: self._store.save_heartbeats(beats))
-        except BaseException:
-            self.attempts.put_back_heartbeats(beats)
             raise
 
     def _next_moment(self) -> int:

@@ -21,6 +21,7 @@ from belugawf.host.clock import Clock
 from belugawf.local.drive.demand import Asked, Demand, Starts, Stop
 from belugawf.local.drive.hooks import TurnHooks
 from belugawf.local.drive.problems import BugError, Refused, is_of_the_disk, unwritable
+from belugawf.local.drive.reports import Reports
 from belugawf.local.drive.run import Exit, OwnedRun, Phase, SlotPhase
 from belugawf.local.drive.table import RunTable
 from belugawf.local.drive.turns import OwnedTurn, TurnBuilder
@@ -64,6 +65,7 @@ class TurnProcessor:
         starts: Starts,
         attempts: AttemptRunner,
         hooks: TurnHooks,
+        reports: Reports,
     ) -> None:
         self._store = store
         self._writer = writer
@@ -75,6 +77,7 @@ class TurnProcessor:
         self._starts = starts
         self._attempts = attempts
         self._hooks = hooks
+        self._reports = reports
 
     # -- deciding: nothing is written, and nothing takes effect ----------------------------------
 
@@ -150,6 +153,8 @@ class TurnProcessor:
         except BaseException:  # a person's Ctrl-C: what is in memory may be ahead of the history
             self._table.set_back(run, interrupted)
             raise
+        if not is_of_the_disk(reason):
+            self._hooks.hold_logs(run)
         self._table.set_back(run, interrupted)
         if is_of_the_disk(reason):
             raise reason
@@ -216,14 +221,21 @@ class TurnProcessor:
             return False
         new = [asked.start for asked in starts] if starts else []
         written = [*turns, *(turn for _, turn in births)] if births else turns
+        lines = None
+        if self._reports.waiting and not new and not births:
+            lines = self._reports.take(now)
         try:
             started = await self._writer.write(
-                lambda: self._store.commit(written, self._owner, new),
+                lambda: self._store.commit(written, self._owner, new, lines=lines),
                 size=len(written) + len(new),
             )
         except Exception as error:
             for turn in turns:
                 self._forget(turn)
+            if lines is not None:
+                # They may be too many for a full disk: the next tick goes without them.
+                self._reports.put_back(lines, now)
+                return True
             self._undo(births)
             for asked in (*starts, *(asked for asked, _ in births)):
                 asked.answer(error)

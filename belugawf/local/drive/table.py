@@ -213,10 +213,10 @@ class RunTable:
                     del self.refused[key]
         return set(self.refused)
 
-    async def refuse(self, reasons: Refused) -> None:
-        """These runs cannot be moved on here."""
+    async def refuse(self, reasons: Refused) -> set[int]:
+        """These runs cannot be moved on here; returns those whose problem is new."""
         if not reasons:
-            return
+            return set()
         runs = [self.runs[key] for key in reasons if key in self.runs]
         for run in runs:
             run.begin_commit()
@@ -251,6 +251,7 @@ class RunTable:
                 run.leave(reasons[run.key][0])
             if asked:
                 self.want(run.key, run.idle_wait_ns)
+        return news
 
     # -- leaving ---------------------------------------------------------------------------------
 

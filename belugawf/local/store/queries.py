@@ -14,6 +14,7 @@ from itertools import islice, zip_longest
 from typing import Any, Unpack
 
 from belugawf.executor import RunId, TypedRun
+from belugawf.executor.info import LogFilters, LogLine
 from belugawf.local.file.database import Database
 from belugawf.local.store.damage import or_else
 from belugawf.local.store.histories import (
@@ -24,6 +25,7 @@ from belugawf.local.store.histories import (
     open_work,
     sound_history,
 )
+from belugawf.local.store.loglines import lines_of
 from belugawf.local.store.probe import AWAITED_SIGNALS
 from belugawf.local.store.rows import Message, OwnerRow, RunRow, WaitRow
 from belugawf.local.store.selecting import UNANSWERED, Filters, count_states, due_since, select
@@ -31,6 +33,7 @@ from belugawf.model import events as e
 from belugawf.model.durations import from_micros, to_micros
 from belugawf.model.errors import RunNotFoundError
 from belugawf.model.history import OpenWork
+from belugawf.model.levels import level_name
 
 RUN_COLUMNS = (
     "r.key, r.run_id, r.workflow_id, r.chain_id, r.parent_run_id, r.workflow, r.status, r.begun, "
@@ -308,6 +311,26 @@ class Queries:
         """See `histories.open_work`. Raises `DamagedError`."""
         with self.database.reading() as db:
             return open_work(db, run, before)
+
+    def logs(self, run: RunRow, **filters: Unpack[LogFilters]) -> list[LogLine]:
+        """What the run has logged, oldest first."""
+        with self.database.reading() as db:
+            rows = lines_of(db, run.key, **filters)
+        return [
+            LogLine(
+                workflow_id=run.workflow_id,
+                run_id=RunId(run.run_id),
+                position=id,
+                time=or_else(0, from_micros, time) or 0,
+                level=level_name(level),
+                logger=logger,
+                activity=activity,
+                attempt=attempt,
+                seq=seq,
+                message=message,
+            )
+            for id, time, level, logger, seq, activity, attempt, message in rows
+        ]
 
     def heartbeat(self, run: int, seq: int) -> Any:
         """What the last attempt of an activity reported; `None` if it did not."""

@@ -21,6 +21,7 @@ from belugawf.local.file.database import Database
 from belugawf.local.store.appending import Appending, Known
 from belugawf.local.store.damage import reading
 from belugawf.local.store.histories import Connection, events_of
+from belugawf.local.store.loglines import NewLines, insert_lines
 from belugawf.local.store.retries import Retries
 from belugawf.local.store.rows import (
     AppendOutcome,
@@ -199,9 +200,13 @@ class Store(Retries):
     # -- the owner of runs -----------------------------------------------------------------------
 
     def commit(
-        self, turns: Sequence[Turn], owner: str, starts: Sequence[Start] = ()
+        self,
+        turns: Sequence[Turn],
+        owner: str,
+        starts: Sequence[Start] = (),
+        lines: NewLines | None = None,
     ) -> Sequence[Started]:
-        """Record new runs and append turns, all in one transaction.
+        """Record new runs and append turns, all in one transaction; and log lines with them.
 
         What is refused of it leaves the rest as it is. Each turn knows its outcome then; what
         became of the starts is returned.
@@ -210,6 +215,8 @@ class Store(Retries):
             with self.database.write() as db:
                 appending = Appending(self._known, self.database, db, owner)
                 started = self._commit_all(db, appending, owner, turns, starts)
+                if lines is not None:
+                    _alone(db, partial(insert_lines, db, lines))
             appending.committed()
             return started
         except _RefusedError:
@@ -223,6 +230,8 @@ class Store(Retries):
             started = [
                 _alone(db, partial(self._create, db, x.new, x.if_exists, owner)) for x in starts
             ]
+            if lines is not None:
+                _alone(db, partial(insert_lines, db, lines))
         return [self.database.explain(x) if isinstance(x, sqlite3.Error) else x for x in started]
 
     def _commit_all(
@@ -251,6 +260,11 @@ class Store(Retries):
             if _concerns_all(error):
                 raise
             raise _RefusedError from error
+
+    def keep_lines(self, lines: NewLines) -> None:
+        """Store log lines for which there was no transaction of turns."""
+        with self.database.write() as db:
+            insert_lines(db, lines)
 
     def abandon(self, runs: Sequence[int], owner: str, ends: Sequence[Outcome] = ()) -> None:
         """Release runs, even with unread messages: this process will not drive them.
