@@ -279,7 +279,7 @@ def test_help_has_groups_examples_and_more(cli: Cli) -> None:  # FINDINGS L15
         ("rm", "belugawf prune"),
         ("tail", "belugawf logs"),
         ("approve", "belugawf waiting"),
-        ("retry", "belugawf rerun"),
+        ("restart", "belugawf retry RUN"),
         ("stop", "belugawf cancel"),
         ("ps", "belugawf list"),
         ("statsu", "'status'"),
