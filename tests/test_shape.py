@@ -87,6 +87,7 @@ SQL_FILES = {
             "store.selecting",
             "store.pruning",
             "store.retries",
+            "store.owners",
             "store.probe",
         ),
     )

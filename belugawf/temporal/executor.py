@@ -294,19 +294,13 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
         by: str | None = None,
         drive: bool = True,
     ) -> RunInfo:
-        """See `DurableExecutor.retry`: the run id changes, and both are found by either.
-
-        Raises `UsageError` for `timeout`: the server gives the run the one that it began with.
-        """
+        """See `DurableExecutor.retry`: the run id changes, and each of them finds the run."""
         if timeout is not None:
-            raise UsageError(
-                "timeout: a Temporal server takes no other one for a run that is taken up again",
-                hint="leave it out: the run has once more the time that it began with",
-            )
+            raise _no_timeout()
         snapshot = await self._read(await self._find(run))
-        again = await reset(self._server, snapshot, from_position, discard, told(reason, by))
-        await self._move_on(again, drive)
-        return await self._listed(again)
+        name = await reset(self._server, snapshot, from_position, discard, told(reason, by))
+        await self._move_on(name, drive)
+        return await self._listed(name)
 
     # -- looking ---------------------------------------------------------------------------------
 
@@ -436,6 +430,13 @@ class TemporalExecutor(ExecutorBase[RunName, Snapshot, Driving]):
 
     async def _driver(self, run: RunName) -> Driver:
         return self._driving.driver_of((await self._read(run)).info)
+
+
+def _no_timeout() -> UsageError:
+    return UsageError(
+        "timeout: a Temporal server takes no other one for a run that is taken up again",
+        hint="leave it out: the run has once more the time that it began with",
+    )
 
 
 def _no_logs(run: RunName) -> RefusedError:

@@ -99,9 +99,8 @@ _HARMLESS = (
 class Instance(NumberingLoop, _WorkflowInstanceImpl):
     """The SDK's run in memory and event loop in one, with our rules for both.
 
-    `_location` is where the code asks for the next command, if that is known better than by its
-    stack. `_wrong` is why the code has ended, if it is wrong: its failure counts only where it is
-    recorded, as by a version that parked no runs.
+    `_location` is where the code asks for the next command, if its stack does not tell; `_wrong`
+    why the code has ended, if it is wrong: its failure counts only if it is recorded.
     """
 
     open = False
@@ -123,8 +122,7 @@ class Instance(NumberingLoop, _WorkflowInstanceImpl):
         _WorkflowInstanceImpl.__init__(self, details)
 
     def log(self, record: logging.LogRecord) -> None:
-        runtime: Reporting | None = getattr(self._object, "runtime", None)
-        if runtime is not None:
+        if (runtime := getattr(self._object, "runtime", None)) is not None:
             runtime.log(record)
 
     # -- a turn ----------------------------------------------------------------------------------
@@ -297,8 +295,7 @@ class Instance(NumberingLoop, _WorkflowInstanceImpl):
         self._current_activation_error = error
         return error
 
-    def park(self, wrong: CodeError | None) -> None:
-        """The code has ended with an exception; `wrong` if it says that the code is wrong."""
+    def park(self, wrong: CodeError | None) -> None:  # how its code has ended says so
         self._wrong = wrong
 
     def start_activity(

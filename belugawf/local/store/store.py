@@ -7,7 +7,6 @@ history: an owner whose run was terminated or replaced finds out, and drops the 
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
@@ -22,6 +21,7 @@ from belugawf.local.store.appending import Appending, Known
 from belugawf.local.store.damage import reading
 from belugawf.local.store.histories import Connection, events_of
 from belugawf.local.store.loglines import NewLines, insert_lines
+from belugawf.local.store.owners import Owners
 from belugawf.local.store.retries import Retries
 from belugawf.local.store.rows import (
     AppendOutcome,
@@ -37,7 +37,6 @@ from belugawf.local.store.rows import (
     unread_notes,
 )
 from belugawf.local.store.writing import (
-    HAS_ENDED,
     close_runs,
     free_ended,
     insert_events,
@@ -47,7 +46,6 @@ from belugawf.local.store.writing import (
     last_time,
     let_go,
     mark_problem,
-    own,
 )
 from belugawf.model import events as e
 from belugawf.model.codec import encode
@@ -60,7 +58,7 @@ from belugawf.model.shell import command_line
 T = TypeVar("T")
 
 
-class Store(Retries):
+class Store(Retries, Owners):
     """See the module's docstring. Methods raise what `Database` raises."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
@@ -347,82 +345,6 @@ class Store(Retries):
                 return self._inbox(db, runs), self.clock.now()
         with self.database.write() as db:
             return self._inbox(db, runs), self.clock.now()
-
-    # -- ownership -------------------------------------------------------------------------------
-
-    def register(self, owner: OwnerRow) -> None:
-        """Register this process as an owner. The caller already holds the owner's file lock."""
-        with self.database.write() as db:
-            db.execute(
-                "INSERT INTO owners (id, pid, host, boot_id, since, socket, role, workflows) "
-                "VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET "
-                "role = excluded.role, workflows = excluded.workflows",
-                (
-                    owner.id,
-                    owner.pid,
-                    owner.host,
-                    owner.boot_id,
-                    to_micros(owner.since),
-                    owner.socket,
-                    owner.role,
-                    json.dumps(sorted(owner.workflows)),
-                ),
-            )
-
-    def unregister(self, owner: str, keeping: Sequence[int] = ()) -> None:
-        """Release the runs that we still own, except `keeping`; none of them becomes a suspect.
-
-        With runs in `keeping` this process stays registered, as one that has left.
-        """
-        with self.database.write() as db:
-            db.execute(
-                "DELETE FROM live WHERE owner = ? "
-                f"AND run NOT IN (SELECT value FROM json_each(?)) AND {HAS_ENDED}",
-                (owner, json.dumps(list(keeping))),
-            )
-            db.execute(
-                "UPDATE live SET owner = NULL, owned_since = NULL WHERE owner = ? "
-                "AND run NOT IN (SELECT value FROM json_each(?))",
-                (owner, json.dumps(list(keeping))),
-            )
-            if keeping:
-                db.execute(
-                    "UPDATE owners SET role = 'left', socket = NULL, workflows = '[]' WHERE id = ?",
-                    (owner,),
-                )
-            else:
-                db.execute("DELETE FROM owners WHERE id = ?", (owner,))
-
-    def forget_dead(self, dead: Iterable[str]) -> None:
-        """Remove dead owners that own no run any more."""
-        gone = list(dead)
-        with self.database.write() as db:
-            db.executemany(
-                f"DELETE FROM live WHERE owner = ? AND {HAS_ENDED}",
-                [(owner,) for owner in gone],
-            )
-            db.executemany(
-                "DELETE FROM owners WHERE id = ? "
-                "AND NOT EXISTS (SELECT 1 FROM live WHERE owner = owners.id)",
-                [(owner,) for owner in gone],
-            )
-
-    def claim(self, runs: Mapping[int, str | None], owner: str) -> list[RunRow]:
-        """Take over runs from these owners (`None`, or one known to be dead).
-
-        Returns the runs that still had that owner, as they are now, with the old one as `owner`.
-        """
-        now = to_micros(self.clock.now())
-        with self.database.write() as db:
-            self.database.places.check(at_once=True)
-            claimed = []
-            for run, previous in runs.items():
-                rows = self._rows(db, "WHERE r.key = ?", (run,))  # none: it was pruned
-                if not rows or rows[0].status != "running" or rows[0].owner != previous:
-                    continue
-                claimed += rows
-            own(db, [(row.key, owner, now) for row in claimed])
-            return claimed
 
 
 _DISK_TROUBLE = (
