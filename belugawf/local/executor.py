@@ -310,7 +310,7 @@ class LocalExecutor(LocalMany[_Snapshot]):
         return (await self._read(snapshot.row)).info
 
     async def _driver(self, run: RunRow) -> Driver:
-        return self._driving.driver(run)
+        return self._driving.driver(self._store.by_key(run.key))
 
     async def _ended(self, run: RunRow) -> RunInfo:
         return self._viewer.run_info(

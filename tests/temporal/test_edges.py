@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import uuid
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from belugawf import (
     ActivityError,
     ActivityTimeoutError,
     RetryPolicy,
+    RunParkedError,
     WorkflowContext,
     activity,
     workflow,
@@ -219,13 +221,16 @@ def both(tmp_path_factory: pytest.TempPathFactory, temporal_server: DevServer) -
 async def outcome(executor: DurableExecutor, function: Any) -> dict[str, Any]:
     """How a run ends, and what its history says of its activities."""
     handle = await executor.execute(function, id=str(uuid.uuid4()))
-    info = await executor.wait(handle.run_id, max_wait=LONGEST_S)
+    with contextlib.suppress(RunParkedError):
+        await executor.wait(handle.run_id, max_wait=LONGEST_S)
+    info = await executor.describe(handle.run_id)
     events = await executor.history(handle.run_id)
     error = None if info.error is None else (info.error.type, info.error.message)
     return {
         "status": info.status,
         "result": info.result,
         "error": error,
+        "problem": None if info.problem is None else (info.problem.code, info.problem.message),
         "ends": [type(x).__name__ for x in events if isinstance(x, e.ActivityFailed)],
         "late": [x.limit for x in events if isinstance(x, e.ActivityTimedOut)],
         "ids": sorted(x.activity_id for x in events if isinstance(x, e.ActivityScheduled)),

@@ -59,6 +59,14 @@ async def test_whoever_waits_is_told(either: dict[str, Any]) -> None:
         assert shown.problem.traceback == raised.value.traceback
 
 
+async def test_who_waits_from_the_start_is_told(either: dict[str, Any]) -> None:
+    """The run is parked while it is waited for."""
+    async with new_executor(**either, workflows=[wrong]) as executor:
+        await executor.execute(wrong, id="w")
+        with pytest.raises(RunParkedError):
+            await asyncio.wait_for(executor.wait("w"), 60)
+
+
 async def test_what_is_in_flight_is_waited_for(either: dict[str, Any]) -> None:
     """While an attempt is at work for the run, it is not over."""
     GATES.append(asyncio.Event())
