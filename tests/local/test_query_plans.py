@@ -156,7 +156,7 @@ def use(store: Store) -> Caught:
     store.commit([turn(run, waits())], OWNER, lines=lines)
     store.keep_lines(lines)
     store.save_heartbeats([(run, 1, "1")])
-    store.refuse({run: ({"code": "x"}, 1)}, OWNER)
+    store.refuse({run: ({"code": "x"}, 1)}, OWNER, is_free=lambda row: False)
     store.claim({run: None}, OWNER)
     store.abandon([other], OWNER)
     store.unregister(OWNER, [run])

@@ -495,3 +495,12 @@ def test_a_run_to_be_claimed_is_had_as_it_was_seen(
     row = store.by_key(nobody_s(store))
     run = OwnedRun(row=row, claimed_at=0, idle_wait_ns=0, interrupted=None, claims=True)
     assert run.is_had(replace(row, **now), OWNER) is is_had
+
+
+def test_a_late_refusal_ends_no_run_that_somebody_else_drives(store: Store) -> None:
+    """Its time is over, and it was claimed since it was looked at; or its owner is dead."""
+    run, late = new_run(store, timeout_ns=1), {"code": "workflow_missing", "message": "no module"}
+    store.refuse({run: (late, 1)}, "1" * 32, is_free=lambda row: row.owner != OWNER)
+    assert store.by_key(run).status == "running"
+    store.refuse({run: (late, 1)}, "1" * 32, is_free=lambda row: True)
+    assert store.by_key(run).status == "timed_out"

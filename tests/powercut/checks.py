@@ -179,7 +179,8 @@ def _check_projection(row: Row, history: list[e.Event]) -> None:
     assert isinstance(started, e.WorkflowStarted)
     closes = type(last) in STATUS_OF
     result = last.payload if isinstance(last, e.WorkflowCompleted) else None
-    error = last.payload if isinstance(last, e.WorkflowFailed) else None
+    told = isinstance(last, e.WorkflowFailed | e.WorkflowTimedOut)
+    error = last.payload if told else None
     if isinstance(last, e.WorkflowTerminated) and last.reason:
         error = encode({"type": "Terminated", "message": last.reason})
     deadline = started.deadline

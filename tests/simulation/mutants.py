@@ -159,7 +159,7 @@ MUTANTS = (
     Mutant(
         "no run is taken from an owner who lives",
         "who lives",
-        Change(Demand, "_is_free", "return row.owner is None or ours or", "return True or ours or"),
+        Change(Demand, "is_free", "return row.owner is None or ours or", "return True or ours or"),
     ),
     Mutant(
         "no message is stamped earlier than the one before",
@@ -248,7 +248,7 @@ MUTANTS = (
             "        raise\n",
         ),
         Change(
-            Demand, "_is_free", "return row.owner is None or ours or", "return row.owner is None or"
+            Demand, "is_free", "return row.owner is None or ours or", "return row.owner is None or"
         ),
     ),
     Mutant(

@@ -224,6 +224,10 @@ class Observer:
         before = None if old is None else old.owner
         ends_it = bool(events) and isinstance(events[-1], e.WorkflowTerminated)
         theirs = before is not None and before not in process.ids
+        if theirs and before not in self._world.locks:
+            # Of a dead owner's run that nobody can drive, whose time is over.
+            last = events[-1] if events else None
+            ends_it = ends_it or (isinstance(last, e.WorkflowTimedOut) and last.payload is not None)
         if old is not None and events and not ends_it and theirs:
             self.complain(f"{process.name} appended to {run.run_id}, which is {before}'s")
         if run.status != "running":

@@ -214,11 +214,11 @@ class Demand:
                 owners=others,
             )
             has_more = len(candidates) == room
-            candidates = [row for row in candidates if self._is_free(row)]
+            candidates = [row for row in candidates if self.is_free(row)]
         rows = [
             row
             for row in rows
-            if row.status == "running" and row.key not in driven and self._is_free(row)
+            if row.status == "running" and row.key not in driven and self.is_free(row)
         ]
         return Found([*rows, *candidates], has_more, everything and not room)
 
@@ -234,7 +234,7 @@ class Demand:
             return None
         return self._store.next_due(now)
 
-    def _is_free(self, row: RunRow) -> bool:
+    def is_free(self, row: RunRow) -> bool:
         """Whether nobody else who lives holds it."""
         ours = row.owner == self._presence.id
         return row.owner is None or ours or not self._presence.is_alive(row.owner)

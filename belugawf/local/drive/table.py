@@ -227,7 +227,9 @@ class RunTable:
         try:
             # Written first: a run that is still ours on disk must not be missing here.
             news = await self._writer.write(
-                lambda: self._store.refuse(problems, self._owner, keep=kept, ends=ends),
+                lambda: self._store.refuse(
+                    problems, self._owner, keep=kept, ends=ends, is_free=self._demand.is_free
+                ),
                 size=len(reasons) + len(ends),
             )
         except BaseException:

@@ -286,6 +286,7 @@ class Store(Retries, Owners):
         *,
         keep: Collection[int] = (),
         ends: Sequence[Outcome] = (),
+        is_free: Callable[[RunRow], bool],
     ) -> set[int]:
         """Record the problems of runs, and release those that are ours, except `keep`.
 
@@ -293,14 +294,17 @@ class Store(Retries, Owners):
         appended to that since, the problem is not recorded. Our own history may be longer, after a
         commit of unknown outcome. `ends` are ends of attempts that could not be applied because of
         that: they go to the inboxes of their runs, and the next owner applies them.
-        A run whose deadline has passed has no time left to be mended in, and is ended.
+        A run whose deadline has passed has no time left to be mended in, and is ended, if it
+        `is_free`: nobody else who lives has claimed it meanwhile.
         Returns the runs whose problem is new.
         """
         news = set()
         with self.database.write() as db:
             keep_ends(db, ends, owner)
             for run, (problem, length) in problems.items():
-                if self._is_out_of_time(db, run, problem, length, owner) or mark_problem(
+                row = self._by_key(db, run)
+                seen = row.owner == owner or (row.history_length == length and is_free(row))
+                if (seen and self._is_out_of_time(db, row, problem)) or mark_problem(
                     db, run, problem, length, owner
                 ):
                     news.add(run)
@@ -309,14 +313,9 @@ class Store(Retries, Owners):
             let_go(db, free, owner)
         return news
 
-    def _is_out_of_time(
-        self, db: Connection, run: int, problem: Mapping[str, Any], length: int, owner: str
-    ) -> bool:
+    def _is_out_of_time(self, db: Connection, row: RunRow, problem: Mapping[str, Any]) -> bool:
         """Whether the run's deadline has passed: then it ends, and its error is the problem."""
-        row = self._by_key(db, run)
         if row.status != "running" or row.deadline is None or row.deadline > self.clock.now():
-            return False
-        if row.owner != owner and row.history_length != length:
             return False
         failure = parked_failure(problem["message"], problem.get("traceback"))
         told = encode(failure.to_json())
