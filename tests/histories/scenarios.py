@@ -129,6 +129,13 @@ async def _terminated(place: Place) -> None:
         await executor.terminate("waits", "enough")
 
 
+async def _reopened(place: Place) -> None:
+    await place.start("fails", input="a text")
+    async with place.open() as executor:
+        await executor.retry("fails", timeout="1h", reason="once more", by="ada", drive=False)
+    await place.resume("fails")
+
+
 async def _deadline(place: Place) -> None:
     await place.start("has_a_deadline", timeout="2h")
     place.skip("3h")
@@ -169,6 +176,7 @@ SCENARIOS: dict[str, tuple[str, str, Scenario]] = {
     "interrupted": ("interrupted", "completed", lambda p: _died(p, "interrupted")),
     "at-most-once": ("at_most_once", "completed", lambda p: _died(p, "at_most_once")),
     "failed": ("fails", "failed", _plain("fails", input="a text")),
+    "reopened": ("fails", "failed", _reopened),
     "deadline": ("has_a_deadline", "timed_out", _deadline),
     "terminated": ("waits", "terminated", _terminated),
     "waits-open": ("waits", "running", _plain("waits")),

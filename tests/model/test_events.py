@@ -27,7 +27,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 PAYLOADS = st.sampled_from(["null", "true", '"ä"', '{"a":[1,2.5]}', "[]"])
 INSTANT_FIELDS = {"time", "at", "due_at", "started_at", "retry_at", "until", "deadline"}
 # Every other whole number in an event is an instant.
-COUNTS = {"position", "seq", "attempt", "max_attempts", "crashes"}
+COUNTS = {"position", "to", "attempts", "seq", "attempt", "max_attempts", "crashes"}
 
 BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     int: st.integers(0, 2**53),

@@ -157,13 +157,16 @@ def simulated(world: World) -> Iterator[None]:
     """While this lasts belugawf's ways to the operating system lead into that world."""
     kernel = _Kernel(world)
     clock = SimpleNamespace(monotonic=world.seconds, perf_counter=_stopwatch(world))
-    ids = SimpleNamespace(uuid4=lambda: uuid.UUID(int=world.rng.getrandbits(128)))
+
+    def new_run_id() -> str:
+        return str(uuid.UUID(int=world.rng.getrandbits(128)))
+
     seams = [
         (executor, "Database", kernel.open_database),
         (executor, "ownership", kernel),
         (driving, "ownership", kernel),
         (executor, "time", clock),
-        (base, "uuid", ids),
+        (base, "new_run_id", new_run_id),
         (writer, "time", clock),
         (turns, "random", world.rng),
         (border, "TurnGuard", _Guard),
