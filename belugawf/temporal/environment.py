@@ -84,12 +84,17 @@ class Environment:
         if len(self.touched) > _REMEMBERED:
             self.touched.pop(next(iter(self.touched)), None)
 
-    def note_problem(self, run_id: str, problem: Problem | None) -> None:
-        """The last turn of that run could not be taken; `None`: it could."""
-        if problem is None:
-            self.problems.pop(run_id, None)
-        else:
+    def note_problem(
+        self, run_id: str, problem: Problem | None, is_replaying: bool = False
+    ) -> None:
+        """The last turn of that run could not be taken; `None`: it could.
+
+        That it could be replayed is no news: the turn that could not be taken is tried after that.
+        """
+        if problem is not None:
             self.problems[run_id] = problem
+        elif not is_replaying:
+            self.problems.pop(run_id, None)
 
     def history(self, workflow_id: str, run_id: str) -> Sequence[HistoryEvent] | None:
         """The run's history, asked for on a thread of workflow code; `None`: not to be had soon."""

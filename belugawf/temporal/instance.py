@@ -161,7 +161,7 @@ class Instance(NumberingLoop, _WorkflowInstanceImpl):
             before = self.environment.problems.get(run_id)
             if runtime is not None and (before is None or before.code != problem.code):
                 runtime.show_logs()  # once: it is tried again and again
-        self.environment.note_problem(run_id, problem)
+        self.environment.note_problem(run_id, problem, act.is_replaying)
         return completion
 
     def _turn(self, act: WorkflowActivation) -> WorkflowActivationCompletion:

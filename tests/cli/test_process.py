@@ -232,6 +232,23 @@ def test_what_the_guide_puts_into_cron(project: Path) -> None:  # FINDINGS L13
     assert "ValueError: no figures" in run_all("two")
 
 
+def test_cron_hears_once_of_a_parked_run(project: Path) -> None:  # FINDINGS L3
+    """By whichever `resume` parks it, though its activity ran just before; a terminal each time."""
+    (project / "workflows" / "mistaken.py").write_text(
+        "from belugawf import activity, workflow\n"
+        "@activity\n"
+        "def quick(): pass\n"
+        "@workflow\n"
+        "async def mistaken(ctx):\n"
+        "    await ctx.execute_activity(quick)\n"
+        "    undefined\n"
+    )
+    belugawf(project, "run", "mistaken", "--id", "m", "-d")
+    said = [belugawf(project, "resume", code=13).stderr for _ in range(3)]
+    assert said[0].count("name 'undefined' is not defined") == 1
+    assert said[1:] == ["", ""]
+
+
 def test_the_guides_backup_is_private(project: Path) -> None:  # FINDINGS L13
     """Whoever may not read the database may not read its backup."""
     belugawf(project, "run", "greeting", "-i", "Ada")

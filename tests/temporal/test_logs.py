@@ -72,3 +72,28 @@ def test_turn_that_cannot_be_taken(project: Project) -> None:
     wait_for(lambda: project.count("spins") > 2, lambda: worker.err)
     worker.send(signal.SIGTERM)
     assert shown(worker.wait(check=143).err, "b") == [("", "INFO", "about to spin")]
+
+
+def test_turn_of_wrong_code(project: Project) -> None:
+    """The same, though what came before it is replayed each time."""
+    project.write_module(
+        "mistaken",
+        """
+        @activity
+        def quick() -> None:
+            pass
+
+        @workflow
+        async def mistaken(ctx: WorkflowContext) -> None:
+            await ctx.execute_activity(quick)
+            note("again")
+            ctx.logger.info("about to raise")
+            undefined
+        """,
+    )
+    project.cli("run", "mistaken", "--id", "m", "-d")
+    worker = project.start("worker")
+    assert isinstance(worker, Process)
+    wait_for(lambda: project.count("again") > 2, lambda: worker.err)
+    worker.send(signal.SIGTERM)
+    assert shown(worker.wait(check=143).err, "m") == [("", "INFO", "about to raise")]

@@ -115,11 +115,12 @@ class TurnProcessor:
         refused: Refused = {}
         try:
             for run in ready:
+                length = run.length  # what is on disk; a turn that is refused leaves no memory
                 taken = self._take_turn(run, messages.get(run.key, []), now)
                 if isinstance(taken, OwnedTurn):
                     turns.append(taken)
                 elif taken is not None:
-                    refused[run.key] = taken, run.length
+                    refused[run.key] = taken, length
         except BaseException:
             # The disk refuses: no turn that was made is written, so none may stay in memory.
             for turn in turns:
@@ -243,7 +244,7 @@ class TurnProcessor:
         for turn in turns:
             trouble = self._settle(turn)
             if trouble is not None:
-                refused[turn.run] = trouble, turn.owned.length
+                refused[turn.run] = trouble, turn.length
         for asked, one in zip(starts, started, strict=True):
             if not isinstance(one, Exception) and one[1] is not None:
                 self._adopt(one[0], one[1], asked.idle_wait_ns)
