@@ -94,9 +94,15 @@ class Viewer:
         return "due" if is_due or self._store.mail([row.key]) else "waiting"
 
     def _waiting_for(self, row: RunRow, work: OpenWork) -> Iterator[Waiting]:
-        """What the run waits for; a signal that has been sent answers the first wait for it."""
+        """What the run waits for; a signal that has been sent answers the first wait for it.
+
+        A parked run does not wait for what has ended since.
+        """
         unread = self._store.unread_signals(row.key) if work.waits else Counter[str]()
+        ended = set() if row.problem is None else self._store.unread_ends(row.key)
         for wait in waiting_for(work):
+            if wait.kind == "activity" and wait.seq in ended:
+                continue
             answered = wait.kind == "signal" and unread[wait.name] > 0
             unread[wait.name] -= answered
             yield replace(wait, answered=True) if answered else wait

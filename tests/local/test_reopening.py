@@ -424,6 +424,7 @@ async def test_a_parked_run(tmp_path: Path) -> None:
             await handle.result()
         with pytest.raises(RunParkedError):
             await executor.wait("r")
+        assert (await executor.describe("r")).waiting_for == ()
         await executor.retry("r")
         with pytest.raises(RunParkedError):
             await handle.result()

@@ -263,6 +263,11 @@ class Queries:
         )
         return int(self._all(f"SELECT (SELECT count(*) FROM waits) - ({answered})")[0][0])
 
+    def unread_ends(self, run: int) -> set[int]:
+        """The numbers of the activities whose ends the run has not taken in: it is parked."""
+        asked = "SELECT name FROM inbox WHERE run = ? AND kind = 'attempt'"
+        return {int(name) for (name,) in self._all(asked, run)}
+
     def unread_signals(self, run: int) -> Counter[str]:
         """How many signals of each name the run has not read yet."""
         rows = self._all("SELECT name FROM inbox WHERE run = ? AND kind = 'signal'", run)
