@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,11 @@ async def test_what_failed_is_done_again_and_nothing_else(tmp_path: Path) -> Non
         assert (info.status, info.error, info.closed_at) == ("running", None, None)
         assert await executor.result_of("r") == "pay, ship"
         history = await sound(executor)
+    with closing(sqlite3.connect(tmp_path / "state.db")) as db:
+        states = db.execute("SELECT activity, state FROM activities_view ORDER BY seq").fetchall()
+        left_out = db.execute("SELECT count(*) FROM events_view WHERE NOT counts").fetchone()[0]
+    assert states == [("do", "completed"), ("do", "completed")]
+    assert left_out == len(history) - len(effective(history))
     assert names() == ["pay", *["ship"] * 5]
     assert [attempt for name, attempt, _ in CALLS if name == "ship"] == [1, 2, 3, 4, 5]
     assert len({key for name, _, key in CALLS if name == "ship"}) == 1

@@ -200,7 +200,10 @@ SELECT r.workflow_id, r.run_id, e.position, e.type,
            || printf('.%06dZ', e.at % 1000000) AS at,
        strftime('%Y-%m-%dT%H:%M:%S', e.started_at / 1000000, 'unixepoch')
            || printf('.%06dZ', e.started_at % 1000000) AS started_at,
-       e.seq, e.name, e.payload, e.data
+       e.seq, e.name, e.payload, e.data,
+       NOT EXISTS (SELECT 1 FROM json_each(r.skipped) s
+           WHERE e.position > json_extract(s.value, '$[0]')
+           AND e.position < json_extract(s.value, '$[1]')) AS counts
 FROM events e JOIN runs r ON r.key = e.run;
 
 CREATE VIEW activities_view AS
@@ -228,8 +231,11 @@ FROM (
                'ActivityTimedOut')) AS outcome,
            count(*) FILTER (WHERE type = 'AttemptFailed') AS failed_attempts,
            count(*) FILTER (WHERE type = 'AttemptInterrupted') AS interrupted_attempts
-    FROM events
+    FROM events e JOIN runs q ON q.key = e.run
     WHERE seq IS NOT NULL AND (type LIKE 'Activity%' OR type LIKE 'Attempt%')
+        AND NOT EXISTS (SELECT 1 FROM json_each(q.skipped) s
+            WHERE e.position > json_extract(s.value, '$[0]')
+            AND e.position < json_extract(s.value, '$[1]'))
     GROUP BY run, seq
 ) a
 JOIN runs r ON r.key = a.run;

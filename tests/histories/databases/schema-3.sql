@@ -7,9 +7,9 @@ CREATE TABLE "_sqlite_migrations" (
    "name" TEXT,
    "applied_at" TEXT
 );
-INSERT INTO "_sqlite_migrations" VALUES(1,'belugawf','m001_initial','2026-11-29 10:04:50.105694+00:00');
-INSERT INTO "_sqlite_migrations" VALUES(2,'belugawf','m002_integer_times','2026-11-29 10:04:50.106109+00:00');
-INSERT INTO "_sqlite_migrations" VALUES(3,'belugawf','m003_logs_and_retries','2026-11-29 10:04:50.106369+00:00');
+INSERT INTO "_sqlite_migrations" VALUES(1,'belugawf','m001_initial','2026-11-29 11:29:49.494777+00:00');
+INSERT INTO "_sqlite_migrations" VALUES(2,'belugawf','m002_integer_times','2026-11-29 11:29:49.495015+00:00');
+INSERT INTO "_sqlite_migrations" VALUES(3,'belugawf','m003_logs_and_retries','2026-11-29 11:29:49.495161+00:00');
 CREATE TABLE events (
     run      INTEGER NOT NULL REFERENCES runs (key) ON DELETE CASCADE,
     position INTEGER NOT NULL,
@@ -23,42 +23,42 @@ CREATE TABLE events (
     payload  TEXT,                         -- arguments, result, signal payload or failure
     PRIMARY KEY (run, position)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "events" VALUES(1,1,'WorkflowStarted',1795946690113902,NULL,NULL,NULL,'waits','{"workflow_id":"waits","run_id":"6e0cb560-2fdd-4218-967d-1b506ec141d0","python":"3.11.7","belugawf":"0.1.0"}',NULL);
-INSERT INTO "events" VALUES(1,2,'ActivityScheduled',1795946690134103,NULL,NULL,1,'echo',NULL,'["before"]');
-INSERT INTO "events" VALUES(1,3,'ActivityCompleted',1795946690138182,1795946690138066,1795946690137917,1,NULL,NULL,'"before"');
-INSERT INTO "events" VALUES(1,4,'WaitStarted',1795946690138182,NULL,NULL,2,'a','{"until":"2026-12-09T10:04:50.138182Z","prompt":"May it?","expected":"bool","schema":"{\"type\":\"boolean\"}"}',NULL);
-INSERT INTO "events" VALUES(1,5,'TimerStarted',1795946690138182,NULL,NULL,3,NULL,'{"delay":"10d","due_at":"2026-12-09T10:04:50.138182Z"}',NULL);
-INSERT INTO "events" VALUES(1,6,'WaitStarted',1795946690138182,NULL,NULL,4,'b',NULL,NULL);
-INSERT INTO "events" VALUES(1,7,'TimerStarted',1795946690138182,NULL,NULL,5,NULL,'{"delay":"100d","due_at":"2027-03-09T10:04:50.138182Z"}',NULL);
-INSERT INTO "events" VALUES(2,1,'WorkflowStarted',1795946690151717,NULL,NULL,NULL,'waits_for_its_retry','{"workflow_id":"waits_for_its_retry","run_id":"9c0e69c9-f89e-4c6e-b8c7-ef3fb003adca","python":"3.11.7","belugawf":"0.1.0"}',NULL);
-INSERT INTO "events" VALUES(2,2,'ActivityScheduled',1795946690157834,NULL,NULL,1,'works_at_last','{"max_attempts":5,"initial_delay":"1h","max_delay":"4d4h"}','[2]');
-INSERT INTO "events" VALUES(2,3,'AttemptFailed',1795946690161863,1795946690161323,1795946690160697,1,NULL,'{"attempt":1,"retry_at":"2026-11-29T11:04:50.161323Z"}','{"type":"ConnectionError","message":"not yet","traceback":"StopIteration\n\nDuring handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
-INSERT INTO "events" VALUES(3,1,'WorkflowStarted',1795946690173411,NULL,NULL,NULL,'signals','{"workflow_id":"signals","run_id":"a111cd7c-384c-4826-999a-afa80b6056db","python":"3.11.7","belugawf":"0.1.0"}',NULL);
-INSERT INTO "events" VALUES(3,2,'WaitStarted',1795946690179097,NULL,NULL,1,'a','{"prompt":"Yes?","expected":"Answer {yes: bool, note?: str}","schema":"{\"type\":\"object\",\"title\":\"Answer\",\"properties\":{\"yes\":{\"type\":\"boolean\"},\"note\":{\"type\":\"string\"}},\"additionalProperties\":false,\"required\":[\"yes\"]}"}',NULL);
-INSERT INTO "events" VALUES(4,1,'WorkflowStarted',1795946690192949,NULL,NULL,NULL,'retries','{"workflow_id":"retries","run_id":"c3fce371-4cdf-4c66-9100-c0fb635fbbe2","python":"3.11.7","belugawf":"0.1.0"}',NULL);
-INSERT INTO "events" VALUES(4,2,'ActivityScheduled',1795946690198214,NULL,NULL,1,'works_at_last','{"max_attempts":3,"initial_delay":"1ms","max_delay":"100ms"}','[3]');
-INSERT INTO "events" VALUES(4,3,'AttemptFailed',1795946690201813,1795946690201677,1795946690201260,1,NULL,'{"attempt":1,"retry_at":"2026-11-29T10:04:50.202677Z"}','{"type":"ConnectionError","message":"not yet","traceback":"StopIteration\n\nDuring handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
-INSERT INTO "events" VALUES(4,4,'AttemptStarted',1795946690204056,NULL,NULL,1,NULL,'{"attempt":2}',NULL);
-INSERT INTO "events" VALUES(4,5,'AttemptFailed',1795946690205228,1795946690205136,1795946690204771,1,NULL,'{"attempt":2,"retry_at":"2026-11-29T10:04:50.207136Z"}','{"type":"ConnectionError","message":"not yet","traceback":"Traceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
-INSERT INTO "events" VALUES(4,6,'AttemptStarted',1795946690208207,NULL,NULL,1,NULL,'{"attempt":3}',NULL);
-INSERT INTO "events" VALUES(4,7,'ActivityCompleted',1795946690209577,1795946690209331,1795946690209022,1,NULL,'{"attempt":3}','3');
-INSERT INTO "events" VALUES(4,8,'ActivityScheduled',1795946690209577,NULL,NULL,2,'works_at_last','{"max_attempts":3,"initial_delay":"1ms","max_delay":"100ms"}','[9]');
-INSERT INTO "events" VALUES(4,9,'AttemptFailed',1795946690210737,1795946690210650,1795946690210289,2,NULL,'{"attempt":1,"retry_at":"2026-11-29T10:04:50.211650Z"}','{"type":"ConnectionError","message":"not yet","traceback":"StopIteration\n\nDuring handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
-INSERT INTO "events" VALUES(4,10,'AttemptStarted',1795946690212847,NULL,NULL,2,NULL,'{"attempt":2}',NULL);
-INSERT INTO "events" VALUES(4,11,'AttemptFailed',1795946690213768,1795946690213701,1795946690213268,2,NULL,'{"attempt":2,"retry_at":"2026-11-29T10:04:50.215701Z"}','{"type":"ConnectionError","message":"not yet","traceback":"Traceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
-INSERT INTO "events" VALUES(4,12,'AttemptStarted',1795946690216650,NULL,NULL,2,NULL,'{"attempt":3}',NULL);
-INSERT INTO "events" VALUES(4,13,'ActivityFailed',1795946690217470,1795946690217398,1795946690217125,2,NULL,'{"attempt":3}','{"type":"ConnectionError","message":"not yet","activity":"works_at_last","attempts":3,"traceback":"Traceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
-INSERT INTO "events" VALUES(4,14,'ActivityScheduled',1795946690217470,NULL,NULL,3,'refuses','{"max_attempts":3,"initial_delay":"1ms","max_delay":"100ms"}','[]');
-INSERT INTO "events" VALUES(4,15,'ActivityFailed',1795946690219256,1795946690219189,1795946690218958,3,NULL,NULL,'{"type":"Never","message":"never","activity":"refuses","attempts":1,"non_retryable":true,"traceback":"StopIteration\n\nDuring handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n  File \"tests/histories/features.py\", line 50, in refuses\n    raise ApplicationError(\"never\", type=\"Never\", non_retryable=True)\nbelugawf.model.errors.ApplicationError: never"}');
-INSERT INTO "events" VALUES(4,16,'WorkflowCompleted',1795946690219256,NULL,NULL,NULL,NULL,NULL,'[3,[3,"ConnectionError","not yet"],[1,"Never","never"]]');
-INSERT INTO "events" VALUES(5,1,'WorkflowStarted',1795946690231689,NULL,NULL,NULL,'cleans_up','{"workflow_id":"cleans_up","run_id":"9f6bb2b6-e96f-434c-8822-955e64bc8c68","python":"3.11.7","belugawf":"0.1.0"}',NULL);
-INSERT INTO "events" VALUES(5,2,'WaitStarted',1795946690237566,NULL,NULL,1,'never',NULL,NULL);
-INSERT INTO "events" VALUES(5,3,'CancelRequested',1795946690256274,1795946690247143,NULL,NULL,NULL,'{"reason":"no longer needed"}',NULL);
-INSERT INTO "events" VALUES(5,4,'WaitEnded',1795946690256274,NULL,NULL,1,NULL,'{"outcome":"cancelled"}',NULL);
-INSERT INTO "events" VALUES(5,5,'ActivityScheduled',1795946690256274,NULL,NULL,2,'echo',NULL,'["cleaned up"]');
-INSERT INTO "events" VALUES(5,6,'ActivityCompleted',1795946690259683,1795946690259597,1795946690259478,2,NULL,NULL,'"cleaned up"');
-INSERT INTO "events" VALUES(5,7,'WorkflowCancelled',1795946690259683,NULL,NULL,NULL,NULL,NULL,NULL);
-INSERT INTO "events" VALUES(6,1,'WorkflowStarted',1795946690270488,NULL,NULL,NULL,'waits','{"workflow_id":"labelled","run_id":"9f61a7ef-4d00-4db8-9b17-b48474335dc7","python":"3.11.7","belugawf":"0.1.0"}',NULL);
+INSERT INTO "events" VALUES(1,1,'WorkflowStarted',1795951789500238,NULL,NULL,NULL,'waits','{"workflow_id":"waits","run_id":"5b331464-52b3-4306-88fe-9a946ae57470","python":"3.11.7","belugawf":"0.1.0"}',NULL);
+INSERT INTO "events" VALUES(1,2,'ActivityScheduled',1795951789515629,NULL,NULL,1,'echo',NULL,'["before"]');
+INSERT INTO "events" VALUES(1,3,'ActivityCompleted',1795951789518131,1795951789518057,1795951789517967,1,NULL,NULL,'"before"');
+INSERT INTO "events" VALUES(1,4,'WaitStarted',1795951789518131,NULL,NULL,2,'a','{"until":"2026-12-09T11:29:49.518131Z","prompt":"May it?","expected":"bool","schema":"{\"type\":\"boolean\"}"}',NULL);
+INSERT INTO "events" VALUES(1,5,'TimerStarted',1795951789518131,NULL,NULL,3,NULL,'{"delay":"10d","due_at":"2026-12-09T11:29:49.518131Z"}',NULL);
+INSERT INTO "events" VALUES(1,6,'WaitStarted',1795951789518131,NULL,NULL,4,'b',NULL,NULL);
+INSERT INTO "events" VALUES(1,7,'TimerStarted',1795951789518131,NULL,NULL,5,NULL,'{"delay":"100d","due_at":"2027-03-09T11:29:49.518131Z"}',NULL);
+INSERT INTO "events" VALUES(2,1,'WorkflowStarted',1795951789527041,NULL,NULL,NULL,'waits_for_its_retry','{"workflow_id":"waits_for_its_retry","run_id":"086a8280-929e-4cba-8351-a3fba339dafa","python":"3.11.7","belugawf":"0.1.0"}',NULL);
+INSERT INTO "events" VALUES(2,2,'ActivityScheduled',1795951789531424,NULL,NULL,1,'works_at_last','{"max_attempts":5,"initial_delay":"1h","max_delay":"4d4h"}','[2]');
+INSERT INTO "events" VALUES(2,3,'AttemptFailed',1795951789534480,1795951789534003,1795951789533457,1,NULL,'{"attempt":1,"retry_at":"2026-11-29T12:29:49.534003Z"}','{"type":"ConnectionError","message":"not yet","traceback":"StopIteration\n\nDuring handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
+INSERT INTO "events" VALUES(3,1,'WorkflowStarted',1795951789542851,NULL,NULL,NULL,'signals','{"workflow_id":"signals","run_id":"51566bca-9d86-49b1-aacc-dceb149d5120","python":"3.11.7","belugawf":"0.1.0"}',NULL);
+INSERT INTO "events" VALUES(3,2,'WaitStarted',1795951789546941,NULL,NULL,1,'a','{"prompt":"Yes?","expected":"Answer {yes: bool, note?: str}","schema":"{\"type\":\"object\",\"title\":\"Answer\",\"properties\":{\"yes\":{\"type\":\"boolean\"},\"note\":{\"type\":\"string\"}},\"additionalProperties\":false,\"required\":[\"yes\"]}"}',NULL);
+INSERT INTO "events" VALUES(4,1,'WorkflowStarted',1795951789556240,NULL,NULL,NULL,'retries','{"workflow_id":"retries","run_id":"abd54155-6852-47b8-b022-0299585540a7","python":"3.11.7","belugawf":"0.1.0"}',NULL);
+INSERT INTO "events" VALUES(4,2,'ActivityScheduled',1795951789560578,NULL,NULL,1,'works_at_last','{"max_attempts":3,"initial_delay":"1ms","max_delay":"100ms"}','[3]');
+INSERT INTO "events" VALUES(4,3,'AttemptFailed',1795951789562891,1795951789562815,1795951789562514,1,NULL,'{"attempt":1,"retry_at":"2026-11-29T11:29:49.563815Z"}','{"type":"ConnectionError","message":"not yet","traceback":"StopIteration\n\nDuring handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
+INSERT INTO "events" VALUES(4,4,'AttemptStarted',1795951789564739,NULL,NULL,1,NULL,'{"attempt":2}',NULL);
+INSERT INTO "events" VALUES(4,5,'AttemptFailed',1795951789565474,1795951789565423,1795951789565227,1,NULL,'{"attempt":2,"retry_at":"2026-11-29T11:29:49.567423Z"}','{"type":"ConnectionError","message":"not yet","traceback":"Traceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
+INSERT INTO "events" VALUES(4,6,'AttemptStarted',1795951789568226,NULL,NULL,1,NULL,'{"attempt":3}',NULL);
+INSERT INTO "events" VALUES(4,7,'ActivityCompleted',1795951789569139,1795951789568985,1795951789568793,1,NULL,'{"attempt":3}','3');
+INSERT INTO "events" VALUES(4,8,'ActivityScheduled',1795951789569139,NULL,NULL,2,'works_at_last','{"max_attempts":3,"initial_delay":"1ms","max_delay":"100ms"}','[9]');
+INSERT INTO "events" VALUES(4,9,'AttemptFailed',1795951789570082,1795951789570031,1795951789569680,2,NULL,'{"attempt":1,"retry_at":"2026-11-29T11:29:49.571031Z"}','{"type":"ConnectionError","message":"not yet","traceback":"StopIteration\n\nDuring handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
+INSERT INTO "events" VALUES(4,10,'AttemptStarted',1795951789571439,NULL,NULL,2,NULL,'{"attempt":2}',NULL);
+INSERT INTO "events" VALUES(4,11,'AttemptFailed',1795951789575266,1795951789575152,1795951789574563,2,NULL,'{"attempt":2,"retry_at":"2026-11-29T11:29:49.577152Z"}','{"type":"ConnectionError","message":"not yet","traceback":"Traceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
+INSERT INTO "events" VALUES(4,12,'AttemptStarted',1795951789578411,NULL,NULL,2,NULL,'{"attempt":3}',NULL);
+INSERT INTO "events" VALUES(4,13,'ActivityFailed',1795951789579176,1795951789579106,1795951789578823,2,NULL,'{"attempt":3}','{"type":"ConnectionError","message":"not yet","activity":"works_at_last","attempts":3,"traceback":"Traceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
+INSERT INTO "events" VALUES(4,14,'ActivityScheduled',1795951789579176,NULL,NULL,3,'refuses','{"max_attempts":3,"initial_delay":"1ms","max_delay":"100ms"}','[]');
+INSERT INTO "events" VALUES(4,15,'ActivityFailed',1795951789580739,1795951789580687,1795951789580513,3,NULL,NULL,'{"type":"Never","message":"never","activity":"refuses","attempts":1,"non_retryable":true,"traceback":"StopIteration\n\nDuring handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n  File \"tests/histories/features.py\", line 50, in refuses\n    raise ApplicationError(\"never\", type=\"Never\", non_retryable=True)\nbelugawf.model.errors.ApplicationError: never"}');
+INSERT INTO "events" VALUES(4,16,'WorkflowCompleted',1795951789580739,NULL,NULL,NULL,NULL,NULL,'[3,[3,"ConnectionError","not yet"],[1,"Never","never"]]');
+INSERT INTO "events" VALUES(5,1,'WorkflowStarted',1795951789588695,NULL,NULL,NULL,'cleans_up','{"workflow_id":"cleans_up","run_id":"a08f7bab-c553-4f6d-8992-536dd4ea4fad","python":"3.11.7","belugawf":"0.1.0"}',NULL);
+INSERT INTO "events" VALUES(5,2,'WaitStarted',1795951789593456,NULL,NULL,1,'never',NULL,NULL);
+INSERT INTO "events" VALUES(5,3,'CancelRequested',1795951789605411,1795951789599353,NULL,NULL,NULL,'{"reason":"no longer needed"}',NULL);
+INSERT INTO "events" VALUES(5,4,'WaitEnded',1795951789605411,NULL,NULL,1,NULL,'{"outcome":"cancelled"}',NULL);
+INSERT INTO "events" VALUES(5,5,'ActivityScheduled',1795951789605411,NULL,NULL,2,'echo',NULL,'["cleaned up"]');
+INSERT INTO "events" VALUES(5,6,'ActivityCompleted',1795951789609237,1795951789609165,1795951789609059,2,NULL,NULL,'"cleaned up"');
+INSERT INTO "events" VALUES(5,7,'WorkflowCancelled',1795951789609237,NULL,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "events" VALUES(6,1,'WorkflowStarted',1795951789617496,NULL,NULL,NULL,'waits','{"workflow_id":"labelled","run_id":"b365c836-2e93-4de6-a908-959bef21b6a9","python":"3.11.7","belugawf":"0.1.0"}',NULL);
 CREATE TABLE heartbeats (
     run     INTEGER NOT NULL REFERENCES runs (key) ON DELETE CASCADE,
     seq     INTEGER NOT NULL,
@@ -66,7 +66,7 @@ CREATE TABLE heartbeats (
     at      INTEGER NOT NULL,
     PRIMARY KEY (run, seq)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "heartbeats" VALUES(2,1,'{"page": 7}',1795946690151717);
+INSERT INTO "heartbeats" VALUES(2,1,'{"page": 7}',1795951789527041);
 CREATE TABLE inbox (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
     run         INTEGER NOT NULL REFERENCES runs (key) ON DELETE CASCADE,
@@ -77,7 +77,7 @@ CREATE TABLE inbox (
     message_key TEXT,
     sent_at     INTEGER NOT NULL
 ) STRICT;
-INSERT INTO "inbox" VALUES(2,1,'signal','a','true',NULL,NULL,1795946690273327);
+INSERT INTO "inbox" VALUES(2,1,'signal','a','true',NULL,NULL,1795951789619240);
 CREATE TABLE labels (
     name  TEXT NOT NULL,
     value TEXT NOT NULL,
@@ -148,12 +148,12 @@ CREATE TABLE runs (
     error          TEXT,
     skipped        TEXT                    -- JSON array of [after, before]: events that `retry` undid
 ) STRICT;
-INSERT INTO "runs" VALUES(1,'6e0cb560-2fdd-4218-967d-1b506ec141d0','waits','6e0cb560-2fdd-4218-967d-1b506ec141d0',NULL,NULL,'waits','running',1795946690113902,NULL,NULL,1796810690138182,1,1795946690273327,'{}',NULL,NULL,NULL,NULL);
-INSERT INTO "runs" VALUES(2,'9c0e69c9-f89e-4c6e-b8c7-ef3fb003adca','waits_for_its_retry','9c0e69c9-f89e-4c6e-b8c7-ef3fb003adca',NULL,NULL,'waits_for_its_retry','running',1795946690151717,NULL,NULL,1795950290161323,1,NULL,'{}',NULL,NULL,NULL,NULL);
-INSERT INTO "runs" VALUES(3,'a111cd7c-384c-4826-999a-afa80b6056db','signals','a111cd7c-384c-4826-999a-afa80b6056db',NULL,NULL,'signals','running',1795946690173411,NULL,NULL,NULL,1,NULL,'{}',NULL,NULL,NULL,NULL);
-INSERT INTO "runs" VALUES(4,'c3fce371-4cdf-4c66-9100-c0fb635fbbe2','retries','c3fce371-4cdf-4c66-9100-c0fb635fbbe2',NULL,NULL,'retries','completed',1795946690192949,1795946690219256,NULL,NULL,1,NULL,'{}',NULL,'[3,[3,"ConnectionError","not yet"],[1,"Never","never"]]',NULL,NULL);
-INSERT INTO "runs" VALUES(5,'9f6bb2b6-e96f-434c-8822-955e64bc8c68','cleans_up','9f6bb2b6-e96f-434c-8822-955e64bc8c68',NULL,NULL,'cleans_up','cancelled',1795946690231689,1795946690259683,NULL,NULL,1,1795946690247143,'{}',NULL,NULL,NULL,NULL);
-INSERT INTO "runs" VALUES(6,'9f61a7ef-4d00-4db8-9b17-b48474335dc7','labelled','9f61a7ef-4d00-4db8-9b17-b48474335dc7',NULL,NULL,'waits','running',1795946690270488,NULL,NULL,1795946690270488,0,NULL,'{"team": "a"}',NULL,NULL,NULL,NULL);
+INSERT INTO "runs" VALUES(1,'5b331464-52b3-4306-88fe-9a946ae57470','waits','5b331464-52b3-4306-88fe-9a946ae57470',NULL,NULL,'waits','running',1795951789500238,NULL,NULL,1796815789518131,1,1795951789619240,'{}',NULL,NULL,NULL,NULL);
+INSERT INTO "runs" VALUES(2,'086a8280-929e-4cba-8351-a3fba339dafa','waits_for_its_retry','086a8280-929e-4cba-8351-a3fba339dafa',NULL,NULL,'waits_for_its_retry','running',1795951789527041,NULL,NULL,1795955389534003,1,NULL,'{}',NULL,NULL,NULL,NULL);
+INSERT INTO "runs" VALUES(3,'51566bca-9d86-49b1-aacc-dceb149d5120','signals','51566bca-9d86-49b1-aacc-dceb149d5120',NULL,NULL,'signals','running',1795951789542851,NULL,NULL,NULL,1,NULL,'{}',NULL,NULL,NULL,NULL);
+INSERT INTO "runs" VALUES(4,'abd54155-6852-47b8-b022-0299585540a7','retries','abd54155-6852-47b8-b022-0299585540a7',NULL,NULL,'retries','completed',1795951789556240,1795951789580739,NULL,NULL,1,NULL,'{}',NULL,'[3,[3,"ConnectionError","not yet"],[1,"Never","never"]]',NULL,NULL);
+INSERT INTO "runs" VALUES(5,'a08f7bab-c553-4f6d-8992-536dd4ea4fad','cleans_up','a08f7bab-c553-4f6d-8992-536dd4ea4fad',NULL,NULL,'cleans_up','cancelled',1795951789588695,1795951789609237,NULL,NULL,1,1795951789599353,'{}',NULL,NULL,NULL,NULL);
+INSERT INTO "runs" VALUES(6,'b365c836-2e93-4de6-a908-959bef21b6a9','labelled','b365c836-2e93-4de6-a908-959bef21b6a9',NULL,NULL,'waits','running',1795951789617496,NULL,NULL,1795951789617496,0,NULL,'{"team": "a"}',NULL,NULL,NULL,NULL);
 CREATE TABLE waits (
     run      INTEGER NOT NULL REFERENCES runs (key) ON DELETE CASCADE,
     seq      INTEGER NOT NULL,
@@ -165,9 +165,9 @@ CREATE TABLE waits (
     schema   TEXT,                         -- and for senders, as JSON schema
     PRIMARY KEY (run, seq)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "waits" VALUES(1,2,'a',1795946690138182,1796810690138182,'May it?','bool','{"type":"boolean"}');
-INSERT INTO "waits" VALUES(1,4,'b',1795946690138182,NULL,NULL,NULL,NULL);
-INSERT INTO "waits" VALUES(3,1,'a',1795946690179097,NULL,'Yes?','Answer {yes: bool, note?: str}','{"type":"object","title":"Answer","properties":{"yes":{"type":"boolean"},"note":{"type":"string"}},"additionalProperties":false,"required":["yes"]}');
+INSERT INTO "waits" VALUES(1,2,'a',1795951789518131,1796815789518131,'May it?','bool','{"type":"boolean"}');
+INSERT INTO "waits" VALUES(1,4,'b',1795951789518131,NULL,NULL,NULL,NULL);
+INSERT INTO "waits" VALUES(3,1,'a',1795951789546941,NULL,'Yes?','Answer {yes: bool, note?: str}','{"type":"object","title":"Answer","properties":{"yes":{"type":"boolean"},"note":{"type":"string"}},"additionalProperties":false,"required":["yes"]}');
 CREATE UNIQUE INDEX "idx__sqlite_migrations_migration_set_name"
     ON "_sqlite_migrations" ("migration_set", "name");
 CREATE UNIQUE INDEX runs_open ON runs (workflow_id) WHERE status = 'running';
@@ -235,7 +235,10 @@ SELECT r.workflow_id, r.run_id, e.position, e.type,
            || printf('.%06dZ', e.at % 1000000) AS at,
        strftime('%Y-%m-%dT%H:%M:%S', e.started_at / 1000000, 'unixepoch')
            || printf('.%06dZ', e.started_at % 1000000) AS started_at,
-       e.seq, e.name, e.payload, e.data
+       e.seq, e.name, e.payload, e.data,
+       NOT EXISTS (SELECT 1 FROM json_each(r.skipped) s
+           WHERE e.position > json_extract(s.value, '$[0]')
+           AND e.position < json_extract(s.value, '$[1]')) AS counts
 FROM events e JOIN runs r ON r.key = e.run;
 CREATE VIEW activities_view AS
 SELECT r.workflow_id, r.run_id, a.seq, a.activity,
@@ -262,8 +265,11 @@ FROM (
                'ActivityTimedOut')) AS outcome,
            count(*) FILTER (WHERE type = 'AttemptFailed') AS failed_attempts,
            count(*) FILTER (WHERE type = 'AttemptInterrupted') AS interrupted_attempts
-    FROM events
+    FROM events e JOIN runs q ON q.key = e.run
     WHERE seq IS NOT NULL AND (type LIKE 'Activity%' OR type LIKE 'Attempt%')
+        AND NOT EXISTS (SELECT 1 FROM json_each(q.skipped) s
+            WHERE e.position > json_extract(s.value, '$[0]')
+            AND e.position < json_extract(s.value, '$[1]'))
     GROUP BY run, seq
 ) a
 JOIN runs r ON r.key = a.run;
