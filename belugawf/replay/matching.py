@@ -8,6 +8,7 @@ from typing import Any
 from belugawf.model import codec, commands as c, events as e
 from belugawf.model.errors import NondeterminismError
 from belugawf.model.history import PYTHON_VERSION, RECORDED_AS, describe
+from belugawf.model.shell import command_line
 from belugawf.model.values import frozen
 
 _OPENING = (
@@ -22,6 +23,7 @@ class Matcher:
 
     python: str
     location: str
+    workflow_id: str
 
     def match(
         self,
@@ -46,7 +48,8 @@ class Matcher:
         left = list(asked.values())
         if left and not lenient:
             position = (recorded[-1].position if recorded else fact.position) + 1
-            raise self.mismatch(position, "nothing more", describe(left[0]), left[0])
+            asked_for = describe(left[0])
+            raise self.mismatch(position, "nothing more", asked_for, left[0], fact.position)
         return left
 
     def _differs(self, event: e.Event, command: c.Command | None) -> NondeterminismError:
@@ -54,16 +57,29 @@ class Matcher:
         recorded = describe(event)
         if command is not None and requested == recorded:
             requested += _other_payload(command, event)
-        return self.mismatch(event.position, recorded, requested, command)
+        return self.mismatch(event.position, recorded, requested, command, event.position)
 
     def mismatch(
-        self, position: int, recorded: str, requested: str, command: c.Command | None = None
+        self,
+        position: int,
+        recorded: str,
+        requested: str,
+        command: c.Command | None = None,
+        back_to: int | None = None,
     ) -> NondeterminismError:
-        """The error that says so; `command` is what asks for it."""
+        """The error that says so; `command` is what asks for it.
+
+        From event `back_to` on the code as it is now can do what it asks for.
+        """
         now_on = PYTHON_VERSION
+        instead = "or start a new run"
+        if back_to is not None:
+            options = ("--from", str(back_to))
+            retry = command_line("retry", self.workflow_id, options=options)
+            instead = f"start a new run, or do again what it did from there on: {retry}"
         likely = (
-            "the workflow's code was changed while this run was open: put the old code back, or "
-            "start a new run; if it was not changed, it depends on something that is not recorded "
+            "the workflow's code was changed while this run was open: put the old code back, "
+            f"{instead}; if it was not changed, it depends on something that is not recorded "
             "(the clock, random, the order of a set)"
         )
         if self.python and self.python != now_on:

@@ -158,7 +158,7 @@ class Replayer:
         return left
 
     def _matcher(self) -> Matcher:
-        return Matcher(self.started.python, self._definition.location)
+        return Matcher(self.started.python, self._definition.location, self.info.workflow_id)
 
     def take_progress(self) -> str | float | None:
         """The progress that the code has reported since the last call, if any."""
@@ -268,8 +268,8 @@ class Replayer:
             if self._definition.parks:
                 self._wrong = wrong_code(error, self.info)
         self._loop.end()
-        # Whoever has it cancelled knows that it is not done.
-        if type(ending) is not c.CancelWorkflow:
+        # Whoever has it cancelled knows that it is not done, and a parked run goes on.
+        if type(ending) is not c.CancelWorkflow and self._wrong is None:
             self._runtime.warn_of(self._loop.tasks, self._definition.location)
         return ending
 

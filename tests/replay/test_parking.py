@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from belugawf import ApplicationError, WorkflowContext, activity
 from belugawf.model import commands as c, events as e
 from belugawf.model.errors import (
     CodeError,
+    NondeterminismError,
     PayloadEncodeError,
     PayloadTooLargeError,
     PayloadTypeError,
@@ -153,6 +155,57 @@ def test_mended_code_goes_on() -> None:
     assert [type(command) for command in run.replay(code=mended, partial=True)] == [
         c.CompleteWorkflow
     ]
+
+
+def test_what_a_parked_run_has_in_flight_is_not_lost() -> None:
+    """Only a run that has ended is told that what it did not wait for is lost."""
+
+    async def code(ctx: WorkflowContext, wrong: bool) -> None:
+        ctx.start_activity(charge, 5)
+        await ctx.sleep(1)
+        raise NameError if wrong else OwnError
+
+    for wrong, lost in ((True, 0), (False, 1)):
+        run = Run(code, wrong, park=True)
+        with contextlib.suppress(CodeError):
+            run.fire()
+        assert len(run.replayer.take_logs()) == lost
+
+
+def test_code_that_went_on_after_its_own_mistake() -> None:
+    """What it did instead is recorded; whoever mends it is told from where to do it again."""
+
+    def instead(wrong: bool) -> Callable[..., Any]:
+        async def code(ctx: WorkflowContext) -> None:
+            with contextlib.suppress(NameError):
+                if wrong:
+                    raise NameError
+                await ctx.execute_activity(charge, 5)
+            await ctx.execute_activity(charge, 7)
+            await ctx.wait_for_signal("go")
+
+        return code
+
+    def in_background(wrong: bool) -> Callable[..., Any]:
+        async def code(ctx: WorkflowContext) -> None:
+            async def pay() -> None:
+                await ctx.execute_activity(charge, 7)
+                if wrong:
+                    raise NameError
+                await ctx.execute_activity(charge, 8)
+
+            paying = asyncio.ensure_future(pay())
+            await ctx.wait_for_signal("go")
+            await paying
+
+        return code
+
+    for code, seq, position in ((instead, 1, 2), (in_background, 2, 4)):
+        run = Run(code(True), park=True)
+        run.complete(seq, "paid 7")
+        with pytest.raises(NondeterminismError) as caught:
+            run.replay(code=code(False))
+        assert f"belugawf retry w --from {position};" in str(caught.value.hint)
 
 
 def test_old_histories_are_as_they_were() -> None:
