@@ -47,6 +47,7 @@ from belugawf.model import events as e
 from belugawf.model.durations import MICROSECOND_NS, Duration
 from belugawf.model.errors import (
     AmbiguousRunError,
+    BusyError,
     RunNotFoundError,
     SignalNotAwaitedError,
 )
@@ -60,6 +61,8 @@ if TYPE_CHECKING:
 _READ_SHARE = 9
 # How many runs and waits an error names.
 _SHOWN = 20
+# So long, in seconds, a retry waits for what is being stopped because its run has ended.
+_STOPPING_S = 1.0
 
 
 @frozen()
@@ -260,17 +263,25 @@ class LocalExecutor(LocalMany[_Snapshot]):
         drive: bool = True,
     ) -> RunInfo:
         driving, key = self._driving, self._resolve(run).key
-        row = await driving.lane.write(
-            lambda: driving.store.reopen(
-                key,
-                from_position,
-                timeout_ns=None if timeout is None else nanoseconds(timeout),
-                discard=discard,
-                reason=reason,
-                sender=by,
-                is_alive=driving.is_alive,
-            )
-        )
+        end = time.monotonic() + _STOPPING_S
+        while True:
+            try:
+                row = await driving.lane.write(
+                    lambda: driving.store.reopen(
+                        key,
+                        from_position,
+                        timeout_ns=None if timeout is None else nanoseconds(timeout),
+                        discard=discard,
+                        reason=reason,
+                        sender=by,
+                        is_alive=driving.is_alive,
+                    )
+                )
+                break
+            except BusyError:
+                if time.monotonic() >= end:
+                    raise
+                await driving.pause(1.0)
         await self._move_on(row, drive)
         return await self._listed(row)
 

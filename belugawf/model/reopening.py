@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from belugawf.model import events as e
 from belugawf.model.errors import Failure, UsageError
 from belugawf.model.history import OpenWork, effective, is_fact, is_recorded_command
-from belugawf.model.outcomes import Outcome
+from belugawf.model.outcomes import Outcome, interrupted
 from belugawf.model.values import frozen
 
 _End: TypeAlias = e.ActivityCompleted | e.ActivityFailed | e.ActivityTimedOut
@@ -52,11 +53,11 @@ def plan(
     closing = events[-1] if events[-1].kind is e.Kind.CLOSING else None
     causes = _causes(events, closing)
     begin = _beginning(events, closing, causes) if position is None else _index(events, position)
-    if position is not None and isinstance(first := events[begin], _FAILURES):
-        causes.add(first.seq)
     kept, left = events[:begin], events[begin:]
+    if position is not None and left and isinstance(left[0], _FAILURES):
+        causes.add(left[0].seq)
     work = OpenWork.of(kept)
-    attempts = {seq: activity.attempt for seq, activity in work.activities.items()}
+    last, begun = _attempts(history, work)
     ends: dict[int, Outcome] = {}
     signals = []
     scheduled: dict[int, e.ActivityScheduled] = {}
@@ -73,25 +74,56 @@ def plan(
                 e.ActivityCompleted(seq=seq)
                 | e.ActivityFailed(seq=seq)
                 | e.ActivityTimedOut(seq=seq)
-            ) if seq in attempts and seq not in ends:
-                attempts[seq] = max(attempts[seq], event.attempt)
+            ) if seq in last and seq not in ends:
                 if isinstance(event, e.ActivityCompleted) or seq not in causes:
                     ends[seq] = _outcome(event, run)
-            case e.AttemptFailed(seq=seq) | e.AttemptInterrupted(seq=seq) if seq in attempts:
-                attempts[seq] = max(attempts[seq], event.attempt)
     for end in unread:
-        if end.seq in attempts and end.seq not in ends:
-            attempts[end.seq] = max(attempts[end.seq], end.attempt)
-            if end.status != "interrupted":
-                ends[end.seq] = end
+        if end.seq not in ends and last.get(end.seq) == end.attempt and end.status != "interrupted":
+            ends[end.seq] = end
+    for seq in begun.intersection(work.once).difference(ends, causes):
+        ends[seq] = _interrupted(work.once[seq].scheduled, run, last[seq], history[-1].time)
     return Reopening(
         to=kept[-1].position,
         work=work,
         code_started=len(kept) > 1,
         signals=signals,
         ends=list(ends.values()),
-        attempts={str(seq): number + (seq not in ends) for seq, number in attempts.items()},
+        attempts={str(seq): number + (seq not in ends) for seq, number in last.items()},
         forgotten=forgotten,
+    )
+
+
+def _attempts(history: Sequence[e.Event], work: OpenWork) -> tuple[dict[int, int], set[int]]:
+    """The numbers of the last attempts of what is open, and what has begun and not ended.
+
+    Also of those that do not count any more. First attempts may begin without a word.
+    """
+    last, begun = dict.fromkeys(work.activities, 1), set()
+    for event in history:
+        seq, attempt = getattr(event, "seq", 0), getattr(event, "attempt", 0)
+        if not attempt or seq not in last:
+            continue
+        if event.position < work.activities[seq].scheduled.position:
+            continue  # of what was asked for, in that place, before the run was taken up again
+        last[seq] = max(last[seq], attempt)
+        if isinstance(event, e.AttemptStarted | e.AttemptInterrupted):
+            begun.add(seq)
+        else:
+            begun.discard(seq)
+    return last, begun
+
+
+def _interrupted(scheduled: e.ActivityScheduled, run: int, attempt: int, at: int) -> Outcome:
+    """What may run only once had begun when its run ended or was parked: it is over."""
+    failure = interrupted("its run was taken up again after it had begun")
+    return Outcome(
+        run=run,
+        seq=scheduled.seq,
+        attempt=attempt,
+        status="over",
+        at=at,
+        started_at=at,
+        failure=replace(failure, activity=scheduled.name, attempts=1),
     )
 
 
@@ -136,14 +168,22 @@ def _beginning(events: Sequence[e.Event], closing: e.Event | None, causes: set[i
     if isinstance(closing, e.WorkflowFailed):
         return max(facts[-1], 1)
     asked = [index for index, event in enumerate(events) if is_recorded_command(event)]
-    return max(facts[-1], *asked[-1:]) + 1
+    return max([*facts, *asked]) + 1
 
 
 def _index(events: Sequence[e.Event], position: int) -> int:
-    """Where the fact stands at that position, or the one that was answered by what stands there."""
+    """Where the fact stands at that position, or the one that was answered by what stands there.
+
+    What an end left unread is read now, all of it; it stands within the answer that ends a run.
+    """
+    answered = is_recorded_command(events[-1])
     for index, event in enumerate(events):
         if event.position == position:
-            while index > 1 and is_recorded_command(events[index]):
+            while index > 1 and (
+                is_recorded_command(events[index]) or (answered and _is_unread(events[index]))
+            ):
+                index -= 1
+            while index > 1 and _is_unread(events[index - 1]):
                 index -= 1
             return max(index, 1)
     last = events[-1].position
@@ -151,3 +191,8 @@ def _index(events: Sequence[e.Event], position: int) -> int:
         f"the run's history has no event {position} that counts",
         hint=f"it has events up to {last}: belugawf history",
     )
+
+
+def _is_unread(event: e.Event) -> bool:
+    """Whether it came too late to be seen by the code."""
+    return getattr(event, "unread", False)

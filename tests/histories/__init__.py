@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from belugawf.model import events as e
-from belugawf.model.history import STATUS_OF
+from belugawf.model.history import STATUS_OF, effective
 
 
 def status(history: Iterable[e.Event]) -> str:
     """The status that a history adds up to."""
-    for event in history:
+    for event in effective(list(history)):
         if event.kind is e.Kind.CLOSING:
             return STATUS_OF[type(event)]
     return "running"

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from belugawf import (
     ActivityError,
+    ActivityInterruptedError,
     RefusedError,
     RetryPolicy,
     RunParkedError,
@@ -28,6 +30,7 @@ from belugawf.local.executor import LocalExecutor
 from belugawf.model import events as e
 from belugawf.model.errors import ApplicationError, BusyError
 from belugawf.model.history import OpenWork, effective
+from belugawf.model.reopening import plan
 from belugawf.model.soundness import check_history
 
 # Each call of an activity: its name and argument, attempt, and idempotency key.
@@ -495,3 +498,106 @@ async def test_a_thread_that_still_works_for_it(tmp_path: Path) -> None:
                     await asyncio.sleep(0.05)  # until the thread's end is seen
         assert await executor.result_of("r") == "done"
     assert names() == ["stubborn", "stubborn"]
+
+
+@workflow
+async def wrong_at_once(ctx: WorkflowContext) -> str:
+    return started  # type: ignore[name-defined,no-any-return] # noqa: F821
+
+
+async def test_a_run_that_has_asked_for_nothing(tmp_path: Path) -> None:
+    """It was parked in its first turn; by default, and from its only event."""
+    async with opened(tmp_path, wrong_at_once) as executor:
+        await executor.execute(wrong_at_once, id="r")
+        for position in (None, 1):
+            with pytest.raises(RunParkedError):
+                await executor.wait("r")
+            await executor.retry("r", from_position=position)
+        await sound(executor)
+
+
+@activity(retry=RetryPolicy(2, "10ms"))
+async def hanging() -> str:
+    """Its first attempt fails, the second hangs."""
+    attempt = activity.info().attempt
+    CALLS.append(("hanging", attempt, ""))
+    if attempt == 2:
+        await asyncio.Event().wait()
+    elif attempt == 1:
+        raise ValueError("once more")
+    return "done"
+
+
+@workflow
+async def hangs(ctx: WorkflowContext) -> str:
+    return str(await ctx.execute_activity(hanging))
+
+
+async def test_an_attempt_that_was_at_work_when_the_time_was_over(tmp_path: Path) -> None:
+    """Its number is not given again."""
+    async with opened(tmp_path, hangs) as executor:
+        handle = await executor.execute(hangs, id="r", timeout="300ms")
+        with pytest.raises(WorkflowTimedOutError):
+            await handle.result()
+        await executor.retry("r")
+        assert await handle.result() == "done"
+        await sound(executor)
+    assert [attempt for _, attempt, _ in CALLS] == [1, 2, 3]
+
+
+@activity(at_most_once=True)
+async def only_once() -> None:
+    CALLS.append(("only_once", activity.info().attempt, ""))
+    await asyncio.Event().wait()
+
+
+@workflow
+async def careful(ctx: WorkflowContext) -> str:
+    try:
+        await ctx.execute_activity(only_once)
+    except ActivityInterruptedError as error:
+        return str(error.cause.message if error.cause else "")
+    return "done"
+
+
+@pytest.mark.parametrize("cancel", [False, True], ids=["timed out", "cancelled"])
+async def test_what_may_run_only_once(tmp_path: Path, cancel: bool) -> None:
+    """It had begun, and nobody knows how it would have ended: the code decides."""
+    async with opened(tmp_path, careful) as executor:
+        handle = await executor.execute(careful, id="r", timeout=None if cancel else "300ms")
+        async with asyncio.timeout(30):
+            while not CALLS:
+                await asyncio.sleep(0.01)  # until it has begun
+        if cancel:
+            await executor.cancel("r")
+        await executor.wait("r")
+        await executor.retry("r")
+        assert "taken up again after it had begun" in await handle.result()
+        await sound(executor)
+    assert names() == ["only_once"]
+
+
+def test_from_what_an_end_left_unread() -> None:
+    """A note within the answer that ended the run: it goes on from what was answered."""
+    run = e.WorkflowStarted(
+        position=1, time=1, name="flow", workflow_id="r", run_id="r", payload="null", deadline=None
+    )
+    history = [
+        run,
+        e.WaitStarted(position=2, time=1, seq=1, name="go"),
+        e.CancelRequested(position=3, time=2, at=2),
+        e.WaitEnded(position=4, time=2, seq=1, outcome="cancelled"),
+        *(
+            e.SignalReceived(position=p, time=2, at=2, name="go", payload="1", unread=True)
+            for p in (5, 6)
+        ),
+        e.WorkflowCancelled(position=7, time=2),
+    ]
+    for position in (5, 6, 7):
+        planned = plan(history, 1, position)
+        assert (planned.to, len(planned.signals)) == (2, 2)
+    timed_out = [*history[:2], *(replace(x, position=x.position - 2) for x in history[4:6])]
+    timed_out.append(e.WorkflowTimedOut(position=5, time=2, at=2))
+    for position in (3, 4, 5):
+        planned = plan(timed_out, 1, position)
+        assert (planned.to, len(planned.signals)) == (2, 2)

@@ -20,7 +20,7 @@ from belugawf.local.file.database import Database
 from belugawf.model import events as e
 from belugawf.model.codec import decode, encode
 from belugawf.model.durations import to_micros
-from belugawf.model.history import STATUS_OF, OpenWork, activity_id_of
+from belugawf.model.history import STATUS_OF, OpenWork, activity_id_of, effective
 from tests.histories import status
 from tests.powercut.record import Mark, State
 from tests.powercut.workload import DATABASE
@@ -164,7 +164,10 @@ def _check_history(row: Row, history: list[e.Event]) -> OpenWork:
     times = [event.time for event in history]
     _agree(row, "times", times, sorted(times))
     work = OpenWork()
-    for event in history:
+    for index, event in enumerate(history):
+        if isinstance(event, e.RunReopened):
+            work = OpenWork.of(effective(history[: index + 1]))
+            continue
         if work.closed:
             raise Corrupt(f"{row['workflow_id']}: {type(event).__name__} after its end")
         place = _ENDS.get(type(event))
@@ -183,7 +186,8 @@ def _check_projection(row: Row, history: list[e.Event]) -> None:
     error = last.payload if told else None
     if isinstance(last, e.WorkflowTerminated) and last.reason:
         error = encode({"type": "Terminated", "message": last.reason})
-    deadline = started.deadline
+    reopened = [event for event in history if isinstance(event, e.RunReopened)]
+    deadline = reopened[-1].deadline if reopened else started.deadline
     expected = {
         "run_id": started.run_id,
         "workflow_id": started.workflow_id,

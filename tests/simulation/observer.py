@@ -20,10 +20,12 @@ from belugawf.authoring.activity import ActivityInfo, current_attempt
 from belugawf.model import events as e
 from belugawf.model.codec import decode, encode
 from belugawf.model.durations import ns_datetime
-from belugawf.model.history import is_recorded_command, options_of
+from belugawf.model.history import OpenWork, effective, is_recorded_command, options_of
+from belugawf.model.soundness import check_history
 from belugawf.replay.replayer import Replayer
 from tests.powercut.checks import Corrupt, check_consistent, read_snapshot
 from tests.simulation import programs
+from tests.simulation.reopenings import ATTEMPT_ENDS, complaints, incarnations
 
 if TYPE_CHECKING:
     from tests.simulation.world import Process, World
@@ -61,7 +63,8 @@ class Execution:
     """An attempt that has begun: whose, and how it ended (`result` is `None` until it returned).
 
     Moments are in seconds of the monotonic clock. `refused`: its run was, while it was at work.
-    `owned`: its run is its process's until it is over.
+    `owned`: its run is its process's until it is over. `scheduled_at` is which event has scheduled
+    its activity, and `epoch` how often its run had been taken up again, with `length` events.
     """
 
     process: Process
@@ -73,6 +76,9 @@ class Execution:
     owned: bool
     in_thread: bool
     at_most_once: bool
+    scheduled_at: int = 0
+    epoch: int = 0
+    length: int = 0
     over: bool = False
     ended_at: float = 0.0
     result: int | None = None
@@ -105,9 +111,23 @@ class Execution:
         """Whether its end stands in the run's history."""
         seq, attempt = int(self.info.activity_id), self.info.attempt
         return any(
-            isinstance(x, (*_ENDS, e.AttemptFailed, e.AttemptInterrupted))
+            isinstance(x, ATTEMPT_ENDS) and (x.seq, x.attempt) == (seq, attempt)
+            for x in histories[self.info.run_id][self.scheduled_at :]
+        )
+
+    def was_lost(self, history: list[e.Event]) -> bool:
+        """Whether its run has ended since it began, and was taken up again: its end may have come
+        too late to be written down.
+        """
+        return any(x.kind is e.Kind.CLOSING for x in history[self.length :])
+
+    def may_come_again(self, history: list[e.Event]) -> bool:
+        """Whether it failed, and that counts no more since its run was taken up again."""
+        seq, attempt = int(self.info.activity_id), self.info.attempt
+        return any(
+            isinstance(x, (e.ActivityFailed, e.ActivityTimedOut))
             and (x.seq, x.attempt) == (seq, attempt)
-            for x in histories[self.info.run_id]
+            for x in history[self.scheduled_at :]
         )
 
 
@@ -141,11 +161,20 @@ class Observer:
         self.signalled: list[Sent] = []
         self.cancelled: list[Sent] = []
         self.terminated: list[str] = []
+        self.retried: list[tuple[str, str]] = []
         self.results: list[tuple[str, int]] = []
+        self.down_until = 0.0
+        self._keys: dict[tuple[str, str, str], str] = {}
+        self._open_work: dict[int, tuple[int, Any]] = {}
 
     def chance(self) -> float:
         """From 0 to 1."""
         return self._world.rng.random()
+
+    def check_up(self) -> None:
+        """Raises while what some activities need is down."""
+        if self._world.seconds() < self.down_until:
+            raise ConnectionError("it is down")
 
     def complain(self, text: str, error: BaseException | None = None) -> None:
         """Something is wrong; the first thing counts."""
@@ -183,8 +212,11 @@ class Observer:
                 self._check_owner(process, key, run, old, news[key], inbox)
                 at_work = [x for x in self._working if x.info.run_id == run.run_id]
                 self._world.situations.changed(process, run, old, at_work)
+        for key, events in news.items():
+            if any(isinstance(event, e.RunReopened) for event in events):
+                self._check_reopened(process, now[key], self._runs[key], inbox)
         for number, message in self._inbox.items():
-            if number not in inbox:
+            if number not in inbox and message not in inbox.values():
                 self._check_taken(message, now[message.run], news.get(message.run, []))
         self._check_threads(process, now)
         said = (self._world.seconds(), process.name, news, inbox)
@@ -222,6 +254,10 @@ class Observer:
         a run from one that lives, or lets it go for it.
         """
         before = None if old is None else old.owner
+        if events and isinstance(events[-1], e.RunReopened):
+            if before in self._world.locks or run.owner is not None:
+                self.complain(f"{process.name} took up {run.run_id} again, which is {before}'s")
+            return
         ends_it = bool(events) and isinstance(events[-1], e.WorkflowTerminated)
         theirs = before is not None and before not in process.ids
         if theirs and before not in self._world.locks:
@@ -252,6 +288,29 @@ class Observer:
         if mail and run.problem is None and not process.stops:
             self.complain(f"{process.name} let {run.run_id} go, and left a message unread")
 
+    def _check_reopened(
+        self, process: Process, run: Run, old: Run, inbox: dict[int, _Message]
+    ) -> None:
+        """What counted of facts counts still, and nothing is done again that need not be."""
+        self._world.situations.reopened(process, old)
+        key = next(key for key, other in self._runs.items() if other is old)
+        left = [(m.kind, m.payload) for _, m in sorted(inbox.items()) if m.run == key]
+        history, executions = self.histories[run.run_id], self.executions_of(run.run_id)
+        for complaint in complaints(history, left, executions):
+            self.complain(f"{run.run_id} was taken up again: {complaint}")
+
+    def check_memory(self, runs: dict[int, Any]) -> None:
+        """What a process holds of its runs is what a fresh look at what counts of them gives."""
+        for key, held in runs.items():
+            if held.state is None or key not in self._runs:
+                continue
+            history, length = self.histories[self._runs[key].run_id], held.state.length
+            if self._open_work.get(key, (0, None))[0] != length:
+                work = OpenWork.of(effective(history[:length]))
+                self._open_work[key] = (length, work.to_json())
+            if held.state.work.to_json() != self._open_work[key][1]:
+                self.complain(f"what is held of {self._runs[key].run_id} is not what counts")
+
     def hangs_in(self, process: Process) -> bool:
         """Whether a thread is at work there for nobody."""
         return any(x.process is process and x.attempt.cancelled() for x in self._working)
@@ -277,19 +336,24 @@ class Observer:
                 isinstance(x, e.SignalReceived) and x.payload == message.payload for x in events
             )
         elif message.kind == "attempt":
-            told = self._is_told(message, run) or run.status != "running"
+            told = self._is_told(message, run, events) or run.status != "running"
         else:
             told = any(isinstance(x, e.CancelRequested) for x in events) or run.status != "running"
         if not told:
             self.complain(f"{message.kind} {message.payload} to {run.run_id} is gone unrecorded")
 
-    def _is_told(self, message: _Message, run: Run) -> bool:
+    def _is_told(self, message: _Message, run: Run, events: list[e.Event]) -> bool:
         """Whether that end of an attempt is on record, or its activity is over anyhow."""
         end = json.loads(message.payload or "")
+        counting = effective(self.histories[run.run_id])
+        if events and isinstance(events[-1], e.RunReopened):
+            activity = OpenWork.of(counting).activities.get(end["seq"])
+            if activity is None or activity.attempt != end["attempt"]:
+                return True
         over = (*_ENDS, e.ActivityCancelRequested)
         return any(
             isinstance(x, over) or (x.attempt == end["attempt"])
-            for x in self.histories[run.run_id]
+            for x in counting
             if isinstance(x, (*over, e.AttemptFailed, e.AttemptInterrupted)) and x.seq == end["seq"]
         )
 
@@ -313,6 +377,7 @@ class Observer:
             owned=run.owner in process.ids,
             in_thread=in_thread,
             at_most_once=at_most_once,
+            length=len(self.histories[info.run_id]),
         )
         self._check_begin(execution, seq, run)
         self._executions[info.run_id, seq].append(execution)
@@ -342,11 +407,22 @@ class Observer:
 
     def _check_begin(self, begins: Execution, seq: int, run: Run) -> None:
         process, info, what = begins.process, begins.info, begins.name
-        history = [x for x in self.histories[info.run_id] if getattr(x, "seq", None) == seq]
+        whole = self.histories[info.run_id]
+        begins.epoch = sum(isinstance(x, e.RunReopened) for x in whole)
+        history = [x for x in effective(whole) if getattr(x, "seq", None) == seq]
         scheduled = [x for x in history if isinstance(x, e.ActivityScheduled)]
         if not scheduled:
             self.complain(f"{what} began before it was on record")
             return
+        begins.scheduled_at = scheduled[-1].position
+        before = [
+            x for x in self._executions[info.run_id, seq] if x.number == info.heartbeat_details
+        ]
+        if any(x.scheduled_at != begins.scheduled_at for x in before):
+            self.complain(f"{what} was told the heartbeat of {before[0].name}, which is another's")
+        named = (info.run_id, info.activity, info.activity_id)
+        if self._keys.setdefault(named, info.idempotency_key) != info.idempotency_key:
+            self.complain(f"{what} began with another key")
         if any(isinstance(x, _ENDS) for x in history):
             self.complain(f"{what} ran again after its end was recorded")
         begun = any(isinstance(x, e.AttemptStarted) and x.attempt == info.attempt for x in history)
@@ -358,9 +434,13 @@ class Observer:
         for other in others:
             self._check_beside(begins, other)
             self._check_again(begins, other)
-        if scheduled[0].at_most_once and others:
+        same = [x for x in others if x.scheduled_at == begins.scheduled_at]
+        if scheduled[0].at_most_once and not all(
+            x.epoch < begins.epoch and x.may_come_again(whole) for x in same
+        ):
             self.complain(f"{what} runs at most once, and began again")
-        self._check_failures(begins, others, options_of(scheduled[0]).retry.max_attempts)
+        same = [x for x in same if x.epoch == begins.epoch]
+        self._check_failures(begins, same, options_of(scheduled[0]).retry.max_attempts)
 
     def _check_beside(self, begins: Execution, other: Execution) -> None:
         """No two at a time; in one process a thread that was told to stop is let alone."""
@@ -373,6 +453,14 @@ class Observer:
 
     def _check_again(self, begins: Execution, other: Execution) -> None:
         """What has ended before the eyes of a process that did not die is not done again."""
+        history = self.histories[begins.info.run_id]
+        if other.scheduled_at != begins.scheduled_at:
+            return  # it was asked for once more, after its run was taken up again from before that
+        if other.epoch < begins.epoch:
+            if begins.info.attempt <= other.info.attempt:
+                self.complain(f"{begins.name} has the number of {other.name} from before a retry")
+            if not other.on_record(self.histories) and other.was_lost(history):
+                return
         if not other.seen:
             return
         stopped = other.attempt.cancelled()
@@ -430,9 +518,14 @@ class Observer:
             self.complain("a recorded event was changed")
         self._check_acknowledged()
         for run_id, history in self.histories.items():
-            self._check_signals(run_id, history)
+            try:
+                check_history(history)
+            except ValueError as error:
+                self.complain(f"the history of {run_id} is not sound: {error}", error)
             self._check_attempts(run_id, history)
-            self._check_replay(run_id, history)
+            counting = effective(history)
+            self._check_signals(run_id, counting)
+            self._check_replay(run_id, counting)
 
     def _check_acknowledged(self) -> None:
         for run_id in self.started:
@@ -446,6 +539,9 @@ class Observer:
         for run_id in self.terminated:
             if not isinstance(self.histories[run_id][-1], e.WorkflowTerminated):
                 self.complain(f"{run_id} was terminated, and goes on")
+        for run_id, reason in self.retried:
+            if not any(getattr(x, "reason", None) == reason for x in self.histories[run_id]):
+                self.complain(f"{run_id} was taken up again, and that is lost")
         for run_id, result in self.results:
             last = self.histories[run_id][-1]
             if not isinstance(last, e.WorkflowCompleted) or decode(last.payload) != result:
@@ -468,24 +564,28 @@ class Observer:
                 self.complain(f"a signal to {run_id} came in time, and was told after the timer")
 
     def _check_attempts(self, run_id: str, history: list[e.Event]) -> None:
-        failures: dict[int, list[int]] = defaultdict(list)
+        failures: dict[tuple[int, int, int], list[int]] = defaultdict(list)
         limits: dict[int, int] = {}
-        for event in history:
+        for event, place, times in incarnations(history):
             match event:
                 case e.ActivityScheduled():
-                    limits[event.seq] = options_of(event).retry.max_attempts
+                    limits[place] = options_of(event).retry.max_attempts
                 case e.AttemptFailed():
-                    failures[event.seq].append(event.attempt)
+                    failures[place, event.seq, times].append(event.attempt)
                 case e.ActivityCompleted():
                     results = [x.result for x in self._executions[run_id, event.seq]]
                     if decode(event.payload) not in results:
                         self.complain(f"{event} of {run_id}, and no execution returned that")
                 case e.ActivityFailed():
                     for x in self._executions[run_id, event.seq]:
+                        if x.scheduled_at != place or x.info.attempt > event.attempt:
+                            continue
+                        if x.epoch < times and x.was_lost(history):
+                            continue
                         if x.result is not None and not x.attempt.cancelled() and x.seen:
                             self.complain(f"{x.name} had completed, and is recorded as failed")
-        for seq, attempts in failures.items():
-            if len(set(attempts)) < len(attempts) or len(attempts) >= limits[seq]:
+        for (place, seq, _), attempts in failures.items():
+            if len(set(attempts)) < len(attempts) or len(attempts) >= limits[place]:
                 self.complain(f"activity {seq} of {run_id} failed at attempts {attempts}")
 
     def _check_replay(self, run_id: str, history: list[e.Event]) -> None:
@@ -495,7 +595,7 @@ class Observer:
         if not any(map(is_recorded_command, history)):
             return  # it was ended from outside before its code ever ran
         errors = []
-        for version in ("sound", "changed"):
+        for version in programs.RECORDING:
             replayer = Replayer(programs.CATALOGS[version].workflow(started.name), started)
             try:
                 replayer.replay(history)

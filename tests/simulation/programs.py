@@ -3,7 +3,7 @@
 A program is a list of statements, each a list of its kind and its arguments; durations are in
 milliseconds, `None` for ever. Beside `program` stand what bad deploys make of it: code that asks
 for one activity more, or does so by chance; that blocks; that asks for what cannot be recorded;
-that has lost an activity, or itself.
+that raises what parks the run, or fails it; that has lost an activity, or itself.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Program: TypeAlias = list[Statement]
 SIGNALS = ("go", "stop", "more")
 LEAVES = (
     *("act", "act", "limited", "once", "sleep", "wait", "wait", "drain", "poll"),
-    *("plain", "stuck", "stuck", "stuck_once", "named", "rude"),
+    *("plain", "stuck", "stuck", "stuck_once", "named", "rude", "must"),
 )
 BRANCHES = ("gather", "race", "timeout", "shielded", "cleanup", "retired", "beside", "beside")
 
@@ -70,6 +70,8 @@ def _statement(rng: random.Random, depth: int) -> Statement:
             return [kind, rng.choice((length, length + 300, None))]
         case "rude":
             return [kind, rng.choice((*RUDE,)), rng.random() < 0.3]
+        case "must":
+            return [kind, rng.choice(("act", "plain", "once")), length]
         case "beside":
             return _beside(rng)
         case "drain":
@@ -159,6 +161,36 @@ def stuck_once(length: int) -> int:
         return int(number)
 
 
+@activity(retry=RetryPolicy(max_attempts=2, initial_delay=0.05))
+async def must_act(length: int) -> int:
+    """Fails while what it needs is down; then so does its run."""
+    with site.execution(activity.info()) as number:
+        await asyncio.sleep(length / 1000)
+        site.check_up()
+        return int(number)
+
+
+@activity
+def must_plain(length: int) -> int:
+    """The same, in a thread."""
+    with site.execution(activity.info(), in_thread=True) as number:
+        sleep(length / 1000)
+        site.check_up()
+        return int(number)
+
+
+@activity(at_most_once=True)
+async def must_once(length: int) -> int:
+    """The same, and must not be begun twice, unless its run is taken up again because of it."""
+    with site.execution(activity.info(), at_most_once=True) as number:
+        await asyncio.sleep(length / 1000)
+        site.check_up()
+        return int(number)
+
+
+MUST = {"act": must_act, "plain": must_plain, "once": must_once}
+
+
 @activity
 async def named(length: int) -> int:
     """Is asked for by its name, and missing after a bad deploy."""
@@ -204,6 +236,20 @@ async def changed(ctx: WorkflowContext, statements: Any) -> int:
 
 
 @workflow(name="program")
+async def broken(ctx: WorkflowContext, statements: Any) -> int:
+    """Has a name after the first statement that nobody has defined: the run is parked."""
+    await _Interpreter(ctx).run(statements[:1])
+    raise NameError("name 'statments' is not defined")
+
+
+@workflow(name="program")
+async def failing(ctx: WorkflowContext, statements: Any) -> int:
+    """Fails after the first statement."""
+    await _Interpreter(ctx).run(statements[:1])
+    raise ValueError("it is no good")
+
+
+@workflow(name="program")
 async def fickle(ctx: WorkflowContext, statements: Any) -> int:
     """One of the two, by chance: another one when it is replayed."""
     return int(await (program if site.chance() < 0.5 else changed)(ctx, statements))
@@ -244,13 +290,17 @@ CATALOGS = {
     "sound": Catalog.from_functions([program]),
     "changed": Catalog.from_functions([changed]),
     "fickle": Catalog.from_functions([fickle]),
+    "broken": Catalog.from_functions([broken]),
+    "failing": Catalog.from_functions([failing]),
     "blocking": Catalog.from_functions([blocking]),
     "unwritable": Catalog.from_functions([unwritable]),
     "lacking": _without("named"),
     "missing": Catalog.from_functions([]),
 }
 # What bad deploys may have put there instead of "sound" and still drives.
-DRIVING = ("changed", "fickle", "blocking", "unwritable", "lacking")
+DRIVING = ("changed", "fickle", "blocking", "unwritable", "lacking", "broken", "failing")
+# What may have recorded the whole history of a run.
+RECORDING = ("sound", "changed", "failing")
 
 
 class _Interpreter:
@@ -300,6 +350,9 @@ class _Interpreter:
         except ActivityError as error:
             self._ctx.set_progress(f"{error.activity} failed")
 
+    async def _must(self, kind: str, length: int) -> None:
+        await self._ctx.execute_activity(MUST[kind], length)
+
     async def _sleep(self, length: int) -> None:
         await asyncio.sleep(length / 1000)
 
@@ -330,7 +383,7 @@ class _Interpreter:
         _, left = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in left:
             task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _timeout(self, length: int, statements: Program) -> None:
         try:

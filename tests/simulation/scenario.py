@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
 from belugawf.executor import IfExists
+from belugawf.executor.info import REOPENED
 from belugawf.executor.options import EngineOptions
 from belugawf.model.errors import BelugaError
 from belugawf.model.messages import Signal
@@ -82,6 +83,7 @@ class _Scenario:
         self._rng = world.rng
         self._version = "sound"
         self._sent = 0
+        self._retries = 0
         self._furthest_ns = 0
         ahead = (0.1, 3, 3600)
         self._jumps = world.rng.choice((ahead, (*ahead, -0.1, -3, -3600)))
@@ -103,6 +105,13 @@ class _Scenario:
         self._plan(rng.randint(0, 8), lambda: self._spawn("signal", self._signal(rng.choice(ids))))
         if rng.random() < 0.4:
             self._plan(rng.randint(1, 2), lambda: self._spawn("cancel", self._cancel(ids[0])))
+        for name in ids:
+            if rng.random() < 0.6:
+                self._plan(
+                    rng.randint(1, 3), lambda name=name: self._spawn("retry", self._retry(name))
+                )
+        if rng.random() < 0.4:
+            world.observer.down_until = rng.random() * _HORIZON_S
         if rng.random() < 0.2:
             self._plan(1, lambda: self._spawn("terminate", self._terminate(ids[0])))
         if rng.random() < 0.2:
@@ -253,6 +262,40 @@ class _Scenario:
                 observer.cancelled.append(Sent(info.run_id, reason, 0, 0))
 
         return cancel
+
+    def _retry(self, run: str) -> Main:
+        """Take the run up again, once it has ended or is parked, until that is done."""
+        self._retries += 1
+        rng, reason, observer = self._rng, f"retry {self._retries}", self._world.observer
+        anywhere, discard = rng.random() < 0.3, rng.random() < 0.5
+        timeout, drive = rng.choice((None, None, 1.0)), rng.random() < 0.5
+        longest, stays = rng.random() * 2, rng.random()
+
+        async def retry(process: Process) -> None:
+            async with process.new_executor() as executor:
+                end = self._world.seconds() + longest
+                while (info := await executor.describe(run)).status not in REOPENED:
+                    if info.problem is not None:
+                        break
+                    if info.status != "running" or self._world.seconds() > end:
+                        return
+                    await asyncio.sleep(0.05)
+                position = None
+                if anywhere:
+                    events = await executor.history(run)
+                    position = 1 + int(rng.random() * len(events))
+                await executor.retry(
+                    run,
+                    from_position=position,
+                    timeout=timeout,
+                    discard=discard,
+                    reason=reason,
+                    drive=drive,
+                )
+                observer.retried.append((info.run_id, reason))
+                await asyncio.sleep(stays if drive else 0)
+
+        return retry
 
     def _terminate(self, run: str) -> Main:
         async def terminate(process: Process) -> None:

@@ -176,7 +176,7 @@ def simulated(world: World) -> Iterator[None]:
         (presence, "wake", kernel.wake),
         (view, "ownership", kernel),
         (test_hooks, "step", world.step),
-        (Engine, "_tick", _checked(Engine._tick)),
+        (Engine, "_tick", _checked(world, Engine._tick)),
         (attempts, "_has_had_children", lambda: world.rng.random() < 0.3),
         (host_threads, "threading", threading_of(world)),
         (host_threads, "SimpleQueue", SimQueue),
@@ -198,8 +198,10 @@ def simulated(world: World) -> Iterator[None]:
         logger.propagate = propagates
 
 
-def _checked(tick: Callable[[Engine], Awaitable[None]]) -> Callable[[Engine], Awaitable[None]]:
-    """After each tick what the engine holds agrees with its tables."""
+def _checked(
+    world: World, tick: Callable[[Engine], Awaitable[None]]
+) -> Callable[[Engine], Awaitable[None]]:
+    """After each tick what the engine holds agrees with its tables, and with the histories."""
 
     async def checked(self: Engine) -> None:
         failure: Exception | None = None
@@ -208,6 +210,7 @@ def _checked(tick: Callable[[Engine], Awaitable[None]]) -> Callable[[Engine], Aw
         except Exception as error:
             failure = error
         self.table.check()
+        world.observer.check_memory(self.table.runs)
         if failure is not None:
             raise failure
 

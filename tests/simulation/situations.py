@@ -15,6 +15,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+from belugawf.local.store.retries import Retries
 from belugawf.local.store.rows import AppendOutcome
 from belugawf.local.store.store import Store
 from belugawf.model import events as e
@@ -49,6 +50,8 @@ NEVER_HELD = "refusal of a run that was never held"
 HELD = "refusal of a run that was held"
 TWO_REASONS = "two reasons to leave at once"
 ENDED = "refused over an end that is not on record"
+REOPENED = "a retry of a {} run"
+BESIDE_WORKER = "a retry beside a live worker"
 
 SITUATIONS = (
     CLAIM_IN_DOUBT,
@@ -71,11 +74,14 @@ SITUATIONS = (
     *(REFUSED_AT_WORK + end for end in ("completed", "failed", "timed out", "was stopped")),
     REFUSED_AT_WORK + "ended, at most once",
     TWO_REASONS,
+    *(REOPENED.format(what) for what in ("failed", "timed out", "cancelled", "parked")),
+    BESIDE_WORKER,
 )
 
 # What writes, by the name of the method of `Store` that does.
 PLACES = (
     *("commit", "claim", "refuse", "abandon", "create", "send", "terminate"),
+    "reopen",
     *("read_inbox", "save_heartbeats", "register", "unregister", "forget_dead"),
 )
 
@@ -165,6 +171,13 @@ class Situations:
                     self._count(TAKEN)
         if run.owner is None:
             self._leaving.pop(run.run_id, None)
+
+    def reopened(self, process: Process, old: Run) -> None:
+        """That process has taken up a run again, which was `old` before."""
+        what = "parked" if old.status == "running" else old.status.replace("_", " ")
+        self._count(REOPENED.format(what))
+        if any(other.is_worker for other in self._world.processes if other is not process):
+            self._count(BESIDE_WORKER)
 
     def _refused(self, process: Process, run: Run, before: str | None) -> None:
         assert run.problem is not None
@@ -260,9 +273,11 @@ def _starts_in(arguments: Sequence[Any]) -> Iterator[tuple[int, e.AttemptStarted
 def watched_store(world: World) -> Iterator[None]:
     """While this lasts it is known which method of `Store` somebody is in."""
     with ExitStack() as stack:
-        for name, method in vars(Store).items():
-            if inspect.isfunction(method) and not name.startswith("_"):
-                stack.enter_context(mock.patch.object(Store, name, _watched(world, name, method)))
+        for owner in (Retries, Store):
+            for name, method in vars(owner).items():
+                if inspect.isfunction(method) and not name.startswith("_"):
+                    watched = _watched(world, name, method)
+                    stack.enter_context(mock.patch.object(owner, name, watched))
         yield
 
 
