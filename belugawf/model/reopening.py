@@ -57,8 +57,8 @@ def plan(
     if position is not None and left and isinstance(left[0], _FAILURES):
         causes.add(left[0].seq)
     work = OpenWork.of(kept)
-    last, begun = _attempts(history, work)
-    ends: dict[int, Outcome] = {}
+    last, begun, completed = _attempts(history, work)
+    ends = {seq: _outcome(event, run) for seq, event in completed.items()}
     signals = []
     scheduled: dict[int, e.ActivityScheduled] = {}
     forgotten = []
@@ -70,12 +70,8 @@ def plan(
                 scheduled[event.seq] = event
             case e.ActivityCompleted(seq=seq) if seq in scheduled:
                 forgotten.append(scheduled[seq])
-            case (
-                e.ActivityCompleted(seq=seq)
-                | e.ActivityFailed(seq=seq)
-                | e.ActivityTimedOut(seq=seq)
-            ) if seq in last and seq not in ends:
-                if isinstance(event, e.ActivityCompleted) or seq not in causes:
+            case e.ActivityFailed(seq=seq) | e.ActivityTimedOut(seq=seq) if seq in last:
+                if seq not in ends and seq not in causes:
                     ends[seq] = _outcome(event, run)
     for end in unread:
         if end.seq not in ends and last.get(end.seq) == end.attempt and end.status != "interrupted":
@@ -88,17 +84,24 @@ def plan(
         code_started=len(kept) > 1,
         signals=signals,
         ends=list(ends.values()),
-        attempts={str(seq): number + (seq not in ends) for seq, number in last.items()},
+        attempts={
+            str(seq): ends[seq].attempt if seq in ends else number + 1
+            for seq, number in last.items()
+        },
         forgotten=forgotten,
     )
 
 
-def _attempts(history: Sequence[e.Event], work: OpenWork) -> tuple[dict[int, int], set[int]]:
-    """The numbers of the last attempts of what is open, and what has begun and not ended.
+def _attempts(
+    history: Sequence[e.Event], work: OpenWork
+) -> tuple[dict[int, int], set[int], dict[int, e.ActivityCompleted]]:
+    """The numbers of the last attempts of what is open, what of it has begun and not ended, and
+    what has completed.
 
-    Also of those that do not count any more. First attempts may begin without a word.
+    Also of what does not count any more. First attempts may begin without a word.
     """
     last, begun = dict.fromkeys(work.activities, 1), set()
+    completed: dict[int, e.ActivityCompleted] = {}
     for event in history:
         seq, attempt = getattr(event, "seq", 0), getattr(event, "attempt", 0)
         if not attempt or seq not in last:
@@ -110,7 +113,9 @@ def _attempts(history: Sequence[e.Event], work: OpenWork) -> tuple[dict[int, int
             begun.add(seq)
         else:
             begun.discard(seq)
-    return last, begun
+        if isinstance(event, e.ActivityCompleted):
+            completed[seq] = event
+    return last, begun, completed
 
 
 def _interrupted(scheduled: e.ActivityScheduled, run: int, attempt: int, at: int) -> Outcome:

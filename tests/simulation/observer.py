@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from belugawf.authoring.activity import ActivityInfo, current_attempt
+from belugawf.executor.info import REOPENED
 from belugawf.model import events as e
 from belugawf.model.codec import decode, encode
 from belugawf.model.durations import ns_datetime
@@ -499,6 +500,11 @@ class Observer:
     def open_runs(self) -> dict[int, Run]:
         """The runs that have not ended."""
         return {key: run for key, run in self._runs.items() if run.status == "running"}
+
+    def to_be_retried(self) -> list[str]:
+        """The workflow ids whose last run has ended, and not well."""
+        last = {run.workflow_id: run for _, run in sorted(self._runs.items())}
+        return [name for name, run in last.items() if run.status in REOPENED]
 
     def check_all(self) -> None:
         """Raises `Violation`."""

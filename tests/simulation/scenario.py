@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
 from belugawf.executor import IfExists
-from belugawf.executor.info import REOPENED
+from belugawf.executor.info import RunInfo
 from belugawf.executor.options import EngineOptions
 from belugawf.model.errors import BelugaError
 from belugawf.model.messages import Signal
@@ -88,6 +88,7 @@ class _Scenario:
         ahead = (0.1, 3, 3600)
         self._jumps = world.rng.choice((ahead, (*ahead, -0.1, -3, -3600)))
         self._calm = False
+        self._worker = False
 
     def run(self) -> None:
         """Everything, from the first start until each run has ended and each process is gone."""
@@ -264,35 +265,35 @@ class _Scenario:
         return cancel
 
     def _retry(self, run: str) -> Main:
-        """Take the run up again, once it has ended or is parked, until that is done."""
-        self._retries += 1
-        rng, reason, observer = self._rng, f"retry {self._retries}", self._world.observer
-        anywhere, discard = rng.random() < 0.3, rng.random() < 0.5
-        timeout, drive = rng.choice((None, None, 1.0)), rng.random() < 0.5
-        longest, stays = rng.random() * 2, rng.random()
+        """Take the run up again when it has ended or is parked, perhaps more than once."""
+        rng = self._rng
+        tries = [
+            (rng.random() * 2, rng.random() < 0.4, rng.choice((None, None, 0.3, 1.0)))
+            for _ in range(rng.choice((1, 1, 2, 3)))
+        ]
+        discard, drive, stays = rng.random() < 0.6, rng.random() < 0.5, rng.random()
+        observer, seconds = self._world.observer, self._world.seconds
 
         async def retry(process: Process) -> None:
             async with process.new_executor() as executor:
-                end = self._world.seconds() + longest
-                while (info := await executor.describe(run)).status not in REOPENED:
-                    if info.problem is not None:
-                        break
-                    if info.status != "running" or self._world.seconds() > end:
-                        return
-                    await asyncio.sleep(0.05)
-                position = None
-                if anywhere:
-                    events = await executor.history(run)
-                    position = 1 + int(rng.random() * len(events))
-                await executor.retry(
-                    run,
-                    from_position=position,
-                    timeout=timeout,
-                    discard=discard,
-                    reason=reason,
-                    drive=drive,
-                )
-                observer.retried.append((info.run_id, reason))
+                for longest, anywhere, timeout in tries:
+                    end = seconds() + longest
+                    while _goes_on(await executor.describe(run)) and seconds() < end:
+                        await asyncio.sleep(0.05)
+                    position = None
+                    if anywhere:
+                        position = 1 + int(rng.random() * len(await executor.history(run)))
+                    self._retries += 1
+                    reason = f"retry {self._retries}"
+                    info = await executor.retry(
+                        run,
+                        from_position=position,
+                        timeout=timeout,
+                        discard=discard,
+                        reason=reason,
+                        drive=drive,
+                    )
+                    observer.retried.append((info.run_id, reason))
                 await asyncio.sleep(stays if drive else 0)
 
         return retry
@@ -358,22 +359,36 @@ class _Scenario:
         world.faults = Faults(preempted=world.faults.preempted)
         world.offset_ns = self._furthest_ns
         self._version = "sound"
+        world.observer.down_until = 0.0
         for process in list(world.processes):
             process.frozen = False
             wrong = process.catalog is not programs.CATALOGS["sound"]
             # What hangs in a thread keeps its run until it ends, or its process does.
             if wrong or self._rng.random() < 0.5 or world.observer.hangs_in(process):
                 self._stop(process)
-        worker = self._rng.random() < 0.7
-        if worker:
+        self._worker = self._rng.random() < 0.7
+        if self._worker:
             self._spawn("worker", _work)
+        for _ in range(self._rng.choice((1, 1, 2, 3))):
+            self._drive_to_the_end()
+            for workflow_id in world.observer.to_be_retried():
+                self._wait_for(self._spawn("retry", self._retry(workflow_id)))
+        self._drive_to_the_end()
+        for process in list(world.processes):
+            self._stop(process)
+        if not world.run_until(lambda: not world.processes, _LONGEST_S):
+            raise Violation(f"{world.processes[0].name} does not end")
+
+    def _drive_to_the_end(self) -> None:
+        """Each run ends, whoever it takes."""
+        world = self._world
         for number in range(_ROUNDS):
             self._version = "sound"
             world.run_until(lambda: not world.observer.open_runs(), 0.1 + self._rng.random() * 2)
             left = world.observer.open_runs().values()
             if not left:
                 break
-            if not worker or any(run.problem for run in left):
+            if not self._worker or any(run.problem for run in left):
                 # What has been driven by the changed code goes on with that only.
                 self._version = "changed" if number % 4 == 3 else "sound"
                 self._wait_for(self._spawn("resume", _resume_all))
@@ -383,10 +398,6 @@ class _Scenario:
             world.observer.check_all()  # which may know why
             history = [type(event).__name__ for event in world.observer.histories[run.run_id]]
             raise Violation(f"{run} does not end: {history}")
-        for process in list(world.processes):
-            self._stop(process)
-        if not world.run_until(lambda: not world.processes, _LONGEST_S):
-            raise Violation(f"{world.processes[0].name} does not end")
 
     def _stop(self, process: Process) -> None:
         if process.executor is None:
@@ -405,6 +416,11 @@ class _Scenario:
             "WHERE r.key NOT IN (SELECT run FROM inbox)"
         )
         return rows.fetchall()
+
+
+def _goes_on(info: RunInfo) -> bool:
+    """Whether it is open, and not parked."""
+    return info.status == "running" and info.problem is None
 
 
 async def _work(process: Process) -> None:

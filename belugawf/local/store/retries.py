@@ -23,6 +23,11 @@ _NOBODYS = """INSERT INTO live (run) VALUES (?) ON CONFLICT (run) DO UPDATE SET 
     owned_since = NULL, problem = NULL, open_at = NULL, open_work = NULL"""
 _MESSAGE = """INSERT INTO inbox (run, kind, name, payload, sender, message_key, sent_at)
     VALUES (?,?,?,?,?,?,?)"""
+_NO_HEARTBEATS = """DELETE FROM heartbeats WHERE run = ?
+    AND seq NOT IN (SELECT value FROM json_each(?))"""
+_AGAIN = """INSERT INTO inbox (run, kind, name, payload, sender, message_key, sent_at)
+    SELECT run, kind, name, payload, sender, message_key, sent_at FROM inbox
+    WHERE run = ? AND id <= ? ORDER BY id"""
 
 
 class Retries(Queries):
@@ -86,9 +91,16 @@ def _write(db: Connection, run: int, event: e.RunReopened, planned: Reopening) -
     db.execute("DELETE FROM waits WHERE run = ?", (run,))
     project_waits(db, [(run, wait) for wait in planned.work.waits.values()])
     db.execute("DELETE FROM inbox WHERE run = ? AND kind = 'attempt'", (run,))
+    # What is asked for anew, in the place of something that does not count, has none.
+    open_now = json.dumps([int(seq) for seq in planned.attempts])
+    db.execute(_NO_HEARTBEATS, (run, open_now))
+    (last,) = db.execute("SELECT max(id) FROM inbox WHERE run = ?", (run,)).fetchone()
     for signal in planned.signals:
         sent = (signal.payload, signal.sender, signal.key, to_micros(signal.at))
         db.execute(_MESSAGE, (run, "signal", signal.name, *sent))
+    if planned.signals and last is not None:  # what was sent later comes after them
+        db.execute(_AGAIN, (run, last))
+        db.execute("DELETE FROM inbox WHERE run = ? AND id <= ?", (run, last))
     for end in planned.ends:
         told = (str(end.seq), end.to_text(), None, None, to_micros(end.at))
         db.execute(_MESSAGE, (run, "attempt", *told))
