@@ -81,7 +81,7 @@ def plan(
     return Reopening(
         to=kept[-1].position,
         work=work,
-        code_started=len(kept) > 1,
+        code_started=any(is_fact(x) or is_recorded_command(x) for x in kept[1:]),
         signals=signals,
         ends=list(ends.values()),
         attempts={

@@ -6,9 +6,10 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -601,3 +602,69 @@ def test_from_what_an_end_left_unread() -> None:
     for position in (3, 4, 5):
         planned = plan(timed_out, 1, position)
         assert (planned.to, len(planned.signals)) == (2, 2)
+
+
+def test_code_that_never_ran() -> None:
+    """It begins anew also where an earlier retry counts: that is only a note."""
+    run = e.WorkflowStarted(
+        position=1, time=1, name="flow", workflow_id="r", run_id="r", payload="null", deadline=None
+    )
+    history = [
+        run,
+        e.RunReopened(position=2, time=2, to=1, deadline=3),
+        e.SignalReceived(position=3, time=3, at=2, name="go", payload="1", unread=True),
+        e.WorkflowTimedOut(position=4, time=3, at=3),
+    ]
+    for position in (None, 3, 4):
+        assert not plan(history, 1, position).code_started
+    waits = [*history[:2], e.WaitStarted(position=3, time=2, seq=1, name="go")]
+    assert plan(waits, 1, None).code_started
+
+
+def test_a_completion_counts_however_often_a_run_is_taken_up_again() -> None:
+    """A request to cancel came in the same turn as its end, which had been put back once."""
+    scheduled = e.ActivityScheduled(position=2, time=1, seq=1, name="do", payload="[]")
+    history = [
+        e.WorkflowStarted(
+            position=1, time=1, name="f", workflow_id="r", run_id="r", payload="null", deadline=None
+        ),
+        scheduled,
+        e.ActivityCompleted(position=3, time=2, seq=1, payload="7", at=2, attempt=1),
+        e.RunReopened(position=4, time=2, to=2, attempts={"1": 1}),
+        e.CancelRequested(position=5, time=3, at=1),
+        e.ActivityCancelRequested(position=6, time=3, seq=1),
+        e.WorkflowCancelled(position=7, time=3),
+    ]
+    planned = plan(history, 1, None)
+    assert [(end.status, end.result) for end in planned.ends] == [("completed", "7")]
+    assert planned.attempts == {"1": 1}
+
+
+def listening(wrong: bool) -> Callable[..., Any]:
+    @workflow(name="listening")
+    async def code(ctx: WorkflowContext) -> list[Any]:
+        took = [(await ctx.wait_for_signal("go")).payload for _ in range(2)]
+        if wrong:
+            raise NameError("took")
+        return took
+
+    return code
+
+
+async def test_signals_of_one_moment_stay_in_order(tmp_path: Path) -> None:
+    """One that had been read goes back before one that had not; a clock set back has one moment."""
+    place, clock = tmp_path / "state.db", SimpleNamespace(now=lambda: 1_800_000_000_000_000_000)
+    wrong = listening(True)
+    async with LocalExecutor(place, [wrong], clock=clock) as executor:
+        await executor.execute(wrong, id="r")
+        for payload in (1, 2):
+            await executor.signal("r", "go", payload, drive=False)
+            with suppress(RunParkedError):
+                await executor.resume("r")
+        assert (await executor.describe("r")).problem is not None
+        history = await executor.history("r")
+        (read,) = [event for event in history if isinstance(event, e.SignalReceived)]
+    async with LocalExecutor(place, [listening(False)], clock=clock) as executor:
+        await executor.retry("r", from_position=read.position)
+        assert await executor.result_of("r") == [1, 2]
+        await sound(executor)
