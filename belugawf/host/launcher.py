@@ -24,7 +24,7 @@ from belugawf.host.hooks import emit
 from belugawf.host.leaving import leave_fork
 from belugawf.host.threads import DaemonPool
 from belugawf.model.durations import format_instant
-from belugawf.model.errors import Failure
+from belugawf.model.errors import PROCESS_DIED, Failure
 from belugawf.model.outcomes import Outcome, died_with_it
 
 logger = logging.getLogger("belugawf.engine")
@@ -239,7 +239,7 @@ class AttemptLauncher:
             died = "with the process that watches it"
         else:
             died = f"signal {-code}" if code < 0 else f"exit code {code}"
-        failure = Failure("ProcessDied", f"the child process of the activity died: {died}")
+        failure = Failure(PROCESS_DIED, f"the child process of the activity died: {died}")
         return attempt.failed_as(failure)
 
 

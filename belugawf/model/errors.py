@@ -291,6 +291,10 @@ class WorkflowCodeError(BelugaError):
     exit_code = 3
 
 
+# The type of the failure of an isolated activity whose process has died.
+PROCESS_DIED = "ProcessDied"
+
+
 @frozen()
 class Failure:
     """An exception as data: stored in histories, shown to people, rebuilt for workflow code.

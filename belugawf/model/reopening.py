@@ -14,9 +14,10 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from belugawf.model import events as e
-from belugawf.model.errors import Failure, UsageError
+from belugawf.model.errors import PROCESS_DIED, Failure, UsageError
 from belugawf.model.history import OpenWork, effective, is_fact, is_recorded_command
 from belugawf.model.outcomes import Outcome, interrupted
+from belugawf.model.shell import command_line
 from belugawf.model.values import frozen
 
 _End: TypeAlias = e.ActivityCompleted | e.ActivityFailed | e.ActivityTimedOut
@@ -30,6 +31,8 @@ class Reopening:
     `signals` and `ends` (of activities that were open then) happened since and count again;
     `attempts` are the numbers of the next attempts of what is open, by seq. `forgotten` are
     activities that were asked for since and have completed: their work is lost from the history.
+    `doubtful` are such as run at most once, have begun, and did not tell how they ended: they would
+    begin once more.
     """
 
     to: int
@@ -39,15 +42,22 @@ class Reopening:
     ends: Sequence[Outcome]
     attempts: dict[str, int]
     forgotten: Sequence[e.ActivityScheduled]
+    doubtful: Sequence[e.ActivityScheduled]
 
 
 def plan(
-    history: Sequence[e.Event], run: int, position: int | None, unread: Sequence[Outcome] = ()
+    history: Sequence[e.Event],
+    run: int,
+    position: int | None,
+    unread: Sequence[Outcome] = (),
+    *,
+    discard: bool = False,
 ) -> Reopening:
     """How that run is taken up again from event `position` on; by default, from what ended it.
 
-    `unread` are ends of attempts that it has not taken in. Raises `UsageError` for a position that
-    its history does not have.
+    `unread` are ends of attempts that it has not taken in. What is to be done at most once, and has
+    begun, is over, unless what is in doubt is to begin again: `discard`. Raises `UsageError` for a
+    position that its history does not have.
     """
     events = effective(history)
     closing = events[-1] if events[-1].kind is e.Kind.CLOSING else None
@@ -76,7 +86,9 @@ def plan(
     for end in unread:
         if end.seq not in ends and last.get(end.seq) == end.attempt and end.status != "interrupted":
             ends[end.seq] = end
-    for seq in begun.intersection(work.once).difference(ends, causes):
+    may_begin = (last.keys() | scheduled.keys()) - ends.keys()
+    over = () if discard else begun.intersection(work.once).difference(ends, causes)
+    for seq in over:
         ends[seq] = _interrupted(work.once[seq].scheduled, run, last[seq], history[-1].time)
     return Reopening(
         to=kept[-1].position,
@@ -89,6 +101,7 @@ def plan(
             for seq, number in last.items()
         },
         forgotten=forgotten,
+        doubtful=[one for one in _doubtful(events) if one.seq in may_begin],
     )
 
 
@@ -130,6 +143,29 @@ def _interrupted(scheduled: e.ActivityScheduled, run: int, attempt: int, at: int
         started_at=at,
         failure=replace(failure, activity=scheduled.name, attempts=1),
     )
+
+
+def _doubtful(events: Sequence[e.Event]) -> list[e.ActivityScheduled]:
+    """The at-most-once activities that have begun, and may or may not have been done."""
+    once: dict[int, e.ActivityScheduled] = {}
+    begun: set[int] = set()
+    for event in events:
+        match event:
+            case e.ActivityScheduled(seq=seq, at_most_once=True):
+                once[seq] = event
+            case e.AttemptStarted(seq=seq) if seq in once:
+                begun.add(seq)
+            case e.ActivityCompleted(seq=seq):
+                begun.discard(seq)
+            case e.ActivityFailed(seq=seq) if _is_its_own(event):
+                begun.discard(seq)
+    return [once[seq] for seq in sorted(begun)]
+
+
+def _is_its_own(event: e.ActivityFailed) -> bool:
+    """Whether the activity's code has raised that: then it is known how it ended."""
+    failure = Failure.from_json(json.loads(event.payload))
+    return failure.kind == "application" and failure.type != PROCESS_DIED
 
 
 def _outcome(event: _End, run: int) -> Outcome:
@@ -191,10 +227,11 @@ def _index(events: Sequence[e.Event], position: int) -> int:
             while index > 1 and _is_unread(events[index - 1]):
                 index -= 1
             return max(index, 1)
-    last = events[-1].position
+    last, started = events[-1].position, events[0]
+    run = started.workflow_id if isinstance(started, e.WorkflowStarted) else ""
     raise UsageError(
         f"the run's history has no event {position} that counts",
-        hint=f"it has events up to {last}: belugawf history",
+        hint=f"it has events up to {last}: {command_line('history', run)}",
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -469,6 +471,77 @@ async def test_a_deadline_of_a_parked_run(tmp_path: Path) -> None:
         assert await executor.result_of("r") == "pay!"
         await sound(executor)
     assert names() == ["pay", "ship"]
+
+
+@activity(at_most_once=True)
+async def pay_once(how: str) -> str:
+    CALLS.append(("pay_once", activity.info().attempt, activity.info().idempotency_key))
+    if how in DOWN:
+        raise ValueError("declined")
+    if how == "slow":
+        await asyncio.Event().wait()
+    return how
+
+
+@activity
+async def fail_beside() -> None:
+    while not CALLS:
+        await asyncio.sleep(0.01)  # until the other one has begun
+    raise ValueError("down")
+
+
+@workflow
+async def once_beside(ctx: WorkflowContext) -> None:
+    """It is in the middle of that when something else fails."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(ctx.execute_activity(pay_once, "slow"))
+        group.create_task(ctx.execute_activity(fail_beside))
+
+
+@workflow
+async def once_in_time(ctx: WorkflowContext) -> str:
+    return await ctx.execute_activity(pay_once, "slow", timeout="50ms")
+
+
+@activity(at_most_once=True, isolation="process")
+def pay_and_die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@workflow
+async def once_killed(ctx: WorkflowContext) -> None:
+    await ctx.execute_activity(pay_and_die)
+
+
+@workflow
+async def once_declined(ctx: WorkflowContext) -> str:
+    return await ctx.execute_activity(pay_once, "declined")
+
+
+@pytest.mark.parametrize("code", [once_beside, once_in_time, once_killed])
+async def test_at_most_once(code: Callable[..., Any], tmp_path: Path) -> None:
+    """What may have been done does not begin again unless that is wanted."""
+    async with opened(tmp_path, code) as executor:
+        await fails(executor, code)
+    async with opened(tmp_path, code) as executor:
+        with pytest.raises(RefusedError, match=r"at most once.*pay_\w+ \(event 2\)") as caught:
+            await executor.retry("r")
+        assert "--yes" in str(caught.value.hint)
+        assert (await executor.describe("r")).status == "failed"
+        await executor.retry("r", discard=True, drive=False)
+        history = await sound(executor)
+    assert len([event for event in history if isinstance(event, e.AttemptStarted)]) == 1
+
+
+async def test_at_most_once_that_says_how_it_ended(tmp_path: Path) -> None:
+    """It has failed: nobody need be asked."""
+    DOWN.add("declined")
+    async with opened(tmp_path, once_declined) as executor:
+        await fails(executor, once_declined)
+        DOWN.clear()
+        await executor.retry("r")
+        assert await executor.result_of("r") == "declined"
+        await sound(executor)
 
 
 async def test_a_thread_that_still_works_for_it(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def command(
     """Take up runs again that failed, were cancelled, or are parked.
 
     Also those that ran out of time. What has completed is not done again; what failed is. --yes
-    goes on even if what a run has done after that point is forgotten.
+    goes on even if what a run has done after that point is forgotten, or may be done twice.
     Filters find runs that failed or timed out, unless they ask for others.
     """
     number = options.whole_number(position, "--from")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from belugawf.executor.info import REOPENED
 from belugawf.host.clock import Clock
@@ -62,9 +62,9 @@ class Retries(Queries):
                 raise _not_reopened(row)
             inbox = self._inbox(db, [run])
             unread = [message.outcome() for message in inbox if message.kind == "attempt"]
-            planned = plan(sound_history(db, run), run, position, unread)
-            if planned.forgotten and position is None and not discard:
-                raise _would_be_forgotten(row, planned)
+            planned = plan(sound_history(db, run), run, position, unread, discard=discard)
+            if position is None and not discard:
+                _require_harmless(row, planned)
             now = max(self.clock.now(), last_time(db, run))
             event = e.RunReopened(
                 position=row.history_length + 1,
@@ -136,13 +136,27 @@ def _still_at_work(row: RunRow, owner: OwnerRow) -> BusyError:
     )
 
 
-def _would_be_forgotten(row: RunRow, planned: Reopening) -> RefusedError:
-    """Work that was done after the point would be done again, or left as it is."""
-    names = [f"{one.name} (event {one.position})" for one in planned.forgotten]
-    listed = ", ".join(names[:10]) + (f" and {len(names) - 10:,} more" if names[10:] else "")
-    return RefusedError(
-        f"run {row.workflow_id!r} has done more after event {planned.to}, where it would go on: "
-        f"{listed}; its code would not know of that",
+def _require_harmless(row: RunRow, planned: Reopening) -> None:
+    """Raise `RefusedError` if work would be done twice, or left as it is, that nobody knows of."""
+    if planned.forgotten:
+        said = (
+            f"run {row.workflow_id!r} has done more after event {planned.to}, where it would go "
+            f"on: {_listed(planned.forgotten)}; its code would not know of that"
+        )
+    elif planned.doubtful:
+        said = (
+            f"run {row.workflow_id!r} has begun what is to be done at most once, and may have done "
+            f"it: {_listed(planned.doubtful)}; that would begin again"
+        )
+    else:
+        return
+    raise RefusedError(
+        said,
         hint="if that is right: --yes, in Python discard=True; or name another event: --from, in "
         f"Python from_position; {command_line('history', row.workflow_id)}",
     )
+
+
+def _listed(activities: Sequence[e.ActivityScheduled]) -> str:
+    names = [f"{one.name} (event {one.position})" for one in activities]
+    return ", ".join(names[:10]) + (f" and {len(names) - 10:,} more" if names[10:] else "")
