@@ -54,6 +54,11 @@ async def not_awaited(
     """The error that says so, and which signals are awaited."""
     awaited = sorted({wait.signal for wait in await executor.waiting()})
     message = f"no open run waits for signal {name!r}"
+    if name in awaited:
+        return SignalNotAwaitedError(
+            f"none of these runs waits for signal {name!r}",
+            hint=f"others do: {session.command('waiting')}",
+        )
     if await is_run(executor, name):
         given = awaited[0] if len(awaited) == 1 else "NAME"
         command = session.command("signal", given, name)

@@ -81,6 +81,10 @@ def test_filters_in_place_of_run(project: Project) -> None:
     assert ids(project.cli("list", "--state", "waiting", "--json").json) == {"a", "b", "c", "s"}
     assert ids(project.cli("cancel", *red, "--yes", "--json").json) == {"a", "b"}
     assert ids(project.cli("list", "--status", "cancelled", "--json").json) == {"a", "b"}
+    nobody = ("signal", "answer", "--workflow", "sleeping", "--payload", "1", "--yes")
+    assert project.cli(*nobody, check=10).err == (
+        "error: none of these runs waits for signal 'answer'\nhint: others do: belugawf waiting\n"
+    )
     # A signal goes to those that wait for it: the others would keep it for a wait to come.
     sent = project.cli("signal", "answer", "--all", "--payload", "1", "--yes", "--json").json
     assert (ids(sent), sent[0]["status"], sent[0]["awaited"]) == ({"c"}, "completed", True)
