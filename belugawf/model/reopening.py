@@ -46,18 +46,12 @@ class Reopening:
 
 
 def plan(
-    history: Sequence[e.Event],
-    run: int,
-    position: int | None,
-    unread: Sequence[Outcome] = (),
-    *,
-    discard: bool = False,
+    history: Sequence[e.Event], run: int, position: int | None, unread: Sequence[Outcome] = ()
 ) -> Reopening:
     """How that run is taken up again from event `position` on; by default, from what ended it.
 
-    `unread` are ends of attempts that it has not taken in. What is to be done at most once, and has
-    begun, is over, unless what is in doubt is to begin again: `discard`. Raises `UsageError` for a
-    position that its history does not have.
+    `unread` are ends of attempts that it has not taken in. Raises `UsageError` for a position that
+    its history does not have.
     """
     events = effective(history)
     closing = events[-1] if events[-1].kind is e.Kind.CLOSING else None
@@ -86,10 +80,9 @@ def plan(
     for end in unread:
         if end.seq not in ends and last.get(end.seq) == end.attempt and end.status != "interrupted":
             ends[end.seq] = end
-    may_begin = (last.keys() | scheduled.keys()) - ends.keys()
-    over = () if discard else begun.intersection(work.once).difference(ends, causes)
-    for seq in over:
+    for seq in begun.intersection(work.once).difference(ends, causes):
         ends[seq] = _interrupted(work.once[seq].scheduled, run, last[seq], history[-1].time)
+    may_begin = (last.keys() | scheduled.keys()) - ends.keys()
     return Reopening(
         to=kept[-1].position,
         work=work,

@@ -518,7 +518,18 @@ async def once_declined(ctx: WorkflowContext) -> str:
     return await ctx.execute_activity(pay_once, "declined")
 
 
-@pytest.mark.parametrize("code", [once_beside, once_in_time, once_killed])
+async def test_at_most_once_beside_what_failed(tmp_path: Path) -> None:
+    """It was in the middle of that, and its code is told: it does not begin again."""
+    async with opened(tmp_path, once_beside) as executor:
+        await fails(executor, once_beside)
+        await executor.retry("r")
+        with pytest.raises(WorkflowFailedError):
+            await executor.result_of("r")
+        await sound(executor)
+    assert names() == ["pay_once"]
+
+
+@pytest.mark.parametrize("code", [once_in_time, once_killed])
 async def test_at_most_once(code: Callable[..., Any], tmp_path: Path) -> None:
     """What may have been done does not begin again unless that is wanted."""
     async with opened(tmp_path, code) as executor:

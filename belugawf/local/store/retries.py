@@ -62,7 +62,7 @@ class Retries(Queries):
                 raise _not_reopened(row)
             inbox = self._inbox(db, [run])
             unread = [message.outcome() for message in inbox if message.kind == "attempt"]
-            planned = plan(sound_history(db, run), run, position, unread, discard=discard)
+            planned = plan(sound_history(db, run), run, position, unread)
             if position is None and not discard:
                 _require_harmless(row, planned)
             now = max(self.clock.now(), last_time(db, run))
