@@ -7,11 +7,11 @@ may catch it. Where the source does not hold that place any more, the mutant has
 from __future__ import annotations
 
 import inspect
-import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 from unittest import mock
 
@@ -24,6 +24,7 @@ from belugawf.local.drive.processing import TurnProcessor
 from belugawf.local.drive.table import RunTable
 from belugawf.local.drive.turns import TurnBuilder
 from belugawf.local.file.database import Database
+from belugawf.local.store import retries
 from belugawf.local.store.appending import Appending, Known
 from belugawf.local.store.store import Store
 from tests.simulation.world import Faults
@@ -31,20 +32,21 @@ from tests.simulation.world import Faults
 
 @dataclass(frozen=True)
 class Change:
-    """`new` in place of `old` in that method."""
+    """`new` in place of `old` in that method, or in that function as a module knows it."""
 
-    owner: type
+    owner: type | ModuleType
     method: str
     old: str
     new: str
 
     def applied(self) -> Any:
         """A context manager while which it is made."""
-        source = textwrap.dedent(inspect.getsource(getattr(self.owner, self.method)))
+        function = getattr(self.owner, self.method)
+        source = textwrap.dedent(inspect.getsource(function))
         assert source.count(self.old) == 1, f"{self.method} has changed"
         names: dict[str, Any] = {}
         code = "from __future__ import annotations\n" + source.replace(self.old, self.new)
-        exec(code, sys.modules[self.owner.__module__].__dict__, names)
+        exec(code, function.__globals__, names)
         return mock.patch.object(self.owner, self.method, names[self.method])
 
 
@@ -321,6 +323,54 @@ MUTANTS = (
             "_on_loop",
             "if is_interrupt(error):",
             "if isinstance(error, SystemExit):",
+        ),
+    ),
+    Mutant(
+        "a signal counts again when its run is taken up again",
+        "is dropped",
+        Change(retries, "plan", "signals.append(event)", "pass"),
+    ),
+    Mutant(
+        "so does the end of an activity that was open",
+        "the end of activity .* is dropped",
+        Change(
+            retries,
+            "plan",
+            "{seq: _outcome(event, run) for seq, event in completed.items()}",
+            "dict[int, Outcome]()",
+        ),
+    ),
+    Mutant(
+        "numbers of attempts go on when their run is taken up again",
+        "is to begin, after",
+        Change(retries, "plan", "else number + 1", "else number"),
+    ),
+    Mutant(
+        "what may run once and has begun is over when its run is taken up again",
+        "runs at most once, and began again",
+        Change(retries, "plan", "begun.intersection(work.once)", "set(ends)"),
+    ),
+    Mutant(
+        "what was left out has no end in the inbox",
+        "is kept, which is not open",
+        Change(
+            retries,
+            "_write",
+            "db.execute(\"DELETE FROM inbox WHERE run = ? AND kind = 'attempt'\", (run,))",
+            "pass",
+        ),
+    ),
+    Mutant(
+        "no state is used across a retry",
+        "is not what counts|ends nothing that is open|cannot be replayed|does not end",
+        Change(
+            ReplayCache,
+            "_from_cache",
+            "if state is not None and state.length != row.history_length:",
+            "last = self._store.latest_events(row.key, 1)\n"
+            "    if state is not None and isinstance(last[0], e.RunReopened):\n"
+            "        state.length = row.history_length\n"
+            "    if state is not None and state.length != row.history_length:",
         ),
     ),
     Mutant(

@@ -402,6 +402,10 @@ class Observer:
         """All attempts of that run, whatever became of them."""
         return [x for (run, _), xs in self._executions.items() if run == run_id for x in xs]
 
+    def workflow_id_of(self, key: int) -> str:
+        """The workflow id of the run of that key."""
+        return self._runs[key].workflow_id
+
     def run_id_of(self, key: int) -> str:
         """The run of that key, as of the last commit."""
         return self._runs[key].run_id if key in self._runs else ""

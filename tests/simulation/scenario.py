@@ -111,6 +111,8 @@ class _Scenario:
                 self._plan(
                     rng.randint(1, 3), lambda name=name: self._spawn("retry", self._retry(name))
                 )
+        if rng.random() < 0.5:
+            self._plan(2, self._retry_unseen)
         if rng.random() < 0.4:
             world.observer.down_until = rng.random() * _HORIZON_S
         if rng.random() < 0.2:
@@ -264,24 +266,24 @@ class _Scenario:
 
         return cancel
 
-    def _retry(self, run: str) -> Main:
+    def _retry(self, run: str, *, anywhere: bool = False) -> Main:
         """Take the run up again when it has ended or is parked, perhaps more than once."""
         rng = self._rng
         tries = [
-            (rng.random() * 2, rng.random() < 0.4, rng.choice((None, None, 0.3, 1.0)))
+            (rng.random() * 2, rng.random() < 0.4 or anywhere, rng.choice((None, None, 0.3, 1.0)))
             for _ in range(rng.choice((1, 1, 2, 3)))
         ]
-        discard, drive, stays = rng.random() < 0.6, rng.random() < 0.5, rng.random()
+        discard, drive, stays = rng.random() < 0.6 or anywhere, rng.random() < 0.5, rng.random()
         observer, seconds = self._world.observer, self._world.seconds
 
         async def retry(process: Process) -> None:
             async with process.new_executor() as executor:
-                for longest, anywhere, timeout in tries:
+                for longest, from_position, timeout in tries:
                     end = seconds() + longest
                     while _goes_on(await executor.describe(run)) and seconds() < end:
                         await asyncio.sleep(0.05)
                     position = None
-                    if anywhere:
+                    if from_position:
                         position = 1 + int(rng.random() * len(await executor.history(run)))
                     self._retries += 1
                     reason = f"retry {self._retries}"
@@ -320,9 +322,24 @@ class _Scenario:
     def _freeze(self) -> None:
         process = self._somebody()
         if process is not None:
-            self._world.stats["freezes"] += 1
-            process.frozen = True
-            self._world.after(self._rng.random() * 3, lambda: setattr(process, "frozen", False))
+            self._freeze_for(process, self._rng.random() * 3)
+
+    def _freeze_for(self, process: Process, seconds: float) -> None:
+        self._world.stats["freezes"] += 1
+        process.frozen = True
+        self._world.after(seconds, lambda: setattr(process, "frozen", False))
+
+    def _retry_unseen(self) -> None:
+        """Somebody who has a run's state in memory sees nothing of how it is taken up again."""
+        for process in self._world.processes:
+            cached = [] if process.engine is None else [*process.engine.table.cache._cached]
+            if cached:
+                self._freeze_for(process, 1 + self._rng.random())
+                run = self._world.observer.workflow_id_of(self._world.choice(cached))
+                self._spawn("cancel", self._cancel(run))
+                self._spawn("resume", _resume_all)
+                self._spawn("retry", self._retry(run, anywhere=True))
+                return
 
     def _interrupt(self) -> None:
         process = self._somebody()

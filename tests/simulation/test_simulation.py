@@ -59,7 +59,7 @@ def test_no_history_breaks_a_promise(storage: Storage, first: int) -> None:
         *("kills", "killed", "freezes", "interrupts", "clock jumps", "bad deploys", "reboots"),
         *("full", "unreadable", "commit_fails", "commit_unknown", "busy", "contended", "held"),
         *("slow_disk", "preempted", "lost", "late", "stalled", "no_thread", "hit"),
-        *("signal", "cancel", "terminate", "resume", "worker", "start", "wait"),
+        *("signal", "cancel", "terminate", "resume", "retry", "worker", "start", "wait"),
         *(f"refused: {code}" for code in REFUSALS),
     ):
         assert report.happened[what] > 10, what
