@@ -37,7 +37,8 @@ class AttemptSpec:
 
     `expires_at` is when its `total_timeout` is over, in nanoseconds since 1970, `None` for never.
     `crashes`: so often has its process died with it, and the next death is its failure for good; so
-    it runs in a process of its own. `None`: nothing like that.
+    it runs in a process of its own. `None`: nothing like that. `named_key`: its idempotency key has
+    its name, as a run that is taken up again may ask for another activity in the same place.
     """
 
     run: int
@@ -53,6 +54,7 @@ class AttemptSpec:
     expires_at: int | None
     heartbeat_details: Any = None
     crashes: int | None = None
+    named_key: bool = True
 
     @property
     def key(self) -> Key:
@@ -118,13 +120,14 @@ class Attempt:
     def info(self) -> ActivityInfo:
         """What the code inside may know of it."""
         spec = self.spec
+        name = f"{spec.name}:" if spec.named_key else ""
         return ActivityInfo(
             workflow_id=spec.workflow_id,
             run_id=spec.run_id,
             activity_id=spec.activity_id,
             activity=spec.name,
             attempt=spec.attempt,
-            idempotency_key=f"{spec.run_id}:{spec.activity_id}",
+            idempotency_key=f"{spec.run_id}:{name}{spec.activity_id}",
             deadline=None if self.deadline is None else ns_datetime(self.deadline),
             heartbeat_details=spec.heartbeat_details,
         )

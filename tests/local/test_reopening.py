@@ -555,6 +555,36 @@ async def test_at_most_once_that_says_how_it_ended(tmp_path: Path) -> None:
         await sound(executor)
 
 
+@workflow
+async def telling(ctx: WorkflowContext) -> str:
+    try:
+        await ctx.execute_activity(do, "pay")
+    except ActivityError:
+        with suppress(ActivityError):
+            await ctx.execute_activity(tell)
+        raise
+    return str(await ctx.execute_activity(do, "ship"))
+
+
+@activity
+async def tell() -> None:
+    CALLS.append(("tell", activity.info().attempt, activity.info().idempotency_key))
+    raise ValueError("nobody listens")
+
+
+async def test_another_activity_in_the_same_place(tmp_path: Path) -> None:
+    """It has another key than what was there before: it is another effect."""
+    DOWN.add("pay")
+    async with opened(tmp_path, telling) as executor:
+        await fails(executor, telling)
+        DOWN.clear()
+        await executor.retry("r")
+        assert await executor.result_of("r") == "ship"
+    keys = {name: key for name, _, key in CALLS}
+    assert names() == ["pay", "tell", "pay", "ship"]
+    assert len(set(keys.values())) == 3
+
+
 async def test_a_thread_that_still_works_for_it(tmp_path: Path) -> None:
     """Its effects may still come: the run is not taken up beside it."""
     may_end = threading.Event()

@@ -42,7 +42,10 @@ async def unmarked(number: int) -> int:
 @activity
 async def told(number: int) -> list[Any]:
     info = activity.info()
-    return [info.activity_id, info.idempotency_key == f"{info.run_id}:{info.activity_id}"]
+    return [
+        info.activity_id,
+        info.idempotency_key == f"{info.run_id}:{info.activity}:{info.activity_id}",
+    ]
 
 
 @activity

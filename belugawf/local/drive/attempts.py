@@ -173,6 +173,7 @@ class AttemptQueue:
                 expires_at=activity.expires_at,
                 heartbeat_details=slot.details,
                 crashes=activity.crashes if slot.manner == "isolated" else None,
+                named_key=bool(run.row.named_keys),
             )
         )
         if self._started is not None:

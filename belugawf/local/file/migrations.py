@@ -106,6 +106,8 @@ def m003_logs_and_retries(db: sqlite_utils.Database) -> None:
     if "skipped" in db["runs"].columns_dict:
         return
     db.execute("ALTER TABLE runs ADD COLUMN skipped TEXT")
+    # What is at work for runs of before has been told its key.
+    db.execute("ALTER TABLE runs ADD COLUMN named_keys INTEGER NOT NULL DEFAULT 0")
     for statement in _statements(_SCHEMA):
         made = _MADE.search(statement)
         if made is not None and made["name"] in _NEW_IN_3:
@@ -212,6 +214,7 @@ _COPIES: dict[str, list[tuple[str, str]]] = {
         *_as_they_are("key", "run_id", "workflow_id", "chain_id", "parent_run_id", "parent_close"),
         *_as_they_are("workflow", "status", "input", "result", "error", "labels", "begun"),
         *_times("created_at", "closed_at", "deadline", "due_at", "last_sent_at"),
+        ("named_keys", "0"),
     ],
     "events": [
         *_as_they_are("run", "position", "type", "seq", "name", "payload"),

@@ -25,6 +25,7 @@ CREATE TABLE runs (
     deadline       INTEGER,
     due_at         INTEGER,                -- when it can move without a message; NULL: never
     begun          INTEGER NOT NULL DEFAULT 0, -- whether its first turn was taken
+    named_keys     INTEGER NOT NULL DEFAULT 1, -- whether idempotency keys have the activity's name
     last_sent_at   INTEGER,                -- of its newest message: the next one is never before it
     labels         TEXT NOT NULL DEFAULT '{}',
     input          TEXT,

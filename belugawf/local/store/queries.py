@@ -40,7 +40,7 @@ RUN_COLUMNS = (
     "r.labels, r.input, r.result, r.error, l.owner, l.problem, l.progress, "
     f"{LENGTH.format('r.key')}, r.created_at, "
     "(SELECT time FROM events WHERE run = r.key ORDER BY position DESC LIMIT 1), "
-    "r.closed_at, r.deadline, r.due_at, l.owned_since"
+    "r.closed_at, r.deadline, r.due_at, l.owned_since, r.named_keys"
 )
 _RUNS = f"SELECT {RUN_COLUMNS} FROM runs r LEFT JOIN live l ON l.run = r.key"
 

@@ -47,17 +47,19 @@ class RunRow:
     deadline: int | None
     due_at: int | None
     owned_since: int | None
+    named_keys: int = 1
 
     @classmethod
     def of(cls, columns: Sequence[Any]) -> RunRow:
         """The run of a row of `RUN_COLUMNS`."""
-        *texts, length, created, updated, closed, deadline, due, owned = columns
+        *texts, length, created, updated, closed, deadline, due, owned, named_keys = columns
         values = (
             *texts,
             length,
             *map(_instant, (created, created if updated is None else updated)),
             *map(_instant, (closed, deadline, due)),
             or_else(None, from_micros, owned),
+            named_keys,
         )
         return cls(*values)
 

@@ -19,7 +19,7 @@ HAS_ENDED = "(SELECT status FROM runs WHERE key = live.run) <> 'running'"
 
 
 _NEW_RUN = """INSERT INTO runs (key, run_id, workflow_id, chain_id, workflow, input, labels,
-    created_at, deadline, due_at, begun) VALUES (?,?,?,?,?,?,?,?,?,?,?)"""
+    created_at, deadline, due_at, begun, named_keys) VALUES (?,?,?,?,?,?,?,?,?,?,?,1)"""
 _LAST_KEY = "SELECT seq FROM sqlite_sequence WHERE name = 'runs'"
 
 

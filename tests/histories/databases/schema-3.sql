@@ -7,9 +7,9 @@ CREATE TABLE "_sqlite_migrations" (
    "name" TEXT,
    "applied_at" TEXT
 );
-INSERT INTO "_sqlite_migrations" VALUES(1,'belugawf','m001_initial','2026-11-29 11:29:49.494777+00:00');
-INSERT INTO "_sqlite_migrations" VALUES(2,'belugawf','m002_integer_times','2026-11-29 11:29:49.495015+00:00');
-INSERT INTO "_sqlite_migrations" VALUES(3,'belugawf','m003_logs_and_retries','2026-11-29 11:29:49.495161+00:00');
+INSERT INTO "_sqlite_migrations" VALUES(1,'belugawf','m001_initial','2026-11-29 11:46:52.090402+00:00');
+INSERT INTO "_sqlite_migrations" VALUES(2,'belugawf','m002_integer_times','2026-11-29 11:46:52.090660+00:00');
+INSERT INTO "_sqlite_migrations" VALUES(3,'belugawf','m003_logs_and_retries','2026-11-29 11:46:52.090804+00:00');
 CREATE TABLE events (
     run      INTEGER NOT NULL REFERENCES runs (key) ON DELETE CASCADE,
     position INTEGER NOT NULL,
@@ -23,42 +23,42 @@ CREATE TABLE events (
     payload  TEXT,                         -- arguments, result, signal payload or failure
     PRIMARY KEY (run, position)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "events" VALUES(1,1,'WorkflowStarted',1795951789500238,NULL,NULL,NULL,'waits','{"workflow_id":"waits","run_id":"5b331464-52b3-4306-88fe-9a946ae57470","python":"3.11.7","belugawf":"0.1.0"}',NULL);
-INSERT INTO "events" VALUES(1,2,'ActivityScheduled',1795951789515629,NULL,NULL,1,'echo',NULL,'["before"]');
-INSERT INTO "events" VALUES(1,3,'ActivityCompleted',1795951789518131,1795951789518057,1795951789517967,1,NULL,NULL,'"before"');
-INSERT INTO "events" VALUES(1,4,'WaitStarted',1795951789518131,NULL,NULL,2,'a','{"until":"2026-12-09T11:29:49.518131Z","prompt":"May it?","expected":"bool","schema":"{\"type\":\"boolean\"}"}',NULL);
-INSERT INTO "events" VALUES(1,5,'TimerStarted',1795951789518131,NULL,NULL,3,NULL,'{"delay":"10d","due_at":"2026-12-09T11:29:49.518131Z"}',NULL);
-INSERT INTO "events" VALUES(1,6,'WaitStarted',1795951789518131,NULL,NULL,4,'b',NULL,NULL);
-INSERT INTO "events" VALUES(1,7,'TimerStarted',1795951789518131,NULL,NULL,5,NULL,'{"delay":"100d","due_at":"2027-03-09T11:29:49.518131Z"}',NULL);
-INSERT INTO "events" VALUES(2,1,'WorkflowStarted',1795951789527041,NULL,NULL,NULL,'waits_for_its_retry','{"workflow_id":"waits_for_its_retry","run_id":"086a8280-929e-4cba-8351-a3fba339dafa","python":"3.11.7","belugawf":"0.1.0"}',NULL);
-INSERT INTO "events" VALUES(2,2,'ActivityScheduled',1795951789531424,NULL,NULL,1,'works_at_last','{"max_attempts":5,"initial_delay":"1h","max_delay":"4d4h"}','[2]');
-INSERT INTO "events" VALUES(2,3,'AttemptFailed',1795951789534480,1795951789534003,1795951789533457,1,NULL,'{"attempt":1,"retry_at":"2026-11-29T12:29:49.534003Z"}','{"type":"ConnectionError","message":"not yet","traceback":"StopIteration\n\nDuring handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
-INSERT INTO "events" VALUES(3,1,'WorkflowStarted',1795951789542851,NULL,NULL,NULL,'signals','{"workflow_id":"signals","run_id":"51566bca-9d86-49b1-aacc-dceb149d5120","python":"3.11.7","belugawf":"0.1.0"}',NULL);
-INSERT INTO "events" VALUES(3,2,'WaitStarted',1795951789546941,NULL,NULL,1,'a','{"prompt":"Yes?","expected":"Answer {yes: bool, note?: str}","schema":"{\"type\":\"object\",\"title\":\"Answer\",\"properties\":{\"yes\":{\"type\":\"boolean\"},\"note\":{\"type\":\"string\"}},\"additionalProperties\":false,\"required\":[\"yes\"]}"}',NULL);
-INSERT INTO "events" VALUES(4,1,'WorkflowStarted',1795951789556240,NULL,NULL,NULL,'retries','{"workflow_id":"retries","run_id":"abd54155-6852-47b8-b022-0299585540a7","python":"3.11.7","belugawf":"0.1.0"}',NULL);
-INSERT INTO "events" VALUES(4,2,'ActivityScheduled',1795951789560578,NULL,NULL,1,'works_at_last','{"max_attempts":3,"initial_delay":"1ms","max_delay":"100ms"}','[3]');
-INSERT INTO "events" VALUES(4,3,'AttemptFailed',1795951789562891,1795951789562815,1795951789562514,1,NULL,'{"attempt":1,"retry_at":"2026-11-29T11:29:49.563815Z"}','{"type":"ConnectionError","message":"not yet","traceback":"StopIteration\n\nDuring handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
-INSERT INTO "events" VALUES(4,4,'AttemptStarted',1795951789564739,NULL,NULL,1,NULL,'{"attempt":2}',NULL);
-INSERT INTO "events" VALUES(4,5,'AttemptFailed',1795951789565474,1795951789565423,1795951789565227,1,NULL,'{"attempt":2,"retry_at":"2026-11-29T11:29:49.567423Z"}','{"type":"ConnectionError","message":"not yet","traceback":"Traceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
-INSERT INTO "events" VALUES(4,6,'AttemptStarted',1795951789568226,NULL,NULL,1,NULL,'{"attempt":3}',NULL);
-INSERT INTO "events" VALUES(4,7,'ActivityCompleted',1795951789569139,1795951789568985,1795951789568793,1,NULL,'{"attempt":3}','3');
-INSERT INTO "events" VALUES(4,8,'ActivityScheduled',1795951789569139,NULL,NULL,2,'works_at_last','{"max_attempts":3,"initial_delay":"1ms","max_delay":"100ms"}','[9]');
-INSERT INTO "events" VALUES(4,9,'AttemptFailed',1795951789570082,1795951789570031,1795951789569680,2,NULL,'{"attempt":1,"retry_at":"2026-11-29T11:29:49.571031Z"}','{"type":"ConnectionError","message":"not yet","traceback":"StopIteration\n\nDuring handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
-INSERT INTO "events" VALUES(4,10,'AttemptStarted',1795951789571439,NULL,NULL,2,NULL,'{"attempt":2}',NULL);
-INSERT INTO "events" VALUES(4,11,'AttemptFailed',1795951789575266,1795951789575152,1795951789574563,2,NULL,'{"attempt":2,"retry_at":"2026-11-29T11:29:49.577152Z"}','{"type":"ConnectionError","message":"not yet","traceback":"Traceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
-INSERT INTO "events" VALUES(4,12,'AttemptStarted',1795951789578411,NULL,NULL,2,NULL,'{"attempt":3}',NULL);
-INSERT INTO "events" VALUES(4,13,'ActivityFailed',1795951789579176,1795951789579106,1795951789578823,2,NULL,'{"attempt":3}','{"type":"ConnectionError","message":"not yet","activity":"works_at_last","attempts":3,"traceback":"Traceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
-INSERT INTO "events" VALUES(4,14,'ActivityScheduled',1795951789579176,NULL,NULL,3,'refuses','{"max_attempts":3,"initial_delay":"1ms","max_delay":"100ms"}','[]');
-INSERT INTO "events" VALUES(4,15,'ActivityFailed',1795951789580739,1795951789580687,1795951789580513,3,NULL,NULL,'{"type":"Never","message":"never","activity":"refuses","attempts":1,"non_retryable":true,"traceback":"StopIteration\n\nDuring handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n  File \"tests/histories/features.py\", line 50, in refuses\n    raise ApplicationError(\"never\", type=\"Never\", non_retryable=True)\nbelugawf.model.errors.ApplicationError: never"}');
-INSERT INTO "events" VALUES(4,16,'WorkflowCompleted',1795951789580739,NULL,NULL,NULL,NULL,NULL,'[3,[3,"ConnectionError","not yet"],[1,"Never","never"]]');
-INSERT INTO "events" VALUES(5,1,'WorkflowStarted',1795951789588695,NULL,NULL,NULL,'cleans_up','{"workflow_id":"cleans_up","run_id":"a08f7bab-c553-4f6d-8992-536dd4ea4fad","python":"3.11.7","belugawf":"0.1.0"}',NULL);
-INSERT INTO "events" VALUES(5,2,'WaitStarted',1795951789593456,NULL,NULL,1,'never',NULL,NULL);
-INSERT INTO "events" VALUES(5,3,'CancelRequested',1795951789605411,1795951789599353,NULL,NULL,NULL,'{"reason":"no longer needed"}',NULL);
-INSERT INTO "events" VALUES(5,4,'WaitEnded',1795951789605411,NULL,NULL,1,NULL,'{"outcome":"cancelled"}',NULL);
-INSERT INTO "events" VALUES(5,5,'ActivityScheduled',1795951789605411,NULL,NULL,2,'echo',NULL,'["cleaned up"]');
-INSERT INTO "events" VALUES(5,6,'ActivityCompleted',1795951789609237,1795951789609165,1795951789609059,2,NULL,NULL,'"cleaned up"');
-INSERT INTO "events" VALUES(5,7,'WorkflowCancelled',1795951789609237,NULL,NULL,NULL,NULL,NULL,NULL);
-INSERT INTO "events" VALUES(6,1,'WorkflowStarted',1795951789617496,NULL,NULL,NULL,'waits','{"workflow_id":"labelled","run_id":"b365c836-2e93-4de6-a908-959bef21b6a9","python":"3.11.7","belugawf":"0.1.0"}',NULL);
+INSERT INTO "events" VALUES(1,1,'WorkflowStarted',1795952812095752,NULL,NULL,NULL,'waits','{"workflow_id":"waits","run_id":"90544b91-1f8f-4e05-9813-c1c250613043","python":"3.11.7","belugawf":"0.1.0"}',NULL);
+INSERT INTO "events" VALUES(1,2,'ActivityScheduled',1795952812115643,NULL,NULL,1,'echo',NULL,'["before"]');
+INSERT INTO "events" VALUES(1,3,'ActivityCompleted',1795952812118610,1795952812118527,1795952812118423,1,NULL,NULL,'"before"');
+INSERT INTO "events" VALUES(1,4,'WaitStarted',1795952812118610,NULL,NULL,2,'a','{"until":"2026-12-09T11:46:52.118610Z","prompt":"May it?","expected":"bool","schema":"{\"type\":\"boolean\"}"}',NULL);
+INSERT INTO "events" VALUES(1,5,'TimerStarted',1795952812118610,NULL,NULL,3,NULL,'{"delay":"10d","due_at":"2026-12-09T11:46:52.118610Z"}',NULL);
+INSERT INTO "events" VALUES(1,6,'WaitStarted',1795952812118610,NULL,NULL,4,'b',NULL,NULL);
+INSERT INTO "events" VALUES(1,7,'TimerStarted',1795952812118610,NULL,NULL,5,NULL,'{"delay":"100d","due_at":"2027-03-09T11:46:52.118610Z"}',NULL);
+INSERT INTO "events" VALUES(2,1,'WorkflowStarted',1795952812128221,NULL,NULL,NULL,'waits_for_its_retry','{"workflow_id":"waits_for_its_retry","run_id":"8387eb8a-451c-4c9a-962e-d9217f317eaf","python":"3.11.7","belugawf":"0.1.0"}',NULL);
+INSERT INTO "events" VALUES(2,2,'ActivityScheduled',1795952812132776,NULL,NULL,1,'works_at_last','{"max_attempts":5,"initial_delay":"1h","max_delay":"4d4h"}','[2]');
+INSERT INTO "events" VALUES(2,3,'AttemptFailed',1795952812138368,1795952812137942,1795952812137437,1,NULL,'{"attempt":1,"retry_at":"2026-11-29T12:46:52.137942Z"}','{"type":"ConnectionError","message":"not yet","traceback":"StopIteration\n\nDuring handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
+INSERT INTO "events" VALUES(3,1,'WorkflowStarted',1795952812146745,NULL,NULL,NULL,'signals','{"workflow_id":"signals","run_id":"98f55941-d719-4a29-a247-03bb19b82d9f","python":"3.11.7","belugawf":"0.1.0"}',NULL);
+INSERT INTO "events" VALUES(3,2,'WaitStarted',1795952812151680,NULL,NULL,1,'a','{"prompt":"Yes?","expected":"Answer {yes: bool, note?: str}","schema":"{\"type\":\"object\",\"title\":\"Answer\",\"properties\":{\"yes\":{\"type\":\"boolean\"},\"note\":{\"type\":\"string\"}},\"additionalProperties\":false,\"required\":[\"yes\"]}"}',NULL);
+INSERT INTO "events" VALUES(4,1,'WorkflowStarted',1795952812162636,NULL,NULL,NULL,'retries','{"workflow_id":"retries","run_id":"ad369dad-e347-40c9-b594-2ca645de53ac","python":"3.11.7","belugawf":"0.1.0"}',NULL);
+INSERT INTO "events" VALUES(4,2,'ActivityScheduled',1795952812167386,NULL,NULL,1,'works_at_last','{"max_attempts":3,"initial_delay":"1ms","max_delay":"100ms"}','[3]');
+INSERT INTO "events" VALUES(4,3,'AttemptFailed',1795952812170103,1795952812170000,1795952812169645,1,NULL,'{"attempt":1,"retry_at":"2026-11-29T11:46:52.171000Z"}','{"type":"ConnectionError","message":"not yet","traceback":"StopIteration\n\nDuring handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
+INSERT INTO "events" VALUES(4,4,'AttemptStarted',1795952812172139,NULL,NULL,1,NULL,'{"attempt":2}',NULL);
+INSERT INTO "events" VALUES(4,5,'AttemptFailed',1795952812173003,1795952812172935,1795952812172690,1,NULL,'{"attempt":2,"retry_at":"2026-11-29T11:46:52.174935Z"}','{"type":"ConnectionError","message":"not yet","traceback":"Traceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
+INSERT INTO "events" VALUES(4,6,'AttemptStarted',1795952812175806,NULL,NULL,1,NULL,'{"attempt":3}',NULL);
+INSERT INTO "events" VALUES(4,7,'ActivityCompleted',1795952812176813,1795952812176653,1795952812176449,1,NULL,'{"attempt":3}','3');
+INSERT INTO "events" VALUES(4,8,'ActivityScheduled',1795952812176813,NULL,NULL,2,'works_at_last','{"max_attempts":3,"initial_delay":"1ms","max_delay":"100ms"}','[9]');
+INSERT INTO "events" VALUES(4,9,'AttemptFailed',1795952812177877,1795952812177816,1795952812177432,2,NULL,'{"attempt":1,"retry_at":"2026-11-29T11:46:52.178816Z"}','{"type":"ConnectionError","message":"not yet","traceback":"StopIteration\n\nDuring handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
+INSERT INTO "events" VALUES(4,10,'AttemptStarted',1795952812179796,NULL,NULL,2,NULL,'{"attempt":2}',NULL);
+INSERT INTO "events" VALUES(4,11,'AttemptFailed',1795952812180612,1795952812180557,1795952812180230,2,NULL,'{"attempt":2,"retry_at":"2026-11-29T11:46:52.182557Z"}','{"type":"ConnectionError","message":"not yet","traceback":"Traceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
+INSERT INTO "events" VALUES(4,12,'AttemptStarted',1795952812183444,NULL,NULL,2,NULL,'{"attempt":3}',NULL);
+INSERT INTO "events" VALUES(4,13,'ActivityFailed',1795952812184166,1795952812184104,1795952812183848,2,NULL,'{"attempt":3}','{"type":"ConnectionError","message":"not yet","activity":"works_at_last","attempts":3,"traceback":"Traceback (most recent call last):\n  File \"tests/histories/features.py\", line 44, in works_at_last\n    raise ConnectionError(\"not yet\")\nConnectionError: not yet"}');
+INSERT INTO "events" VALUES(4,14,'ActivityScheduled',1795952812184166,NULL,NULL,3,'refuses','{"max_attempts":3,"initial_delay":"1ms","max_delay":"100ms"}','[]');
+INSERT INTO "events" VALUES(4,15,'ActivityFailed',1795952812185631,1795952812185579,1795952812185396,3,NULL,NULL,'{"type":"Never","message":"never","activity":"refuses","attempts":1,"non_retryable":true,"traceback":"StopIteration\n\nDuring handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n  File \"tests/histories/features.py\", line 50, in refuses\n    raise ApplicationError(\"never\", type=\"Never\", non_retryable=True)\nbelugawf.model.errors.ApplicationError: never"}');
+INSERT INTO "events" VALUES(4,16,'WorkflowCompleted',1795952812185631,NULL,NULL,NULL,NULL,NULL,'[3,[3,"ConnectionError","not yet"],[1,"Never","never"]]');
+INSERT INTO "events" VALUES(5,1,'WorkflowStarted',1795952812194121,NULL,NULL,NULL,'cleans_up','{"workflow_id":"cleans_up","run_id":"d7adaaca-602d-419a-8736-7ca41237aee6","python":"3.11.7","belugawf":"0.1.0"}',NULL);
+INSERT INTO "events" VALUES(5,2,'WaitStarted',1795952812198971,NULL,NULL,1,'never',NULL,NULL);
+INSERT INTO "events" VALUES(5,3,'CancelRequested',1795952812211406,1795952812205258,NULL,NULL,NULL,'{"reason":"no longer needed"}',NULL);
+INSERT INTO "events" VALUES(5,4,'WaitEnded',1795952812211406,NULL,NULL,1,NULL,'{"outcome":"cancelled"}',NULL);
+INSERT INTO "events" VALUES(5,5,'ActivityScheduled',1795952812211406,NULL,NULL,2,'echo',NULL,'["cleaned up"]');
+INSERT INTO "events" VALUES(5,6,'ActivityCompleted',1795952812213891,1795952812213824,1795952812213730,2,NULL,NULL,'"cleaned up"');
+INSERT INTO "events" VALUES(5,7,'WorkflowCancelled',1795952812213891,NULL,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "events" VALUES(6,1,'WorkflowStarted',1795952812221354,NULL,NULL,NULL,'waits','{"workflow_id":"labelled","run_id":"2fa05ab7-6b86-40a4-afbb-f85a20f67824","python":"3.11.7","belugawf":"0.1.0"}',NULL);
 CREATE TABLE heartbeats (
     run     INTEGER NOT NULL REFERENCES runs (key) ON DELETE CASCADE,
     seq     INTEGER NOT NULL,
@@ -66,7 +66,7 @@ CREATE TABLE heartbeats (
     at      INTEGER NOT NULL,
     PRIMARY KEY (run, seq)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "heartbeats" VALUES(2,1,'{"page": 7}',1795951789527041);
+INSERT INTO "heartbeats" VALUES(2,1,'{"page": 7}',1795952812128221);
 CREATE TABLE inbox (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
     run         INTEGER NOT NULL REFERENCES runs (key) ON DELETE CASCADE,
@@ -77,7 +77,7 @@ CREATE TABLE inbox (
     message_key TEXT,
     sent_at     INTEGER NOT NULL
 ) STRICT;
-INSERT INTO "inbox" VALUES(2,1,'signal','a','true',NULL,NULL,1795951789619240);
+INSERT INTO "inbox" VALUES(2,1,'signal','a','true',NULL,NULL,1795952812223442);
 CREATE TABLE labels (
     name  TEXT NOT NULL,
     value TEXT NOT NULL,
@@ -141,6 +141,7 @@ CREATE TABLE runs (
     deadline       INTEGER,
     due_at         INTEGER,                -- when it can move without a message; NULL: never
     begun          INTEGER NOT NULL DEFAULT 0, -- whether its first turn was taken
+    named_keys     INTEGER NOT NULL DEFAULT 1, -- whether idempotency keys have the activity's name
     last_sent_at   INTEGER,                -- of its newest message: the next one is never before it
     labels         TEXT NOT NULL DEFAULT '{}',
     input          TEXT,
@@ -148,12 +149,12 @@ CREATE TABLE runs (
     error          TEXT,
     skipped        TEXT                    -- JSON array of [after, before]: events that `retry` undid
 ) STRICT;
-INSERT INTO "runs" VALUES(1,'5b331464-52b3-4306-88fe-9a946ae57470','waits','5b331464-52b3-4306-88fe-9a946ae57470',NULL,NULL,'waits','running',1795951789500238,NULL,NULL,1796815789518131,1,1795951789619240,'{}',NULL,NULL,NULL,NULL);
-INSERT INTO "runs" VALUES(2,'086a8280-929e-4cba-8351-a3fba339dafa','waits_for_its_retry','086a8280-929e-4cba-8351-a3fba339dafa',NULL,NULL,'waits_for_its_retry','running',1795951789527041,NULL,NULL,1795955389534003,1,NULL,'{}',NULL,NULL,NULL,NULL);
-INSERT INTO "runs" VALUES(3,'51566bca-9d86-49b1-aacc-dceb149d5120','signals','51566bca-9d86-49b1-aacc-dceb149d5120',NULL,NULL,'signals','running',1795951789542851,NULL,NULL,NULL,1,NULL,'{}',NULL,NULL,NULL,NULL);
-INSERT INTO "runs" VALUES(4,'abd54155-6852-47b8-b022-0299585540a7','retries','abd54155-6852-47b8-b022-0299585540a7',NULL,NULL,'retries','completed',1795951789556240,1795951789580739,NULL,NULL,1,NULL,'{}',NULL,'[3,[3,"ConnectionError","not yet"],[1,"Never","never"]]',NULL,NULL);
-INSERT INTO "runs" VALUES(5,'a08f7bab-c553-4f6d-8992-536dd4ea4fad','cleans_up','a08f7bab-c553-4f6d-8992-536dd4ea4fad',NULL,NULL,'cleans_up','cancelled',1795951789588695,1795951789609237,NULL,NULL,1,1795951789599353,'{}',NULL,NULL,NULL,NULL);
-INSERT INTO "runs" VALUES(6,'b365c836-2e93-4de6-a908-959bef21b6a9','labelled','b365c836-2e93-4de6-a908-959bef21b6a9',NULL,NULL,'waits','running',1795951789617496,NULL,NULL,1795951789617496,0,NULL,'{"team": "a"}',NULL,NULL,NULL,NULL);
+INSERT INTO "runs" VALUES(1,'90544b91-1f8f-4e05-9813-c1c250613043','waits','90544b91-1f8f-4e05-9813-c1c250613043',NULL,NULL,'waits','running',1795952812095752,NULL,NULL,1796816812118610,1,1,1795952812223442,'{}',NULL,NULL,NULL,NULL);
+INSERT INTO "runs" VALUES(2,'8387eb8a-451c-4c9a-962e-d9217f317eaf','waits_for_its_retry','8387eb8a-451c-4c9a-962e-d9217f317eaf',NULL,NULL,'waits_for_its_retry','running',1795952812128221,NULL,NULL,1795956412137942,1,1,NULL,'{}',NULL,NULL,NULL,NULL);
+INSERT INTO "runs" VALUES(3,'98f55941-d719-4a29-a247-03bb19b82d9f','signals','98f55941-d719-4a29-a247-03bb19b82d9f',NULL,NULL,'signals','running',1795952812146745,NULL,NULL,NULL,1,1,NULL,'{}',NULL,NULL,NULL,NULL);
+INSERT INTO "runs" VALUES(4,'ad369dad-e347-40c9-b594-2ca645de53ac','retries','ad369dad-e347-40c9-b594-2ca645de53ac',NULL,NULL,'retries','completed',1795952812162636,1795952812185631,NULL,NULL,1,1,NULL,'{}',NULL,'[3,[3,"ConnectionError","not yet"],[1,"Never","never"]]',NULL,NULL);
+INSERT INTO "runs" VALUES(5,'d7adaaca-602d-419a-8736-7ca41237aee6','cleans_up','d7adaaca-602d-419a-8736-7ca41237aee6',NULL,NULL,'cleans_up','cancelled',1795952812194121,1795952812213891,NULL,NULL,1,1,1795952812205258,'{}',NULL,NULL,NULL,NULL);
+INSERT INTO "runs" VALUES(6,'2fa05ab7-6b86-40a4-afbb-f85a20f67824','labelled','2fa05ab7-6b86-40a4-afbb-f85a20f67824',NULL,NULL,'waits','running',1795952812221354,NULL,NULL,1795952812221354,0,1,NULL,'{"team": "a"}',NULL,NULL,NULL,NULL);
 CREATE TABLE waits (
     run      INTEGER NOT NULL REFERENCES runs (key) ON DELETE CASCADE,
     seq      INTEGER NOT NULL,
@@ -165,9 +166,9 @@ CREATE TABLE waits (
     schema   TEXT,                         -- and for senders, as JSON schema
     PRIMARY KEY (run, seq)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "waits" VALUES(1,2,'a',1795951789518131,1796815789518131,'May it?','bool','{"type":"boolean"}');
-INSERT INTO "waits" VALUES(1,4,'b',1795951789518131,NULL,NULL,NULL,NULL);
-INSERT INTO "waits" VALUES(3,1,'a',1795951789546941,NULL,'Yes?','Answer {yes: bool, note?: str}','{"type":"object","title":"Answer","properties":{"yes":{"type":"boolean"},"note":{"type":"string"}},"additionalProperties":false,"required":["yes"]}');
+INSERT INTO "waits" VALUES(1,2,'a',1795952812118610,1796816812118610,'May it?','bool','{"type":"boolean"}');
+INSERT INTO "waits" VALUES(1,4,'b',1795952812118610,NULL,NULL,NULL,NULL);
+INSERT INTO "waits" VALUES(3,1,'a',1795952812151680,NULL,'Yes?','Answer {yes: bool, note?: str}','{"type":"object","title":"Answer","properties":{"yes":{"type":"boolean"},"note":{"type":"string"}},"additionalProperties":false,"required":["yes"]}');
 CREATE UNIQUE INDEX "idx__sqlite_migrations_migration_set_name"
     ON "_sqlite_migrations" ("migration_set", "name");
 CREATE UNIQUE INDEX runs_open ON runs (workflow_id) WHERE status = 'running';
