@@ -29,7 +29,10 @@ from belugawf import (
     activity,
     workflow,
 )
+from belugawf.host.clock import SystemClock
 from belugawf.local.executor import LocalExecutor
+from belugawf.local.file.database import Database
+from belugawf.local.store.store import Store
 from belugawf.model import events as e
 from belugawf.model.errors import ApplicationError, BusyError
 from belugawf.model.history import OpenWork, effective
@@ -765,20 +768,47 @@ def listening(wrong: bool) -> Callable[..., Any]:
     return code
 
 
+async def parked_by_the_second(executor: LocalExecutor) -> e.SignalReceived:
+    """The signal that was read, by a run that another one has parked."""
+    await executor.execute("listening", id="r")
+    for payload in (1, 2):
+        await executor.signal("r", "go", payload, drive=False)
+        with suppress(RunParkedError):
+            await executor.resume("r")
+    assert (await executor.describe("r")).problem is not None
+    (read,) = [x for x in await executor.history("r") if isinstance(x, e.SignalReceived)]
+    return read
+
+
 async def test_signals_of_one_moment_stay_in_order(tmp_path: Path) -> None:
     """One that had been read goes back before one that had not; a clock set back has one moment."""
     place, clock = tmp_path / "state.db", SimpleNamespace(now=lambda: 1_800_000_000_000_000_000)
-    wrong = listening(True)
-    async with LocalExecutor(place, [wrong], clock=clock) as executor:
-        await executor.execute(wrong, id="r")
-        for payload in (1, 2):
-            await executor.signal("r", "go", payload, drive=False)
-            with suppress(RunParkedError):
-                await executor.resume("r")
-        assert (await executor.describe("r")).problem is not None
-        history = await executor.history("r")
-        (read,) = [event for event in history if isinstance(event, e.SignalReceived)]
+    async with LocalExecutor(place, [listening(True)], clock=clock) as executor:
+        read = await parked_by_the_second(executor)
     async with LocalExecutor(place, [listening(False)], clock=clock) as executor:
         await executor.retry("r", from_position=read.position)
         assert await executor.result_of("r") == [1, 2]
         await sound(executor)
+
+
+async def test_a_retry_while_its_history_is_read(tmp_path: Path) -> None:
+    """Nobody has the run yet: who was about to move it on looks once more, and no bug is logged."""
+    async with opened(tmp_path, listening(True)) as executor:
+        read = await parked_by_the_second(executor)
+    database = Database(tmp_path / "state.db")
+    other, retried = Store(database, SystemClock()), []
+    async with opened(tmp_path, listening(False)) as executor:
+        history = executor._store.counting_history
+
+        def reading(run: int, *position: int) -> list[e.Event]:
+            if not retried:
+                more: Any = {"timeout_ns": None, "discard": True, "reason": None, "sender": None}
+                retried.append(other.reopen(run, read.position, is_alive=lambda _: True, **more))
+            return history(run, *position)
+
+        executor._store.counting_history = reading  # type: ignore[method-assign]
+        await executor.resume("r")
+        assert await executor.result_of("r") == [1, 2]
+        await sound(executor)
+    assert retried
+    database.close()

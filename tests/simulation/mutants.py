@@ -133,7 +133,8 @@ MUTANTS = (
     ),
     Mutant(
         "a fenced run is dropped",
-        "began before it was on record|without its AttemptStarted|and the run is|ran again",
+        "began before it was on record|without its AttemptStarted|and the run is|ran again|"
+        "is not what counts",
         Change(
             TurnProcessor,
             "_settle",
@@ -277,7 +278,7 @@ MUTANTS = (
     ),
     Mutant(
         "what is decided is undone if its run is not born",
-        "is lost",
+        "is lost|RunNotFoundError",
         Change(TurnProcessor, "_settle_birth", "if turn.outcome not in WRITTEN:", "if False:"),
     ),
     Mutant(
@@ -288,7 +289,7 @@ MUTANTS = (
     Mutant(
         "what has ended is kept when its turn is refused",
         "had completed|had ended|began after",
-        Change(RunTable, "refuse", "keep=kept, ends=ends),", "keep=kept),"),
+        Change(RunTable, "refuse", "keep=kept, ends=ends,", "keep=kept,"),
     ),
     Mutant(
         "a refusal lets what is at work end",

@@ -349,7 +349,8 @@ class Observer:
         counting = effective(self.histories[run.run_id])
         if events and isinstance(events[-1], e.RunReopened):
             activity = OpenWork.of(counting).activities.get(end["seq"])
-            if activity is None or activity.attempt != end["attempt"]:
+            stopped = end["status"] == "interrupted"
+            if stopped or activity is None or activity.attempt != end["attempt"]:
                 return True
         over = (*_ENDS, e.ActivityCancelRequested)
         return any(

@@ -61,7 +61,12 @@ class ReplayCache:
         row = self._store.by_key(run.key)
         if not run.is_had(row, owner):
             return False
-        state = self._from_cache(row) or self._from_history(row)
+        try:
+            state = self._from_cache(row) or self._from_history(row)
+        except Exception:
+            if self._store.by_key(run.key).history_length != row.history_length:
+                return False  # it was nobody's, and was moved on or taken up again meanwhile
+            raise
         self._held += 1
         run.read(row, state)
         self.check_functions(run, state.work.activities)

@@ -115,7 +115,8 @@ class TurnProcessor:
         refused: Refused = {}
         try:
             for run in ready:
-                length = run.length  # what is on disk; a turn that is refused leaves no memory
+                known = run.state  # a turn that is refused leaves nothing in memory
+                length = run.row.history_length if known is None else known.length
                 taken = self._take_turn(run, messages.get(run.key, []), now)
                 if isinstance(taken, OwnedTurn):
                     turns.append(taken)
