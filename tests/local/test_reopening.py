@@ -558,6 +558,30 @@ async def test_at_most_once_that_says_how_it_ended(tmp_path: Path) -> None:
         await sound(executor)
 
 
+@activity
+async def page_by_page() -> int:
+    begin = activity.info().heartbeat_details or 0
+    activity.heartbeat(begin + 1)
+    if "pages" in DOWN:
+        raise ValueError("no more today")
+    return int(begin)
+
+
+@workflow
+async def paging(ctx: WorkflowContext) -> int:
+    return await ctx.execute_activity(page_by_page, retry=RetryPolicy(2, "10ms"))
+
+
+async def test_what_it_has_reported(tmp_path: Path) -> None:
+    """The next attempt goes on from there."""
+    DOWN.add("pages")
+    async with opened(tmp_path, paging) as executor:
+        await fails(executor, paging)
+        DOWN.clear()
+        await executor.retry("r")
+        assert await executor.result_of("r") == 2
+
+
 @workflow
 async def telling(ctx: WorkflowContext) -> str:
     try:

@@ -100,6 +100,9 @@ def project_waits(db: Connection, events: Iterable[tuple[int, e.Event]]) -> None
         db.executemany("DELETE FROM waits WHERE run = ? AND seq = ?", ended)
 
 
+_REOPENED = (e.WorkflowFailed, e.WorkflowTimedOut, e.WorkflowCancelled)
+
+
 def close_runs(db: Connection, closed: Sequence[tuple[int, e.Event, bool]]) -> None:
     """End runs, each with its last event. If the third is true its owner keeps it."""
     db.executemany(
@@ -108,8 +111,11 @@ def close_runs(db: Connection, closed: Sequence[tuple[int, e.Event, bool]]) -> N
         [_closed(run, closing) for run, closing, _ in closed],
     )
     keys = [(run,) for run, _, _ in closed]
-    for table in ("waits", "inbox", "heartbeats"):
+    for table in ("waits", "inbox"):
         db.executemany(f"DELETE FROM {table} WHERE run = ?", keys)
+    # A run that is taken up again goes on with what its activities have reported.
+    over = [(run,) for run, closing, _ in closed if not isinstance(closing, _REOPENED)]
+    db.executemany("DELETE FROM heartbeats WHERE run = ?", over)
     kept = [(run,) for run, _, keep in closed if keep]
     db.executemany("UPDATE live SET problem = NULL, progress = NULL WHERE run = ?", kept)
     freed = [(run,) for run, _, keep in closed if not keep]
