@@ -465,7 +465,9 @@ class Observer:
         if other.epoch < begins.epoch:
             if begins.info.attempt <= other.info.attempt:
                 self.complain(f"{begins.name} has the number of {other.name} from before a retry")
-            if not other.on_record(self.histories) and other.was_lost(history):
+            seq = int(other.info.activity_id)
+            told = any(isinstance(x, e.ActivityCompleted) and x.seq == seq for x in history)
+            if not told and other.was_lost(history):
                 return
         if not other.seen:
             return
