@@ -135,7 +135,9 @@ def _check_runs(snapshot: Snapshot) -> None:
         waits = {wait["seq"] for wait in snapshot.tables["waits"] if wait["run"] == row["key"]}
         _agree(row, "waits", waits, set(work.waits))
         if work.closed:
-            for table in ("inbox", "live", "heartbeats"):
+            # What can be taken up again keeps what its activities have reported.
+            final = row["status"] in ("completed", "terminated")
+            for table in ("inbox", "live", *(["heartbeats"] if final else [])):
                 left = [found for found in snapshot.tables[table] if found["run"] == row["key"]]
                 if table == "live":
                     # Its owner may have a thread that still works for it, or had when it died.

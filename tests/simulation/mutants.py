@@ -115,7 +115,7 @@ MUTANTS = (
         "appended to|and the run is|while it was running",
         Change(ReplayCache, "load", "not run.is_had(row, owner)", "False"),
         Change(Appending, "_judge", "found is None or found[0] != owner", "found is None"),
-        faults=Faults(commit_unknown=0.3, preempted=0.1, stalled=0.2),
+        faults=Faults(commit_unknown=0.3, preempted=0.3, stalled=0.3),
     ),
     Mutant(
         "the commands of a fact come before the next fact",

@@ -466,7 +466,8 @@ class Observer:
             if begins.info.attempt <= other.info.attempt:
                 self.complain(f"{begins.name} has the number of {other.name} from before a retry")
             seq = int(other.info.activity_id)
-            told = any(isinstance(x, e.ActivityCompleted) and x.seq == seq for x in history)
+            since = history[other.scheduled_at :]
+            told = any(isinstance(x, e.ActivityCompleted) and x.seq == seq for x in since)
             if not told and other.was_lost(history):
                 return
         if not other.seen:

@@ -15,6 +15,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+from belugawf.local.store.owners import Owners
 from belugawf.local.store.retries import Retries
 from belugawf.local.store.rows import AppendOutcome
 from belugawf.local.store.store import Store
@@ -273,7 +274,7 @@ def _starts_in(arguments: Sequence[Any]) -> Iterator[tuple[int, e.AttemptStarted
 def watched_store(world: World) -> Iterator[None]:
     """While this lasts it is known which method of `Store` somebody is in."""
     with ExitStack() as stack:
-        for owner in (Retries, Store):
+        for owner in (Retries, Owners, Store):
             for name, method in vars(owner).items():
                 if inspect.isfunction(method) and not name.startswith("_"):
                     watched = _watched(world, name, method)
