@@ -165,9 +165,14 @@ class Replayer:
         output = self._runtime.output
         return None if output.progress is None else output.take_progress()
 
-    def take_logs(self) -> list[logging.LogRecord]:
-        """What the code logged since the last call."""
+    def take_logs(self, *, refused: bool = False) -> list[logging.LogRecord]:
+        """What the code logged since the last call, and errors that nobody has asked for.
+
+        Of a turn that is `refused` the problem says the errors.
+        """
         logs, unhandled = self._runtime.output.logs, self._loop.unhandled
+        if refused:
+            unhandled.clear()
         if not logs and not unhandled:
             return []
         where = self._definition.location

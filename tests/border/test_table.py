@@ -54,6 +54,12 @@ RAISED_ELSE: dict[tuple[str, str], str] = {
     ("workflow", "StopIteration"): "failed with RuntimeError",
     ("condition", "StopIteration"): "failed with RuntimeError",
     ("async activity", "StopIteration"): "attempt failed: RuntimeError",
+    # They say that the code is wrong: its run is parked.
+    **{
+        (place, row): "problem code_error"
+        for place in ("workflow", "condition")
+        for row in ("recursion without end", "a SyntaxError with odd fields")
+    },
     # What we throw into code that takes too long is not the code's to raise.
     ("condition", "our CodeInterrupted"): "problem workflow_code",
     ("log formatting", "our CodeInterrupted"): "failed with {}",
@@ -99,7 +105,7 @@ DEEDS: dict[str, dict[str, str | None]] = {
     "stopping the loop": {
         **_NOTHING,
         **_NO_LOOP,
-        **dict.fromkeys(("workflow", "condition"), "failed with WorkflowCodeError"),
+        **dict.fromkeys(("workflow", "condition"), "problem code_error"),
         **dict.fromkeys(_CALLBACKS, "completed, logged WorkflowCodeError"),
         "query": "WorkflowCodeError, completed",
     },
@@ -136,7 +142,7 @@ DEEDS: dict[str, dict[str, str | None]] = {
     },
     "a result without a form": {
         **_NOTHING,
-        "workflow": "failed with PayloadEncodeError",
+        "workflow": "problem code_error",
         # Whether it holds cannot be said.
         "condition": "failed with KeyboardInterrupt",
         "query": "PayloadEncodeError, completed",

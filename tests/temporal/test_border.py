@@ -36,6 +36,7 @@ from belugawf.executor import DurableExecutor, RunInfo
 from belugawf.host import guard
 from belugawf.host.border import interrupts
 from belugawf.model import events as e
+from belugawf.model.endings import RunParkedError
 from belugawf.model.errors import QueryFailedError
 from belugawf.temporal import environment
 from tests.conformance.harness import PROVIDERS, Project, with_env
@@ -494,8 +495,14 @@ async def test_what_blocks_is_ended(temporal_server: DevServer, quick_guard: Non
         assert f"{__file__}:" in found.message
         assert "in blocks" in found.message
         assert await finished(executor, adds) == 5
+        with pytest.raises(RunParkedError, match="blocked the loop"):
+            await executor.wait("blocks", max_wait=LONGEST_S)
         spins = False
-        assert (await executor.wait("blocks", max_wait=LONGEST_S)).result == "done"
+
+        async def result() -> Any:
+            return (await executor.describe("blocks")).result
+
+        assert await eventually(result, "it goes on") == "done"
 
 
 def test_the_sdk_s_own_limit_has_this_name() -> None:

@@ -42,7 +42,7 @@ class TurnHooks:
 
     def hold_logs(self, run: OwnedRun) -> None:
         """The run's turn cannot be taken: hold what its code has logged in it."""
-        if run.state is not None and (logs := run.state.replayer.take_logs()):
+        if run.state is not None and (logs := run.state.replayer.take_logs(refused=True)):
             self._held[run.key] = run.row, logs
 
     def refused(self, news: Collection[int]) -> None:
