@@ -31,6 +31,8 @@ HELD_S = 0.6
 STALL_S = HELD_S * 0.6
 
 GATE = threading.Event()
+# Its thread has begun: one that has not cannot keep anything.
+STUCK = threading.Event()
 
 
 @activity
@@ -47,6 +49,7 @@ async def fail() -> None:
 
 @activity
 def stuck() -> None:
+    STUCK.set()
     GATE.wait(30)
 
 
@@ -318,9 +321,11 @@ async def test_a_run_that_ends_stays_ours_while_a_thread_works_for_it(tmp_path: 
     """Its row of `live` goes when the thread has ended, so that nothing can start beside it."""
     # FINDINGS E14
     GATE.clear()
+    STUCK.clear()
     async with LocalExecutor(tmp_path / "state.db", WORKFLOWS) as executor:
         handle = await executor.execute(ending, id="one")
         await executor.wait("one", until="signal:go")
+        await eventually_async(is_stuck)
         await executor.signal("one", "go")
         await handle.result()
         assert owners(executor) == [executor._driving.own_id]
@@ -333,9 +338,11 @@ async def test_who_leaves_with_such_a_thread_is_no_suspect(tmp_path: Path, ended
     """The process has said goodbye, and keeps its lock until it ends."""
     # FINDINGS E14
     GATE.clear()
+    STUCK.clear()
     async with LocalExecutor(tmp_path / "state.db", WORKFLOWS) as executor:
         handle = await executor.execute(ending, id="one")
         await executor.wait("one", until="signal:go")
+        await eventually_async(is_stuck)
         if ended_by == "terminate":
             await executor.terminate("one")
         else:
@@ -355,6 +362,10 @@ async def test_who_leaves_with_such_a_thread_is_no_suspect(tmp_path: Path, ended
 def owners(executor: LocalExecutor) -> list[str | None]:
     with executor._store.database.reading() as db:
         return [row[0] for row in db.execute("SELECT owner FROM live")]
+
+
+async def is_stuck() -> bool:
+    return STUCK.is_set()
 
 
 async def is_free(executor: LocalExecutor) -> bool:
