@@ -23,6 +23,7 @@ with atheris.instrument_imports(include=["belugawf"]):
     from belugawf.model.redaction import MASK, Redaction
     from belugawf.model.soundness import UNREADABLE, check_history
     from tests.fuzz import kinds
+    from tests.histories.rows import recorded
 
 from tests.fuzz.commands import WrongResultFound
 
@@ -90,15 +91,14 @@ def _seeds(target: str) -> list[str]:
     if target == "configuration":
         return [(ROOT / ".belugawf.yaml.example").read_text()[: MAX_BYTES - 1]]
     rows = [
-        json.loads(line.rstrip(","))
+        cells
         for path in sorted((ROOT / "tests" / "histories" / "recorded").glob("*.json"))
-        for line in path.read_text().splitlines()
-        if len(line) > 1
+        for cells in recorded(path)
     ]
     if target == "row":
         return [json.dumps(cells) for cells in {cells[1]: cells for cells in rows}.values()]
     if target == "payload":
-        return sorted({cells[5] for cells in rows if cells[5]})
+        return sorted({cells[-1] for cells in rows if cells[-1]})
     return ["1d 2h 30m 5.5s", "token: x, {'password': 'y'}"]
 
 
