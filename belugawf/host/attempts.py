@@ -120,6 +120,12 @@ class AttemptRunner:
         for run, seq, text in beats:
             self._heartbeats.setdefault((run, seq), text)
 
+    def forget_heartbeats(self, run: int) -> None:
+        """What attempts of that run have reported is not to be saved any more."""
+        for key in list(self._heartbeats):  # threads may add to it meanwhile
+            if key[0] == run:
+                self._heartbeats.pop(key, None)
+
     def next_limit(self) -> int | None:
         """The next moment at which `expire` may have to do something; perhaps too early."""
         return self._next_limit

@@ -80,6 +80,11 @@ def test_nobody_knows_whether_it_was_committed(storage: Storage, place: str) -> 
     pytest.fail(f"not in 1000 seeds, but {unknown} times")
 
 
+def test_a_report_that_comes_late(storage: Storage) -> None:
+    """A heartbeat of what a retry has left out is not told to what stands in its place then."""
+    simulate(514159, storage)
+
+
 def test_a_seed_repeats_its_history(storage: Storage) -> None:
     """Also after others, and after itself."""
     first = simulate(7, storage)

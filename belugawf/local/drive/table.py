@@ -295,6 +295,9 @@ class RunTable:
         self.runs.pop(run.key, None)
         run.move(Phase.GONE)
         self._attempts.cancel_run(run.key)
+        if exit in (Exit.CLOSED, Exit.LOST):
+            # If it is taken up again, another activity may stand in the same place.
+            self._attempts.forget_heartbeats(run.key)
         self.queue.close_all(run)
         if rule.forgotten:
             self._demand.forget((run.key,))
