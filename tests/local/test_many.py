@@ -131,7 +131,7 @@ OWNER = """
             while not executor.in_flight():
                 await asyncio.sleep(0.01)
             print("working", flush=True)
-            await asyncio.sleep(600)
+            await asyncio.sleep(600)  # its process is killed long before
 
     asyncio.run(main())
 """

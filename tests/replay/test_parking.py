@@ -162,7 +162,7 @@ def test_what_a_parked_run_has_in_flight_is_not_lost() -> None:
 
     async def code(ctx: WorkflowContext, wrong: bool) -> None:
         ctx.start_activity(charge, 5)
-        await ctx.sleep(1)
+        await ctx.sleep(1)  # of the replayed clock: it takes no time
         raise NameError if wrong else OwnError
 
     for wrong, lost in ((True, 0), (False, 1)):
